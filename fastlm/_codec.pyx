@@ -1,0 +1,362 @@
+"""Text to ids and back: drives the compiled encode kernel without the GIL, and decodes by copying token bytes.
+
+A Codec owns what one vocabulary needs and never changes it after construction, so any number of threads share it.
+What a running call changes (learned pretokens, output, scratch) is a Worker; a call takes one from the idle list,
+makes one where none is idle, and puts it back. The table of known pretokens that all share is a Worker's table, filled
+once by encoding the vocabulary's own tokens.
+"""
+import numpy as np
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy
+
+from fastlm._special cimport SpecialFinder
+from fastlm._scan import BLOCK_ENDS, invalid_utf8
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+    object PyLong_FromUnsignedLong(unsigned long value)
+
+ctypedef int64_t (*encode_fn)(
+    const uint8_t *text, int64_t n, const int64_t *cuts, int64_t n_cuts, int64_t scanner, int64_t *ends, int64_t n_ends,
+    const uint64_t *merges, uint64_t merges_mask, uint64_t multiplier, const uint32_t *byte_ids,
+    const uint64_t *seeded, uint64_t seeded_mask, const uint8_t *seeded_arena, const uint32_t *seeded_ids,
+    uint64_t *learned, uint64_t learned_mask, uint8_t *arena, int64_t arena_size, uint32_t *arena_ids,
+    int64_t arena_ids_size, uint64_t *scratch, int64_t scratch_size, uint32_t *out, int64_t out_size, int64_t *state,
+) noexcept nogil
+
+cdef enum:  # what the kernel returns
+    DONE, INVALID_UTF8, OUT_FULL, SCRATCH_SMALL, PRETOKEN_TOO_LONG
+
+cdef enum:  # what it keeps in a worker's state
+    POSITION, CUT, WRITTEN, ARENA_USED, ARENA_IDS_USED, WANTED
+
+# the names and numbers that kernels/bpe.py must share; a test compares them
+SHARED_CONSTANTS = {
+    "DONE": DONE, "INVALID_UTF8": INVALID_UTF8, "OUT_FULL": OUT_FULL, "SCRATCH_SMALL": SCRATCH_SMALL,
+    "PRETOKEN_TOO_LONG": PRETOKEN_TOO_LONG, "POSITION": POSITION, "CUT": CUT, "WRITTEN": WRITTEN,
+    "ARENA_USED": ARENA_USED, "ARENA_IDS_USED": ARENA_IDS_USED, "WANTED": WANTED,
+}
+
+# ids that a worker's output holds at first; a larger one is given away with its ids
+OUT_IDS = 1 << 15
+LEARNED_ENTRIES = 1 << 16
+EMPTY_PAIR = 0xFFFFFFFFFFFFFFFF
+# odd multipliers for the merge table, tried in turn until no pair is far from its slot
+MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)
+LONGEST_PROBE = 64
+
+
+def merge_table(const uint32_t[::1] left not None, const uint32_t[::1] right not None, const uint32_t[::1] new not None):
+    """Open-addressing table of merges for the kernel: (uint64 (2 * 2^k,), multiplier); see kernels/bpe.py.
+
+    left, right, new: IN (n_merges,), in order of merge rank. Raises ValueError for a pair given twice, or pairs made to
+    collide.
+    """
+    cdef int64_t n = left.shape[0], k, probes, worst
+    cdef uint64_t mask, key, slot, product, multiplier
+    cdef uint64_t empty = EMPTY_PAIR
+    cdef uint64_t[::1] table
+    bits = max(4, (2 * n).bit_length())
+    mask = (<uint64_t>1 << <int>bits) - 1
+    for candidate in MULTIPLIERS:
+        multiplier = candidate
+        array = np.full(2 << bits, empty, np.uint64)
+        table = array
+        worst = 0
+        for k in range(n):
+            key = <uint64_t>left[k] << 32 | right[k]
+            product = key * multiplier
+            slot = (product ^ product >> 32) & mask
+            probes = 0
+            while table[2 * slot] != empty:
+                if table[2 * slot] == key:
+                    raise ValueError(f"merge {k} repeats merge {table[2 * slot + 1] >> 32}: ids {left[k]}, {right[k]}")
+                slot = (slot + 1) & mask
+                probes += 1
+            worst = max(worst, probes)
+            table[2 * slot] = key
+            table[2 * slot + 1] = <uint64_t>k << 32 | new[k]
+        if worst <= LONGEST_PROBE:
+            return array, candidate
+    raise ValueError("the merges collide under every hash; they were not learned from text")
+
+
+cdef object as_utf8(text):
+    """An ASCII str itself, which is its own UTF-8; the UTF-8 bytes of any other, lone surrogates as U+FFFD."""
+    if not isinstance(text, str):
+        raise TypeError(f"text must be str, not {type(text).__name__}")
+    if PyUnicode_IS_COMPACT_ASCII(text):
+        return text
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+cdef const uint8_t *address_of(object utf8, Py_ssize_t *n) except NULL:
+    """Where the bytes are that as_utf8 returned, and how many."""
+    if isinstance(utf8, bytes):
+        n[0] = len(utf8)
+        return <const uint8_t *>PyBytes_AS_STRING(utf8)
+    return <const uint8_t *>PyUnicode_AsUTF8AndSize(utf8, n)
+
+
+cdef class Worker:
+    """What one running call changes. `learned_entries` is a power of two; the other sizes follow from it."""
+    cdef object out_array
+    cdef uint64_t[::1] learned
+    cdef uint8_t[::1] arena
+    cdef uint32_t[::1] arena_ids
+    cdef int64_t[::1] ends
+    cdef uint64_t[::1] scratch
+    cdef uint32_t[::1] out
+    cdef int64_t[::1] state
+
+    def __init__(self, learned_entries, arena_bytes, arena_ids):
+        self.learned = np.zeros(4 * learned_entries, np.uint64)
+        self.arena = np.empty(arena_bytes, np.uint8)
+        self.arena_ids = np.empty(arena_ids, np.uint32)
+        self.ends = np.empty(BLOCK_ENDS, np.int64)
+        self.scratch = np.empty(64, np.uint64)
+        self.state = np.zeros(6, np.int64)
+        self.renew_out(OUT_IDS)
+
+    cdef int renew_out(self, int64_t size) except -1:
+        """A larger output, holding the ids written so far."""
+        new = np.empty(size, np.uint32)
+        if self.out is not None and self.state[WRITTEN]:
+            new[: self.state[WRITTEN]] = self.out[: self.state[WRITTEN]]
+        self.out_array = new
+        self.out = new
+        return 0
+
+    cdef int make_room(self, int64_t status) except -1:
+        """What the kernel asked for with OUT_FULL or SCRATCH_SMALL."""
+        if status == OUT_FULL:
+            self.renew_out(max(self.out.shape[0] + self.out.shape[0] // 2, self.state[WRITTEN] + self.state[WANTED]))
+        else:
+            self.scratch = np.empty(self.state[WANTED], np.uint64)
+        return 0
+
+
+cdef class Codec:
+    """Encodes and decodes with one vocabulary.
+
+    token_bytes (uint8) and token_offsets (int64, number of ids + 1) hold the bytes of each id, none for an id that is
+    not used; left, right and new (uint32) are the merges in order of rank; byte_ids (256,) uint32; special_ids[k] is the
+    id of special_tokens[k]. `scanner` is a scanner's address, or 0: then `find_ends(text: bytes)` returns the int64
+    array of pretoken ends of a text without special tokens.
+    """
+    cdef readonly object token_bytes, token_offsets, special_ids
+    cdef const uint8_t[::1] blob
+    cdef const int64_t[::1] offsets
+    cdef const uint64_t[::1] merges
+    cdef uint64_t multiplier
+    cdef const uint32_t[::1] byte_ids
+    cdef SpecialFinder specials
+    cdef const int64_t[::1] ids_of_specials
+    cdef int64_t scanner
+    cdef object find_ends, compiled
+    cdef encode_fn entry
+    cdef Worker seeded
+    cdef list idle
+
+    def __init__(self, token_bytes, token_offsets, left, right, new, byte_ids, special_tokens, special_ids,
+                 int64_t scanner, find_ends, compiled):
+        self.token_bytes, self.token_offsets = token_bytes, token_offsets
+        self.blob, self.offsets = token_bytes, token_offsets
+        self.merges, self.multiplier = merge_table(left, right, new)
+        self.byte_ids = byte_ids
+        self.specials = SpecialFinder(special_tokens)
+        self.special_ids = np.asarray(special_ids, np.int64)
+        self.ids_of_specials = self.special_ids
+        self.scanner, self.find_ends = scanner, find_ends
+        self.compiled = compiled
+        self.entry = <encode_fn><uintptr_t>compiled.address
+        self.idle = []
+        self._seed()
+
+    cdef int _seed(self) except -1:
+        """Encodes every token of the vocabulary as a pretoken, so that the first sight of most words is a hit."""
+        cdef int64_t n = self.blob.shape[0]
+        ends = np.unique(self.token_offsets[1:])
+        ends = np.ascontiguousarray(ends[ends > 0])
+        self.seeded = Worker(16, 16, 16)
+        filling = Worker(max(16, 1 << (2 * len(ends)).bit_length()), n + 16, n + 16)
+        if n:
+            self._run(filling, &self.blob[0], n, None, 0, ends)
+        self.seeded = filling
+        return 0
+
+    cdef Worker _take(self):
+        try:
+            return <Worker>self.idle.pop()
+        except IndexError:
+            return Worker(LEARNED_ENTRIES, 1 << 19, 1 << 17)
+
+    cdef int64_t _step(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, int64_t scanner,
+                       int64_t[::1] ends) except -1:
+        """One call of the kernel; returns DONE or what it lacks. Raises ValueError for bytes that are not UTF-8."""
+        cdef int64_t status, n_cuts = 0 if cuts is None else cuts.shape[0]
+        cdef const int64_t *first_cut = &cuts[0, 0] if n_cuts else NULL
+        cdef Worker known = self.seeded
+        with nogil:
+            status = self.entry(
+                text, n, first_cut, n_cuts, scanner, &ends[0], ends.shape[0],
+                &self.merges[0], self.merges.shape[0] // 2 - 1, self.multiplier, &self.byte_ids[0],
+                &known.learned[0], known.learned.shape[0] // 4 - 1, &known.arena[0], &known.arena_ids[0],
+                &worker.learned[0], worker.learned.shape[0] // 4 - 1, &worker.arena[0], worker.arena.shape[0],
+                &worker.arena_ids[0], worker.arena_ids.shape[0],
+                &worker.scratch[0], worker.scratch.shape[0], &worker.out[0], worker.out.shape[0], &worker.state[0],
+            )
+        if status == INVALID_UTF8:
+            raise invalid_utf8(<const uint8_t[:n]>text, worker.state[POSITION])
+        if status == PRETOKEN_TOO_LONG:
+            raise ValueError(f"the pretoken at byte {worker.state[POSITION]} has 4 GiB or more")
+        return status
+
+    cdef int _run(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, int64_t scanner,
+                  int64_t[::1] ends) except -1:
+        """Encodes the whole text; the ids are worker.out[:worker.state[WRITTEN]]."""
+        cdef int64_t status
+        worker.state[POSITION] = worker.state[CUT] = worker.state[WRITTEN] = 0
+        if n // 3 > worker.out.shape[0]:
+            worker.renew_out(n // 3 + OUT_IDS)
+        while True:
+            status = self._step(worker, text, n, cuts, scanner, ends)
+            if status == DONE:
+                return 0
+            worker.make_room(status)
+
+    cdef object _cuts(self, const uint8_t *text, int64_t n):
+        """int64 (k, 3): start, end and id of each special token of the text, or None."""
+        cuts = self.specials.find_in(text, n) if self.specials.longest else None
+        if cuts is not None:
+            cuts[:, 2] = self.special_ids[cuts[:, 2]]
+        return cuts
+
+    cdef object _ends(self, bytes text, cuts):
+        """Pretoken ends from `find_ends`, which sees no special token."""
+        parts, start = [np.empty(0, np.int64)], 0
+        for stop, after in [*(() if cuts is None else cuts[:, :2].tolist()), (len(text), 0)]:
+            if stop > start:
+                parts.append(start + self.find_ends(text[start:stop]))
+            start = after
+        return np.concatenate(parts)
+
+    cdef Worker _encode(self, text, bint split_specials):
+        """A worker that holds the ids of a text of any length; the caller puts it back."""
+        cdef Py_ssize_t n = 0
+        utf8 = as_utf8(text)
+        cdef const uint8_t *start = address_of(utf8, &n)
+        cdef Worker worker = self._take()
+        cuts = self._cuts(start, n) if split_specials else None
+        if self.scanner:
+            self._run(worker, start, n, cuts, self.scanner, worker.ends)
+        else:
+            ends = self._ends(utf8.encode() if isinstance(utf8, str) else utf8, cuts)
+            self._run(worker, start, n, cuts, 0, ends if len(ends) else worker.ends)
+        return worker
+
+    cdef int _put_back(self, Worker worker) except -1:
+        if worker.out.shape[0] > OUT_IDS:
+            worker.state[WRITTEN] = 0
+            worker.renew_out(OUT_IDS)
+        if worker.scratch.shape[0] > OUT_IDS:
+            worker.scratch = np.empty(64, np.uint64)
+        self.idle.append(worker)
+        return 0
+
+    def encode(self, text, bint split_specials=True) -> list[int]:
+        """Ids of a str; special tokens in it become their ids unless split_specials is false."""
+        cdef Worker worker = self._encode(text, split_specials)
+        cdef Py_ssize_t k, n = worker.state[WRITTEN]
+        cdef list ids = PyList_New(n)
+        for k in range(n):
+            item = PyLong_FromUnsignedLong(worker.out[k])
+            Py_INCREF(item)
+            PyList_SET_ITEM(ids, k, item)
+        self._put_back(worker)
+        return ids
+
+    def encode_to_numpy(self, text, bint split_specials=True):
+        """The same as a uint32 array."""
+        cdef Worker worker = self._encode(text, split_specials)
+        cdef int64_t n = worker.state[WRITTEN]
+        if worker.out.shape[0] > OUT_IDS:
+            ids, worker.out_array, worker.out = worker.out_array, None, None
+            worker.state[WRITTEN] = 0
+            worker.renew_out(OUT_IDS)
+            ids.resize(n, refcheck=False)
+        else:
+            ids = worker.out_array[:n].copy()
+        self._put_back(worker)
+        return ids
+
+    def count(self, text, bint split_specials=True) -> int:
+        """Number of ids, without making them all at once."""
+        cdef Py_ssize_t n = 0
+        utf8 = as_utf8(text)
+        cdef const uint8_t *start = address_of(utf8, &n)
+        cdef Worker worker
+        cdef int64_t status, total = 0
+        if not self.scanner:
+            worker = self._encode(text, split_specials)
+            total = worker.state[WRITTEN]
+            self._put_back(worker)
+            return total
+        worker = self._take()
+        cuts = self._cuts(start, n) if split_specials else None
+        worker.state[POSITION] = worker.state[CUT] = worker.state[WRITTEN] = 0
+        while True:
+            status = self._step(worker, start, n, cuts, self.scanner, worker.ends)
+            if status == OUT_FULL and worker.state[WRITTEN]:
+                total += worker.state[WRITTEN]
+                worker.state[WRITTEN] = 0
+            elif status == DONE:
+                break
+            else:
+                worker.make_room(status)
+        total += worker.state[WRITTEN]
+        self._put_back(worker)
+        return total
+
+    def decode_bytes(self, ids) -> bytes:
+        """The bytes of a sequence of ids. Raises KeyError for an id that the vocabulary lacks, TypeError for no int."""
+        cdef int64_t[::1] wanted = as_ids(ids)
+        cdef int64_t k, one, length, total = 0, n = wanted.shape[0], known = self.offsets.shape[0] - 1
+        for k in range(n):
+            one = wanted[k]
+            if one < 0 or one >= known or self.offsets[one] == self.offsets[one + 1]:
+                raise KeyError(f"id {one} at position {k} is not in the vocabulary")
+            total += self.offsets[one + 1] - self.offsets[one]
+        decoded = PyBytes_FromStringAndSize(NULL, total)
+        cdef uint8_t *to = <uint8_t *>PyBytes_AS_STRING(decoded)
+        with nogil:
+            for k in range(n):
+                one = wanted[k]
+                length = self.offsets[one + 1] - self.offsets[one]
+                memcpy(to, &self.blob[self.offsets[one]], length)
+                to += length
+        return decoded
+
+
+cdef object as_ids(ids):
+    """A one-dimensional int64 array of ids given as any sequence or array of integers."""
+    if isinstance(ids, (str, bytes, bytearray)):
+        raise TypeError(f"ids must be integers, not {type(ids).__name__}")
+    array = ids if isinstance(ids, np.ndarray) else np.asarray(ids if isinstance(ids, (list, tuple)) else list(ids))
+    if array.ndim != 1:
+        raise TypeError(f"ids must be one-dimensional, not of shape {array.shape}")
+    if not len(array):
+        return np.empty(0, np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"ids must be integers, not {array.dtype}")
+    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
+        raise KeyError(f"id {array.max()} is not in the vocabulary")
+    return np.ascontiguousarray(array, np.int64)

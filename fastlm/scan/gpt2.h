@@ -1,0 +1,83 @@
+/* The GPT-2 split as bit algebra over class masks, 64 bytes a step (included once for each instruction set).
+ *
+ *     '(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+ *
+ * The four classes (letter, number, white space, other) cut the text into runs, and a pretoken starts
+ *   - where a run starts, unless U+0020 stands just before a run that is not white space (it joins that run);
+ *   - at the last character of a white-space run that something follows (\s+(?!\S) leaves it over);
+ *   - after a contraction, which is an apostrophe that starts a pretoken and s, d, m, t, ll, ve or re; within it no
+ *     pretoken starts.
+ * Whether a position starts a pretoken thus depends on at most three bytes before it and one character after, so a
+ * scan may begin at any pretoken start and its result does not depend on what came earlier. */
+
+/* Pretoken ends in text[start:n], as offsets into text, at most `capacity` (>= 128) of them; `start` must be a pretoken
+ * start and less than n. Returns how many were written; the last is where the next call starts, and n once all is
+ * scanned. On bytes that are not UTF-8 returns -1 with their offset in ends[0]. */
+static int64_t FASTLM_NAME(fastlm_scan_gpt2)(const uint8_t *text, int64_t n, int64_t start, int64_t *ends,
+                                             int64_t capacity) {
+    int64_t written = 0;
+    fastlm_carry carry = {0, 0};
+    uint64_t pending = 0;                       /* starts in the block before this one, not yet written */
+    uint64_t last_letter = 0, last_number = 0, last_other = 0, last_whitespace = 0, last_blank = 0;
+    uint64_t start_here = 1, no_start_here = 0; /* what a contraction in the block before says of this one */
+
+    for (int64_t base = start;; base += 64) {
+        fastlm_masks m = {0, 0, 0, 0, 0, 0};
+        uint64_t starts = 0;
+        int64_t left = n - base;
+        if (left > 0) {
+            int bad = FASTLM_NAME(fastlm_classify)(text, n, base, &m, &carry);
+            if (bad >= 0) {
+                ends[0] = base + bad;
+                return -1;
+            }
+            uint64_t other = ~(m.letter | m.number | m.whitespace);
+            uint64_t goes_on = (m.letter & (m.letter << 1 | last_letter)) | (m.number & (m.number << 1 | last_number))
+                             | (other & (other << 1 | last_other))
+                             | (m.whitespace & (m.whitespace << 1 | last_whitespace));
+            uint64_t joins_blank = (m.blank << 1 | last_blank) & ~m.whitespace;
+            starts = ~(goes_on | joins_blank);
+
+            /* The last white space before something else starts a pretoken; its last byte is in `leaves`. */
+            uint64_t leaves = m.whitespace & (~m.whitespace >> 1) & ~((uint64_t)1 << 63);
+            if (last_whitespace & ~m.whitespace) {
+                int64_t at = base - 1;
+                while (fastlm_is_continuation(text[at])) at--;
+                pending |= (uint64_t)1 << (at - (base - 64));
+            }
+            starts |= leaves & ~m.above;
+            for (uint64_t multibyte = leaves & m.above; multibyte; multibyte &= multibyte - 1) {
+                int64_t at = base + __builtin_ctzll(multibyte);
+                while (fastlm_is_continuation(text[at])) at--;
+                if (at >= base) starts |= (uint64_t)1 << (at - base);
+                else pending |= (uint64_t)1 << (at - (base - 64));
+            }
+
+            starts = (starts & ~no_start_here) | start_here;
+            start_here = no_start_here = 0;
+            for (uint64_t quotes = starts & m.apostrophe; quotes; quotes &= quotes - 1) {
+                int i = __builtin_ctzll(quotes);
+                int length = fastlm_contraction(text + base + i, n - base - i);
+                if (!length) continue;
+                if (i + 1 < 64) starts &= ~((uint64_t)1 << (i + 1));
+                else no_start_here = 1;
+                if (i + length < 64) starts |= (uint64_t)1 << (i + length);
+                else start_here |= (uint64_t)1 << (i + length - 64);
+            }
+            if (left < 64) starts &= ((uint64_t)1 << left) - 1;
+            last_letter = m.letter >> 63;
+            last_number = m.number >> 63;
+            last_other = other >> 63;
+            last_whitespace = m.whitespace >> 63;
+            last_blank = m.blank >> 63;
+        }
+        if (base == start) starts &= ~(uint64_t)1; /* the scan's own start is nobody's end */
+        written = FASTLM_NAME(fastlm_write_ends)(pending, base - 64, ends, written);
+        if (left <= 0) {
+            ends[written++] = n;
+            return written;
+        }
+        pending = starts;
+        if (written > capacity - 72) return written;
+    }
+}

@@ -1,0 +1,37 @@
+/* Strict UTF-8 (Unicode 15, table 3-7): one character at a time, never reading past the end. */
+#ifndef FASTLM_UTF8_H
+#define FASTLM_UTF8_H
+#include <stdint.h>
+
+static inline int fastlm_is_continuation(uint8_t byte) { return (byte & 0xC0) == 0x80; }
+
+/* Decodes the character that starts at text[0], with `available` bytes to read; returns its length in bytes,
+ * or 0 where the bytes are no well-formed character (cut short, overlong, a surrogate, above U+10FFFF). */
+static inline int fastlm_decode(const uint8_t *text, int64_t available, uint32_t *code_point) {
+    uint8_t lead = text[0];
+    if (lead < 0x80) {
+        *code_point = lead;
+        return 1;
+    }
+    if (lead < 0xE0) {
+        if (lead < 0xC2 || available < 2 || !fastlm_is_continuation(text[1])) return 0;
+        *code_point = (uint32_t)(lead & 0x1F) << 6 | (text[1] & 0x3F);
+        return 2;
+    }
+    if (lead < 0xF0) {
+        if (available < 3 || !fastlm_is_continuation(text[1]) || !fastlm_is_continuation(text[2])) return 0;
+        uint32_t cp = (uint32_t)(lead & 0x0F) << 12 | (uint32_t)(text[1] & 0x3F) << 6 | (text[2] & 0x3F);
+        if (cp < 0x800 || (cp >= 0xD800 && cp < 0xE000)) return 0;
+        *code_point = cp;
+        return 3;
+    }
+    if (lead > 0xF4 || available < 4 || !fastlm_is_continuation(text[1]) || !fastlm_is_continuation(text[2])
+        || !fastlm_is_continuation(text[3])) return 0;
+    uint32_t cp = (uint32_t)(lead & 0x07) << 18 | (uint32_t)(text[1] & 0x3F) << 12
+                | (uint32_t)(text[2] & 0x3F) << 6 | (text[3] & 0x3F);
+    if (cp < 0x10000 || cp > 0x10FFFF) return 0;
+    *code_point = cp;
+    return 4;
+}
+
+#endif

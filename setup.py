@@ -1,0 +1,48 @@
+"""Builds the native core. `python setup.py build_ext --inplace` or `pip install -e .`.
+
+FASTLM_DEBUG=1     Cython's bounds, wraparound and initialisation checks on, no optimisation
+FASTLM_SANITIZE=1  the same, with AddressSanitizer and UndefinedBehaviorSanitizer
+The directives stand here and not in the .pyx files, because a directive in a file's header cannot be switched off.
+"""
+
+import os
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+SANITIZE = os.environ.get("FASTLM_SANITIZE") == "1"
+DEBUG = SANITIZE or os.environ.get("FASTLM_DEBUG") == "1"
+
+compile_args = ["-O0", "-g"] if DEBUG else ["-O3", "-g0", "-fno-semantic-interposition"]
+link_args = [] if DEBUG else ["-Wl,-s"]
+if SANITIZE:
+    flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+    compile_args += ["-O1", *flags]
+    link_args += flags
+
+MODULES = ["_scan", "_special", "_codec"]
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                f"fastlm.{name}",
+                [f"fastlm/{name}.pyx"],
+                include_dirs=["fastlm"],
+                extra_compile_args=compile_args,
+                extra_link_args=link_args,
+            )
+            for name in MODULES
+        ],
+        force=DEBUG,
+        compiler_directives={
+            "language_level": 3,
+            "embedsignature": True,
+            "boundscheck": DEBUG,
+            "wraparound": False,
+            "initializedcheck": DEBUG,
+            "cdivision": not DEBUG,
+            "autotestdict": False,
+        },
+    ),
+)
