@@ -2,7 +2,7 @@
 
 The function takes the whole text in one call. It asks a scanner (a C function, by address) for a block of pretoken
 ends, looks each pretoken up in two tables of known pretokens, runs the merge-rank loop on a miss, and writes ids; text,
-ends and ids of a block stay in cache. Its caller, `_codec.pyx`, owns all memory and holds no GIL meanwhile.
+ends and ids of a block stay in cache. Its caller, `_encode.pyx`, owns all memory and holds no GIL meanwhile.
 
 **A table of known pretokens** is a set-associative cache: a uint64 array of 2^k entries of four words, searched from
 the entry that the key's hash names through at most WINDOW entries, so a look-up is bounded whatever the text.

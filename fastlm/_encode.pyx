@@ -1,17 +1,16 @@
-"""Text to ids and back: drives the compiled encode kernel without the GIL, and decodes by copying token bytes.
+"""Text to ids: drives the compiled encode kernel without the GIL.
 
-A Codec owns what one vocabulary needs and never changes it after construction, so any number of threads share it.
+An Encoder owns what one vocabulary needs and never changes it after construction, so any number of threads share it.
 What a running call changes (learned pretokens, output, scratch) is a Worker; a call takes one from the idle list,
 makes one where none is idle, and puts it back. The table of known pretokens that all share is a Worker's table, filled
 once by encoding the vocabulary's own tokens.
 """
 import numpy as np
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.list cimport PyList_New, PyList_SET_ITEM
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcpy
 
 from fastlm._special cimport SpecialFinder
 from fastlm._scan import BLOCK_ENDS, invalid_utf8
@@ -19,7 +18,7 @@ from fastlm._scan import BLOCK_ENDS, invalid_utf8
 cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
-    object PyLong_FromUnsignedLong(unsigned long value)
+    PyObject *PyList_GET_ITEM(object items, Py_ssize_t k)
 
 ctypedef int64_t (*encode_fn)(
     const uint8_t *text, int64_t n, const int64_t *cuts, int64_t n_cuts, int64_t scanner, int64_t *ends, int64_t n_ends,
@@ -86,8 +85,11 @@ def merge_table(const uint32_t[::1] left not None, const uint32_t[::1] right not
     raise ValueError("the merges collide under every hash; they were not learned from text")
 
 
-cdef object as_utf8(text):
-    """An ASCII str itself, which is its own UTF-8; the UTF-8 bytes of any other, lone surrogates as U+FFFD."""
+cpdef object as_utf8(text):
+    """An ASCII str itself, which is its own UTF-8; the UTF-8 bytes of any other, lone surrogates as U+FFFD; bytes as
+    they are, to be checked by the scanner."""
+    if isinstance(text, bytes):
+        return text
     if not isinstance(text, str):
         raise TypeError(f"text must be str, not {type(text).__name__}")
     if PyUnicode_IS_COMPACT_ASCII(text):
@@ -144,22 +146,20 @@ cdef class Worker:
         return 0
 
 
-cdef class Codec:
-    """Encodes and decodes with one vocabulary.
+cdef class Encoder:
+    """Encodes with one vocabulary.
 
     token_bytes (uint8) and token_offsets (int64, number of ids + 1) hold the bytes of each id, none for an id that is
     not used; left, right and new (uint32) are the merges in order of rank; byte_ids (256,) uint32; special_ids[k] is the
     id of special_tokens[k]. `scanner` is a scanner's address, or 0: then `find_ends(text: bytes)` returns the int64
     array of pretoken ends of a text without special tokens.
     """
-    cdef readonly object token_bytes, token_offsets, special_ids
-    cdef const uint8_t[::1] blob
-    cdef const int64_t[::1] offsets
+    cdef object special_ids
+    cdef list boxed
     cdef const uint64_t[::1] merges
     cdef uint64_t multiplier
     cdef const uint32_t[::1] byte_ids
     cdef SpecialFinder specials
-    cdef const int64_t[::1] ids_of_specials
     cdef int64_t scanner
     cdef object find_ends, compiled
     cdef encode_fn entry
@@ -168,28 +168,24 @@ cdef class Codec:
 
     def __init__(self, token_bytes, token_offsets, left, right, new, byte_ids, special_tokens, special_ids,
                  int64_t scanner, find_ends, compiled):
-        self.token_bytes, self.token_offsets = token_bytes, token_offsets
-        self.blob, self.offsets = token_bytes, token_offsets
         self.merges, self.multiplier = merge_table(left, right, new)
         self.byte_ids = byte_ids
         self.specials = SpecialFinder(special_tokens)
         self.special_ids = np.asarray(special_ids, np.int64)
-        self.ids_of_specials = self.special_ids
         self.scanner, self.find_ends = scanner, find_ends
         self.compiled = compiled
         self.entry = <encode_fn><uintptr_t>compiled.address
         self.idle = []
-        self._seed()
+        self.boxed = list(range(len(token_offsets) - 1))
+        self._seed(token_bytes, token_offsets)
 
-    cdef int _seed(self) except -1:
+    cdef int _seed(self, const uint8_t[::1] token_bytes, token_offsets) except -1:
         """Encodes every token of the vocabulary as a pretoken, so that the first sight of most words is a hit."""
-        cdef int64_t n = self.blob.shape[0]
-        ends = np.unique(self.token_offsets[1:])
-        ends = np.ascontiguousarray(ends[ends > 0])
+        cdef int64_t n = token_bytes.shape[0]
+        ends = np.unique(token_offsets)[1:]
         self.seeded = Worker(16, 16, 16)
         filling = Worker(max(16, 1 << (2 * len(ends)).bit_length()), n + 16, n + 16)
-        if n:
-            self._run(filling, &self.blob[0], n, None, 0, ends)
+        self._run(filling, &token_bytes[0], n, None, 0, ends)
         self.seeded = filling
         return 0
 
@@ -273,12 +269,12 @@ cdef class Codec:
         return 0
 
     def encode(self, text, bint split_specials=True) -> list[int]:
-        """Ids of a str; special tokens in it become their ids unless split_specials is false."""
+        """Ids of a str, or of UTF-8 bytes; special tokens in it become their ids unless split_specials is false."""
         cdef Worker worker = self._encode(text, split_specials)
         cdef Py_ssize_t k, n = worker.state[WRITTEN]
         cdef list ids = PyList_New(n)
         for k in range(n):
-            item = PyLong_FromUnsignedLong(worker.out[k])
+            item = <object>PyList_GET_ITEM(self.boxed, worker.out[k])
             Py_INCREF(item)
             PyList_SET_ITEM(ids, k, item)
         self._put_back(worker)
@@ -325,38 +321,3 @@ cdef class Codec:
         total += worker.state[WRITTEN]
         self._put_back(worker)
         return total
-
-    def decode_bytes(self, ids) -> bytes:
-        """The bytes of a sequence of ids. Raises KeyError for an id that the vocabulary lacks, TypeError for no int."""
-        cdef int64_t[::1] wanted = as_ids(ids)
-        cdef int64_t k, one, length, total = 0, n = wanted.shape[0], known = self.offsets.shape[0] - 1
-        for k in range(n):
-            one = wanted[k]
-            if one < 0 or one >= known or self.offsets[one] == self.offsets[one + 1]:
-                raise KeyError(f"id {one} at position {k} is not in the vocabulary")
-            total += self.offsets[one + 1] - self.offsets[one]
-        decoded = PyBytes_FromStringAndSize(NULL, total)
-        cdef uint8_t *to = <uint8_t *>PyBytes_AS_STRING(decoded)
-        with nogil:
-            for k in range(n):
-                one = wanted[k]
-                length = self.offsets[one + 1] - self.offsets[one]
-                memcpy(to, &self.blob[self.offsets[one]], length)
-                to += length
-        return decoded
-
-
-cdef object as_ids(ids):
-    """A one-dimensional int64 array of ids given as any sequence or array of integers."""
-    if isinstance(ids, (str, bytes, bytearray)):
-        raise TypeError(f"ids must be integers, not {type(ids).__name__}")
-    array = ids if isinstance(ids, np.ndarray) else np.asarray(ids if isinstance(ids, (list, tuple)) else list(ids))
-    if array.ndim != 1:
-        raise TypeError(f"ids must be one-dimensional, not of shape {array.shape}")
-    if not len(array):
-        return np.empty(0, np.int64)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"ids must be integers, not {array.dtype}")
-    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
-        raise KeyError(f"id {array.max()} is not in the vocabulary")
-    return np.ascontiguousarray(array, np.int64)

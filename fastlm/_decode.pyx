@@ -1,0 +1,56 @@
+"""Ids to bytes, by copying token bytes."""
+import numpy as np
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memcpy
+
+
+cdef class Decoder:
+    """The bytes of ids. token_bytes: uint8; token_offsets: int64, number of ids + 1; an id without bytes is unknown."""
+    cdef const uint8_t[::1] blob
+    cdef const int64_t[::1] offsets
+
+    def __init__(self, const uint8_t[::1] token_bytes not None, const int64_t[::1] token_offsets not None):
+        self.blob, self.offsets = token_bytes, token_offsets
+
+    def decode_bytes(self, ids) -> bytes:
+        """The bytes of a sequence or one-dimensional array of ids, one after the other.
+
+        Raises KeyError for an id that the vocabulary lacks, TypeError for what is no integer.
+        """
+        cdef const int64_t[::1] wanted = as_ids(ids)
+        cdef int64_t k, one, length, total = 0, n = wanted.shape[0], known = self.offsets.shape[0] - 1
+        for k in range(n):
+            one = wanted[k]
+            if one < 0 or one >= known or self.offsets[one] == self.offsets[one + 1]:
+                raise KeyError(f"id {one} at position {k} is not in the vocabulary")
+            total += self.offsets[one + 1] - self.offsets[one]
+        decoded = PyBytes_FromStringAndSize(NULL, total)
+        cdef uint8_t *to = <uint8_t *>PyBytes_AS_STRING(decoded)
+        with nogil:
+            for k in range(n):
+                one = wanted[k]
+                length = self.offsets[one + 1] - self.offsets[one]
+                memcpy(to, &self.blob[self.offsets[one]], length)
+                to += length
+        return decoded
+
+
+def as_ids(ids):
+    """A one-dimensional int64 array of ids that are given as any sequence or array of integers."""
+    if isinstance(ids, (str, bytes, bytearray)):
+        raise TypeError(f"ids must be integers, not {type(ids).__name__}")
+    try:
+        array = np.asarray(ids if isinstance(ids, (np.ndarray, list, tuple)) else list(ids))
+    except ValueError:
+        raise TypeError("ids must be one sequence of integers") from None
+    if array.ndim != 1:
+        raise TypeError(f"ids must be one-dimensional, not of shape {array.shape}")
+    if not array.size:
+        return np.empty(0, np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"ids must be integers that fit 64 bits, not {array.dtype}")
+    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
+        raise KeyError(f"id {array.max()} is not in the vocabulary")
+    return np.ascontiguousarray(array, np.int64)

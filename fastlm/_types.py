@@ -1,0 +1,10 @@
+"""Array types that cross the native boundary."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+UInt8Array: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+UInt32Array: TypeAlias = np.ndarray[Any, np.dtype[np.uint32]]
+Int32Array: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
+Int64Array: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]

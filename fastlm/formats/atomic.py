@@ -1,0 +1,69 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_files(directory: Path, contents: Mapping[str, bytes]) -> None:
+    """Writes files of a directory, made where it is missing; all are on disk before the first takes its name.
+
+    Raises OSError where that fails; then no temporary file is left, and if it failed before the end of writing every
+    file that was there is as it was.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        staged = []
+        for name, content in contents.items():
+            file = stack.enter_context(_staged(directory / name))
+            file.write(content)
+            _sync(file)
+            staged.append((file.name, directory / name))
+        for temporary, path in staged:
+            os.replace(temporary, path)
+        _sync_directory(directory)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write, which takes the name `path` when the block ends without an error, and else is removed.
+
+    Raises OSError where it cannot be written.
+    """
+    with _staged(path) as file:
+        yield file
+        _sync(file)
+        os.replace(file.name, path)
+        _sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def _staged(path: Path) -> Iterator[BinaryIO]:
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+    file = open(temporary, "x+b")  # noqa: SIM115 - closed below, before the name is given up
+    try:
+        with file:
+            yield file
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_directory(directory: Path) -> None:
+    """Makes a rename last through a power cut, where the system can open a directory."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,127 @@
+"""vocab.json and merges.txt, as published with GPT-2: bytes are written as printable characters.
+
+Neither file names the pattern or says which tokens are special; special tokens stand in vocab.json as themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from fastlm.vocabulary import OTHER_BYTES, PRINTABLE_BYTES, Merge, Vocabulary, special_bytes
+
+VOCAB, MERGES = "vocab.json", "merges.txt"
+VERSION_LINE = "#version: 0.2"
+
+# bytes that Latin-1 prints keep their character, the others follow from U+0100 on
+CHAR_OF_BYTE = {b: chr(b) for b in PRINTABLE_BYTES} | {b: chr(0x100 + k) for k, b in enumerate(OTHER_BYTES)}
+_BYTE_OF_CHAR = {char: byte for byte, char in CHAR_OF_BYTE.items()}
+
+
+def spell(token: bytes) -> str:
+    """A token's bytes as printable characters."""
+    return "".join(CHAR_OF_BYTE[byte] for byte in token)
+
+
+def unspell(spelled: str) -> bytes:
+    """The bytes of a token so spelled. Raises ValueError naming the character that spells no byte."""
+    try:
+        return bytes(_BYTE_OF_CHAR[char] for char in spelled)
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]!r} in {spelled!r} spells no byte") from None
+
+
+def spelled_vocab(vocabulary: Vocabulary) -> dict[str, int]:
+    """Spelled token -> id, special tokens as themselves.
+
+    Raises ValueError for two tokens that would be spelled alike.
+    """
+    special = {id: token for token, id in vocabulary.special_tokens.items()}
+    spelled: dict[str, int] = {}
+    for id, token in vocabulary.tokens.items():
+        key = special.get(id) or spell(token)
+        if key in spelled:
+            raise ValueError(f"ids {spelled[key]} and {id} would both be spelled {key!r} in {VOCAB} and tokenizer.json")
+        spelled[key] = id
+    return spelled
+
+
+def write(vocabulary: Vocabulary) -> dict[str, bytes]:
+    """Name -> content of the two files."""
+    vocab = json.dumps(spelled_vocab(vocabulary), ensure_ascii=False)
+    merges = "".join(f"{spell(left)} {spell(right)}\n" for left, right in vocabulary.merges)
+    return {VOCAB: vocab.encode(), MERGES: f"{VERSION_LINE}\n{merges}".encode()}
+
+
+def read_vocab(path: str | os.PathLike[str], special_tokens: Collection[str]) -> dict[int, bytes]:
+    """id -> bytes. Raises OSError, or ValueError naming the file and the entry that is malformed."""
+    entries = read_json(path)
+    if not isinstance(entries, dict):
+        raise ValueError(f"{path}: expected an object of tokens and ids, found {type(entries).__name__}")
+    return parse_vocab(entries.items(), special_tokens, path)
+
+
+def parse_vocab(
+    entries: Iterable[tuple[Any, Any]], special_tokens: Collection[str], path: str | os.PathLike[str]
+) -> dict[int, bytes]:
+    """id -> bytes of spelled token -> id. Raises ValueError naming the file and the entry that is malformed."""
+    tokens: dict[int, bytes] = {}
+    special = set(special_tokens)
+    for spelled, id in entries:
+        if not isinstance(id, int) or isinstance(id, bool) or id < 0:
+            raise ValueError(f"{path}: token {spelled!r} has id {id!r}, expected a non-negative integer")
+        if id in tokens:
+            raise ValueError(f"{path}: id {id} is given twice, the second time to {spelled!r}")
+        try:
+            tokens[id] = special_bytes(spelled) if spelled in special else unspell(spelled)
+        except ValueError as error:
+            raise ValueError(f"{path}: token of id {id}: {error} (is it a special token?)") from None
+    return tokens
+
+
+def read_merges(path: str | os.PathLike[str]) -> list[Merge]:
+    """The merges in order. Raises OSError, or ValueError naming the file and line that is malformed."""
+    merges: list[Merge] = []
+    lines = read_text(path).split("\n")
+    for number, line in enumerate(lines, 1):
+        # only a first line may be a version: "#" also begins merges
+        if (number == 1 and line.startswith("#version")) or (number == len(lines) and not line):
+            continue
+        try:
+            left, right = line.removesuffix("\r").split(" ")
+            merges.append((unspell(left), unspell(right)))
+        except ValueError as error:
+            reason = str(error) if "spells no byte" in str(error) else "expected two tokens with one space between"
+            raise ValueError(f"{path}, line {number}: {line[:80]!r}: {reason}") from None
+    return merges
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """A UTF-8 file. Raises OSError, or ValueError naming the file and the byte that is wrong."""
+    content = Path(path).read_bytes()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: byte {error.start} is not UTF-8") from None
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """A JSON file. Raises OSError, or ValueError naming the file and the line that is wrong, or a key given twice."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise ValueError(f"{path}: key {twice!r} stands twice")
+        return found
+
+    try:
+        return json.loads(read_text(path), object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: JSON nested too deeply") from None

@@ -1,0 +1,81 @@
+"""tokenizer.fastlm: a vocabulary as its arrays, with a checksum of the whole file.
+
+Little-endian. Bytes 0-7: magic; 8-15: length of the header; the header, JSON padded with blanks; the arrays, one after
+the other, each at a multiple of 64 bytes, in the order of ARRAYS; the last 32 bytes: sha256 of all before them. The
+header gives the pattern, the special tokens as [token, id], and the number of entries of each array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from fastlm.patterns import find_pattern
+from fastlm.vocabulary import Vocabulary
+
+FILE = "tokenizer.fastlm"
+
+_MAGIC = b"fastlm\x00\x01"
+_ALIGN = 64
+_DIGEST = hashlib.sha256().digest_size
+ARRAYS = {
+    "token_bytes": np.dtype("u1"),
+    "token_offsets": np.dtype("<i8"),
+    "merge_left": np.dtype("<u4"),
+    "merge_right": np.dtype("<u4"),
+    "merge_new": np.dtype("<u4"),
+    "byte_ids": np.dtype("<u4"),
+}
+
+
+def write(vocabulary: Vocabulary) -> dict[str, bytes]:
+    """Name -> content of the file."""
+    arrays = {name: np.asarray(getattr(vocabulary, name), dtype) for name, dtype in ARRAYS.items()}
+    header = {
+        "pattern": vocabulary.pattern.regex,
+        "special_tokens": list(vocabulary.special_tokens.items()),
+        "entries": {name: len(array) for name, array in arrays.items()},
+    }
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-(len(encoded) + 16) % _ALIGN)
+    parts = [_MAGIC, len(encoded).to_bytes(8, "little"), encoded]
+    for array in arrays.values():
+        parts += [array.tobytes(), b"\x00" * (-array.nbytes % _ALIGN)]
+    body = b"".join(parts)
+    return {FILE: body + hashlib.sha256(body).digest()}
+
+
+def read(path: str | os.PathLike[str]) -> Vocabulary:
+    """The vocabulary of a file. Raises OSError, or ValueError naming the file and what is wrong with it."""
+    content = Path(path).read_bytes()
+    if content[:8] != _MAGIC:
+        raise ValueError(f"{path}: not a fastlm tokenizer file of version 1 (it begins with {content[:8]!r})")
+    body = memoryview(content)[:-_DIGEST]
+    if hashlib.sha256(body).digest() != content[-_DIGEST:]:
+        raise ValueError(f"{path}: the checksum does not match: the file was changed or cut short")
+    try:
+        return _parse(body)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _parse(body: memoryview) -> Vocabulary:
+    at = 16 + int.from_bytes(body[8:16], "little")
+    if at > len(body):
+        raise ValueError(f"the header would end at byte {at} of {len(body)}")
+    header = json.loads(bytes(body[16:at]))
+    arrays = {}
+    for name, dtype in ARRAYS.items():
+        entries = header["entries"][name]
+        if not isinstance(entries, int) or entries < 0 or at + entries * dtype.itemsize > len(body):
+            raise ValueError(f"array {name} of {entries} entries at byte {at} does not fit a file of {len(body)} bytes")
+        arrays[name] = np.frombuffer(body, dtype, entries, at).astype(dtype.newbyteorder("="), copy=False)
+        at += -(-entries * dtype.itemsize // _ALIGN) * _ALIGN
+    if at != len(body):
+        raise ValueError(f"{len(body) - at} bytes follow the last array")
+    special_tokens = {str(token): int(id) for token, id in header["special_tokens"]}
+    return Vocabulary(**arrays, special_tokens=special_tokens, pattern=find_pattern(header["pattern"]))

@@ -1,0 +1,108 @@
+"""Pre-tokenisation patterns: how a text is cut into pretokens, and by which scanner.
+
+A pattern is a regular expression. The named ones have a hand-written scanner; any other expression is run by the
+`regex` module, which is correct and slow. Text that an expression does not match becomes pretokens of its own, so
+that encoding never loses text.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastlm import _scan
+from fastlm._types import Int64Array
+
+if TYPE_CHECKING:
+    from regex import Pattern as CompiledRegex
+
+# three spellings of one split: as first published with GPT-2, in tiktoken, and in Stanford's CS336
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_GPT2_SPELLINGS = (
+    GPT2,
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s",
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A way to cut text into pretokens. `name` and `scanner` are None where the `regex` module does the work."""
+
+    regex: str
+    name: str | None = None
+    scanner: str | None = None
+
+    @functools.cached_property
+    def _compiled(self) -> CompiledRegex[str]:
+        import regex
+
+        warnings.warn(
+            f"no scanner for the pattern {self.regex!r}: the regex module {regex.__version__} splits the text, slowly "
+            "and by its own version of Unicode",
+            stacklevel=2,
+        )
+        return regex.compile(self.regex)
+
+    def find_ends(self, text: bytes) -> Int64Array:
+        """End offset of each pretoken of UTF-8 text.
+
+        Raises ValueError naming the offset of the first byte that is not UTF-8.
+        """
+        if self.scanner:
+            return _scan.pretoken_ends(text, self.scanner)
+        return _regex_ends(self._compiled.finditer, text)
+
+    def safe_start(self, text: bytes | memoryview, limit: int) -> int:
+        """Last offset in (0, limit] where a pretoken starts whatever follows, 0 where none is known.
+
+        For an expression without a scanner none ever is.
+        """
+        return _scan.safe_start(text, limit, self.scanner) if self.scanner else 0
+
+
+def _regex_ends(finditer: Callable[[str], object], text: bytes) -> Int64Array:
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError as error:
+        raise _scan.invalid_utf8(text, error.start) from None
+    cuts = {len(decoded)}
+    for match in finditer(decoded):  # type: ignore[attr-defined]
+        cuts.update(match.span())
+    cuts.discard(0)
+    ends = np.array(sorted(cuts), np.int64)
+    if len(decoded) == len(text):
+        return ends
+    byte_offsets = np.flatnonzero((np.frombuffer(text, np.uint8) & 0xC0) != 0x80)
+    return np.append(byte_offsets, len(text))[ends]
+
+
+PATTERNS: dict[str, Pattern] = {"gpt2": Pattern(GPT2, "gpt2", "gpt2")}
+_BY_REGEX = {spelling: PATTERNS["gpt2"] for spelling in _GPT2_SPELLINGS}
+
+
+def find_pattern(name_or_regex: str) -> Pattern:
+    """The pattern of this name, or of this regular expression.
+
+    Raises ValueError where the expression is none.
+    """
+    if not isinstance(name_or_regex, str):
+        raise TypeError(f"pattern must be a name or a regular expression, not {type(name_or_regex).__name__}")
+    known = PATTERNS.get(name_or_regex) or _BY_REGEX.get(name_or_regex)
+    if known:
+        return known
+    if name_or_regex.isidentifier():
+        raise ValueError(f"no pattern is named {name_or_regex!r}; there are {sorted(PATTERNS)}, or give an expression")
+    import regex
+
+    try:
+        regex.compile(name_or_regex)
+    except regex.error as error:
+        raise ValueError(f"pattern {name_or_regex!r} is not a regular expression: {error}") from None
+    return Pattern(name_or_regex)

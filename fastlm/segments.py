@@ -1,0 +1,56 @@
+"""Where a text that is still arriving may be cut, so that its parts have the pretokens of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from fastlm._special import SpecialFinder
+from fastlm._types import Int64Array
+from fastlm.patterns import Pattern
+
+# a contraction has 3 bytes and a character at most 4: what follows a cut by this many bytes cannot move it
+LOOKAHEAD = 8
+
+
+class Cutter:
+    """Splits text at special tokens and finds safe places to cut it. Immutable."""
+
+    def __init__(self, special_tokens: Sequence[str], pattern: Pattern) -> None:
+        self.finder = SpecialFinder([token.encode() for token in special_tokens])
+        self.pattern = pattern
+
+    def segments(self, text: bytes | memoryview) -> Int64Array:
+        """int64 (k, 2): start and end of each stretch between special tokens of a whole text."""
+        return _between(self.finder.find(text), 0, len(text))
+
+    def partial_segments(self, text: bytes | memoryview) -> tuple[Int64Array, int]:
+        """The stretches up to the last safe place to cut a text that goes on, and that place; 0 where there is none.
+
+        `text` must start at the start of a pretoken, and what follows the cut is to be given again with more.
+        """
+        settled = len(text) - self.finder.longest - LOOKAHEAD
+        found = self.finder.find(text)
+        found = found[found[:, 0] < settled]
+        after = int(found[-1, 1]) if len(found) else 0
+        cut = after + self.pattern.safe_start(memoryview(text)[after:], settled - after) if settled > after else after
+        return _between(found, 0, cut), cut
+
+
+def _between(found: Int64Array, start: int, stop: int) -> Int64Array:
+    starts = np.concatenate([[start], found[:, 1]])
+    ends = np.concatenate([found[:, 0], [stop]])
+    return np.ascontiguousarray(np.stack([starts, ends], axis=1)[starts < ends])
+
+
+def utf8_parts(chunks: Iterator[str]) -> Iterator[str]:
+    """The same text in parts that cut no surrogate pair in two."""
+    held = ""
+    for chunk in chunks:
+        if not isinstance(chunk, str):
+            raise TypeError(f"chunks must be str, not {type(chunk).__name__}")
+        text = held + chunk
+        held = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        yield text[: len(text) - len(held)]
+    yield held

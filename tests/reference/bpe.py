@@ -1,0 +1,117 @@
+"""Byte-level BPE as its definition reads: recount everything, merge everywhere, start again."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import regex
+
+GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+# the 256 bytes in the order of the characters that GPT-2 prints them as
+PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+BYTE_ORDER = [*PRINTABLE, *(b for b in range(256) if b not in PRINTABLE)]
+
+Pair = tuple[bytes, bytes]
+
+
+def split_special(text: str, special_tokens: Iterable[str]) -> list[str]:
+    """Stretches of text and special tokens in turn; at each place the longest special token counts."""
+    longest_first = sorted(special_tokens, key=len, reverse=True)
+    if not longest_first:
+        return [text]
+    return regex.split("(" + "|".join(map(regex.escape, longest_first)) + ")", text)
+
+
+def pretokens(text: str, pattern: str = GPT2) -> list[bytes]:
+    """The matches of the pattern and whatever lies between them."""
+    pieces, at = [], 0
+    for match in regex.finditer(pattern, text):
+        pieces += [text[at : match.start()], match.group()]
+        at = match.end()
+    pieces.append(text[at:])
+    return [piece.encode() for piece in pieces if piece]
+
+
+def apply_merge(word: tuple[bytes, ...], pair: Pair) -> tuple[bytes, ...]:
+    merged: list[bytes] = []
+    i = 0
+    while i < len(word):
+        if word[i : i + 2] == pair:
+            merged.append(word[i] + word[i + 1])
+            i += 2
+        else:
+            merged.append(word[i])
+            i += 1
+    return tuple(merged)
+
+
+def learn(words: Counter[bytes], num_tokens: int, tie_break: str) -> list[Pair]:
+    """The merges of BPE training on pretokens with their counts, until so many new tokens are made."""
+    split = {tuple(bytes([b]) for b in word): count for word, count in words.items()}
+    id_of = {bytes([b]): i for i, b in enumerate(BYTE_ORDER)}
+    merges: list[Pair] = []
+    while len(id_of) < 256 + num_tokens:
+        counts: Counter[Pair] = Counter()
+        for word, count in split.items():
+            for pair in zip(word, word[1:], strict=False):
+                counts[pair] += count
+        if not counts:
+            break
+        if tie_break == "cs336":
+            best = max(counts, key=lambda pair: (counts[pair], pair))
+        else:
+            best = min(counts, key=lambda pair: (-counts[pair], id_of[pair[0]], id_of[pair[1]]))
+        merges.append(best)
+        id_of.setdefault(best[0] + best[1], len(id_of))
+        merged: Counter[tuple[bytes, ...]] = Counter()
+        for word, count in split.items():
+            merged[apply_merge(word, best)] += count
+        split = merged
+    return merges
+
+
+def train(
+    documents: Iterable[str],
+    vocab_size: int,
+    special_tokens: Iterable[str] = (),
+    pattern: str = GPT2,
+    tie_break: str = "cs336",
+) -> tuple[dict[int, bytes], list[Pair]]:
+    """Vocabulary and merges: special tokens first, then the bytes as GPT-2 orders them, then the merges."""
+    special_tokens = list(special_tokens)
+    words: Counter[bytes] = Counter()
+    for document in documents:
+        for stretch in split_special(document, special_tokens):
+            if stretch not in special_tokens:
+                words.update(pretokens(stretch, pattern))
+    merges = learn(words, vocab_size - 256 - len(special_tokens), tie_break)
+    tokens = [s.encode() for s in special_tokens] + [bytes([b]) for b in BYTE_ORDER] + list(dict.fromkeys(a + b for a, b in merges))
+    return dict(enumerate(tokens)), merges
+
+
+def encode(
+    text: str,
+    vocab: dict[int, bytes],
+    merges: list[Pair],
+    special_tokens: Iterable[str] = (),
+    pattern: str = GPT2,
+) -> list[int]:
+    """Token ids: in each pretoken the pair of lowest rank is merged, leftmost first, until none is left."""
+    special_tokens = list(special_tokens)
+    id_of = {token: id for id, token in vocab.items()}
+    rank_of = {pair: rank for rank, pair in enumerate(merges)}
+    ids: list[int] = []
+    for stretch in split_special(text, special_tokens):
+        if stretch in special_tokens:
+            ids.append(id_of[stretch.encode()])
+            continue
+        for pretoken in pretokens(stretch, pattern):
+            word = [bytes([b]) for b in pretoken]
+            while len(word) > 1:
+                ranks = [rank_of.get(pair, len(merges)) for pair in zip(word, word[1:], strict=False)]
+                if min(ranks) == len(merges):
+                    break
+                i = ranks.index(min(ranks))
+                word[i : i + 2] = [word[i] + word[i + 1]]
+            ids += [id_of[token] for token in word]
+    return ids
