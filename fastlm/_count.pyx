@@ -12,7 +12,7 @@ import numpy as np
 from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 
-from fastlm._scan import BLOCK_ENDS, invalid_utf8
+from fastlm._scan import BLOCK_ENDS, InvalidUTF8Error
 
 cdef extern from "hash.h" nogil:
     const int64_t FASTLM_INLINE_KEY
@@ -74,7 +74,7 @@ cdef class PretokenCounter:
                 with nogil:
                     written = scan(&text[0], stop, position, &self.ends[0], capacity)
                 if written < 0:
-                    raise invalid_utf8(text, self.ends[0])
+                    raise InvalidUTF8Error(text, self.ends[0])
                 self._make_room(written, self.ends[written - 1] - position)
                 with nogil:
                     self._add_block(&text[0], n, position, &self.ends[0], written)

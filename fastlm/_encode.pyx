@@ -13,7 +13,7 @@ from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 
 from fastlm._special cimport SpecialFinder
-from fastlm._scan import BLOCK_ENDS, invalid_utf8
+from fastlm._scan import BLOCK_ENDS, InvalidUTF8Error
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(object text)
@@ -211,7 +211,7 @@ cdef class Encoder:
                 &worker.scratch[0], worker.scratch.shape[0], &worker.out[0], worker.out.shape[0], &worker.state[0],
             )
         if status == INVALID_UTF8:
-            raise invalid_utf8(<const uint8_t[:n]>text, worker.state[POSITION])
+            raise InvalidUTF8Error(<const uint8_t[:n]>text, worker.state[POSITION])
         if status == PRETOKEN_TOO_LONG:
             raise ValueError(f"the pretoken at byte {worker.state[POSITION]} has 4 GiB or more")
         return status

@@ -1,4 +1,4 @@
-"""Array types that cross the native boundary."""
+"""Types that cross the native boundary."""
 
 from typing import Any, TypeAlias
 
@@ -6,5 +6,8 @@ import numpy as np
 
 UInt8Array: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 UInt32Array: TypeAlias = np.ndarray[Any, np.dtype[np.uint32]]
+UInt64Array: TypeAlias = np.ndarray[Any, np.dtype[np.uint64]]
 Int32Array: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
 Int64Array: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+Bytes: TypeAlias = bytes | bytearray | memoryview | UInt8Array
+"""A contiguous buffer of bytes."""

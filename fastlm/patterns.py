@@ -71,7 +71,7 @@ def _regex_ends(finditer: Callable[[str], object], text: bytes) -> Int64Array:
     try:
         decoded = text.decode()
     except UnicodeDecodeError as error:
-        raise _scan.invalid_utf8(text, error.start) from None
+        raise _scan.InvalidUTF8Error(text, error.start) from None
     cuts = {len(decoded)}
     for match in finditer(decoded):  # type: ignore[attr-defined]
         cuts.update(match.span())
@@ -84,7 +84,7 @@ def _regex_ends(finditer: Callable[[str], object], text: bytes) -> Int64Array:
 
 
 PATTERNS: dict[str, Pattern] = {"gpt2": Pattern(GPT2, "gpt2", "gpt2")}
-_BY_REGEX = {spelling: PATTERNS["gpt2"] for spelling in _GPT2_SPELLINGS}
+_BY_REGEX = dict.fromkeys(_GPT2_SPELLINGS, PATTERNS["gpt2"])
 
 
 def find_pattern(name_or_regex: str) -> Pattern:

@@ -230,9 +230,7 @@ def thread_count(num_threads: int | None) -> int:
     return num_threads
 
 
-def _map_in_threads(
-    function: Callable[[str], Result], texts: Sequence[str], num_threads: int | None
-) -> list[Result]:
+def _map_in_threads(function: Callable[[str], Result], texts: Sequence[str], num_threads: int | None) -> list[Result]:
     if isinstance(texts, str):
         raise TypeError("texts must be a sequence of str, not one str")
     texts = list(texts)

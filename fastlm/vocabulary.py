@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ Merge = tuple[bytes, bytes]
 PRINTABLE_BYTES = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 OTHER_BYTES = [byte for byte in range(256) if byte not in PRINTABLE_BYTES]
 BYTE_ORDER = PRINTABLE_BYTES + OTHER_BYTES
-"""The 256 bytes in the order of their ids in GPT-2, CS336 and Hugging Face's trainer: those that Latin-1 prints first."""
+"""The 256 bytes in the order of their ids in GPT-2, CS336 and Hugging Face's trainer: what Latin-1 prints first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +55,12 @@ class Vocabulary:
         starts = self.token_offsets[self.byte_ids]
         if (lengths[self.byte_ids] != 1).any() or (self.token_bytes[starts] != np.arange(256)).any():
             raise ValueError("byte ids do not name the 256 single-byte tokens")
-        self._check_merges(lengths)
+        self._check_spelling(merges, lengths)
         for token, id in self.special_tokens.items():
             if not 0 <= id < n or self.bytes_of(id) != token.encode():
                 raise ValueError(f"id {id} does not hold the special token {token!r}")
 
-    def _check_merges(self, lengths: Int64Array) -> None:
+    def _check_spelling(self, merges: tuple[UInt32Array, UInt32Array, UInt32Array], lengths: Int64Array) -> None:
         """Raises ValueError unless each merge yields the bytes of its two sides, one after the other."""
         sides = np.stack([self.merge_left, self.merge_right], axis=1).ravel()
         joined = lengths[self.merge_left] + lengths[self.merge_right]
@@ -71,7 +72,7 @@ class Vocabulary:
             wrong = np.searchsorted(np.cumsum(joined), differing[:1], side="right")
         if len(wrong):
             rank = int(wrong[0])
-            left, right, new = (self.bytes_of(int(ids[rank])) for ids in (self.merge_left, self.merge_right, self.merge_new))
+            left, right, new = (self.bytes_of(int(ids[rank])) for ids in merges)
             raise ValueError(f"merge {rank} joins {left!r} and {right!r} but yields {new!r}")
 
     def _concatenated(self, ids: UInt32Array) -> UInt8Array:
@@ -92,7 +93,7 @@ class Vocabulary:
     def tokens(self) -> dict[int, bytes]:
         """id -> bytes, in order of ids."""
         blob, offsets = self.token_bytes.tobytes(), self.token_offsets.tolist()
-        return {i: blob[a:b] for i, (a, b) in enumerate(zip(offsets, offsets[1:], strict=False)) if a < b}
+        return {i: blob[a:b] for i, (a, b) in enumerate(itertools.pairwise(offsets)) if a < b}
 
     @functools.cached_property
     def merges(self) -> list[Merge]:
@@ -150,19 +151,21 @@ def vocabulary_from_tokens(
 
     missing = [b for b in range(256) if bytes([b]) not in id_of]
     if missing:
-        raise ValueError(f"the vocabulary lacks {len(missing)} of the 256 single bytes, the first is 0x{missing[0]:02x}")
+        raise ValueError(f"the vocabulary lacks {len(missing)} of the 256 bytes, the first is 0x{missing[0]:02x}")
     ranked: list[tuple[int, int, int]] = []
     for rank, (left, right) in enumerate(merges):
         for token in (left, right, left + right):
             if token not in id_of:
                 raise ValueError(f"merge {rank} of {left!r} and {right!r}: {token!r} is not in the vocabulary")
         ranked.append((id_of[left], id_of[right], id_of[left + right]))
-    by_rank = np.array(ranked, np.uint32).reshape(-1, 3)
+    left_ids, right_ids, new_ids = np.array(ranked, np.uint32).reshape(-1, 3).T
     spelled_by_id = [table.get(id, b"") for id in range(next_id)]
     return Vocabulary(
         np.frombuffer(b"".join(spelled_by_id), np.uint8),
         np.cumsum([0, *map(len, spelled_by_id)], dtype=np.int64),
-        *(np.ascontiguousarray(column) for column in by_rank.T),  # type: ignore[arg-type]
+        np.ascontiguousarray(left_ids),
+        np.ascontiguousarray(right_ids),
+        np.ascontiguousarray(new_ids),
         np.array([id_of[bytes([b])] for b in range(256)], np.uint32),
         special_ids,
         pattern,

@@ -68,7 +68,7 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
 
 
 def read(path: str | os.PathLike[str]) -> Vocabulary:
-    """The vocabulary of a file. Raises OSError, or ValueError naming the file and what is malformed or not supported."""
+    """The vocabulary of a file. Raises OSError, or ValueError naming the file and what is not supported."""
     content = gpt2.read_json(path)
     model = _part(content, "model", path)
     if model.get("type", "BPE") != "BPE":
@@ -117,7 +117,9 @@ def _special_tokens(added: Any, path: str | os.PathLike[str]) -> dict[str, int]:
         for option in ("single_word", "lstrip", "rstrip"):
             if token.get(option):
                 raise ValueError(f"{path}: added token {token['content']!r} with {option} is not supported")
-        special[token["content"]] = token.get("id")
+        if not isinstance(token.get("id"), int):
+            raise ValueError(f"{path}: added token {token['content']!r} has id {token.get('id')!r}, not an integer")
+        special[token["content"]] = token["id"]
     return special
 
 
@@ -134,7 +136,7 @@ def _merge(merge: Any, rank: int, path: str | os.PathLike[str]) -> Merge:
 def _pattern(component: Any, path: str | os.PathLike[str]) -> Pattern:
     steps = component.get("pretokenizers") if _type(component) == "Sequence" else [component]
     if not isinstance(steps, list) or not steps or _type(steps[-1]) != "ByteLevel":
-        raise ValueError(f"{path}: pre_tokenizer {_type(component)} is not supported, only ByteLevel, or Split and ByteLevel")
+        raise ValueError(f"{path}: pre_tokenizer {_type(component)} is not supported, only (Split and) ByteLevel")
     *splits, byte_level = steps
     if byte_level.get("add_prefix_space", True):
         raise ValueError(f"{path}: pre_tokenizer ByteLevel with add_prefix_space is not supported")

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ FILE = "tokenizer.fastlm"
 _MAGIC = b"fastlm\x00\x01"
 _ALIGN = 64
 _DIGEST = hashlib.sha256().digest_size
-ARRAYS = {
+ARRAYS: dict[str, np.dtype[Any]] = {
     "token_bytes": np.dtype("u1"),
     "token_offsets": np.dtype("<i8"),
     "merge_left": np.dtype("<u4"),

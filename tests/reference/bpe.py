@@ -1,5 +1,6 @@
 """Byte-level BPE as its definition reads: recount everything, merge everywhere, start again."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 
@@ -53,7 +54,7 @@ def learn(words: Counter[bytes], num_tokens: int, tie_break: str) -> list[Pair]:
     while len(id_of) < 256 + num_tokens:
         counts: Counter[Pair] = Counter()
         for word, count in split.items():
-            for pair in zip(word, word[1:], strict=False):
+            for pair in itertools.pairwise(word):
                 counts[pair] += count
         if not counts:
             break
@@ -85,7 +86,8 @@ def train(
             if stretch not in special_tokens:
                 words.update(pretokens(stretch, pattern))
     merges = learn(words, vocab_size - 256 - len(special_tokens), tie_break)
-    tokens = [s.encode() for s in special_tokens] + [bytes([b]) for b in BYTE_ORDER] + list(dict.fromkeys(a + b for a, b in merges))
+    made = dict.fromkeys(left + right for left, right in merges)
+    tokens = [*(token.encode() for token in special_tokens), *(bytes([b]) for b in BYTE_ORDER), *made]
     return dict(enumerate(tokens)), merges
 
 
@@ -108,7 +110,7 @@ def encode(
         for pretoken in pretokens(stretch, pattern):
             word = [bytes([b]) for b in pretoken]
             while len(word) > 1:
-                ranks = [rank_of.get(pair, len(merges)) for pair in zip(word, word[1:], strict=False)]
+                ranks = [rank_of.get(pair, len(merges)) for pair in itertools.pairwise(word)]
                 if min(ranks) == len(merges):
                     break
                 i = ranks.index(min(ranks))

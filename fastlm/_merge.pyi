@@ -1,0 +1,15 @@
+from collections.abc import Callable
+
+from fastlm._types import Bytes, Int32Array, Int64Array
+
+TIE_BREAKS: tuple[str, ...]
+
+def learn_merges(
+    text: Bytes,
+    starts: Int64Array,
+    counts: Int64Array,
+    num_tokens: int,
+    byte_symbols: Int32Array,
+    tie_break: str,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[Int32Array, Int32Array, Int32Array]: ...

@@ -1,0 +1,9 @@
+from collections.abc import Iterable
+
+from fastlm._types import Bytes, Int64Array
+
+class SpecialFinder:
+    tokens: tuple[bytes, ...]
+    longest: int
+    def __init__(self, tokens: Iterable[bytes]) -> None: ...
+    def find(self, text: Bytes) -> Int64Array: ...
