@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastlm import _scan
 from fastlm._decode import Decoder
@@ -14,6 +14,7 @@ from fastlm._encode import as_utf8
 from fastlm._types import UInt32Array
 from fastlm.patterns import find_pattern
 from fastlm.segments import Cutter, utf8_parts
+from fastlm.threads import map_in_order, thread_count
 from fastlm.vocabulary import Merge, Vocabulary, vocabulary_from_tokens
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from fastlm._encode import Encoder
 
 Ids: TypeAlias = "Iterable[int] | np.ndarray[Any, np.dtype[np.integer[Any]]]"
-Result = TypeVar("Result")
 
 # text that encode_iterable gathers before it encodes: the smallest that keeps a call's cost out of sight
 STREAM_BYTES = 1 << 16
@@ -105,17 +105,28 @@ class Tokenizer:
         """Name of the pre-tokenisation pattern, or its regular expression where it has none."""
         return self.vocabulary.pattern.name or self.vocabulary.pattern.regex
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text; a lone surrogate counts as U+FFFD. Raises TypeError for what is no str."""
-        return self._encoder.encode(_checked(text))
+    def encode(self, text: str | bytes) -> list[int]:
+        """Ids of a text, a str or UTF-8 bytes; a lone surrogate in a str counts as U+FFFD.
 
-    def encode_to_numpy(self, text: str) -> UInt32Array:
-        """Ids of a text as a uint32 array."""
-        return self._encoder.encode_to_numpy(_checked(text))
+        Raises TypeError for a text of another type, ValueError naming the offset of bytes that are not UTF-8.
+        """
+        return self._encoder.encode(text)
 
-    def encode_batch(self, texts: Sequence[str], num_threads: int | None = None) -> list[list[int]]:
-        """Ids of each text, on all processors or so many threads."""
-        return _map_in_threads(self.encode, texts, num_threads)
+    def encode_to_numpy(self, text: str | bytes) -> UInt32Array:
+        """Ids of a text as a uint32 array. Raises as `encode`."""
+        return self._encoder.encode_to_numpy(text)
+
+    def encode_batch(self, texts: Sequence[str | bytes], num_threads: int | None = None) -> list[list[int]]:
+        """Ids of each text, on all processors or so many threads. Raises as `encode`."""
+        if isinstance(texts, str | bytes):
+            raise TypeError("texts must be a sequence of str, not one str")
+        texts = list(texts)
+        threads = thread_count(num_threads)
+        # several slices a thread, so that one slow slice does not hold up the end
+        size = max(1, len(texts) // (4 * threads))
+        slices = (texts[i : i + size] for i in range(0, len(texts), size))
+        encoded = map_in_order(lambda part: [self.encode(text) for text in part], slices, threads)
+        return [ids for part in encoded for ids in part]
 
     def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
         """Ids of the text that the chunks make together, one by one, as they come.
@@ -140,9 +151,9 @@ class Tokenizer:
             wanted = max(STREAM_BYTES, 2 * size)
         yield from self._encoder.encode(b"".join(parts))
 
-    def count(self, text: str) -> int:
-        """Number of ids of a text, without making them."""
-        return self._encoder.count(_checked(text))
+    def count(self, text: str | bytes) -> int:
+        """Number of ids of a text, without making them. Raises as `encode`."""
+        return self._encoder.count(text)
 
     def decode(self, ids: Ids, errors: str = "replace") -> str:
         """Text of ids; `errors` says what becomes of bytes that are not UTF-8, as in `bytes.decode`.
@@ -219,37 +230,6 @@ def load(
     from fastlm import formats
 
     return Tokenizer.from_vocabulary(formats.load(Path(path), pattern, special_tokens))
-
-
-def thread_count(num_threads: int | None) -> int:
-    """The number of threads asked for, or of processors this process may use. Raises ValueError below 1."""
-    if num_threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if num_threads < 1:
-        raise ValueError(f"num_threads must be at least 1, not {num_threads}")
-    return num_threads
-
-
-def _map_in_threads(function: Callable[[str], Result], texts: Sequence[str], num_threads: int | None) -> list[Result]:
-    if isinstance(texts, str):
-        raise TypeError("texts must be a sequence of str, not one str")
-    texts = list(texts)
-    threads = min(thread_count(num_threads), len(texts))
-    if threads <= 1:
-        return [function(text) for text in texts]
-    # several slices a thread, so that one slow slice does not hold up the end
-    size = -(-len(texts) // (4 * threads))
-    slices = [texts[i : i + size] for i in range(0, len(texts), size)]
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(threads) as pool:
-        return [result for part in pool.map(lambda part: [function(text) for text in part], slices) for result in part]
-
-
-def _checked(text: str) -> str:
-    if not isinstance(text, str):
-        raise TypeError(f"text must be str, not {type(text).__name__}")
-    return text
 
 
 def _utf8(text: str) -> bytes:

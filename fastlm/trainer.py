@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,11 +15,9 @@ from fastlm._scan import InvalidUTF8Error
 from fastlm.blocks import Block, Blocks, Source
 from fastlm.patterns import Pattern, find_pattern
 from fastlm.segments import Cutter
-from fastlm.tokenizer import Tokenizer, thread_count
+from fastlm.threads import map_in_order, thread_count
+from fastlm.tokenizer import Tokenizer
 from fastlm.vocabulary import BYTE_ORDER, special_bytes, vocabulary_from_tokens
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with the phase ("count" or "merge"), what is done (bytes or tokens), and of how much, where that is known."""
@@ -110,37 +108,21 @@ def count_pretokens(blocks: Blocks, pattern: Pattern, threads: int, report: Prog
     counted = 0
     scanner = _scan.scanner_address(pattern.scanner) if pattern.scanner else 0
     counters = [PretokenCounter() for _ in range(threads)]
-    if threads == 1:
-        for block in blocks:
-            _count_block(block, counters[0], pattern, scanner)
-            counted += len(block.text)
-            report("count", counted, blocks.total_bytes)
-        return counters[0]
-    from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-
     idle: SimpleQueue[PretokenCounter] = SimpleQueue()
     for counter in counters:
         idle.put(counter)
 
-    def count(block: Block) -> None:
+    def count(block: Block) -> int:
         counter = idle.get()
         try:
             _count_block(block, counter, pattern, scanner)
         finally:
             idle.put(counter)
+        return len(block.text)
 
-    with ThreadPoolExecutor(threads) as pool:
-        running: set[Future[None]] = set()
-        for block in blocks:
-            running.add(pool.submit(count, block))
-            counted += len(block.text)
-            report("count", counted, blocks.total_bytes)
-            if len(running) > threads:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-        for future in running:
-            future.result()
+    for size in map_in_order(count, blocks, threads):
+        counted += size
+        report("count", counted, blocks.total_bytes)
     first, *others = sorted(counters, key=len, reverse=True)
     for other in others:
         first.merge(other)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import Any
 
+from fastlm.formats.reading import read_json, read_text
 from fastlm.vocabulary import OTHER_BYTES, PRINTABLE_BYTES, Merge, Vocabulary, special_bytes
 
 VOCAB, MERGES = "vocab.json", "merges.txt"
@@ -97,31 +97,3 @@ def read_merges(path: str | os.PathLike[str]) -> list[Merge]:
             reason = str(error) if "spells no byte" in str(error) else "expected two tokens with one space between"
             raise ValueError(f"{path}, line {number}: {line[:80]!r}: {reason}") from None
     return merges
-
-
-def read_text(path: str | os.PathLike[str]) -> str:
-    """A UTF-8 file. Raises OSError, or ValueError naming the file and the byte that is wrong."""
-    content = Path(path).read_bytes()
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: byte {error.start} is not UTF-8") from None
-
-
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """A JSON file. Raises OSError, or ValueError naming the file and the line that is wrong, or a key given twice."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            seen: set[str] = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise ValueError(f"{path}: key {twice!r} stands twice")
-        return found
-
-    try:
-        return json.loads(read_text(path), object_pairs_hook=once)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except RecursionError:
-        raise ValueError(f"{path}: JSON nested too deeply") from None

@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from fastlm.formats import gpt2
+from fastlm.formats.reading import read_json
 from fastlm.patterns import PATTERNS, Pattern, find_pattern
 from fastlm.vocabulary import Merge, Vocabulary, vocabulary_from_tokens
 
@@ -69,7 +70,7 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
 
 def read(path: str | os.PathLike[str]) -> Vocabulary:
     """The vocabulary of a file. Raises OSError, or ValueError naming the file and what is not supported."""
-    content = gpt2.read_json(path)
+    content = read_json(path)
     model = _part(content, "model", path)
     if model.get("type", "BPE") != "BPE":
         raise ValueError(f"{path}: model {model.get('type')!r} is not supported, only 'BPE'")

@@ -1,0 +1,121 @@
+"""Texts to measure on: real ones as documents, and a synthetic one of any size whose vocabulary grows as real text's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fastlm.demo import demo_corpus
+
+DATA = Path(os.environ.get("FASTLM_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+FILES = {
+    "english": (
+        "english/movie_reviews_pos.txt",
+        "webtext/owt_0-499.txt",
+        "webtext/c4_0-499.txt",
+        "english/tinyshakespeare.txt",
+    ),
+    "code": ("code/*.txt",),
+    "multilingual": ("multilingual/*",),
+    "tinystories": ("tinystories/ts_v2_train_head.txt",),
+}
+DOCUMENT_LENGTH = 3000
+
+# the share of words that are spliced: it gives some 600,000 distinct pretokens in 100 MB of English
+SPLICED = 0.045
+SHORTEST_WORD = 3
+BLOCK_BYTES = 4_000_000
+
+Bytes = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int64]
+
+
+def corpora() -> dict[str, list[str]]:
+    """Name -> documents: "demo" always, and those of FILES that lie under DATA."""
+    texts: dict[str, Iterable[str]] = {"demo": demo_corpus()}
+    for name, patterns in FILES.items():
+        paths = [path for pattern in patterns for path in sorted(DATA.glob(pattern))]
+        if paths:
+            texts[name] = [path.read_bytes().decode("utf-8", "replace") for path in paths]
+    return {name: [part for text in parts for part in documents_of(text)] for name, parts in texts.items()}
+
+
+def documents_of(text: str) -> Iterator[str]:
+    """The text in pieces that end with the first line end after DOCUMENT_LENGTH characters, or with the text."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + DOCUMENT_LENGTH) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def sample(documents: list[str], size: int) -> list[str]:
+    """Documents from all over the list, evenly spaced, of about `size` UTF-8 bytes together."""
+    return documents[:: max(1, round(size_of(documents) / size))]
+
+
+def size_of(documents: Iterable[str]) -> int:
+    """UTF-8 bytes of all documents."""
+    return sum(len(document.encode()) for document in documents)
+
+
+def lines_of(documents: Iterable[str]) -> list[bytes]:
+    """The lines in UTF-8 with their ends, without white space around them; none is empty, none holds a special token.
+
+    So a trainer that reads line by line and one that reads the whole file see the same pretokens: no run of white space
+    goes on past the end of a line.
+    """
+    stripped = (line.strip() for document in documents for line in document.split("\n"))
+    return [line.encode() + b"\n" for line in stripped if line and "<|" not in line and "\r" not in line]
+
+
+def grown_corpus(documents: Iterable[str], size: int, seed: int) -> Iterator[bytes]:
+    """A training corpus of `size` bytes, or up to a line more, in blocks of whole lines; each line is a document.
+
+    Lines of the documents are drawn with replacement, and of each word in twenty-two only the head stays, with the tail
+    of another word of the text behind it. Most of these are pretokens never seen before, so the number of distinct
+    pretokens keeps growing with size, as it does in real text, and frequent words keep real text's frequencies.
+    Repeating a file would prove nothing: after the first pass counting only ever meets what it knows, in a table that
+    no longer grows. The same documents, size and seed give the same bytes.
+    """
+    lines = lines_of(documents)
+    source = np.frombuffer(b"".join(lines), np.uint8)
+    bounds = np.cumsum([0, *map(len, lines)], dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    draws = max(1, BLOCK_BYTES * len(lines) // len(source))
+    written = 0
+    while written < size:
+        drawn = rng.integers(len(lines), size=draws)
+        block = _spliced(_joined(source, bounds[drawn], bounds[drawn + 1]), rng).tobytes()
+        if written + len(block) > size:
+            block = block[: block.index(b"\n", size - written - 1) + 1]
+        yield block
+        written += len(block)
+
+
+def _spliced(text: Bytes, rng: np.random.Generator) -> Bytes:
+    """The text with the share SPLICED of its words replaced by their heads and other words' tails."""
+    lower = np.concatenate([[False], (text >= ord("a")) & (text <= ord("z")), [False]])
+    words = np.flatnonzero(lower[1:] != lower[:-1]).reshape(-1, 2)
+    words = words[words[:, 1] - words[:, 0] >= SHORTEST_WORD]
+    spliced = words[rng.random(len(words)) < SPLICED]
+    if not len(spliced):
+        return text
+    donors = words[rng.integers(len(words), size=len(spliced))]
+    heads = rng.integers(spliced[:, 0] + 1, spliced[:, 1])
+    tails = rng.integers(donors[:, 0], donors[:, 1])
+    # the text from the last spliced word's end to the next one's head, then a tail, and so on
+    starts = np.append(np.stack([np.append(0, spliced[:-1, 1]), tails], axis=1), spliced[-1, 1])
+    ends = np.append(np.stack([heads, donors[:, 1]], axis=1), len(text))
+    return _joined(text, starts, ends)
+
+
+def _joined(text: Bytes, starts: Indices, ends: Indices) -> Bytes:
+    """The slices text[start:end], one after the other."""
+    lengths = ends - starts
+    shifts = starts - (np.cumsum(lengths) - lengths)
+    return text[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]

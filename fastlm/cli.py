@@ -1,0 +1,176 @@
+"""The `fastlm` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+from tyro.conf import Positional, UseAppendAction, arg
+
+Inputs = Positional[tuple[Path, ...]]
+
+
+def train_tokenizer(
+    inputs: Annotated[Inputs, arg(metavar="INPUT...")],
+    /,
+    vocab_size: int,
+    out: Path,
+    special: UseAppendAction[tuple[str, ...]] = (),
+    pattern: str = "gpt2",
+    tie_break: Literal["cs336", "hf"] = "cs336",
+    threads: int | None = None,
+) -> None:
+    """Train a byte-level BPE tokenizer on UTF-8 text.
+
+    Args:
+        inputs: Files of text.
+        vocab_size: Number of tokens: 256 bytes, the special tokens, and the merges' results.
+        out: Directory that gets vocab.json, merges.txt, tokenizer.json and tokenizer.fastlm.
+        special: A special token, which cuts the text and never merges; give the option once for each.
+            <|endoftext|> where it is not given.
+        pattern: Name or regular expression of the pre-tokenisation.
+        tie_break: Which of equally frequent pairs merges first: the greatest bytes (cs336) or the smallest ids (hf).
+        threads: Number of threads; all processors where it is not given.
+    """
+    from fastlm import train_bpe
+
+    if not inputs:
+        raise ValueError("give at least one INPUT")
+    with _bars() as report:
+        tokenizer = train_bpe(
+            list(inputs),
+            vocab_size,
+            special or ("<|endoftext|>",),
+            pattern=pattern,
+            tie_break=tie_break,
+            num_threads=threads,
+            progress=report,
+        )
+    tokenizer.save(out)
+    print(f"{tokenizer.vocab_size} tokens in {out}")
+
+
+def encode(
+    inputs: Annotated[Inputs, arg(metavar="INPUT...")],
+    /,
+    tokenizer: Path,
+    out: Path,
+    threads: int | None = None,
+) -> None:
+    """Encode UTF-8 text to a .npy array of ids, uint16 where they fit, else uint32.
+
+    Args:
+        inputs: Files of text, encoded one after the other.
+        tokenizer: Directory or file of the tokenizer.
+        out: File to write; open it with numpy.load(out, mmap_mode="r").
+        threads: Number of threads; all processors where it is not given.
+    """
+    from fastlm import load
+    from fastlm.encode_files import encode_files
+
+    if not inputs:
+        raise ValueError("give at least one INPUT")
+    with _bars() as report:
+        written = encode_files(
+            load(tokenizer),
+            inputs,
+            out,
+            num_threads=threads,
+            progress=lambda done, total: report("encode", done, total),
+        )
+    print(f"{written} ids in {out}")
+
+
+def decode(ids: Annotated[Positional[Path], arg(metavar="FILE.npy")], /, tokenizer: Path) -> None:
+    """Write the text of an array of ids to standard output, as the very bytes.
+
+    Args:
+        ids: A .npy file, such as `fastlm encode` writes.
+        tokenizer: Directory or file of the tokenizer.
+    """
+    from fastlm import load
+
+    array = np.load(ids, mmap_mode="r", allow_pickle=False)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(f"{ids}: expected a one-dimensional array of integers, found {array.dtype} {array.shape}")
+    loaded = load(tokenizer)
+    for start in range(0, len(array), 1 << 20):
+        sys.stdout.buffer.write(loaded.decode_bytes(array[start : start + (1 << 20)]))
+    sys.stdout.buffer.flush()
+
+
+def count(inputs: Annotated[Inputs, arg(metavar="INPUT...")], /, tokenizer: Path) -> None:
+    """Count the tokens of UTF-8 text, file by file.
+
+    Args:
+        inputs: Files of text.
+        tokenizer: Directory or file of the tokenizer.
+    """
+    from fastlm import load
+    from fastlm.encode_files import count_file
+
+    loaded = load(tokenizer)
+    total = 0
+    for path in inputs:
+        found = count_file(loaded, path)
+        total += found
+        print(f"{found:>15,}  {path}")
+    if len(inputs) > 1:
+        print(f"{total:>15,}  in all")
+
+
+def demo(input: Positional[Path | None] = None, /, out: Path | None = None) -> None:
+    """Train, encode, decode and compare, and print what it took: on English that comes with CPython, or on a file.
+
+    Args:
+        input: A UTF-8 file to use instead.
+        out: Directory that keeps tokenizer, text, ids and table.
+    """
+    from fastlm.demo import run_demo
+
+    run_demo(input, out)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train-tokenizer": train_tokenizer,
+    "encode": encode,
+    "decode": decode,
+    "count": count,
+    "demo": demo,
+}
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A progress callback that draws one bar a phase on a terminal, and nothing elsewhere."""
+    bars: dict[str, tqdm[None]] = {}
+
+    def report(phase: str, done: int, total: int | None) -> None:
+        if phase not in bars:
+            for bar in bars.values():
+                bar.close()
+            unit = "token" if phase == "merge" else "B"
+            bars[phase] = tqdm(desc=phase, total=total, unit=unit, unit_scale=True, disable=None, file=sys.stderr)
+        bars[phase].update(done - bars[phase].n)
+
+    try:
+        yield report
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the command; returns 0, or 1 after printing what was wrong with its input."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="fastlm", description=__doc__, args=args)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        print(f"fastlm: {error}", file=sys.stderr)
+        return 1
+    return 0
