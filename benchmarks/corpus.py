@@ -1,4 +1,4 @@
-"""Texts to measure on: real ones as documents, and a synthetic one of any size whose vocabulary grows as real text's."""
+"""Texts to measure on: real documents, and a synthetic text of any size whose vocabulary grows as real text's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILES = {
 DOCUMENT_LENGTH = 3000
 
 # the share of words that are spliced: it gives some 600,000 distinct pretokens in 100 MB of English
-SPLICED = 0.045
+SPLICED = 1 / 13
 SHORTEST_WORD = 3
 BLOCK_BYTES = 4_000_000
 
@@ -37,11 +37,15 @@ Indices = npt.NDArray[np.int64]
 def corpora() -> dict[str, list[str]]:
     """Name -> documents: "demo" always, and those of FILES that lie under DATA."""
     texts: dict[str, Iterable[str]] = {"demo": demo_corpus()}
-    for name, patterns in FILES.items():
-        paths = [path for pattern in patterns for path in sorted(DATA.glob(pattern))]
-        if paths:
+    for name in FILES:
+        if paths := paths_of(name):
             texts[name] = [path.read_bytes().decode("utf-8", "replace") for path in paths]
     return {name: [part for text in parts for part in documents_of(text)] for name, parts in texts.items()}
+
+
+def paths_of(name: str) -> list[Path]:
+    """The files of a corpus that lie under DATA."""
+    return [path for pattern in FILES[name] for path in sorted(DATA.glob(pattern))]
 
 
 def documents_of(text: str) -> Iterator[str]:
@@ -76,7 +80,7 @@ def lines_of(documents: Iterable[str]) -> list[bytes]:
 def grown_corpus(documents: Iterable[str], size: int, seed: int) -> Iterator[bytes]:
     """A training corpus of `size` bytes, or up to a line more, in blocks of whole lines; each line is a document.
 
-    Lines of the documents are drawn with replacement, and of each word in twenty-two only the head stays, with the tail
+    Lines of the documents are drawn with replacement, and of one word in thirteen only the head stays, with the tail
     of another word of the text behind it. Most of these are pretokens never seen before, so the number of distinct
     pretokens keeps growing with size, as it does in real text, and frequent words keep real text's frequencies.
     Repeating a file would prove nothing: after the first pass counting only ever meets what it knows, in a table that
@@ -118,4 +122,5 @@ def _joined(text: Bytes, starts: Indices, ends: Indices) -> Bytes:
     """The slices text[start:end], one after the other."""
     lengths = ends - starts
     shifts = starts - (np.cumsum(lengths) - lengths)
-    return text[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
+    joined: Bytes = text[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
+    return joined

@@ -171,6 +171,11 @@ def main(args: list[str] | None = None) -> int:
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="fastlm", description=__doc__, args=args)
     except (ValueError, TypeError, KeyError, OSError) as error:
-        print(f"fastlm: {error}", file=sys.stderr)
+        message = error.args[0] if isinstance(error, KeyError) else error
+        print(f"fastlm: {message}", file=sys.stderr)
         return 1
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,7 +10,7 @@ from fastlm._special import SpecialFinder
 from fastlm._types import Int64Array
 from fastlm.patterns import Pattern
 
-# a contraction has 3 bytes and a character at most 4: what follows a cut by this many bytes cannot move it
+# a contraction has 3 bytes and a character at most 4: what lies this far behind a pretoken's start cannot move it
 LOOKAHEAD = 8
 
 
@@ -30,11 +30,13 @@ class Cutter:
 
         `text` must start at the start of a pretoken, and what follows the cut is to be given again with more.
         """
-        settled = len(text) - self.finder.longest - LOOKAHEAD
+        # a special token that starts later may turn out to be another, longer one, or none
+        settled = len(text) - self.finder.longest
         found = self.finder.find(text)
         found = found[found[:, 0] < settled]
         after = int(found[-1, 1]) if len(found) else 0
-        cut = after + self.pattern.safe_start(memoryview(text)[after:], settled - after) if settled > after else after
+        limit = settled - LOOKAHEAD - after
+        cut = after + self.pattern.safe_start(memoryview(text)[after:], limit) if limit > 0 else after
         return _between(found, 0, cut), cut
 
 

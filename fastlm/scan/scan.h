@@ -85,8 +85,8 @@ static inline uint8_t fastlm_flags_before(const uint8_t *text, int64_t at, int64
     return fastlm_flags(code_point) & (FASTLM_LETTER | FASTLM_NUMBER | FASTLM_WHITESPACE);
 }
 
-/* The last position in (0, limit] that starts a pretoken of the GPT-2 split whatever text follows `limit` and whatever
- * pretoken boundary text[0] is, or 0 where there is none. At least 4 bytes of text must follow `limit`. */
+/* The last position in (0, limit] where a text that goes on may be cut in two whose GPT-2 splits are that of the whole,
+ * or 0 where there is none. text[0] must start a pretoken, and at least 4 bytes of text follow `limit`. */
 static inline int64_t fastlm_gpt2_safe_start(const uint8_t *text, int64_t limit) {
     int64_t at = limit, lead = 0;
     while (at > 0 && fastlm_is_continuation(text[at])) at--;
@@ -97,12 +97,10 @@ static inline int64_t fastlm_gpt2_safe_start(const uint8_t *text, int64_t limit)
     for (; at > 0; at = lead) {
         uint8_t before = fastlm_flags_before(text, at, &lead);
         if (here != before) {
-            if (!(before & FASTLM_WHITESPACE)) {
-                /* a letter after an apostrophe may belong to a contraction */
-                if (!((here & FASTLM_LETTER) && text[at - 1] == '\'')) return at;
-            } else {
-                return text[at - 1] == ' ' ? lead : at;
-            }
+            /* not after white space but before its last character, which is left over when something follows */
+            if (before & FASTLM_WHITESPACE) return lead;
+            /* a letter after an apostrophe may belong to a contraction */
+            if (!((here & FASTLM_LETTER) && text[at - 1] == '\'')) return at;
         }
         here = before;
     }

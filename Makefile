@@ -1,0 +1,41 @@
+# Development commands. PYTHON is the interpreter of an environment with the extras [dev] and, for bench, [bench].
+PYTHON ?= .venv/bin/python
+
+.PHONY: build debug sanitize test test-debug test-sanitize exactness bench lint clean
+
+build:
+	$(PYTHON) setup.py build_ext --inplace --force
+
+# Cython's bounds checks on: an index out of range raises IndexError
+debug:
+	FASTLM_DEBUG=1 $(PYTHON) setup.py build_ext --inplace --force
+
+sanitize:
+	FASTLM_SANITIZE=1 $(PYTHON) setup.py build_ext --inplace --force
+
+test:
+	$(PYTHON) -m pytest
+
+# the tests that reach the native core, on a build with checks; afterwards `make build` for a fast one
+test-debug: debug
+	$(PYTHON) -m pytest tests -k "not cache and not compile_at_once and not read_only"
+
+test-sanitize: sanitize
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONMALLOC=malloc \
+	$(PYTHON) -m pytest tests/test_scan.py tests/test_special.py tests/test_count.py tests/test_merge.py \
+	    tests/test_blocks.py tests/test_trainer.py tests/test_formats.py -k "not forged"
+
+exactness:
+	$(PYTHON) -m tests.exactness --strings 1000000
+
+bench:
+	$(PYTHON) -m benchmarks.run
+
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+clean:
+	rm -rf build dist *.egg-info fastlm/*.c fastlm/*.so

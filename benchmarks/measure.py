@@ -1,0 +1,92 @@
+"""Timing: fastlm and its peers take turns, so that what disturbs the machine disturbs all of them."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_benchmark.fixture import BenchmarkFixture
+
+OURS = "fastlm"
+MB = 1e6
+
+Call = Callable[[], object]
+Prepare = Callable[[], Call]
+"""Makes ready for one round, untimed, and returns what is to be timed."""
+
+
+@dataclass
+class Timing:
+    """Wall and CPU seconds of each round; CPU seconds are those of all threads of the process."""
+
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
+
+    def run(self, call: Call) -> None:
+        start, cpu_start = time.perf_counter(), time.process_time()
+        result = call()
+        cpu_end, end = time.process_time(), time.perf_counter()
+        del result  # not before: freeing it is not the call's work
+        self.seconds.append(end - start)
+        self.cpu_seconds.append(cpu_end - cpu_start)
+
+    def rates(self, size: int) -> dict[str, float]:
+        """MB/s and CPU MB/s for a text of `size` bytes, by the medians, and the number of rounds."""
+        return {
+            "mb_per_s": size / MB / statistics.median(self.seconds),
+            "cpu_mb_per_s": size / MB / max(statistics.median(self.cpu_seconds), 1e-9),
+            "rounds": len(self.seconds),
+        }
+
+
+def take_turns(
+    benchmark: BenchmarkFixture, prepares: Mapping[str, Prepare], rounds: int, budget: float
+) -> dict[str, Timing]:
+    """Times OURS and the others of `prepares` in `rounds` interleaved rounds; pytest-benchmark's own figures are OURS.
+
+    One that has taken more than `budget` seconds sits out the rounds that remain.
+    """
+    timings = {name: Timing() for name in prepares}
+
+    def others_then_ours() -> tuple[tuple[Call], dict[str, Any]]:
+        for name, prepare in prepares.items():
+            if name != OURS and sum(timings[name].seconds) <= budget:
+                timings[name].run(prepare())
+        return (prepares[OURS](),), {}
+
+    benchmark.pedantic(timings[OURS].run, setup=others_then_ours, rounds=rounds)  # type: ignore[no-untyped-call]
+    return timings
+
+
+def compared(timings: Mapping[str, Timing], size: int) -> dict[str, Any]:
+    """For a benchmark's extra_info: everyone's rates for a text of `size` bytes, and OURS as a multiple of each."""
+    rates = {name: timing.rates(size) for name, timing in timings.items() if timing.seconds}
+    ours = rates.pop(OURS)
+    ratios = {f"x_{name}": ours["mb_per_s"] / rate["mb_per_s"] for name, rate in rates.items()}
+    return {"bytes": size, **ours, **ratios, "peers": rates}
+
+
+@contextmanager
+def on_processors(number: int) -> Iterator[None]:
+    """Keeps all threads of this process, those of peers' pools too, on so many processors; only Linux can."""
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    _bind(set(sorted(allowed)[:number]))
+    try:
+        yield
+    finally:
+        _bind(allowed)
+
+
+def _bind(processors: set[int]) -> None:
+    for thread in os.listdir("/proc/self/task"):
+        with suppress(ProcessLookupError):  # it has ended
+            os.sched_setaffinity(int(thread), processors)

@@ -1,0 +1,42 @@
+"""Fixtures, Hypothesis profiles, and where the judges' data may lie."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import fastlm
+from tests import texts
+
+# a cache of its own keeps the tests from depending on what an earlier run compiled elsewhere
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "fastlm-tests-numba"))
+
+_shared = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+settings.register_profile("ci", max_examples=300, derandomize=True, **_shared)
+settings.register_profile("deep", max_examples=20_000, **_shared)
+settings.load_profile(os.environ.get("FASTLM_TEST_PROFILE", "ci"))
+
+DATA = Path(os.environ.get("FASTLM_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real texts and official vocabularies; tests that need it skip where it is not there."""
+    if not DATA.is_dir():
+        pytest.skip(f"no folder {DATA}: set FASTLM_DATA to real texts and official vocabularies")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def gpt2(data: Path) -> fastlm.Tokenizer:
+    """GPT-2's own vocabulary."""
+    vectors = data / "vectors"
+    return fastlm.Tokenizer.from_files(vectors / "gpt2_vocab.json", vectors / "gpt2_merges.txt", ["<|endoftext|>"])
+
+
+@pytest.fixture(scope="session")
+def trained() -> fastlm.Tokenizer:
+    """A vocabulary of 1,000 tokens with two special ones, learned here, so that no test needs other data."""
+    return fastlm.train_bpe(texts.DOCUMENTS, 1000, ["<|endoftext|>", "<|user|>"])

@@ -1,0 +1,103 @@
+"""Texts in blocks: any division gives the pretokens of the whole, and errors say where they are."""
+
+from collections import Counter
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastlm import blocks
+from fastlm.patterns import find_pattern
+from fastlm.segments import Cutter, utf8_parts
+from tests import texts
+from tests.reference import bpe
+
+SPECIAL = ["<|endoftext|>", "<|", " x "]
+CUTTER = Cutter(SPECIAL, find_pattern("gpt2"))
+
+
+def pretokens_of(segments: np.ndarray, text: bytes) -> list[bytes]:
+    return [piece for start, end in segments.tolist() for piece in bpe.pretokens(bytes(text[start:end]).decode())]
+
+
+def reference_pretokens(text: str) -> list[bytes]:
+    stretches = bpe.split_special(text, SPECIAL)
+    return [piece for stretch in stretches if stretch not in SPECIAL for piece in bpe.pretokens(stretch)]
+
+
+documents = st.lists(st.one_of(texts.strings(20), st.sampled_from([*SPECIAL, "<|endof", "text|>", " x", "   "]))).map(
+    "".join
+)
+
+
+@given(documents, documents)
+def test_a_cut_text_has_the_pretokens_of_the_whole(text, more):
+    encoded = text.encode()
+    segments, cut = CUTTER.partial_segments(encoded)
+    rest = encoded[cut:] + more.encode()
+    assert pretokens_of(segments, encoded) + pretokens_of(CUTTER.segments(rest), rest) == reference_pretokens(
+        text + more
+    )
+
+
+@pytest.mark.parametrize("block_bytes", [8, 64, 1000])
+def test_files_in_tiny_blocks(tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", block_bytes)
+    text = "<|endoftext|>".join(
+        [*texts.DOCUMENTS[:6], *texts.DOCUMENTS[-2:], "a" * 3000, " " * 3000 + "'s", "中" * 999]
+    )
+    path = tmp_path / "text"
+    path.write_text(text, "utf-8", newline="")
+    found: list[bytes] = []
+    for block in blocks.Blocks(path, CUTTER):
+        found += pretokens_of(block.segments, bytes(block.text))
+        block.release()
+    assert found == reference_pretokens(text)
+
+
+def test_a_buffer_is_used_again_once_released(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 100)
+    path = tmp_path / "text"
+    path.write_text("word " * 1000)
+    free: SimpleQueue[bytearray] = SimpleQueue()
+    buffers = set()
+    for block in blocks.file_blocks(path, CUTTER, free):
+        buffers.add(id(block.text.obj))
+        block.release()
+    assert len(buffers) == 1
+
+
+def test_documents_do_not_touch():
+    found: Counter[bytes] = Counter()
+    for block in blocks.Blocks(iter(["ab", b"cd", "<|endof", "text|>", "", "e"]), CUTTER):
+        found.update(pretokens_of(block.segments, block.text))
+    assert found == Counter([b"ab", b"cd", b"endof", b"text", b"|>", b"e"])
+
+
+def test_sources(tmp_path):
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "b").write_text("bb")
+    assert blocks.Blocks(str(tmp_path / "a"), CUTTER).total_bytes == 1
+    assert blocks.Blocks([tmp_path / "a", tmp_path / "b"], CUTTER).total_bytes == 3
+    assert blocks.Blocks(["text"], CUTTER).total_bytes is None
+    with pytest.raises(ValueError, match=r"give files as pathlib\.Path"):
+        blocks.Blocks([str(tmp_path / "a")], CUTTER)
+    for wrong in (b"bytes", 3, None):
+        with pytest.raises(TypeError, match="input must be a path or an iterable"):
+            blocks.Blocks(wrong, CUTTER)
+    with pytest.raises(TypeError, match="document 1 must be str, bytes or a path, not int"):
+        list(blocks.Blocks(["a", 1], CUTTER))
+    with pytest.raises(FileNotFoundError):
+        blocks.Blocks([Path("no such file")], CUTTER)
+    with pytest.raises(FileNotFoundError):
+        list(blocks.Blocks(iter([Path("no such file")]), CUTTER))
+
+
+def test_surrogate_pairs_survive_chunks():
+    assert "".join(utf8_parts(iter(["a\ud83d", "\ude00b", "\ud83d"]))) == "a\ud83d\ude00b\ud83d"
+    assert all("\ud83d" not in part[-1:] for part in list(utf8_parts(iter(["a\ud83d", "\ude00b"]))))
+    with pytest.raises(TypeError, match="chunks must be str, not bytes"):
+        list(utf8_parts(iter([b"a"])))

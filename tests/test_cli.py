@@ -1,0 +1,144 @@
+"""The command line, as a shell would use it."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fastlm
+from fastlm import blocks, cli
+from fastlm.encode_files import count_file, encode_files, id_type
+from tests import texts
+
+TEXT = "<|endoftext|>".join(texts.DOCUMENTS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, trained):
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "text").write_text(TEXT, "utf-8", newline="")
+    (folder / "more").write_text("more text<|user|>", "utf-8")
+    trained.save(folder / "tokenizer")
+    return folder
+
+
+def run(*args, **options):
+    command = [sys.executable, "-m", "fastlm.cli", *map(str, args)]
+    return subprocess.run(command, capture_output=True, timeout=120, check=False, **options)
+
+
+def test_train_tokenizer(folder, trained, capsys):
+    args = ["train-tokenizer", str(folder / "text"), "--vocab-size", "1000", "--out", str(folder / "new")]
+    args += ["--special", "<|endoftext|>", "--special", "<|user|>", "--threads", "2"]
+    assert cli.main(args) == 0
+    assert "1000 tokens in" in capsys.readouterr().out
+    expected = fastlm.train_bpe(folder / "text", 1000, ["<|endoftext|>", "<|user|>"])
+    assert fastlm.load(folder / "new").vocabulary.fingerprint == expected.vocabulary.fingerprint
+
+
+def test_train_tokenizer_has_one_special_token_unless_told(folder):
+    args = ["train-tokenizer", str(folder / "text"), "--vocab-size", "300", "--out", str(folder / "default")]
+    assert cli.main(args) == 0
+    assert fastlm.load(folder / "default").special_tokens == {"<|endoftext|>": 0}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_encode_and_decode(folder, trained, monkeypatch, threads, capfdbinary):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 3000)
+    out = folder / "ids.npy"
+    inputs = [str(folder / "text"), str(folder / "more")]
+    tokenizer = ["--tokenizer", str(folder / "tokenizer")]
+    assert cli.main(["encode", *inputs, *tokenizer, "--out", str(out), "--threads", str(threads)]) == 0
+    ids = np.load(out, mmap_mode="r")
+    assert ids.dtype == np.uint16
+    assert ids.tolist() == trained.encode(TEXT) + trained.encode("more text<|user|>")
+    capfdbinary.readouterr()
+    assert cli.main(["decode", str(out), *tokenizer]) == 0
+    assert capfdbinary.readouterr().out == (TEXT + "more text<|user|>").encode()
+
+
+def test_count(folder, trained, capsys):
+    assert (
+        cli.main(["count", str(folder / "text"), str(folder / "more"), "--tokenizer", str(folder / "tokenizer")]) == 0
+    )
+    counts = [int(line.split()[0].replace(",", "")) for line in capsys.readouterr().out.splitlines()]
+    expected = [len(trained.encode(TEXT)), len(trained.encode("more text<|user|>"))]
+    assert counts == [*expected, sum(expected)]
+
+
+def test_demo_on_a_file(folder, capsys):
+    assert cli.main(["demo", str(folder / "text"), "--out", str(folder / "demo")]) == 0
+    printed = capsys.readouterr().out
+    for row in ("text", "vocabulary", "train", "encode, first time", "encode, again", "decode", "bytes per token"):
+        assert any(line.startswith(row) for line in printed.splitlines()), row
+    assert "round trip" in printed
+    assert "\x1b[" not in printed  # colours are for terminals
+    kept = fastlm.load(folder / "demo")
+    corpus = (folder / "demo" / "corpus.txt").read_bytes()
+    assert corpus.decode() == TEXT
+    assert kept.decode_bytes(np.load(folder / "demo" / "ids.npy")) == corpus
+    assert (folder / "demo" / "report.txt").read_text().strip() in printed
+
+
+def test_the_command_is_quiet_without_a_terminal(folder):
+    result = run("encode", folder / "text", "--tokenizer", folder / "tokenizer", "--out", folder / "quiet.npy")
+    assert result.returncode == 0
+    assert result.stderr == b""
+    assert result.stdout.decode() == f"{np.load(folder / 'quiet.npy').size} ids in {folder / 'quiet.npy'}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["count", "missing", "--tokenizer", "tokenizer"], "No such file or directory: 'missing'"),
+        (["count", "text", "--tokenizer", "missing"], "No such file or directory: 'missing'"),
+        (["encode", "bad", "--tokenizer", "tokenizer", "--out", "x.npy"], "bad: byte 3 is not well-formed UTF-8"),
+        (["encode", "text", "--tokenizer", "tokenizer", "--out", "missing/x.npy"], "No such file or directory"),
+        (["encode", "--tokenizer", "tokenizer", "--out", "x.npy"], "give at least one INPUT"),
+        (["train-tokenizer", "text", "--vocab-size", "7", "--out", "x"], "vocab_size must be at least 257"),
+        (["train-tokenizer", "--vocab-size", "700", "--out", "x"], "give at least one INPUT"),
+        (["decode", "floats.npy", "--tokenizer", "tokenizer"], "expected a one-dimensional array of integers"),
+        (["decode", "large.npy", "--tokenizer", "tokenizer"], "id 5000 at position 1 is not in the vocabulary"),
+        (["decode", "objects.npy", "--tokenizer", "tokenizer"], "Python objects in dtype"),
+        (["demo", "bad"], "bad: byte 3 is not UTF-8"),
+        (["demo", "empty"], "the input holds no text"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_1(folder, monkeypatch, capsys, args, message):
+    monkeypatch.chdir(folder)
+    (folder / "bad").write_bytes(b"abc\xff")
+    (folder / "empty").write_bytes(b"")
+    np.save(folder / "floats.npy", np.ones(3))
+    np.save(folder / "large.npy", np.array([1, 5000]))
+    np.save(folder / "objects.npy", np.array([{}], dtype=object))
+    assert cli.main(args) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("fastlm: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (folder / "x.npy").exists()
+    assert not [name for name in os.listdir(folder) if name.endswith(".tmp")]
+
+
+def test_id_type():
+    assert id_type(65_536) == np.uint16
+    assert id_type(65_537) == np.uint32
+
+
+def test_encode_files_tells_its_progress(folder, trained, tmp_path):
+    seen = []
+    size = (folder / "text").stat().st_size
+    written = encode_files(trained, [folder / "text"], tmp_path / "x.npy", progress=lambda *told: seen.append(told))
+    assert seen[-1] == (size, size)
+    assert written == count_file(trained, folder / "text") == trained.count(TEXT)
+
+
+def test_wide_vocabularies_are_stored_as_uint32(tmp_path):
+    tokenizer = fastlm.Tokenizer({i: bytes([i]) for i in range(256)} | {70_000: b"ab"}, [(b"a", b"b")])
+    (tmp_path / "text").write_text("abab")
+    encode_files(tokenizer, [tmp_path / "text"], tmp_path / "ids.npy")
+    ids = np.load(tmp_path / "ids.npy")
+    assert ids.dtype == np.uint32
+    assert ids.tolist() == [70_000, 70_000]

@@ -1,0 +1,68 @@
+"""tiktoken and Hugging Face judge the ids; `python -m tests.exactness` does the same at any length."""
+
+import json
+import random
+
+import pytest
+
+import fastlm
+from tests import texts
+
+tiktoken = pytest.importorskip("tiktoken", reason="tiktoken judges the ids")
+tokenizers = pytest.importorskip("tokenizers", reason="tokenizers judges the ids")
+
+from tests import exactness  # noqa: E402 - needs both
+
+
+@pytest.fixture(scope="module")
+def judged(trained) -> fastlm.Tokenizer:
+    """Our own vocabulary with its ids in order of merge rank and the special token last, as tiktoken wants them."""
+    tokens = [trained.vocab[id] for id in sorted(trained.vocab) if id not in trained.special_tokens.values()]
+    return fastlm.Tokenizer(dict(enumerate(tokens)), trained.merges, ["<|endoftext|>"])
+
+
+def test_a_vocabulary_of_our_own(judged, tmp_path):
+    judged.save(tmp_path)
+    hugging_face = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    encoding = exactness.tiktoken_encoding(judged)
+    rng = random.Random(1)
+    strings = [*texts.DOCUMENTS, *(texts.random_string(rng) for _ in range(20_000))]
+    for text, theirs in zip(strings, hugging_face.encode_batch(strings), strict=True):
+        assert judged.encode(text) == encoding.encode(text, allowed_special="all") == theirs.ids, text
+
+
+def test_gpt2_on_every_text(gpt2, data, capsys):
+    encoding = exactness.tiktoken_encoding(gpt2)
+
+    def theirs(batch):
+        return [encoding.encode(text, allowed_special="all") for text in batch]
+
+    def ours(batch):
+        return [gpt2.encode(text) for text in batch]
+
+    for folder in sorted(path for path in data.iterdir() if path.name not in ("vectors", "vocabs", "unicode")):
+        assert exactness.differences(folder.name, exactness.texts_of(folder), ours, theirs) == 0, (
+            capsys.readouterr().out
+        )
+
+
+def test_gpt2_on_random_strings(gpt2, data):
+    encoding = exactness.tiktoken_encoding(gpt2)
+    rng = random.Random(2)
+    for _ in range(20_000):
+        text = texts.random_string(rng)
+        assert gpt2.encode(text) == encoding.encode(text, allowed_special="all"), text
+
+
+def test_gpt2_vectors_of_other_projects(gpt2, data):
+    """llama.cpp's inputs and ids, and those that Microsoft's tokenizer publishes for its own source."""
+    vectors = data / "vectors"
+    inputs = (vectors / "llamacpp.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
+    outputs = (vectors / "llamacpp_gpt-2.out").read_text().splitlines()
+    pairs = list(zip(inputs, outputs, strict=False))
+    assert len(pairs) >= 40
+    for text, ids in pairs:
+        assert gpt2.encode(text) == [int(id) for id in ids.split()], text
+    source = (vectors / "ms_lib.rs.txt").read_bytes().decode().replace("\r\n", "\n")
+    expected = json.loads((vectors / "ms_tokens_gpt2.json").read_text())
+    assert gpt2.encode(source) == expected

@@ -1,0 +1,107 @@
+"""The package as a whole: what importing it loads, how its parts depend, what its stubs promise."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastlm
+
+PACKAGE = Path(fastlm.__file__).resolve().parent
+
+# a module may import those above it; ARCHITECTURE.md says what each floor is
+FLOORS = [
+    ["_types"],
+    ["_scan", "_special", "_merge", "_decode"],
+    ["_count", "kernels", "kernels.bpe"],
+    ["_encode"],
+    ["patterns"],
+    ["vocabulary", "segments", "threads"],
+    ["formats.reading", "formats.atomic"],
+    ["formats.gpt2"],
+    ["formats.hf_json", "formats.native"],
+    ["formats"],
+    ["blocks"],
+    ["tokenizer"],
+    ["trainer", "encode_files"],
+    [""],
+    ["demo"],
+    ["cli"],
+]
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyx")]:
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found[name.removesuffix(".__init__").removesuffix("__init__")] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package that a file imports, anywhere in it, as names below the package."""
+    if path.suffix == ".pyx":
+        lines = [line.split()[1] for line in path.read_text().splitlines() if line.startswith("from fastlm.")]
+        return {name.removeprefix("fastlm.") for name in lines}
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fastlm":
+            base = node.module.removeprefix("fastlm").removeprefix(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".removeprefix(".")
+                found.add(inner if inner in modules() else base)
+    return found
+
+
+def test_imports_point_downward_only():
+    floor_of = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+    assert floor_of.keys() == modules().keys()
+    for name, path in modules().items():
+        for imported in imports(path):
+            assert floor_of[imported] < floor_of[name], f"{name or 'fastlm'} imports {imported or 'fastlm'}"
+
+
+def test_importing_fastlm_loads_neither_numba_nor_torch_nor_regex():
+    program = "import sys, fastlm; print({'numba', 'torch', 'regex', 'tqdm', 'tyro'}.intersection(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "set()\n"
+
+
+def test_decoding_and_training_do_not_load_numba():
+    program = (
+        "import sys, fastlm\n"
+        "tokenizer = fastlm.train_bpe(['ab ab'], 257)\n"
+        "assert tokenizer.decode([1, 2]) == '!\"'\n"
+        "print('numba' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", [name for name, path in modules().items() if path.suffix == ".pyx"])
+def test_stubs_promise_what_the_modules_have(name):
+    module = __import__(f"fastlm.{name}", fromlist=["_"])
+    stub = ast.parse((PACKAGE / f"{name}.pyi").read_text())
+    for node in stub.body:
+        if isinstance(node, ast.FunctionDef):
+            assert [a.arg for a in node.args.args] == list(inspect.signature(getattr(module, node.name)).parameters)
+        elif isinstance(node, ast.ClassDef):
+            for member in node.body:
+                target = member.target.id if isinstance(member, ast.AnnAssign) else getattr(member, "name", None)
+                if target not in ("offset", "reason"):  # set on instances
+                    assert hasattr(getattr(module, node.name), target), f"{node.name}.{target}"
+        elif isinstance(node, ast.AnnAssign):
+            assert hasattr(module, node.target.id)
+
+
+def test_the_package_is_typed():
+    assert (PACKAGE / "py.typed").exists()
+
+
+def test_version():
+    import importlib.metadata
+
+    assert importlib.metadata.version("fastlm") == fastlm.__version__

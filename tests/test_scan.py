@@ -1,0 +1,113 @@
+"""The scanners against the regular expression they stand for."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastlm import _scan, patterns
+from tests import texts
+from tests.reference import bpe
+
+ISAS = _scan.supported_isas()
+tiktoken = pytest.importorskip("tiktoken", reason="tiktoken judges the splits")
+
+
+def ends(pieces: list[bytes]) -> list[int]:
+    return list(itertools.accumulate(map(len, pieces)))
+
+
+@pytest.fixture(scope="module")
+def judge():
+    """tiktoken's regex engine, seen through a vocabulary of bytes in which every split is visible."""
+    byte_ranks = {bytes([b]): b for b in range(256)}
+    return tiktoken.Encoding("bytes", pat_str=patterns.GPT2, mergeable_ranks=byte_ranks, special_tokens={})
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=500)
+@given(st.lists(texts.strings(), min_size=40, max_size=40))
+def test_splits_as_the_regular_expression(isa, strings):
+    for text in strings:
+        assert _scan.pretoken_ends(text.encode(), "gpt2", isa).tolist() == ends(bpe.pretokens(text))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("offset", [0, 1, 2, 3, 31, 32, 61, 62, 63, 64, 65, 127, 130])
+def test_block_edges(isa, offset):
+    """Everything the split looks back or ahead for, at each distance from the edge of a block of 64 bytes."""
+    for piece in [*texts.PIECES, "'ll ", "   x", "\u3000\u3000x", "\u3000 x", " \u3000", "a'll", "é's", "中文", "😀 '"]:
+        for filler in ("a", " ", "é", "1", "\u3000"):
+            text = (filler * 140).encode()[:offset].decode(errors="ignore") + piece + "b c'd  e"
+            assert _scan.pretoken_ends(text.encode(), "gpt2", isa).tolist() == ends(bpe.pretokens(text)), text
+
+
+def test_every_scalar_has_the_class_that_tiktoken_gives_it():
+    """Class by class: tiktoken drops what a pattern does not match, so what is left of all scalars is the class."""
+    scalars = [chr(cp) for cp in range(0x110000) if not 0xD800 <= cp <= 0xDFFF]
+    byte_ranks = {bytes([b]): b for b in range(256)}
+    expected = {}
+    for name, pattern in (("letter", r"\p{L}"), ("number", r"\p{N}"), ("space", r"\s")):
+        encoding = tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=byte_ranks, special_tokens={})
+        for start in range(0, len(scalars), 4096):
+            kept = encoding.decode(encoding.encode_ordinary("".join(scalars[start : start + 4096])))
+            expected.update(dict.fromkeys(kept, name))
+    # after "a", a letter goes on; after "1", a number does; white space between letters is a pretoken or joins none
+    for char in scalars:
+        count_after = [len(_scan.pretoken_ends((before + char).encode(), "gpt2")) for before in "a1"]
+        found = {(1, 2): "letter", (2, 1): "number"}.get(tuple(count_after))
+        if found is None:
+            # "!" joins other characters, and white space ends it
+            found = "space" if len(_scan.pretoken_ends(("!" + char).encode(), "gpt2")) == 2 else None
+        assert found == expected.get(char), f"U+{ord(char):04X}"
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_all_instruction_sets_agree_on_a_long_text(isa):
+    text = "".join(itertools.chain.from_iterable(itertools.product(texts.PIECES, repeat=2))).encode()
+    assert _scan.pretoken_ends(text, "gpt2", isa).tolist() == _scan.pretoken_ends(text, "gpt2", "portable").tolist()
+
+
+@settings(max_examples=500)
+@given(texts.strings(80), texts.strings(20), st.floats(0, 1))
+def test_a_cut_at_a_safe_start_changes_nothing_whatever_follows(text, more, where):
+    encoded = text.encode()
+    cut = _scan.safe_start(encoded, int(where * len(encoded)), "gpt2")
+    if cut:
+        halves = encoded[:cut].decode(), encoded[cut:].decode() + more
+        assert bpe.pretokens(halves[0]) + bpe.pretokens(halves[1]) == bpe.pretokens(text + more)
+
+
+def test_prose_has_safe_starts_near_its_end():
+    text = texts.DOCUMENTS[0].encode()
+    assert _scan.safe_start(text, len(text), "gpt2") > len(text) - 100
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    "bad", [b"\xff", b"\x80", b"\xc0\xaf", b"\xe2\x82", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xf0\x9f\x98"]
+)
+@pytest.mark.parametrize("before", [0, 1, 62, 63, 64, 200])
+@pytest.mark.parametrize("after", [b"", b"x" * 100])
+def test_bytes_that_are_not_utf8_are_refused_with_their_offset(isa, bad, before, after):
+    text = b"x" * before + bad + after
+    with pytest.raises(_scan.InvalidUTF8Error, match="not well-formed UTF-8") as caught:
+        _scan.pretoken_ends(text, "gpt2", isa)
+    assert caught.value.offset == before
+
+
+def test_arguments():
+    assert _scan.pretoken_ends(b"", "gpt2").tolist() == []
+    assert _scan.safe_start(b"a b", 3, "gpt2") == 0
+    read_only = np.frombuffer(b"a b", np.uint8)
+    assert _scan.pretoken_ends(read_only, "gpt2").tolist() == [1, 3]
+    with pytest.raises(ValueError, match="no scanner 'x'"):
+        _scan.scanner_address("x")
+    with pytest.raises(ValueError, match="no scanner 'x'"):
+        _scan.safe_start(b"abc", 1, "x")
+    with pytest.raises(ValueError, match="no instruction set 'x'"):
+        _scan.scanner_address("gpt2", "x")
+    with pytest.raises(TypeError):
+        _scan.pretoken_ends(None, "gpt2")
