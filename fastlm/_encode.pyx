@@ -12,6 +12,8 @@ from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 
+from libc.string cimport memcpy
+
 from fastlm._special cimport SpecialFinder
 from fastlm._scan import BLOCK_ENDS, InvalidUTF8Error
 
@@ -19,6 +21,10 @@ cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     PyObject *PyList_GET_ITEM(object items, Py_ssize_t k)
+
+cdef extern from "hash.h":
+    const uint64_t FASTLM_LONG_KEY
+    uint64_t fastlm_folded_product(uint64_t a, uint64_t b)
 
 ctypedef int64_t (*encode_fn)(
     const uint8_t *text, int64_t n, const int64_t *cuts, int64_t n_cuts, int64_t scanner, int64_t *ends, int64_t n_ends,
@@ -29,21 +35,29 @@ ctypedef int64_t (*encode_fn)(
 ) noexcept nogil
 
 cdef enum:  # what the kernel returns
-    DONE, INVALID_UTF8, OUT_FULL, SCRATCH_SMALL, PRETOKEN_TOO_LONG
+    DONE, INVALID_UTF8, OUT_FULL, SCRATCH_SMALL, PRETOKEN_TOO_LONG, TABLE_FULL
 
 cdef enum:  # what it keeps in a worker's state
-    POSITION, CUT, WRITTEN, ARENA_USED, ARENA_IDS_USED, WANTED
+    POSITION, CUT, WRITTEN, ARENA_USED, ARENA_IDS_USED, WANTED, LEARNED
+
+cdef enum:
+    WINDOW = 8
+    LARGEST_TABLE = 1 << 19
+
+HASH_0, HASH_1 = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03
 
 # the names and numbers that kernels/bpe.py must share; a test compares them
 SHARED_CONSTANTS = {
     "DONE": DONE, "INVALID_UTF8": INVALID_UTF8, "OUT_FULL": OUT_FULL, "SCRATCH_SMALL": SCRATCH_SMALL,
-    "PRETOKEN_TOO_LONG": PRETOKEN_TOO_LONG, "POSITION": POSITION, "CUT": CUT, "WRITTEN": WRITTEN,
+    "PRETOKEN_TOO_LONG": PRETOKEN_TOO_LONG, "TABLE_FULL": TABLE_FULL, "POSITION": POSITION, "CUT": CUT, "WRITTEN": WRITTEN,
     "ARENA_USED": ARENA_USED, "ARENA_IDS_USED": ARENA_IDS_USED, "WANTED": WANTED,
+    "LEARNED": LEARNED, "WINDOW": WINDOW, "LARGEST_TABLE": LARGEST_TABLE, "HASH_0": HASH_0, "HASH_1": HASH_1,
 }
 
 # ids that a worker's output holds at first; a larger one is given away with its ids
 OUT_IDS = 1 << 15
-LEARNED_ENTRIES = 1 << 16
+# entries of a worker's table of learned pretokens at first
+FIRST_TABLE = 1 << 13
 EMPTY_PAIR = 0xFFFFFFFFFFFFFFFF
 # odd multipliers for the merge table, tried in turn until no pair is far from its slot
 MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)
@@ -109,7 +123,7 @@ cdef const uint8_t *address_of(object utf8, Py_ssize_t *n) except NULL:
 
 
 cdef class Worker:
-    """What one running call changes. `learned_entries` is a power of two; the other sizes follow from it."""
+    """What one running call changes. `entries`, of the table of learned pretokens, is a power of two."""
     cdef object out_array
     cdef uint64_t[::1] learned
     cdef uint8_t[::1] arena
@@ -119,13 +133,13 @@ cdef class Worker:
     cdef uint32_t[::1] out
     cdef int64_t[::1] state
 
-    def __init__(self, learned_entries, arena_bytes, arena_ids):
-        self.learned = np.zeros(4 * learned_entries, np.uint64)
+    def __init__(self, entries, arena_bytes, arena_ids):
+        self.learned = np.zeros(4 * entries, np.uint64)
         self.arena = np.empty(arena_bytes, np.uint8)
         self.arena_ids = np.empty(arena_ids, np.uint32)
         self.ends = np.empty(BLOCK_ENDS, np.int64)
         self.scratch = np.empty(64, np.uint64)
-        self.state = np.zeros(6, np.int64)
+        self.state = np.zeros(7, np.int64)
         self.renew_out(OUT_IDS)
 
     cdef int renew_out(self, int64_t size) except -1:
@@ -138,12 +152,44 @@ cdef class Worker:
         return 0
 
     cdef int make_room(self, int64_t status) except -1:
-        """What the kernel asked for with OUT_FULL or SCRATCH_SMALL."""
-        if status == OUT_FULL:
+        """What the kernel asked for with OUT_FULL, SCRATCH_SMALL or TABLE_FULL."""
+        if status == TABLE_FULL:
+            self.widen_table()
+        elif status == OUT_FULL:
             self.renew_out(max(self.out.shape[0] + self.out.shape[0] // 2, self.state[WRITTEN] + self.state[WANTED]))
         else:
             self.scratch = np.empty(self.state[WANTED], np.uint64)
         return 0
+
+    cdef int widen_table(self) except -1:
+        """Twice the room for learned pretokens; what finds no place in its window is forgotten."""
+        cdef const uint64_t[::1] old = self.learned
+        cdef uint64_t mask = old.shape[0] // 2 - 1, slot, hashed, seed_0 = HASH_0, seed_1 = HASH_1
+        cdef int64_t entry, probe
+        self.learned = np.zeros(2 * old.shape[0], np.uint64)
+        self.arena = grown(self.arena, 2 * self.arena.shape[0])
+        self.arena_ids = grown(self.arena_ids, 2 * self.arena_ids.shape[0])
+        self.state[LEARNED] = 0
+        for entry in range(0, old.shape[0], 4):
+            if not old[entry + 1]:
+                continue
+            hashed = old[entry]  # which it is for a long key
+            if old[entry + 1] < FASTLM_LONG_KEY:
+                hashed = fastlm_folded_product(old[entry] ^ seed_0, old[entry + 1] ^ seed_1)
+            for probe in range(WINDOW):
+                slot = (hashed + <uint64_t>probe) & mask
+                if not self.learned[4 * slot + 1]:
+                    memcpy(&self.learned[4 * slot], &old[entry], 32)
+                    self.state[LEARNED] += 1
+                    break
+        return 0
+
+
+def grown(view, size):
+    """A larger array that begins with what the view holds."""
+    array = np.empty(size, np.asarray(view).dtype)
+    array[: len(view)] = view
+    return array
 
 
 cdef class Encoder:
@@ -193,7 +239,7 @@ cdef class Encoder:
         try:
             return <Worker>self.idle.pop()
         except IndexError:
-            return Worker(LEARNED_ENTRIES, 1 << 19, 1 << 17)
+            return Worker(FIRST_TABLE, 16 * FIRST_TABLE, 8 * FIRST_TABLE)
 
     cdef int64_t _step(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, int64_t scanner,
                        int64_t[::1] ends) except -1:

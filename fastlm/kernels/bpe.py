@@ -4,8 +4,8 @@ The function takes the whole text in one call. It asks a scanner (a C function, 
 ends, looks each pretoken up in two tables of known pretokens, runs the merge-rank loop on a miss, and writes ids; text,
 ends and ids of a block stay in cache. Its caller, `_encode.pyx`, owns all memory and holds no GIL meanwhile.
 
-**A table of known pretokens** is a set-associative cache: a uint64 array of 2^k entries of four words, searched from
-the entry that the key's hash names through at most WINDOW entries, so a look-up is bounded whatever the text.
+**A table of known pretokens** is a cache: a uint64 array of 2^k entries of four words, searched from the entry that the
+key's hash names through at most WINDOW entries, so a look-up is bounded whatever the text.
 
     word 0, 1   a key of up to 15 bytes, zero-padded, its length in the top byte of word 1; or, for a longer one, its
                 64-bit hash, and LONG_KEY | length << 32 | offset of its bytes in the table's `arena`
@@ -30,6 +30,7 @@ from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 WINDOW = 8
+LARGEST_TABLE = 1 << 19  # entries: 16 MB; a larger table costs more in cache misses than it saves
 INLINE_KEY = 15
 LONGEST_KEY = 255
 LONG_KEY = 0xFF << 56
@@ -37,13 +38,14 @@ SHORT_PRETOKEN = 48
 LONGEST_PRETOKEN = 0xFFFFFFFF  # positions in the heap of a long one have 32 bits
 
 # what the entry returns
-DONE, INVALID_UTF8, OUT_FULL, SCRATCH_SMALL, PRETOKEN_TOO_LONG = 0, 1, 2, 3, 4
+DONE, INVALID_UTF8, OUT_FULL, SCRATCH_SMALL, PRETOKEN_TOO_LONG, TABLE_FULL = 0, 1, 2, 3, 4, 5
 # what it keeps in `state` between calls
-POSITION, CUT, WRITTEN, ARENA_USED, ARENA_IDS_USED, WANTED = 0, 1, 2, 3, 4, 5
+POSITION, CUT, WRITTEN, ARENA_USED, ARENA_IDS_USED, WANTED, LEARNED = 0, 1, 2, 3, 4, 5, 6
 
-NO_MERGE = np.uint64(0xFFFFFFFFFFFFFFFF)
+NO_MERGE = NOT_FOUND = np.uint64(0xFFFFFFFFFFFFFFFF)
 HASH_0, HASH_1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)
 U32 = np.uint64(32)
+ONE, TWO, THREE, EIGHT = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(8)
 # masks of the first `length` bytes of a key's two words: a table, because a branch on the length is a coin toss
 KEEP_LOW = np.array([(1 << 8 * min(length, 8)) - 1 for length in range(16)], np.uint64)
 KEEP_HIGH = np.array([(1 << 8 * max(length - 8, 0)) - 1 for length in range(16)], np.uint64)
@@ -61,7 +63,7 @@ def load_8_bytes(typingctx, array, index):
         load.align = 1
         return load
 
-    return types.uint64(array, types.int64), codegen
+    return types.uint64(array, index), codegen
 
 
 @intrinsic
@@ -115,28 +117,39 @@ def merge_short(text, start, length, byte_ids, merges, mask, multiplier, ids, ba
 
     `values` (length,) holds the merge of each adjacent pair; the smallest, leftmost is done first.
     """
-    for k in range(length):
-        ids[base + k] = byte_ids[text[start + k]]
-    for k in range(length - 1):
-        values[k] = pair_value(merges, mask, multiplier, ids[base + k], ids[base + k + 1])
-    n = length
-    while n > 1:
-        best, at = values[0], 0
-        for k in range(1, n - 1):
-            if values[k] < best:
-                best, at = values[k], k
+    first, to, n = np.uint64(start), np.uint64(base), np.uint64(length)
+    previous = byte_ids[np.uint64(text[first])]
+    ids[to] = previous
+    k = ONE
+    while k < n:
+        this = byte_ids[np.uint64(text[first + k])]
+        ids[to + k] = this
+        values[k - ONE] = pair_value(merges, mask, multiplier, previous, this)
+        previous = this
+        k += ONE
+    while n > ONE:
+        best, at = values[np.uint64(0)], np.uint64(0)
+        k = ONE
+        while k < n - ONE:
+            value = values[k]
+            if value < best:
+                best, at = value, k
+            k += ONE
         if best == NO_MERGE:
             break
-        ids[base + at] = np.uint32(best & LOW_32)
-        n -= 1
-        for k in range(at + 1, n):
-            ids[base + k] = ids[base + k + 1]
-            values[k - 1] = values[k]
-        if at > 0:
-            values[at - 1] = pair_value(merges, mask, multiplier, ids[base + at - 1], ids[base + at])
-        if at < n - 1:
-            values[at] = pair_value(merges, mask, multiplier, ids[base + at], ids[base + at + 1])
-    return n
+        merged = np.uint32(best & LOW_32)
+        ids[to + at] = merged
+        n -= ONE
+        k = at + ONE
+        while k < n:
+            ids[to + k] = ids[to + k + ONE]
+            values[k - ONE] = values[k]
+            k += ONE
+        if at > np.uint64(0):
+            values[at - ONE] = pair_value(merges, mask, multiplier, ids[to + at - ONE], merged)
+        if at < n - ONE:
+            values[at] = pair_value(merges, mask, multiplier, merged, ids[to + at + ONE])
+    return np.int64(n)
 
 
 @njit
@@ -223,20 +236,16 @@ def merge_long(text, start, length, byte_ids, merges, mask, multiplier, ids, bas
     return n
 
 
-@njit(inline="always")
-def short_key(text, n, start, length):
-    """Words 0 and 1 of the key of text[start:start + length], length 1 to 15, in a text of n bytes."""
-    if start + 16 <= n:
-        low = load_8_bytes(text, start) & KEEP_LOW[length]
-        high = load_8_bytes(text, start + 8) & KEEP_HIGH[length]
-    else:
-        low = np.uint64(0)
-        high = np.uint64(0)
-        for k in range(min(length, 8)):
-            low |= np.uint64(text[start + k]) << np.uint64(8 * k)
-        for k in range(8, length):
-            high |= np.uint64(text[start + k]) << np.uint64(8 * (k - 8))
-    return low, high | np.uint64(length) << np.uint64(56)
+@njit
+def short_key(text, start, length):
+    """Words 0 and 1 of the key of text[start:start + length], length 1 to 15, byte by byte."""
+    low = np.uint64(0)
+    high = np.uint64(length) << np.uint64(56)
+    for k in range(min(length, 8)):
+        low |= np.uint64(text[start + k]) << np.uint64(8 * k)
+    for k in range(8, length):
+        high |= np.uint64(text[start + k]) << np.uint64(8 * (k - 8))
+    return low, high
 
 
 @njit
@@ -248,53 +257,56 @@ def long_hash(text, start, length):
     return folded_product(mixed ^ load_8_bytes(text, start + length - 8), HASH_0)
 
 
-@njit(inline="always")
+@njit
 def find_short(table, mask, hashed, low, high):
-    """First word of the entry with this key, or -1."""
+    """First word of the entry with this key, or NOT_FOUND."""
     slot = hashed & mask
     for _ in range(WINDOW):
-        entry = np.int64(slot << np.uint64(2))
-        held = table[entry + 1]
+        entry = slot << TWO
+        held = table[entry + ONE]
+        if held == np.uint64(0):
+            return NOT_FOUND
         if held == high and table[entry] == low:
             return entry
-        if held == np.uint64(0):
-            return np.int64(-1)
-        slot = (slot + np.uint64(1)) & mask
-    return np.int64(-1)
+        slot = (slot + ONE) & mask
+    return NOT_FOUND
 
 
 @njit
 def find_long(table, mask, arena, hashed, text, start, length):
-    """First word of the entry of the key text[start:start + length], 16 to LONGEST_KEY bytes, or -1."""
+    """First word of the entry of the key text[start:start + length], 16 to LONGEST_KEY bytes, or NOT_FOUND."""
     tag = (np.uint64(LONG_KEY) >> U32) | np.uint64(length)
     slot = hashed & mask
     for _ in range(WINDOW):
-        entry = np.int64(slot << np.uint64(2))
-        held = table[entry + 1]
+        entry = slot << TWO
+        held = table[entry + ONE]
         if held == np.uint64(0):
-            return np.int64(-1)
+            return NOT_FOUND
         if held >> U32 == tag and table[entry] == hashed:
             offset = np.int64(held & LOW_32)
-            same = True
+            same = load_8_bytes(arena, offset + length - 8) == load_8_bytes(text, start + length - 8)
             for k in range(0, length - 8, 8):
                 same &= load_8_bytes(arena, offset + k) == load_8_bytes(text, start + k)
-            if same and load_8_bytes(arena, offset + length - 8) == load_8_bytes(text, start + length - 8):
+            if same:
                 return entry
-        slot = (slot + np.uint64(1)) & mask
-    return np.int64(-1)
+        slot = (slot + ONE) & mask
+    return NOT_FOUND
 
 
 @njit
 def remember(table, mask, arena, arena_ids, state, hashed, low, high, text, start, length, ids, base, n_ids):
-    """Puts a pretoken and its ids into the table, in the place of another where its window is full."""
-    if length > INLINE_KEY:
-        if length > LONGEST_KEY:
-            return
-        if state[ARENA_USED] + length > arena.size:
-            forget(table, state)
-    if n_ids > 3 and state[ARENA_IDS_USED] + n_ids > arena_ids.size:
-        forget(table, state)
-    if length > INLINE_KEY:
+    """Puts a pretoken and its ids into the table, in the place of another where its window is full.
+
+    A table of bounded size whose arenas are full forgets everything: a fresh start costs less than choosing.
+    """
+    if length > LONGEST_KEY:
+        return
+    in_arena = length if length > INLINE_KEY else 0
+    ids_in_arena = n_ids if n_ids > 3 else 0
+    if state[ARENA_USED] + in_arena > arena.size or state[ARENA_IDS_USED] + ids_in_arena > arena_ids.size:
+        table[:] = np.uint64(0)
+        state[ARENA_USED] = state[ARENA_IDS_USED] = state[LEARNED] = 0
+    if in_arena:
         offset = state[ARENA_USED]
         for k in range(length):
             arena[offset + k] = text[start + k]
@@ -303,49 +315,121 @@ def remember(table, mask, arena, arena_ids, state, hashed, low, high, text, star
         high = np.uint64(LONG_KEY) | np.uint64(length) << U32 | np.uint64(offset)
     slot = hashed & mask
     for _ in range(WINDOW):
-        if table[np.int64(slot << np.uint64(2)) + 1] == np.uint64(0):
+        if table[(slot << TWO) + ONE] == np.uint64(0):
+            state[LEARNED] += 1
             break
-        slot = (slot + np.uint64(1)) & mask
+        slot = (slot + ONE) & mask
     else:
         slot = (hashed + (hashed >> np.uint64(61))) & mask
-    entry = np.int64(slot << np.uint64(2))
+    entry = slot << TWO
     table[entry] = low
-    table[entry + 1] = high
-    if n_ids <= 3:
-        second = np.uint64(ids[base + 1]) if n_ids > 1 else np.uint64(0)
-        third = np.uint64(ids[base + 2]) if n_ids > 2 else np.uint64(0)
-        table[entry + 2] = second << U32 | np.uint64(ids[base])
-        table[entry + 3] = np.uint64(n_ids) << U32 | third
-    else:
+    table[entry + ONE] = high
+    if ids_in_arena:
         offset = state[ARENA_IDS_USED]
         for k in range(n_ids):
             arena_ids[offset + k] = ids[base + k]
         state[ARENA_IDS_USED] += n_ids
-        table[entry + 2] = np.uint64(offset)
-        table[entry + 3] = np.uint64(n_ids) << U32
+        table[entry + TWO] = np.uint64(offset)
+        table[entry + THREE] = np.uint64(n_ids) << U32
+    else:
+        second = np.uint64(ids[base + 1]) if n_ids > 1 else np.uint64(0)
+        third = np.uint64(ids[base + 2]) if n_ids > 2 else np.uint64(0)
+        table[entry + TWO] = second << U32 | np.uint64(ids[base])
+        table[entry + THREE] = np.uint64(n_ids) << U32 | third
 
 
 @njit
-def forget(table, state):
-    """Empties the table: its memory is bounded, and a fresh start costs less than choosing what to keep."""
-    table[:] = np.uint64(0)
-    state[ARENA_USED] = 0
-    state[ARENA_IDS_USED] = 0
+def emit_known(
+    text, n, ends, i, count, position, seeded, seeded_mask, seeded_ids, learned, learned_mask, learned_ids, ids, written
+):
+    """Writes the ids of the pretokens ends[i:count], from `position` on, as long as each is short and known; n >= 16.
+
+    Returns (i, position, written) at the first that is not. This loop is where the time goes: a function of its own
+    that calls none with arrays, whose references Numba would count, and with unsigned indices, which need no test for
+    being negative. Both tables are searched as `find_long` does.
+    """
+    at, stop = np.uint64(i), np.uint64(count)
+    start, to = np.uint64(position), np.uint64(written)
+    last_load = np.uint64(n) - np.uint64(16)
+    while at < stop:
+        end = np.uint64(ends[at])
+        length = end - start
+        # a pretoken that an earlier call has done makes this wrap around
+        if length - ONE >= np.uint64(INLINE_KEY):
+            break
+        if start <= last_load:
+            low = load_8_bytes(text, start)
+            high = load_8_bytes(text, start + EIGHT)
+        else:
+            # the last 16 bytes, without those before the pretoken
+            low = load_8_bytes(text, last_load)
+            high = load_8_bytes(text, last_load + EIGHT)
+            skipped = EIGHT * (start - last_load)
+            if skipped < np.uint64(64):
+                low = low >> skipped | high << (np.uint64(64) - skipped)
+                high >>= skipped
+            else:
+                low = high >> (skipped - np.uint64(64))
+                high = np.uint64(0)
+        low &= KEEP_LOW[length]
+        high = high & KEEP_HIGH[length] | length << np.uint64(56)
+        hashed = folded_product(low ^ HASH_0, high ^ HASH_1)
+        slot = hashed & seeded_mask
+        entry = slot << TWO
+        held = seeded[entry + ONE]
+        probes = ONE
+        while held != np.uint64(0) and (held != high or seeded[entry] != low):
+            slot = (slot + ONE) & seeded_mask
+            entry = slot << TWO
+            held = seeded[entry + ONE] if probes < np.uint64(WINDOW) else np.uint64(0)
+            probes += ONE
+        is_seeded = held != np.uint64(0)
+        if is_seeded:
+            first = seeded[entry + TWO]
+            second = seeded[entry + THREE]
+        else:
+            slot = hashed & learned_mask
+            entry = slot << TWO
+            held = learned[entry + ONE]
+            probes = ONE
+            while held != np.uint64(0) and (held != high or learned[entry] != low):
+                slot = (slot + ONE) & learned_mask
+                entry = slot << TWO
+                held = learned[entry + ONE] if probes < np.uint64(WINDOW) else np.uint64(0)
+                probes += ONE
+            if held == np.uint64(0):
+                break
+            first = learned[entry + TWO]
+            second = learned[entry + THREE]
+        n_ids = second >> U32
+        if n_ids <= THREE:
+            ids[to] = np.uint32(first & LOW_32)
+            ids[to + ONE] = np.uint32(first >> U32)
+            ids[to + TWO] = np.uint32(second & LOW_32)
+        elif is_seeded:
+            for k in range(n_ids):
+                ids[to + np.uint64(k)] = seeded_ids[first + np.uint64(k)]
+        else:
+            for k in range(n_ids):
+                ids[to + np.uint64(k)] = learned_ids[first + np.uint64(k)]
+        to += n_ids
+        start = end
+        at += ONE
+    return np.int64(at), np.int64(start), np.int64(to)
 
 
-@njit(inline="always")
+@njit
 def recall(table, arena_ids, entry, ids, base):
-    """Writes the ids of an entry to ids[base:], which has room for three more than needed; returns how many."""
-    first = table[entry + 2]
-    second = table[entry + 3]
-    n_ids = np.int64(second >> U32)
-    if n_ids <= 3:
-        ids[base] = np.uint32(first & LOW_32)
-        ids[base + 1] = np.uint32(first >> U32)
-        ids[base + 2] = np.uint32(second & LOW_32)
-    else:
+    """Writes the ids of an entry to ids[base:]; returns how many."""
+    n_ids = np.int64(table[entry + THREE] >> U32)
+    first = table[entry + TWO]
+    if n_ids > 3:
         for k in range(n_ids):
             ids[base + k] = arena_ids[np.int64(first) + k]
+        return n_ids
+    ids[base] = np.uint32(first & LOW_32)
+    ids[base + 1] = np.uint32(first >> U32)
+    ids[base + 2] = np.uint32(table[entry + THREE] & LOW_32)
     return n_ids
 
 
@@ -375,7 +459,7 @@ def encode(
     arena_ids = carray(arena_ids_p, arena_ids_size)
     scratch = carray(scratch_p, scratch_size)
     out = carray(out_p, out_size)
-    state = carray(state_p, 6)
+    state = carray(state_p, 7)
 
     position, cut, written = state[POSITION], state[CUT], state[WRITTEN]
     first = count = np.int64(0)
@@ -392,37 +476,42 @@ def encode(
                 while count < n_ends and ends[count] <= stop:
                     count += 1
             state[POSITION], state[CUT], state[WRITTEN] = position, cut, written
+            if 2 * state[LEARNED] > np.int64(learned_mask) and learned_mask < np.uint64(LARGEST_TABLE - 1):
+                return TABLE_FULL
             if written + (ends[count - 1] - position) + 3 > out_size:
                 state[WANTED] = ends[count - 1] - position + 3
                 return OUT_FULL
-            for i in range(first, count):
+            i = first
+            while True:
+                if n >= 16:
+                    i, position, written = emit_known(
+                        text, n, ends, i, count, position,
+                        seeded, seeded_mask, seeded_ids, learned, learned_mask, arena_ids, out, written,
+                    )  # fmt: skip
+                if i == count:
+                    break
                 length = ends[i] - position
+                i += 1
                 if length <= 0:  # done before this call
                     continue
+                low = high = hashed = np.uint64(0)
+                in_seeded = in_learned = NOT_FOUND
                 if length <= INLINE_KEY:
-                    low, high = short_key(text, n, position, length)
+                    low, high = short_key(text, position, length)
                     hashed = folded_product(low ^ HASH_0, high ^ HASH_1)
-                    entry = find_short(seeded, seeded_mask, hashed, low, high)
-                    if entry >= 0:
-                        written += recall(seeded, seeded_ids, entry, out, written)
-                        position = ends[i]
-                        continue
-                    entry = find_short(learned, learned_mask, hashed, low, high)
+                    if n < 16:
+                        in_seeded = find_short(seeded, seeded_mask, hashed, low, high)
+                        in_learned = find_short(learned, learned_mask, hashed, low, high)
                 elif length <= LONGEST_KEY:
-                    low = high = np.uint64(0)
                     hashed = long_hash(text, position, length)
-                    entry = find_long(seeded, seeded_mask, seeded_arena, hashed, text, position, length)
-                    if entry >= 0:
-                        written += recall(seeded, seeded_ids, entry, out, written)
-                        position = ends[i]
-                        continue
-                    entry = find_long(learned, learned_mask, arena, hashed, text, position, length)
-                else:
-                    low = high = hashed = np.uint64(0)
-                    entry = np.int64(-1)
-                if entry >= 0:
-                    written += recall(learned, arena_ids, entry, out, written)
-                    position = ends[i]
+                    in_seeded = find_long(seeded, seeded_mask, seeded_arena, hashed, text, position, length)
+                    in_learned = find_long(learned, learned_mask, arena, hashed, text, position, length)
+                if in_seeded != NOT_FOUND or in_learned != NOT_FOUND:
+                    if in_seeded != NOT_FOUND:
+                        written += recall(seeded, seeded_ids, in_seeded, out, written)
+                    else:
+                        written += recall(learned, arena_ids, in_learned, out, written)
+                    position += length
                     continue
                 if length <= SHORT_PRETOKEN:
                     n_ids = merge_short(
@@ -443,7 +532,7 @@ def encode(
                     hashed, low, high, text, position, length, out, written, n_ids,
                 )  # fmt: skip
                 written += n_ids
-                position = ends[i]
+                position += length
         if cut == n_cuts:
             break
         if written + 1 > out_size:
