@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import fastlm
 from benchmarks import corpus, peers
 from benchmarks.measure import OURS
 from benchmarks.peers import Encoder
@@ -17,15 +18,38 @@ from benchmarks.trainers import TRAINERS
 from benchmarks.vocabulary import SharedVocabulary, shared_vocabulary
 from fastlm.kernels import bpe
 
-# before a peer makes its pool of threads; no benchmark uses more
-os.environ.setdefault("RAYON_NUM_THREADS", "2")
-
 VOCABULARY_NAME = pytest.StashKey[str]()
+PROCESSORS = pytest.StashKey[int]()
 LIBRARIES = ("numpy", "numba", *(name for name in peers.ADAPTERS if name != OURS))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="small texts, to see that all works; the figures mean little")
+    parser.addoption(
+        "--threads", type=int, default=1, help="run the benchmarks of so many threads, on as many processors"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps the process on as many processors as there are to be threads, before a peer makes its pool of them.
+
+    A pool of two threads on one processor would be slower than a pool of one: each thread has caches of its own.
+    """
+    threads = config.getoption("--threads")
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
+    if hasattr(os, "sched_setaffinity"):
+        config.stash[PROCESSORS] = len(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    threads = config.getoption("--threads")
+    # a benchmark that does not name a number of threads uses one
+    items[:] = [item for item in items if _parameters(item).get("threads", 1) == threads]
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list[Any], output_json: dict[str, Any]) -> None:
@@ -36,10 +60,10 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list[Any], o
         "vocabulary": config.stash.get(VOCABULARY_NAME, None),
         "quick": config.getoption("--quick"),
         "python": platform.python_version(),
-        "fastlm": peers.version_of(OURS) or __import__(OURS).__version__,
+        "fastlm": fastlm.__version__,
         "versions": {name: version for name, version in versions.items() if version},
         "skipped": [name for name, version in versions.items() if not version],
-        "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "processors": config.stash.get(PROCESSORS, os.cpu_count()),
         "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
     }
 

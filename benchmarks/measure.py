@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,23 +67,3 @@ def compared(timings: Mapping[str, Timing], size: int) -> dict[str, Any]:
     ours = rates.pop(OURS)
     ratios = {f"x_{name}": ours["mb_per_s"] / rate["mb_per_s"] for name, rate in rates.items()}
     return {"bytes": size, **ours, **ratios, "peers": rates}
-
-
-@contextmanager
-def on_processors(number: int) -> Iterator[None]:
-    """Keeps all threads of this process, those of peers' pools too, on so many processors; only Linux can."""
-    if not sys.platform.startswith("linux"):
-        yield
-        return
-    allowed = os.sched_getaffinity(0)
-    _bind(set(sorted(allowed)[:number]))
-    try:
-        yield
-    finally:
-        _bind(allowed)
-
-
-def _bind(processors: set[int]) -> None:
-    for thread in os.listdir("/proc/self/task"):
-        with suppress(ProcessLookupError):  # it has ended
-            os.sched_setaffinity(int(thread), processors)

@@ -13,21 +13,18 @@ from benchmarks.measure import OURS
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 READING = """\
-MB are 10^6 bytes of UTF-8, and every figure is the median of the rounds. In each round fastlm and all peers take their
-turn on the same text, so trust ratios more than rates. **x** columns say how many times as fast fastlm is; "best peer"
-is the fastest of the others in that row. Before anything is timed, all tokenizers' ids, trainers' merges and decoded
-texts are compared with fastlm's, and a difference that is not named here fails the run. Threads are processors: the
-whole process is kept on so many. A dash is a peer without such an interface."""
-FORMS = {
-    "arrays": "documents of about 3 KB to flat arrays of ids, a call a document where a peer has no batch for it",
-    "lists": "a batch of documents of about 3 KB to lists of ints",
-    "whole": "all of them as one text to one flat array",
-    "short": "texts of 100 characters, one call each",
-}
-STATES = {
-    "cold": "cold: a tokenizer that has seen no text, built and compiled before the clock starts",
-    "warm": "warm: a tokenizer that has seen the text",
-}
+MB are 10^6 bytes of UTF-8, and every figure is the median of its rounds. In each round fastlm and all peers take their
+turns on the same text, so trust ratios more than rates. An **x** column says how many times as fast as that peer fastlm
+is; the best peer is the fastest in that row. All tokenizers' ids and decoded texts are compared with fastlm's before
+anything is timed, and the trainers' merges after they are learned; a difference that is not named here fails the run.
+On Linux each process is kept on as many processors as threads are named."""
+ENCODING = """\
+- Arrays: documents of about 3 KB to flat arrays of ids, by a peer's batch call or else a call a document.
+- Lists: a batch of documents of about 3 KB to lists of ints.
+- Whole: all documents as one text, to one flat array.
+- Short: texts of 100 characters, a call each.
+- Cold: each round by a tokenizer that has seen no text; it is built, and what is compiled is compiled, before the clock
+  starts. Warm: by one that has seen this text before."""
 
 Entry = dict[str, Any]
 Row = Sequence[str]
@@ -45,7 +42,12 @@ def render(content: dict[str, Any]) -> str:
         READING,
     ]
     if "encode" in entries:
-        parts += ["## Encoding", f"Vocabulary: {content['fastlm']['vocabulary']}.", *_encode(entries["encode"])]
+        parts += [
+            "## Encoding",
+            f"Vocabulary: {content['fastlm']['vocabulary']}.",
+            ENCODING,
+            *_encode(entries["encode"]),
+        ]
     if "train" in entries:
         parts += ["## Training", *_train(entries["train"])]
     if "decode" in entries:
@@ -75,14 +77,14 @@ def _encode(entries: list[Entry]) -> list[str]:
     parts = []
     for form, state, threads in _cases(entries):
         rows = [entry for entry in entries if entry["case"] == [form, state, threads]]
-        parts += [f"**{FORMS[form]}; {STATES[state]}; {_threads(threads)}**", _rates(rows)]
+        parts += [f"### {form.capitalize()}, {state}, {_threads(threads)}", _rates(rows)]
     return parts
 
 
 def _decode(entries: list[Entry]) -> list[str]:
     parts = []
     for (form,) in _cases(entries):
-        parts += [f"**ids in {'an array' if form == 'array' else 'a list of ints'} to text; 1 thread**"]
+        parts += [f"### From {'an array' if form == 'array' else 'a list of ints'}, 1 thread"]
         parts += [_rates([entry for entry in entries if entry["case"] == [form]])]
     return parts
 
@@ -122,7 +124,7 @@ def _train(entries: list[Entry]) -> list[str]:
             row += [_number(entry[key] / trained[key]) for key in ("mb_per_s", "cpu_mb_per_s")]
             rows.append([*row, str(trained["rounds"]), trained["differs"] or "the same"])
         size = f"{entry['bytes'] / 1e6:.1f} MB to {vocab_size:,} tokens"
-        parts += [f"**{text}, {size}; {_threads(threads)}**", _table(rows)]
+        parts += [f"### {text.capitalize()}, {size}, {_threads(threads)}", _table(rows)]
     return parts
 
 
@@ -141,7 +143,7 @@ def _list(items: Iterable[str]) -> str:
 
 def _number(value: float) -> str:
     """About three digits."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
 def _table(rows: Sequence[Row]) -> str:

@@ -10,7 +10,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.corpus import FILES, sample
-from benchmarks.measure import OURS, Prepare, compared, on_processors, take_turns
+from benchmarks.measure import OURS, Prepare, compared, take_turns
 from benchmarks.peers import Encoder
 from benchmarks.sizes import Sizes
 
@@ -40,7 +40,6 @@ def test_decode(
         if decoded != (text if isinstance(decoded, str) else utf8):
             pytest.fail(f"{name} does not decode to the text")
         prepares[name] = partial(partial, decode, argument)
-    with on_processors(1):
-        timings = take_turns(benchmark, prepares, sizes.rounds, sizes.encode_seconds)
+    timings = take_turns(benchmark, prepares, sizes.rounds, sizes.encode_seconds)
     benchmark.extra_info |= compared(timings, len(utf8))
     benchmark.extra_info |= {"case": [form], "corpus": corpus, "tokens": len(ids)}

@@ -11,7 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import peers
 from benchmarks.corpus import FILES, sample, size_of
-from benchmarks.measure import OURS, Call, Prepare, compared, on_processors, take_turns
+from benchmarks.measure import OURS, Call, Prepare, compared, take_turns
 from benchmarks.peers import Encoder
 from benchmarks.sizes import Sizes
 from benchmarks.vocabulary import SharedVocabulary
@@ -77,8 +77,7 @@ def test_encode(
 
     prepares: dict[str, Prepare] = {name: partial(prepare, name) for name in able}
     rounds = sizes.cold_rounds if state == "cold" else sizes.rounds
-    with on_processors(threads):
-        timings = take_turns(benchmark, prepares, rounds, sizes.encode_seconds)
+    timings = take_turns(benchmark, prepares, rounds, sizes.encode_seconds)
     benchmark.extra_info |= compared(timings, size_of(texts))
     benchmark.extra_info |= {"case": [form, state, threads], "corpus": corpus, "tokens": tokens}
 
@@ -96,7 +95,6 @@ def test_encode_short_texts(
 
     tokens = compare_ids(encoders, encode)
     prepares: dict[str, Prepare] = {name: partial(partial, encode, encoder) for name, encoder in encoders.items()}
-    with on_processors(1):
-        timings = take_turns(benchmark, prepares, sizes.rounds, sizes.encode_seconds)
+    timings = take_turns(benchmark, prepares, sizes.rounds, sizes.encode_seconds)
     benchmark.extra_info |= compared(timings, size_of(texts))
     benchmark.extra_info |= {"case": ["short", "warm", 1], "corpus": "demo", "tokens": tokens, "calls": len(texts)}

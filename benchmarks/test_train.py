@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import trainers
 from benchmarks.corpus import grown_corpus, lines_of, sample
-from benchmarks.measure import OURS, Timing, compared, on_processors
+from benchmarks.measure import OURS, Timing, compared
 from benchmarks.peers import version_of
 from benchmarks.sizes import Sizes
 from benchmarks.trainers import Task, Trained
@@ -53,8 +53,7 @@ def test_train(
             if name != OURS and sum(run.seconds for run in done) <= sizes.train_seconds:
                 train(name)
 
-    with on_processors(threads):
-        benchmark.pedantic(train, args=(OURS,), setup=others, rounds=sizes.train_rounds)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(train, args=(OURS,), setup=others, rounds=sizes.train_rounds)  # type: ignore[no-untyped-call]
     compare_merges(runs)
     timings = {
         name: Timing([run.seconds for run in done], [run.cpu_seconds for run in done]) for name, done in runs.items()

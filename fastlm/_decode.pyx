@@ -5,6 +5,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy
 
+cdef extern from "Python.h":
+    bint PyLong_CheckExact(object value)
+    long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
+
+cdef enum:
+    WIDE = 16  # a copy of so many bytes is two moves, where one of a token's length is a call
+
 
 cdef class Decoder:
     """The bytes of ids. token_bytes: uint8; token_offsets: int64, number of ids + 1; an id without bytes is unknown."""
@@ -28,12 +35,17 @@ cdef class Decoder:
             total += self.offsets[one + 1] - self.offsets[one]
         decoded = PyBytes_FromStringAndSize(NULL, total)
         cdef uint8_t *to = <uint8_t *>PyBytes_AS_STRING(decoded)
+        cdef int64_t left = total, last_source = self.blob.shape[0] - WIDE
         with nogil:
             for k in range(n):
                 one = wanted[k]
                 length = self.offsets[one + 1] - self.offsets[one]
-                memcpy(to, &self.blob[self.offsets[one]], length)
+                if length <= WIDE and left >= WIDE and self.offsets[one] <= last_source:
+                    memcpy(to, &self.blob[self.offsets[one]], WIDE)
+                else:
+                    memcpy(to, &self.blob[self.offsets[one]], length)
                 to += length
+                left -= length
         return decoded
 
 
@@ -41,8 +53,13 @@ def as_ids(ids):
     """A one-dimensional int64 array of ids that are given as any sequence or array of integers."""
     if isinstance(ids, (str, bytes, bytearray)):
         raise TypeError(f"ids must be integers, not {type(ids).__name__}")
+    if not isinstance(ids, np.ndarray):
+        ids = ids if isinstance(ids, (list, tuple)) else list(ids)
+        array = plain_integers(ids)
+        if array is not None:
+            return array
     try:
-        array = np.asarray(ids if isinstance(ids, (np.ndarray, list, tuple)) else list(ids))
+        array = np.asarray(ids)
     except ValueError:
         raise TypeError("ids must be one sequence of integers") from None
     if array.ndim != 1:
@@ -54,3 +71,19 @@ def as_ids(ids):
     if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
         raise KeyError(f"id {array.max()} is not in the vocabulary")
     return np.ascontiguousarray(array, np.int64)
+
+
+cdef object plain_integers(ids):
+    """An int64 array of a list or tuple of nothing but int, or None."""
+    cdef Py_ssize_t k, n = len(ids)
+    cdef int overflow = 0
+    array = np.empty(n, np.int64)
+    cdef int64_t[::1] to = array
+    for k in range(n):
+        item = ids[k]
+        if not PyLong_CheckExact(item):
+            return None
+        to[k] = PyLong_AsLongLongAndOverflow(item, &overflow)
+        if overflow:
+            return None
+    return array

@@ -11,7 +11,6 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-
 from libc.string cimport memcpy
 
 from fastlm._special cimport SpecialFinder
@@ -287,17 +286,20 @@ cdef class Encoder:
         parts, start = [np.empty(0, np.int64)], 0
         for stop, after in [*(() if cuts is None else cuts[:, :2].tolist()), (len(text), 0)]:
             if stop > start:
-                parts.append(start + self.find_ends(text[start:stop]))
+                try:
+                    parts.append(start + self.find_ends(text[start:stop]))
+                except InvalidUTF8Error as error:
+                    raise InvalidUTF8Error(text, start + error.offset) from None
             start = after
         return np.concatenate(parts)
 
-    cdef Worker _encode(self, text, bint split_specials):
+    cdef Worker _encode(self, text):
         """A worker that holds the ids of a text of any length; the caller puts it back."""
         cdef Py_ssize_t n = 0
         utf8 = as_utf8(text)
         cdef const uint8_t *start = address_of(utf8, &n)
         cdef Worker worker = self._take()
-        cuts = self._cuts(start, n) if split_specials else None
+        cuts = self._cuts(start, n)
         if self.scanner:
             self._run(worker, start, n, cuts, self.scanner, worker.ends)
         else:
@@ -314,9 +316,9 @@ cdef class Encoder:
         self.idle.append(worker)
         return 0
 
-    def encode(self, text, bint split_specials=True) -> list[int]:
-        """Ids of a str, or of UTF-8 bytes; special tokens in it become their ids unless split_specials is false."""
-        cdef Worker worker = self._encode(text, split_specials)
+    def encode(self, text) -> list[int]:
+        """Ids of a str, or of UTF-8 bytes; special tokens in it become their ids."""
+        cdef Worker worker = self._encode(text)
         cdef Py_ssize_t k, n = worker.state[WRITTEN]
         cdef list ids = PyList_New(n)
         for k in range(n):
@@ -326,9 +328,9 @@ cdef class Encoder:
         self._put_back(worker)
         return ids
 
-    def encode_to_numpy(self, text, bint split_specials=True):
+    def encode_to_numpy(self, text):
         """The same as a uint32 array."""
-        cdef Worker worker = self._encode(text, split_specials)
+        cdef Worker worker = self._encode(text)
         cdef int64_t n = worker.state[WRITTEN]
         if worker.out.shape[0] > OUT_IDS:
             ids, worker.out_array, worker.out = worker.out_array, None, None
@@ -340,7 +342,7 @@ cdef class Encoder:
         self._put_back(worker)
         return ids
 
-    def count(self, text, bint split_specials=True) -> int:
+    def count(self, text) -> int:
         """Number of ids, without making them all at once."""
         cdef Py_ssize_t n = 0
         utf8 = as_utf8(text)
@@ -348,12 +350,12 @@ cdef class Encoder:
         cdef Worker worker
         cdef int64_t status, total = 0
         if not self.scanner:
-            worker = self._encode(text, split_specials)
+            worker = self._encode(text)
             total = worker.state[WRITTEN]
             self._put_back(worker)
             return total
         worker = self._take()
-        cuts = self._cuts(start, n) if split_specials else None
+        cuts = self._cuts(start, n)
         worker.state[POSITION] = worker.state[CUT] = worker.state[WRITTEN] = 0
         while True:
             status = self._step(worker, start, n, cuts, self.scanner, worker.ends)

@@ -81,6 +81,8 @@ def test_a_pattern_without_scanner_encodes_as_the_reference():
         assert tokenizer.encode(text) == expected
         assert tokenizer.count(text) == len(expected)
         assert list(tokenizer.encode_iterable(iter(text))) == expected
+    with pytest.raises(ValueError, match="byte 16 is not well-formed UTF-8"):
+        tokenizer.encode(b"abc<|endoftext|>\xff")
 
 
 def test_merges_whose_order_is_not_that_of_ids():
