@@ -128,15 +128,15 @@ def merge_short(text, start, length, byte_ids, merges, mask, multiplier, ids, ba
         previous = this
         k += ONE
     while n > ONE:
-        best, at = values[np.uint64(0)], np.uint64(0)
-        k = ONE
-        while k < n - ONE:
-            value = values[k]
-            if value < best:
-                best, at = value, k
-            k += ONE
+        # first the least, then where it is: two loops without a branch that could go either way
+        best = NO_MERGE
+        for k in range(n - ONE):
+            best = min(best, values[k])
         if best == NO_MERGE:
             break
+        at = np.uint64(0)
+        while values[at] != best:
+            at += ONE
         merged = np.uint32(best & LOW_32)
         ids[to + at] = merged
         n -= ONE
@@ -297,13 +297,17 @@ def find_long(table, mask, arena, hashed, text, start, length):
 def remember(table, mask, arena, arena_ids, state, hashed, low, high, text, start, length, ids, base, n_ids):
     """Puts a pretoken and its ids into the table, in the place of another where its window is full.
 
-    A table of bounded size whose arenas are full forgets everything: a fresh start costs less than choosing.
+    Where an arena is full the table is taken for full, so that it grows before the next block; one of the largest size
+    forgets everything instead, since a fresh start costs less than choosing.
     """
     if length > LONGEST_KEY:
         return
     in_arena = length if length > INLINE_KEY else 0
     ids_in_arena = n_ids if n_ids > 3 else 0
     if state[ARENA_USED] + in_arena > arena.size or state[ARENA_IDS_USED] + ids_in_arena > arena_ids.size:
+        if mask < np.uint64(LARGEST_TABLE - 1):
+            state[LEARNED] = np.int64(mask)
+            return
         table[:] = np.uint64(0)
         state[ARENA_USED] = state[ARENA_IDS_USED] = state[LEARNED] = 0
     if in_arena:
