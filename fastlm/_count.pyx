@@ -12,7 +12,7 @@ import numpy as np
 from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 
-from fastlm._scan import BLOCK_ENDS, InvalidUTF8Error
+from fastlm._scan import BLOCK_ENDS, invalid_utf8
 
 cdef extern from "hash.h" nogil:
     const int64_t FASTLM_INLINE_KEY
@@ -48,7 +48,7 @@ cdef class PretokenCounter:
     cdef int64_t arena_used
     cdef int64_t[::1] ends
 
-    def __init__(self):
+    def __cinit__(self):
         self.table = np.zeros(4 * FIRST_ENTRIES, np.uint64)
         self.mask = FIRST_ENTRIES - 1
         self.arena = np.empty(1 << 12, np.uint8)
@@ -74,7 +74,7 @@ cdef class PretokenCounter:
                 with nogil:
                     written = scan(&text[0], stop, position, &self.ends[0], capacity)
                 if written < 0:
-                    raise InvalidUTF8Error(text, self.ends[0])
+                    raise invalid_utf8(text, self.ends[0])
                 self._make_room(written, self.ends[written - 1] - position)
                 with nogil:
                     self._add_block(&text[0], n, position, &self.ends[0], written)

@@ -70,7 +70,8 @@ def as_ids(ids):
         raise TypeError(f"ids must be integers that fit 64 bits, not {array.dtype}")
     if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
         raise KeyError(f"id {array.max()} is not in the vocabulary")
-    return np.ascontiguousarray(array, np.int64)
+    # a copy, since the ids are read again after they are checked
+    return np.array(array, np.int64, order="C")
 
 
 cdef object plain_integers(ids):

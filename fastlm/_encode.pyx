@@ -7,14 +7,15 @@ once by encoding the vocabulary's own tokens.
 """
 import numpy as np
 
-from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
 from fastlm._special cimport SpecialFinder
-from fastlm._scan import BLOCK_ENDS, InvalidUTF8Error
+from fastlm._arrays import grown
+from fastlm._scan import BLOCK_ENDS, InvalidUTF8Error, invalid_utf8
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(object text)
@@ -58,9 +59,10 @@ OUT_IDS = 1 << 15
 # entries of a worker's table of learned pretokens at first
 FIRST_TABLE = 1 << 13
 EMPTY_PAIR = 0xFFFFFFFFFFFFFFFF
-# odd multipliers for the merge table, tried in turn until no pair is far from its slot
+# odd multipliers for the merge table, tried in turn until no search in it is long
 MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)
-LONGEST_PROBE = 64
+# entries in a row that a search may have to pass; chance alone gives about 100 in the largest vocabularies
+LONGEST_RUN = 512
 
 
 def merge_table(const uint32_t[::1] left not None, const uint32_t[::1] right not None, const uint32_t[::1] new not None):
@@ -90,12 +92,22 @@ def merge_table(const uint32_t[::1] left not None, const uint32_t[::1] right not
                     raise ValueError(f"merge {k} repeats merge {table[2 * slot + 1] >> 32}: ids {left[k]}, {right[k]}")
                 slot = (slot + 1) & mask
                 probes += 1
+                if probes > LONGEST_RUN:
+                    break
             worst = max(worst, probes)
+            if worst > LONGEST_RUN:
+                break
             table[2 * slot] = key
             table[2 * slot + 1] = <uint64_t>k << 32 | new[k]
-        if worst <= LONGEST_PROBE:
+        if worst <= LONGEST_RUN and longest_run(array[::2] != empty) <= LONGEST_RUN:
             return array, candidate
     raise ValueError("the merges collide under every hash; they were not learned from text")
+
+
+def longest_run(occupied) -> int:
+    """Length of the longest stretch of true entries."""
+    free = np.flatnonzero(~occupied)
+    return int(np.diff(free, prepend=-1, append=len(occupied)).max()) - 1
 
 
 cpdef object as_utf8(text):
@@ -113,10 +125,16 @@ cpdef object as_utf8(text):
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
+def utf8_bytes(text) -> bytes:
+    """The same as bytes in any case."""
+    utf8 = as_utf8(text)
+    return utf8 if isinstance(utf8, bytes) else utf8.encode()
+
+
 cdef const uint8_t *address_of(object utf8, Py_ssize_t *n) except NULL:
     """Where the bytes are that as_utf8 returned, and how many."""
     if isinstance(utf8, bytes):
-        n[0] = len(utf8)
+        n[0] = PyBytes_GET_SIZE(utf8)
         return <const uint8_t *>PyBytes_AS_STRING(utf8)
     return <const uint8_t *>PyUnicode_AsUTF8AndSize(utf8, n)
 
@@ -144,7 +162,7 @@ cdef class Worker:
     cdef int renew_out(self, int64_t size) except -1:
         """A larger output, holding the ids written so far."""
         new = np.empty(size, np.uint32)
-        if self.out is not None and self.state[WRITTEN]:
+        if self.state[WRITTEN]:
             new[: self.state[WRITTEN]] = self.out[: self.state[WRITTEN]]
         self.out_array = new
         self.out = new
@@ -182,13 +200,6 @@ cdef class Worker:
                     self.state[LEARNED] += 1
                     break
         return 0
-
-
-def grown(view, size):
-    """A larger array that begins with what the view holds."""
-    array = np.empty(size, np.asarray(view).dtype)
-    array[: len(view)] = view
-    return array
 
 
 cdef class Encoder:
@@ -256,7 +267,7 @@ cdef class Encoder:
                 &worker.scratch[0], worker.scratch.shape[0], &worker.out[0], worker.out.shape[0], &worker.state[0],
             )
         if status == INVALID_UTF8:
-            raise InvalidUTF8Error(<const uint8_t[:n]>text, worker.state[POSITION])
+            raise invalid_utf8(<const uint8_t[:n]>text, worker.state[POSITION])
         if status == PRETOKEN_TOO_LONG:
             raise ValueError(f"the pretoken at byte {worker.state[POSITION]} has 4 GiB or more")
         return status
@@ -289,7 +300,7 @@ cdef class Encoder:
                 try:
                     parts.append(start + self.find_ends(text[start:stop]))
                 except InvalidUTF8Error as error:
-                    raise InvalidUTF8Error(text, start + error.offset) from None
+                    raise InvalidUTF8Error(start + error.offset, error.reason) from None
             start = after
         return np.concatenate(parts)
 
@@ -303,7 +314,7 @@ cdef class Encoder:
         if self.scanner:
             self._run(worker, start, n, cuts, self.scanner, worker.ends)
         else:
-            ends = self._ends(utf8.encode() if isinstance(utf8, str) else utf8, cuts)
+            ends = self._ends(utf8_bytes(text), cuts)
             self._run(worker, start, n, cuts, 0, ends if len(ends) else worker.ends)
         return worker
 

@@ -8,8 +8,8 @@ def learn_merges(
     text: Bytes,
     starts: Int64Array,
     counts: Int64Array,
-    num_tokens: int,
+    num_merges: int,
     byte_symbols: Int32Array,
     tie_break: str,
     progress: Callable[[int], object] | None = None,
-) -> tuple[Int32Array, Int32Array, Int32Array]: ...
+) -> tuple[Int32Array, Int32Array]: ...

@@ -11,8 +11,8 @@ the algorithm:
   pair at or above the threshold is left, the words are read once more with a lower one. Most pairs are rare, so table,
   heap and lists stay small and the words are read a handful of times in all.
 
-Where a merge spells bytes that a symbol already stands for (a + bc after ab + c), it yields that symbol, as in Hugging
-Face's trainer. The first fact then fails, so the words are merged plainly and read again; in real text this is rare.
+No two merges spell the same bytes: what lies between two places that no merge has crossed is merged just as if it
+stood alone, so every occurrence of a token's bytes between such places became that token when it was made.
 
 A merge costs time in proportion to the words that hold its pair, not to the corpus. Counts are 64-bit.
 """
@@ -22,6 +22,8 @@ import numpy as np
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp
+
+from fastlm._arrays import grown
 
 cdef extern from *:
     """
@@ -42,15 +44,15 @@ TIE_BREAKS = ("cs336", "hf")
 
 
 def learn_merges(const uint8_t[::1] text not None, const int64_t[::1] starts not None,
-                 const int64_t[::1] counts not None, int64_t num_tokens, const int32_t[::1] byte_symbols not None,
+                 const int64_t[::1] counts not None, int64_t num_merges, const int32_t[::1] byte_symbols not None,
                  tie_break: str, progress=None):
-    """The merges of BPE training as (left, right, merged), int32 (n,) each.
+    """The merges of BPE training as (left, right), int32 (n,) each with n <= num_merges.
 
     text[starts[w]:starts[w + 1]] are the bytes of word w, which occurs counts[w] >= 1 times. Symbols are
-    byte_symbols[byte] (a permutation of 0..255), and 256, 257, ... for the tokens made, num_tokens in all; there are
-    fewer when no word has two symbols left. Of pairs of equal count, tie_break "cs336" takes the one whose two byte
+    byte_symbols[byte] (a permutation of 0..255), and 256 + k for what merge k makes. There are fewer merges than asked
+    for when no word has two symbols left. Of pairs of equal count, tie_break "cs336" takes the one whose two byte
     strings are lexicographically greatest, "hf" the one whose two symbols are smallest. `progress(k)` is called now and
-    then with the number of tokens made. Raises ValueError for arguments that are not of this form.
+    then with the number of merges done. Raises ValueError for arguments that are not of this form.
     """
     if tie_break not in TIE_BREAKS:
         raise ValueError(f"tie_break must be one of {TIE_BREAKS}, not {tie_break!r}")
@@ -62,9 +64,9 @@ def learn_merges(const uint8_t[::1] text not None, const int64_t[::1] starts not
         raise ValueError("starts must ascend and counts be at least 1")
     if sorted(byte_symbols) != list(range(256)):
         raise ValueError("byte_symbols must be a permutation of 0..255")
-    if num_tokens < 0:
-        raise ValueError(f"num_tokens must not be negative, but is {num_tokens}")
-    learner = Learner(text, starts, counts, num_tokens, byte_symbols, tie_break == "hf")
+    if num_merges < 0:
+        raise ValueError(f"num_merges must not be negative, but is {num_merges}")
+    cdef Learner learner = Learner(text, starts, counts, num_merges, byte_symbols, tie_break == "hf")
     return learner.run(progress)
 
 
@@ -72,13 +74,10 @@ cdef class Learner:
     # the words
     cdef int32_t[::1] symbols
     cdef const int64_t[::1] starts, counts
-    # what each symbol stands for: its bytes, and their first eight as one big-endian number; symbol_of is a table of
-    # symbols by the hash of their bytes, -1 where empty
+    # what each symbol stands for: its bytes, and their first eight as one big-endian number
     cdef uint8_t[::1] bytes
     cdef int64_t[::1] bytes_start
     cdef uint64_t[::1] prefix
-    cdef int32_t[::1] symbol_of
-    cdef int64_t tokens, num_tokens
     # the index: table[2 s] = left << 32 | right or -1, table[2 s + 1] = its row
     cdef int64_t[::1] table
     cdef int64_t mask, pairs
@@ -98,14 +97,14 @@ cdef class Learner:
     cdef int64_t found
     cdef int32_t[::1] row_of_left, row_of_right
     # what came of it
-    cdef int32_t[::1] merge_left, merge_right, merge_new
-    cdef int64_t merges
-    cdef bint smallest_symbols, index_is_stale
+    cdef int32_t[::1] merge_left, merge_right
+    cdef int64_t merges, num_merges
+    cdef bint smallest_symbols
 
-    def __init__(self, text, starts, counts, num_tokens, byte_symbols, smallest_symbols):
+    def __cinit__(self, text, starts, counts, num_merges, byte_symbols, smallest_symbols):
         cdef const int32_t[::1] of_byte = byte_symbols
         cdef const uint8_t[::1] source = text
-        cdef int64_t k, vocabulary = FIRST_MERGED + num_tokens
+        cdef int64_t k, vocabulary = FIRST_MERGED + num_merges
         self.starts, self.counts = starts, counts
         self.symbols = np.empty(source.shape[0], np.int32)
         for k in range(source.shape[0]):
@@ -122,27 +121,23 @@ cdef class Learner:
         self.new_count, self.new_length = np.empty(1024, np.int64), np.empty(1024, np.int64)
         self.found_row, self.found_word = np.empty(1024, np.int32), np.empty(1024, np.int32)
         self.row_of_left, self.row_of_right = np.full(vocabulary, -1, np.int32), np.full(vocabulary, -1, np.int32)
-        self.symbol_of = np.full(1 << (2 * vocabulary).bit_length(), -1, np.int32)
-        self.num_tokens = num_tokens
-        self.merge_left, self.merge_right, self.merge_new = (np.empty(num_tokens + 1, np.int32) for _ in range(3))
+        self.merge_left, self.merge_right = np.empty(num_merges, np.int32), np.empty(num_merges, np.int32)
+        self.num_merges = num_merges
         self.smallest_symbols = smallest_symbols
 
-    def run(self, progress):
+    cdef tuple run(self, progress):
         cdef int64_t goal
-        cdef bint more = self.num_tokens > 0 and self._index(0)
-        while more and self.tokens < self.num_tokens:
-            goal = min(self.tokens + SLICE, self.num_tokens)
+        cdef bint more = self.num_merges > 0 and self._index(0)
+        while more and self.merges < self.num_merges:
+            goal = min(self.merges + SLICE, self.num_merges)
             with nogil:
-                while self.tokens < goal and not self.index_is_stale and self._take_best():
+                while self.merges < goal and self._take_best():
                     self._merge_pair(self.heap_row[0])
-            if self.index_is_stale:
-                more = self._index(self.threshold)
-            elif self.tokens < goal:
+            if self.merges < goal:
                 more = self.threshold > 1 and self._index(self.threshold // THRESHOLD_STEP)
             if progress is not None:
-                progress(self.tokens)
-        n = self.merges
-        return (np.array(self.merge_left[:n]), np.array(self.merge_right[:n]), np.array(self.merge_new[:n]))
+                progress(self.merges)
+        return np.array(self.merge_left[: self.merges]), np.array(self.merge_right[: self.merges])
 
     # --- the index ---
 
@@ -162,7 +157,6 @@ cdef class Learner:
         if top == 0:
             return False
         self.threshold = max(1, threshold or top // THRESHOLD_STEP)
-        self.index_is_stale = False
         self._clear_index(1 << 12)
         with nogil:
             self._find_pairs(sums)
@@ -172,13 +166,13 @@ cdef class Learner:
         return True
 
     cdef int _sum_pairs(self, int64_t[::1] sums) except -1 nogil:
-        cdef int64_t word, i, end, shift_mask = sums.shape[0] - 1
+        cdef int64_t word, i, end, sums_mask = sums.shape[0] - 1
         for word in range(self.counts.shape[0]):
             end = self.starts[word + 1]
             for i in range(self.starts[word], end - 1):
                 if self.symbols[i + 1] < 0:
                     break
-                sums[self._hash(self.symbols[i], self.symbols[i + 1]) & shift_mask] += self.counts[word]
+                sums[self._hash(self.symbols[i], self.symbols[i + 1]) & sums_mask] += self.counts[word]
         return 0
 
     cdef int _find_pairs(self, const int64_t[::1] sums) except -1 nogil:
@@ -200,7 +194,7 @@ cdef class Learner:
                     self.table[2 * slot] = self._key(a, b)
                     self.table[2 * slot + 1] = row
                     if 2 * self.news > self.mask:
-                        self._widen_table_of_news()
+                        self._widen_table(self.new_left, self.new_right, self.news)
                 else:
                     row = <int32_t>self.table[2 * slot + 1]
                 self._note(row, <int32_t>word)
@@ -232,23 +226,14 @@ cdef class Learner:
         self.pairs = self.lists_used = self.heap_size = 0
         return 0
 
-    cdef int _widen_table_of_news(self) except -1 with gil:
+    cdef int _widen_table(self, const int32_t[::1] left, const int32_t[::1] right, int64_t rows) except -1 with gil:
+        """Twice as many slots, for the pairs (left[k], right[k]), k < rows."""
         cdef int64_t k, slot
         self.table = np.full(4 * (self.mask + 1), -1, np.int64)
         self.mask = 2 * self.mask + 1
-        for k in range(self.news):
-            slot = self._slot(self.new_left[k], self.new_right[k])
-            self.table[2 * slot] = self._key(self.new_left[k], self.new_right[k])
-            self.table[2 * slot + 1] = k
-        return 0
-
-    cdef int _widen_table(self) except -1 with gil:
-        cdef int64_t k, slot
-        self.table = np.full(4 * (self.mask + 1), -1, np.int64)
-        self.mask = 2 * self.mask + 1
-        for k in range(self.pairs):
-            slot = self._slot(self.left[k], self.right[k])
-            self.table[2 * slot] = self._key(self.left[k], self.right[k])
+        for k in range(rows):
+            slot = self._slot(left[k], right[k])
+            self.table[2 * slot] = self._key(left[k], right[k])
             self.table[2 * slot + 1] = k
         return 0
 
@@ -315,34 +300,34 @@ cdef class Learner:
         if self.lists_used + list_length > self.lists.shape[0]:
             self._widen_lists(list_length)
         if 2 * self.pairs > self.mask:
-            self._widen_table()
+            self._widen_table(self.left, self.right, self.pairs)
         return 0
 
     cdef int _widen_pairs(self) except -1 with gil:
         size = 2 * self.left.shape[0]
-        self.left, self.right = grown(self.left, size, np.int32), grown(self.right, size, np.int32)
-        self.count = grown(self.count, size, np.int64)
-        self.list_start = grown(self.list_start, size, np.int64)
-        self.list_length = grown(self.list_length, size, np.int64)
-        self.heap_count, self.heap_row = grown(self.heap_count, size, np.int64), grown(self.heap_row, size, np.int32)
+        self.left, self.right = grown(self.left, size), grown(self.right, size)
+        self.count = grown(self.count, size)
+        self.list_start = grown(self.list_start, size)
+        self.list_length = grown(self.list_length, size)
+        self.heap_count, self.heap_row = grown(self.heap_count, size), grown(self.heap_row, size)
         return 0
 
     cdef int _widen_lists(self, int64_t list_length) except -1 with gil:
         cdef int64_t old = self.lists.shape[0]
-        self.lists = grown(self.lists, max(old + old // 2, self.lists_used + list_length), np.int32)
+        self.lists = grown(self.lists, max(old + old // 2, self.lists_used + list_length))
         return 0
 
     cdef int _widen_news(self) except -1 with gil:
         size = 2 * self.new_left.shape[0]
-        self.new_left, self.new_right = grown(self.new_left, size, np.int32), grown(self.new_right, size, np.int32)
-        self.new_last_word = grown(self.new_last_word, size, np.int32)
-        self.new_count = grown(self.new_count, size, np.int64)
-        self.new_length = grown(self.new_length, size, np.int64)
+        self.new_left, self.new_right = grown(self.new_left, size), grown(self.new_right, size)
+        self.new_last_word = grown(self.new_last_word, size)
+        self.new_count = grown(self.new_count, size)
+        self.new_length = grown(self.new_length, size)
         return 0
 
     cdef int _widen_found(self) except -1 with gil:
         size = self.found_row.shape[0] + self.found_row.shape[0] // 2
-        self.found_row, self.found_word = grown(self.found_row, size, np.int32), grown(self.found_word, size, np.int32)
+        self.found_row, self.found_word = grown(self.found_row, size), grown(self.found_word, size)
         return 0
 
     # --- one merge ---
@@ -366,51 +351,21 @@ cdef class Learner:
 
     cdef int _merge_pair(self, int32_t row) except -1 nogil:
         """Merges the pair of this row everywhere."""
-        cdef int32_t a = self.left[row], b = self.right[row], new = self._spell(a, b), word
+        cdef int32_t a = self.left[row], b = self.right[row], new = <int32_t>(FIRST_MERGED + self.merges)
         cdef int64_t k, length = self.list_length[row], start = self.list_start[row]
-        self.index_is_stale = new < FIRST_MERGED + self.tokens
-        if not self.index_is_stale:
-            self.tokens += 1
+        self._spell(a, b, new)
         for k in range(length):
             if k + 2 * AHEAD < length:
                 fastlm_prefetch(&self.starts[self.lists[start + k + 2 * AHEAD]])
                 fastlm_prefetch(&self.symbols[self.starts[self.lists[start + k + AHEAD]]])
-            word = self.lists[start + k]
-            if self.index_is_stale:
-                self._replace_in_word(a, b, new, word)
-            else:
-                self._merge_in_word(a, b, new, word)
+            self._merge_in_word(a, b, new, self.lists[start + k])
         self.count[row] = 0
         for k in range(self.news):
             self.row_of_left[self.new_left[k]] = self.row_of_right[self.new_right[k]] = -1
         self._file_new_pairs()
-        if self.merges == self.merge_left.shape[0]:
-            self._widen_merges()
         self.merge_left[self.merges] = a
         self.merge_right[self.merges] = b
-        self.merge_new[self.merges] = new
         self.merges += 1
-        return 0
-
-    cdef int _widen_merges(self) except -1 with gil:
-        size = 2 * self.merge_left.shape[0]
-        self.merge_left, self.merge_right = grown(self.merge_left, size, np.int32), grown(self.merge_right, size, np.int32)
-        self.merge_new = grown(self.merge_new, size, np.int32)
-        return 0
-
-    cdef int _replace_in_word(self, int32_t a, int32_t b, int32_t merged, int32_t word) except -1 nogil:
-        """Merges the pair in a word and leaves the index as it is."""
-        cdef int64_t i = self.starts[word], j = i, end = self.starts[word + 1]
-        while i < end and self.symbols[i] >= 0:
-            if self.symbols[i] == a and i + 1 < end and self.symbols[i + 1] == b:
-                self.symbols[j] = merged
-                i += 2
-            else:
-                self.symbols[j] = self.symbols[i]
-                i += 1
-            j += 1
-        if j < end:
-            self.symbols[j] = -1
         return 0
 
     cdef int _merge_in_word(self, int32_t a, int32_t b, int32_t new, int32_t word) except -1 nogil:
@@ -465,35 +420,23 @@ cdef class Learner:
             self.row_of_right[symbol] = self._new_pair(new, symbol)
         return self.row_of_right[symbol]
 
-    cdef int32_t _spell(self, int32_t a, int32_t b) except -1 nogil:
-        """The symbol of the bytes of a and then b: a new one, unless there is one with these bytes."""
-        cdef int32_t new = <int32_t>(FIRST_MERGED + self.tokens), known
+    cdef int _spell(self, int32_t a, int32_t b, int32_t new) except -1 nogil:
+        """Records the bytes of the new symbol."""
         cdef int64_t k, at = self.bytes_start[new], size_a = self.bytes_start[a + 1] - self.bytes_start[a]
         cdef int64_t size = size_a + self.bytes_start[b + 1] - self.bytes_start[b]
-        cdef int64_t slot, mask = self.symbol_of.shape[0] - 1
-        cdef uint64_t prefix = 0, hashed = 0
+        cdef uint64_t prefix = 0
         if at + size > self.bytes.shape[0]:
             self._widen_bytes(size)
         for k in range(size):
             self.bytes[at + k] = self.bytes[self.bytes_start[a] + k if k < size_a else self.bytes_start[b] + k - size_a]
-            hashed = (hashed + self.bytes[at + k] + 1) * MULTIPLIER
-            hashed ^= hashed >> 32
-        slot = <int64_t>(hashed & <uint64_t>mask)
-        while self.symbol_of[slot] >= 0:
-            known = self.symbol_of[slot]
-            if self.bytes_start[known + 1] - self.bytes_start[known] == size and memcmp(
-                    &self.bytes[self.bytes_start[known]], &self.bytes[at], size) == 0:
-                return known
-            slot = (slot + 1) & mask
-        self.symbol_of[slot] = new
         for k in range(8):
             prefix = prefix << 8 | (self.bytes[at + k] if k < size else 0)
         self.prefix[new] = prefix
         self.bytes_start[new + 1] = at + size
-        return new
+        return 0
 
     cdef int _widen_bytes(self, int64_t size) except -1 with gil:
-        self.bytes = grown(self.bytes, 2 * self.bytes.shape[0] + size, np.uint8)
+        self.bytes = grown(self.bytes, 2 * self.bytes.shape[0] + size)
         return 0
 
     # --- the heap ---
@@ -557,10 +500,3 @@ cdef class Learner:
         self.heap_count[hole] = count
         self.heap_row[hole] = row
         return 0
-
-
-def grown(view, size, dtype):
-    """A larger array that begins with what the view holds."""
-    array = np.empty(size, dtype)
-    array[: len(view)] = view
-    return array

@@ -52,7 +52,7 @@ def pretoken_ends(const uint8_t[::1] text not None, scanner: str, isa: str | Non
         with nogil:
             written = scan(&text[0], n, start, &block[0], capacity)
         if written < 0:
-            raise InvalidUTF8Error(text, block[0])
+            raise invalid_utf8(text, block[0])
         parts.append(np.array(block[:written]))
         start = block[written - 1]
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
@@ -78,7 +78,15 @@ def safe_start(const uint8_t[::1] text not None, int64_t limit, scanner: str) ->
 class InvalidUTF8Error(ValueError):
     """Bytes that are not UTF-8; `offset` is where in the text, `reason` says what was found."""
 
-    def __init__(self, text, offset: int):
-        self.offset = offset
-        self.reason = f"is not well-formed UTF-8 (it begins {bytes(text[offset : offset + 4]).hex(' ')})"
-        super().__init__(f"byte {offset} {self.reason}")
+    def __init__(self, offset: int, reason: str):
+        super().__init__(offset, reason)
+        self.offset, self.reason = offset, reason
+
+    def __str__(self):
+        return f"byte {self.offset} {self.reason}"
+
+
+def invalid_utf8(text, int64_t offset) -> InvalidUTF8Error:
+    """The error for what a text holds at an offset."""
+    found = bytes(text[offset : offset + 4]).hex(" ")
+    return InvalidUTF8Error(offset, f"is not well-formed UTF-8 (it begins {found})")

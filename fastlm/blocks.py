@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fastlm._encode import as_utf8
+from fastlm._encode import utf8_bytes
 from fastlm._scan import InvalidUTF8Error
 from fastlm._types import Int64Array
 from fastlm.segments import Cutter
@@ -65,12 +65,14 @@ class Blocks:
         size = 0
         for number, item in enumerate(self._source):
             if isinstance(item, os.PathLike):
+                if documents:
+                    yield _document_block(documents, number - len(documents), self._cutter)
+                    documents, size = [], 0
                 yield from file_blocks(Path(item), self._cutter, free)
                 continue
             if not isinstance(item, str | bytes):
                 raise TypeError(f"document {number} must be str, bytes or a path, not {type(item).__name__}")
-            utf8 = as_utf8(item)
-            documents.append(utf8 if isinstance(utf8, bytes) else utf8.encode())
+            documents.append(utf8_bytes(item))
             size += len(documents[-1])
             if size >= BLOCK_BYTES // 4:
                 yield _document_block(documents, number + 1 - len(documents), self._cutter)

@@ -96,12 +96,21 @@ def decode(ids: Annotated[Positional[Path], arg(metavar="FILE.npy")], /, tokeniz
     """
     from fastlm import load
 
-    array = np.load(ids, mmap_mode="r", allow_pickle=False)
+    try:
+        array = np.lib.format.open_memmap(ids, mode="r")
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{ids}: not a .npy file of integers: {error}") from None
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(f"{ids}: expected a one-dimensional array of integers, found {array.dtype} {array.shape}")
     loaded = load(tokenizer)
     for start in range(0, len(array), 1 << 20):
-        sys.stdout.buffer.write(loaded.decode_bytes(array[start : start + (1 << 20)]))
+        part = array[start : start + (1 << 20)]
+        try:
+            sys.stdout.buffer.write(loaded.decode_bytes(part))
+        except KeyError:
+            known = loaded.vocab
+            at, id = next((at, id) for at, id in enumerate(part.tolist(), start) if id not in known)
+            raise ValueError(f"{ids}: id {id} at position {at} is not in the vocabulary") from None
     sys.stdout.buffer.flush()
 
 

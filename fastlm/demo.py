@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fastlm.encode_files import encode_files, id_type
+from fastlm.formats.atomic import write_files
 from fastlm.formats.reading import read_text
 from fastlm.tokenizer import Tokenizer
 from fastlm.trainer import train_bpe
@@ -134,14 +135,13 @@ def _peak_memory() -> int:
 
 def _keep(tokenizer: Tokenizer, text: str, report: Report, out: Path) -> None:
     tokenizer.save(out)
-    (out / "corpus.txt").write_text(text, "utf-8")
+    write_files(out, {"corpus.txt": text.encode(), "report.txt": f"{report.text()}\n".encode()})
     encode_files(tokenizer, [out / "corpus.txt"], out / "ids.npy")
-    (out / "report.txt").write_text(report.text() + "\n", "utf-8")
 
 
 def coloured_sample(tokenizer: Tokenizer, text: str, length: int = 400) -> str:
     """The tokens of a paragraph of the text, side by side: coloured on a terminal, else with bars between them."""
-    start = text.find("\n\n", min(len(text) // 3, 20_000)) + 2
+    start = max(0, text.find("\n\n", min(len(text) // 3, 20_000)))
     tokens = [tokenizer.decode([id]) for id in tokenizer.encode(text[start : start + length].strip())]
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return "|".join(tokens)

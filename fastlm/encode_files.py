@@ -90,5 +90,7 @@ def count_file(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> int:
 
 
 def _blocks(tokenizer: Tokenizer, paths: Sequence[str | os.PathLike[str]]) -> Blocks:
+    if isinstance(paths, str | os.PathLike):
+        raise TypeError("paths must be a list of paths, not one path")
     cutter = Cutter(list(tokenizer.special_tokens), tokenizer.vocabulary.pattern)
     return Blocks([Path(path) for path in paths], cutter)

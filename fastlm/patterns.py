@@ -21,7 +21,7 @@ from fastlm._types import Int64Array
 if TYPE_CHECKING:
     from regex import Pattern as CompiledRegex
 
-# three spellings of one split: as first published with GPT-2, in tiktoken, and in Stanford's CS336
+# spellings of one split: as first published with GPT-2, in tiktoken, and in Stanford's CS336
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _GPT2_SPELLINGS = (
     GPT2,
@@ -71,7 +71,7 @@ def _regex_ends(finditer: Callable[[str], object], text: bytes) -> Int64Array:
     try:
         decoded = text.decode()
     except UnicodeDecodeError as error:
-        raise _scan.InvalidUTF8Error(text, error.start) from None
+        raise _scan.invalid_utf8(text, error.start) from None
     cuts = {len(decoded)}
     for match in finditer(decoded):  # type: ignore[attr-defined]
         cuts.update(match.span())
@@ -103,6 +103,6 @@ def find_pattern(name_or_regex: str) -> Pattern:
 
     try:
         regex.compile(name_or_regex)
-    except regex.error as error:
+    except (regex.error, RecursionError) as error:
         raise ValueError(f"pattern {name_or_regex!r} is not a regular expression: {error}") from None
     return Pattern(name_or_regex)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastlm import _scan
 from fastlm._decode import Decoder
-from fastlm._encode import as_utf8
+from fastlm._encode import utf8_bytes
 from fastlm._types import UInt32Array
 from fastlm.patterns import find_pattern
 from fastlm.segments import Cutter, utf8_parts
@@ -33,7 +33,8 @@ class Tokenizer:
 
     Special tokens stand for themselves wherever they occur in a text, the longest where several start at one place; one
     that `vocab` lacks gets the next free id. `pattern` is the name or the regular expression of the pre-tokenisation.
-    A tokenizer never changes: any number of threads may share it, and it survives fork, pickle and copy.
+    A tokenizer never changes: any number of threads may share it, and it survives pickle, copy, and fork, if no other
+    thread is then within its first encode.
 
     Raises ValueError where vocabulary, merges and special tokens do not fit together.
 
@@ -75,10 +76,9 @@ class Tokenizer:
 
         Raises OSError for files that cannot be read, ValueError naming file and place for what is malformed.
         """
-        from fastlm.formats import gpt2
+        from fastlm import formats
 
-        specials = list(special_tokens or ())
-        return cls(gpt2.read_vocab(vocab, specials), gpt2.read_merges(merges), specials, pattern)
+        return cls.from_vocabulary(formats.gpt2.read(vocab, merges, special_tokens or (), find_pattern(pattern)))
 
     @property
     def vocab(self) -> dict[int, bytes]:
@@ -108,7 +108,8 @@ class Tokenizer:
     def encode(self, text: str | bytes) -> list[int]:
         """Ids of a text, a str or UTF-8 bytes; a lone surrogate in a str counts as U+FFFD.
 
-        Raises TypeError for a text of another type, ValueError naming the offset of bytes that are not UTF-8.
+        A call runs to its end before Ctrl-C is seen; encode_iterable takes a long text in parts. Raises TypeError for a
+        text of another type, ValueError naming the offset of bytes that are not UTF-8.
         """
         return self._encoder.encode(text)
 
@@ -132,14 +133,14 @@ class Tokenizer:
         """Ids of the text that the chunks make together, one by one, as they come.
 
         Memory stays bounded by the longest pretoken. A pattern without a scanner can only be cut at special tokens, so
-        there the longest stretch between two is held.
+        there the longest stretch between two is held. Raises TypeError, when iterated, for chunks that are not str.
         """
         if isinstance(chunks, str):
             raise TypeError("chunks must be an iterable of str, not one str")
         parts: list[bytes] = []
         size, wanted = 0, STREAM_BYTES
         for part in utf8_parts(iter(chunks)):
-            parts.append(_utf8(part))
+            parts.append(utf8_bytes(part))
             size += len(parts[-1])
             if size < wanted:
                 continue
@@ -230,8 +231,3 @@ def load(
     from fastlm import formats
 
     return Tokenizer.from_vocabulary(formats.load(Path(path), pattern, special_tokens))
-
-
-def _utf8(text: str) -> bytes:
-    utf8 = as_utf8(text)
-    return utf8 if isinstance(utf8, bytes) else utf8.encode()

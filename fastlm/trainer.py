@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 import numpy as np
@@ -72,15 +72,14 @@ def train_bpe(
     # a token is made of at least one symbol less, so more than this cannot be learned, nor need room
     wanted = min(vocab_size - smallest, len(text))
     symbol_of_byte = np.argsort(BYTE_ORDER).astype(np.int32)
-    left, right, new = _merge.learn_merges(
+    left, right = _merge.learn_merges(
         text, starts, counts, wanted, symbol_of_byte, tie_break, lambda done: report("merge", done, wanted)
     )
     tokens = [bytes([byte]) for byte in BYTE_ORDER]
     merges = []
-    for a, b, merged in zip(left.tolist(), right.tolist(), new.tolist(), strict=True):
+    for a, b in zip(left.tolist(), right.tolist(), strict=True):
         merges.append((tokens[a], tokens[b]))
-        if merged == len(tokens):
-            tokens.append(tokens[a] + tokens[b])
+        tokens.append(tokens[a] + tokens[b])
     size = len(special) + len(tokens)
     if size < vocab_size:
         warnings.warn(
@@ -107,13 +106,14 @@ def count_pretokens(blocks: Blocks, pattern: Pattern, threads: int, report: Prog
     """Counts of all distinct pretokens, each thread counting blocks in a table of its own."""
     counted = 0
     scanner = _scan.scanner_address(pattern.scanner) if pattern.scanner else 0
-    counters = [PretokenCounter() for _ in range(threads)]
+    counters: list[PretokenCounter] = []
     idle: SimpleQueue[PretokenCounter] = SimpleQueue()
-    for counter in counters:
-        idle.put(counter)
 
     def count(block: Block) -> int:
-        counter = idle.get()
+        try:
+            counter = idle.get_nowait()
+        except Empty:
+            counters.append(counter := PretokenCounter())
         try:
             _count_block(block, counter, pattern, scanner)
         finally:
@@ -123,7 +123,7 @@ def count_pretokens(blocks: Blocks, pattern: Pattern, threads: int, report: Prog
     for size in map_in_order(count, blocks, threads):
         counted += size
         report("count", counted, blocks.total_bytes)
-    first, *others = sorted(counters, key=len, reverse=True)
+    first, *others = sorted(counters, key=len, reverse=True) or [PretokenCounter()]
     for other in others:
         first.merge(other)
     return first

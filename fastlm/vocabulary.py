@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,26 @@ PRINTABLE_BYTES = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 OTHER_BYTES = [byte for byte in range(256) if byte not in PRINTABLE_BYTES]
 BYTE_ORDER = PRINTABLE_BYTES + OTHER_BYTES
 """The 256 bytes in the order of their ids in GPT-2, CS336 and Hugging Face's trainer: what Latin-1 prints first."""
+
+
+ARRAYS: dict[str, np.dtype[Any]] = {
+    "token_bytes": np.dtype(np.uint8),
+    "token_offsets": np.dtype(np.int64),
+    "merge_left": np.dtype(np.uint32),
+    "merge_right": np.dtype(np.uint32),
+    "merge_new": np.dtype(np.uint32),
+    "byte_ids": np.dtype(np.uint32),
+}
+"""The arrays of a vocabulary and their types."""
+
+
+def _frozen(name: str, array: Any, dtype: np.dtype[Any]) -> Any:
+    """The array where nothing can write to it, else a copy: the native code reads it unchecked."""
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
+        raise ValueError(f"{name} must be a one-dimensional array of {dtype}")
+    frozen = array if isinstance(array.base, bytes) else array.copy()
+    frozen.flags.writeable = False
+    return frozen
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +64,14 @@ class Vocabulary:
     pattern: Pattern
 
     def __post_init__(self) -> None:
-        n = len(self.token_offsets) - 1
-        lengths = np.diff(self.token_offsets)
-        if n < 0 or self.token_offsets[0] != 0 or self.token_offsets[-1] != len(self.token_bytes) or lengths.min() < 0:
+        for name, dtype in ARRAYS.items():
+            object.__setattr__(self, name, _frozen(name, getattr(self, name), dtype))
+        offsets = self.token_offsets
+        n = len(offsets) - 1
+        # compared, not subtracted: differences of hostile offsets wrap around
+        if n < 1 or offsets[0] != 0 or offsets[-1] != len(self.token_bytes) or (offsets[1:] < offsets[:-1]).any():
             raise ValueError("token offsets must ascend from 0 to the number of token bytes")
+        lengths = np.diff(offsets)
         merges = (self.merge_left, self.merge_right, self.merge_new)
         if len({len(ids) for ids in merges}) != 1 or any(len(ids) and ids.max() >= n for ids in merges):
             raise ValueError(f"merges must be three equally long arrays of ids below {n}")
@@ -56,15 +81,17 @@ class Vocabulary:
         if (lengths[self.byte_ids] != 1).any() or (self.token_bytes[starts] != np.arange(256)).any():
             raise ValueError("byte ids do not name the 256 single-byte tokens")
         self._check_spelling(merges, lengths)
+        self._check_pairs_differ()
         for token, id in self.special_tokens.items():
-            if not 0 <= id < n or self.bytes_of(id) != token.encode():
+            if not token or not 0 <= id < n or self.bytes_of(id) != token.encode():
                 raise ValueError(f"id {id} does not hold the special token {token!r}")
 
     def _check_spelling(self, merges: tuple[UInt32Array, UInt32Array, UInt32Array], lengths: Int64Array) -> None:
         """Raises ValueError unless each merge yields the bytes of its two sides, one after the other."""
         sides = np.stack([self.merge_left, self.merge_right], axis=1).ravel()
         joined = lengths[self.merge_left] + lengths[self.merge_right]
-        wrong = np.flatnonzero(joined != lengths[self.merge_new])
+        used = (lengths[self.merge_left] > 0) & (lengths[self.merge_right] > 0)
+        wrong = np.flatnonzero(~used | (joined != lengths[self.merge_new]))
         if not len(wrong):
             spelled = self._concatenated(sides)
             expected = self._concatenated(self.merge_new)
@@ -75,12 +102,24 @@ class Vocabulary:
             left, right, new = (self.bytes_of(int(ids[rank])) for ids in merges)
             raise ValueError(f"merge {rank} joins {left!r} and {right!r} but yields {new!r}")
 
+    def _check_pairs_differ(self) -> None:
+        pairs = self.merge_left.astype(np.uint64) << np.uint64(32) | self.merge_right
+        _, first, inverse = np.unique(pairs, return_index=True, return_inverse=True)
+        repeated = np.flatnonzero(first[inverse] != np.arange(len(pairs)))
+        if len(repeated):
+            rank = int(repeated[0])
+            left, right = self.bytes_of(int(self.merge_left[rank])), self.bytes_of(int(self.merge_right[rank]))
+            raise ValueError(f"merge {rank} repeats merge {first[inverse][rank]}: {left!r}, {right!r}")
+
     def _concatenated(self, ids: UInt32Array) -> UInt8Array:
         starts = self.token_offsets[ids]
         lengths = self.token_offsets[ids.astype(np.int64) + 1] - starts
         total = int(lengths.sum())
         skipped = np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths) if total else 0
         return self.token_bytes[np.arange(total) + skipped]
+
+    def __reduce__(self) -> tuple[type[Vocabulary], tuple[object, ...]]:
+        return Vocabulary, tuple(getattr(self, field.name) for field in fields(self))
 
     def __len__(self) -> int:
         """Number of ids, or one more than the largest where some are not used."""
@@ -153,7 +192,12 @@ def vocabulary_from_tokens(
     if missing:
         raise ValueError(f"the vocabulary lacks {len(missing)} of the 256 bytes, the first is 0x{missing[0]:02x}")
     ranked: list[tuple[int, int, int]] = []
-    for rank, (left, right) in enumerate(merges):
+    for rank, merge in enumerate(merges):
+        if not isinstance(merge, tuple | list) or len(merge) != 2:
+            raise ValueError(f"merge {rank} is {merge!r}, not two tokens")
+        left, right = merge
+        if not isinstance(left, bytes) or not isinstance(right, bytes):
+            raise TypeError(f"merge {rank} must join bytes, not {left!r} and {right!r}")
         for token in (left, right, left + right):
             if token not in id_of:
                 raise ValueError(f"merge {rank} of {left!r} and {right!r}: {token!r} is not in the vocabulary")

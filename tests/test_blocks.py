@@ -96,6 +96,13 @@ def test_sources(tmp_path):
         list(blocks.Blocks(iter([Path("no such file")]), CUTTER))
 
 
+def test_documents_keep_their_numbers_among_files(tmp_path):
+    (tmp_path / "a").write_text("file text")
+    source = ["first", tmp_path / "a", "third", b"fourth"]
+    places = [block.place(0) for block in blocks.Blocks(source, CUTTER)]
+    assert places == ["document 0: byte 0", f"{tmp_path / 'a'}: byte 0", "document 2: byte 0"]
+
+
 def test_surrogate_pairs_survive_chunks():
     assert "".join(utf8_parts(iter(["a\ud83d", "\ude00b", "\ud83d"]))) == "a\ud83d\ude00b\ud83d"
     assert all("\ud83d" not in part[-1:] for part in list(utf8_parts(iter(["a\ud83d", "\ude00b"]))))

@@ -100,8 +100,11 @@ def test_the_command_is_quiet_without_a_terminal(folder):
         (["train-tokenizer", "text", "--vocab-size", "7", "--out", "x"], "vocab_size must be at least 257"),
         (["train-tokenizer", "--vocab-size", "700", "--out", "x"], "give at least one INPUT"),
         (["decode", "floats.npy", "--tokenizer", "tokenizer"], "expected a one-dimensional array of integers"),
-        (["decode", "large.npy", "--tokenizer", "tokenizer"], "id 5000 at position 1 is not in the vocabulary"),
-        (["decode", "objects.npy", "--tokenizer", "tokenizer"], "Python objects in dtype"),
+        (["decode", "large.npy", "--tokenizer", "tokenizer"], "large.npy: id 5000 at position 1048577 is not in the"),
+        (["decode", "objects.npy", "--tokenizer", "tokenizer"], "objects.npy: not a .npy file of integers"),
+        (["decode", "empty", "--tokenizer", "tokenizer"], "empty: not a .npy file of integers"),
+        (["decode", "bad", "--tokenizer", "tokenizer"], "bad: not a .npy file of integers"),
+        (["encode", "text", "--tokenizer", "tokenizer", "--out", "."], "Is a directory"),
         (["demo", "bad"], "bad: byte 3 is not UTF-8"),
         (["demo", "empty"], "the input holds no text"),
     ],
@@ -111,7 +114,7 @@ def test_bad_input_is_one_line_and_exit_status_1(folder, monkeypatch, capsys, ar
     (folder / "bad").write_bytes(b"abc\xff")
     (folder / "empty").write_bytes(b"")
     np.save(folder / "floats.npy", np.ones(3))
-    np.save(folder / "large.npy", np.array([1, 5000]))
+    np.save(folder / "large.npy", np.append(np.ones(2**20 + 1, np.uint16), np.uint16(5000)))
     np.save(folder / "objects.npy", np.array([{}], dtype=object))
     assert cli.main(args) == 1
     error = capsys.readouterr().err
@@ -120,6 +123,11 @@ def test_bad_input_is_one_line_and_exit_status_1(folder, monkeypatch, capsys, ar
     assert error.count("\n") == 1
     assert not (folder / "x.npy").exists()
     assert not [name for name in os.listdir(folder) if name.endswith(".tmp")]
+
+
+def test_one_path_is_no_list_of_paths(folder, trained):
+    with pytest.raises(TypeError, match="paths must be a list of paths"):
+        encode_files(trained, str(folder / "text"), folder / "x.npy")
 
 
 def test_id_type():

@@ -140,6 +140,24 @@ def test_a_forged_native_file_cannot_reach_outside_its_arrays(saved):
     assert loaded + refused == 3000
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"special_tokens": [["<|endoftext|>", 0]', b'"special_tokens": [["<|endoftext|>", Infinity]'),
+        (b'{"pattern"', b"[" * 99_999),
+    ],
+)
+def test_a_forged_header_is_refused(saved, old, new):
+    path = saved / native.FILE
+    body = path.read_bytes()[:-32]
+    end = 16 + int.from_bytes(body[8:16], "little")
+    header = body[16:end].replace(old, new)
+    assert header != body[16:end]
+    path.write_bytes(forged(body[:8] + len(header).to_bytes(8, "little") + header + body[end:]))
+    with pytest.raises(ValueError, match=r"tokenizer\.fastlm: "):
+        fastlm.load(path)
+
+
 @pytest.mark.parametrize("size", [2**20, 2**40, 2**63, -1, "x", None, 1.5])
 def test_declared_sizes_are_checked_before_anything_is_allocated(saved, size):
     path = saved / native.FILE
@@ -169,6 +187,7 @@ def test_declared_sizes_are_checked_before_anything_is_allocated(saved, size):
         (b'{"a\xff": 1}', "byte 3 is not UTF-8"),
         (b"\xef\xbb\xbf{}", "BOM"),
         (b"[" * 100_000, "nested too deeply|line 1"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "Exceeds the limit"),
     ],
 )
 def test_malformed_vocab_json(saved, content, message):
@@ -214,6 +233,9 @@ def test_merges_that_begin_with_a_hash_are_merges(saved, trained):
         (lambda c: c["model"].update(unk_token="<unk>"), "model.unk_token = '<unk>' is not supported"),
         (lambda c: c["model"].update(end_of_word_suffix="</w>"), "model.end_of_word_suffix"),
         (lambda c: c["model"].update(ignore_merges=True), "model.ignore_merges is not supported"),
+        (lambda c: c.update(truncation={"max_length": 2}), "truncation is not supported"),
+        (lambda c: c.update(padding={}), "padding is not supported"),
+        (lambda c: c["added_tokens"].append(c["added_tokens"][0]), "'<|endoftext|>' is given twice"),
         (lambda c: c.update(normalizer={"type": "NFC"}), "normalizer NFC is not supported"),
         (lambda c: c.update(decoder=None), "decoder None is not supported"),
         (lambda c: c.update(post_processor={"type": "TemplateProcessing"}), "post_processor TemplateProcessing"),
@@ -340,6 +362,13 @@ def test_a_file_that_fails_while_it_is_written(tmp_path):
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_only_regular_files_are_replaced(trained, tmp_path):
+    os.mkfifo(tmp_path / "vocab.json")
+    with pytest.raises(OSError, match="Not a regular file"):
+        trained.save(tmp_path)
+    assert os.listdir(tmp_path) == ["vocab.json"]
 
 
 def test_unwritable_places(trained, tmp_path):

@@ -14,7 +14,7 @@ PACKAGE = Path(fastlm.__file__).resolve().parent
 
 # a module may import those above it; ARCHITECTURE.md says what each floor is
 FLOORS = [
-    ["_types"],
+    ["_types", "_arrays"],
     ["_scan", "_special", "_merge", "_decode"],
     ["_count", "kernels", "kernels.bpe"],
     ["_encode"],

@@ -107,6 +107,23 @@ def test_lone_surrogates_become_replacement_characters(trained):
     assert list(trained.encode_iterable(["a\ud83d", "\ude00b"])) == trained.encode("a😀b")
 
 
+class LyingBytes(bytes):
+    def __len__(self):
+        return 10**9
+
+
+def test_a_subclass_of_bytes_cannot_lie_about_its_length(trained):
+    assert trained.encode(LyingBytes(b"abc")) == trained.encode("abc")
+
+
+def test_errors_come_back_from_other_processes(trained):
+    with (
+        multiprocessing.get_context("fork").Pool(1) as pool,
+        pytest.raises(ValueError, match="byte 1 is not well-formed"),
+    ):
+        pool.map_async(trained.encode, [b"a\xff"]).get(timeout=60)
+
+
 @pytest.mark.parametrize("encode", ["encode", "encode_to_numpy", "count"])
 def test_texts_of_wrong_type(trained, encode):
     for wrong in (None, 3, ["a"], bytearray(b"a"), np.array([1])):
@@ -181,7 +198,11 @@ def test_construction_refuses_what_does_not_fit():
         (BYTES, [], ["\ud800"], "lone surrogate"),
     ]:
         with pytest.raises(ValueError, match=message):
-            fastlm.Tokenizer(vocab, merges, special).encode("text")
+            fastlm.Tokenizer(vocab, merges, special)
+    with pytest.raises(ValueError, match="merge 0 is \\(b'a',\\), not two tokens"):
+        fastlm.Tokenizer(BYTES, [(b"a",)])
+    with pytest.raises(TypeError, match="merge 0 must join bytes"):
+        fastlm.Tokenizer(BYTES, [("a", "b")])
     with pytest.raises(TypeError, match="must map int to bytes"):
         fastlm.Tokenizer(BYTES | {256: "ab"}, [])
     with pytest.raises(TypeError, match="special tokens must be str"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastlm.formats import gpt2, hf_json, native
 from fastlm.formats.atomic import write_files
 from fastlm.patterns import find_pattern
-from fastlm.vocabulary import Vocabulary, vocabulary_from_tokens
+from fastlm.vocabulary import Vocabulary
 
 __all__ = ["gpt2", "hf_json", "load", "native", "save"]
 
@@ -26,21 +26,12 @@ def load(path: Path, pattern: str | None, special_tokens: Iterable[str] | None) 
                 return load(path / name, pattern, special_tokens)
         raise FileNotFoundError(f"{path}: holds none of {native.FILE}, {hf_json.FILE}, {gpt2.VOCAB}")
     if path.name in (gpt2.VOCAB, gpt2.MERGES):
-        return _load_gpt2(path.parent, pattern, special_tokens)
+        if pattern is None:
+            raise ValueError(f"{path} does not say how text is split: give pattern=, such as 'gpt2'")
+        files = path.with_name(gpt2.VOCAB), path.with_name(gpt2.MERGES)
+        return gpt2.read(*files, special_tokens or (), find_pattern(pattern))
     if pattern is not None or special_tokens is not None:
         raise ValueError(f"{path} holds pattern and special tokens itself; give them only with {gpt2.VOCAB}")
     if path.suffix == ".json":
         return hf_json.read(path)
     return native.read(path)
-
-
-def _load_gpt2(directory: Path, pattern: str | None, special_tokens: Iterable[str] | None) -> Vocabulary:
-    if pattern is None:
-        raise ValueError(f"{directory / gpt2.VOCAB} does not say how text is split: give pattern=, such as 'gpt2'")
-    special = list(special_tokens or ())
-    vocab, merges = directory / gpt2.VOCAB, directory / gpt2.MERGES
-    tokens = gpt2.read_vocab(vocab, special)
-    try:
-        return vocabulary_from_tokens(tokens, gpt2.read_merges(merges), special, find_pattern(pattern))
-    except ValueError as error:
-        raise ValueError(f"{directory}: {error}") from None

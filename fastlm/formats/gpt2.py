@@ -11,7 +11,15 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from fastlm.formats.reading import read_json, read_text
-from fastlm.vocabulary import OTHER_BYTES, PRINTABLE_BYTES, Merge, Vocabulary, special_bytes
+from fastlm.patterns import Pattern
+from fastlm.vocabulary import (
+    OTHER_BYTES,
+    PRINTABLE_BYTES,
+    Merge,
+    Vocabulary,
+    special_bytes,
+    vocabulary_from_tokens,
+)
 
 VOCAB, MERGES = "vocab.json", "merges.txt"
 VERSION_LINE = "#version: 0.2"
@@ -54,6 +62,18 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
     vocab = json.dumps(spelled_vocab(vocabulary), ensure_ascii=False)
     merges = "".join(f"{spell(left)} {spell(right)}\n" for left, right in vocabulary.merges)
     return {VOCAB: vocab.encode(), MERGES: f"{VERSION_LINE}\n{merges}".encode()}
+
+
+def read(
+    vocab: str | os.PathLike[str], merges: str | os.PathLike[str], special_tokens: Iterable[str], pattern: Pattern
+) -> Vocabulary:
+    """The vocabulary of the two files. Raises OSError, or ValueError naming the file and what is wrong in it."""
+    special = list(special_tokens)
+    tokens, pairs = read_vocab(vocab, special), read_merges(merges)
+    try:
+        return vocabulary_from_tokens(tokens, pairs, special, pattern)
+    except ValueError as error:
+        raise ValueError(f"{vocab} and {merges}: {error}") from None
 
 
 def read_vocab(path: str | os.PathLike[str], special_tokens: Collection[str]) -> dict[int, bytes]:

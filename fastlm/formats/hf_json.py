@@ -79,6 +79,9 @@ def read(path: str | os.PathLike[str]) -> Vocabulary:
             raise ValueError(f"{path}: model.{option} = {model[option]!r} is not supported")
     if model.get("ignore_merges"):
         raise ValueError(f"{path}: model.ignore_merges is not supported")
+    for option in ("truncation", "padding"):
+        if content.get(option) is not None:
+            raise ValueError(f"{path}: {option} is not supported")
     if content.get("normalizer") is not None:
         raise ValueError(f"{path}: normalizer {_type(content['normalizer'])} is not supported")
     if content.get("post_processor") is not None and _type(content["post_processor"]) != "ByteLevel":
@@ -93,8 +96,9 @@ def read(path: str | os.PathLike[str]) -> Vocabulary:
     entries = {**vocab, **special}
     tokens = gpt2.parse_vocab(entries.items(), special, path)
     pairs = [_merge(merge, rank, path) for rank, merge in enumerate(merges)]
+    pattern = _pattern(content.get("pre_tokenizer"), path)
     try:
-        return vocabulary_from_tokens(tokens, pairs, special, _pattern(content.get("pre_tokenizer"), path))
+        return vocabulary_from_tokens(tokens, pairs, special, pattern)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -120,6 +124,8 @@ def _special_tokens(added: Any, path: str | os.PathLike[str]) -> dict[str, int]:
                 raise ValueError(f"{path}: added token {token['content']!r} with {option} is not supported")
         if not isinstance(token.get("id"), int):
             raise ValueError(f"{path}: added token {token['content']!r} has id {token.get('id')!r}, not an integer")
+        if token["content"] in special:
+            raise ValueError(f"{path}: added token {token['content']!r} is given twice")
         special[token["content"]] = token["id"]
     return special
 

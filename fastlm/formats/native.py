@@ -1,8 +1,8 @@
 """tokenizer.fastlm: a vocabulary as its arrays, with a checksum of the whole file.
 
 Little-endian. Bytes 0-7: magic; 8-15: length of the header; the header, JSON padded with blanks; the arrays, one after
-the other, each at a multiple of 64 bytes, in the order of ARRAYS; the last 32 bytes: sha256 of all before them. The
-header gives the pattern, the special tokens as [token, id], and the number of entries of each array.
+the other, each at a multiple of 64 bytes, in the order of vocabulary.ARRAYS; the last 32 bytes: sha256 of all before
+them. The header gives the pattern, the special tokens as [token, id], and the number of entries of each array.
 """
 
 from __future__ import annotations
@@ -11,31 +11,24 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fastlm.patterns import find_pattern
-from fastlm.vocabulary import Vocabulary
+from fastlm.vocabulary import ARRAYS, Vocabulary
 
 FILE = "tokenizer.fastlm"
 
 _MAGIC = b"fastlm\x00\x01"
 _ALIGN = 64
 _DIGEST = hashlib.sha256().digest_size
-ARRAYS: dict[str, np.dtype[Any]] = {
-    "token_bytes": np.dtype("u1"),
-    "token_offsets": np.dtype("<i8"),
-    "merge_left": np.dtype("<u4"),
-    "merge_right": np.dtype("<u4"),
-    "merge_new": np.dtype("<u4"),
-    "byte_ids": np.dtype("<u4"),
-}
+# the arrays of a Vocabulary, in this order, little-endian
+_ARRAYS = {name: dtype.newbyteorder("<") for name, dtype in ARRAYS.items()}
 
 
 def write(vocabulary: Vocabulary) -> dict[str, bytes]:
     """Name -> content of the file."""
-    arrays = {name: np.asarray(getattr(vocabulary, name), dtype) for name, dtype in ARRAYS.items()}
+    arrays = {name: np.asarray(getattr(vocabulary, name), dtype) for name, dtype in _ARRAYS.items()}
     header = {
         "pattern": vocabulary.pattern.regex,
         "special_tokens": list(vocabulary.special_tokens.items()),
@@ -60,7 +53,7 @@ def read(path: str | os.PathLike[str]) -> Vocabulary:
         raise ValueError(f"{path}: the checksum does not match: the file was changed or cut short")
     try:
         return _parse(body)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 
@@ -70,7 +63,7 @@ def _parse(body: memoryview) -> Vocabulary:
         raise ValueError(f"the header would end at byte {at} of {len(body)}")
     header = json.loads(bytes(body[16:at]))
     arrays = {}
-    for name, dtype in ARRAYS.items():
+    for name, dtype in _ARRAYS.items():
         entries = header["entries"][name]
         if not isinstance(entries, int) or entries < 0 or at + entries * dtype.itemsize > len(body):
             raise ValueError(f"array {name} of {entries} entries at byte {at} does not fit a file of {len(body)} bytes")

@@ -25,12 +25,15 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         if len(found) < len(pairs):
             seen: set[str] = set()
             twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise ValueError(f"{path}: key {twice!r} stands twice")
+            raise ValueError(f"key {twice!r} stands twice")
         return found
 
+    text = read_text(path)
     try:
-        return json.loads(read_text(path), object_pairs_hook=once)
+        return json.loads(text, object_pairs_hook=once)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     except RecursionError:
         raise ValueError(f"{path}: JSON nested too deeply") from None

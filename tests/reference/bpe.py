@@ -46,12 +46,12 @@ def apply_merge(word: tuple[bytes, ...], pair: Pair) -> tuple[bytes, ...]:
     return tuple(merged)
 
 
-def learn(words: Counter[bytes], num_tokens: int, tie_break: str) -> list[Pair]:
-    """The merges of BPE training on pretokens with their counts, until so many new tokens are made."""
+def learn(words: Counter[bytes], num_merges: int, tie_break: str) -> list[Pair]:
+    """The merges of BPE training on pretokens with their counts."""
     split = {tuple(bytes([b]) for b in word): count for word, count in words.items()}
     id_of = {bytes([b]): i for i, b in enumerate(BYTE_ORDER)}
     merges: list[Pair] = []
-    while len(id_of) < 256 + num_tokens:
+    while len(merges) < num_merges:
         counts: Counter[Pair] = Counter()
         for word, count in split.items():
             for pair in itertools.pairwise(word):
@@ -63,7 +63,7 @@ def learn(words: Counter[bytes], num_tokens: int, tie_break: str) -> list[Pair]:
         else:
             best = min(counts, key=lambda pair: (-counts[pair], id_of[pair[0]], id_of[pair[1]]))
         merges.append(best)
-        id_of.setdefault(best[0] + best[1], len(id_of))
+        id_of[best[0] + best[1]] = len(id_of)
         merged: Counter[tuple[bytes, ...]] = Counter()
         for word, count in split.items():
             merged[apply_merge(word, best)] += count
@@ -86,7 +86,7 @@ def train(
             if stretch not in special_tokens:
                 words.update(pretokens(stretch, pattern))
     merges = learn(words, vocab_size - 256 - len(special_tokens), tie_break)
-    made = dict.fromkeys(left + right for left, right in merges)
+    made = [left + right for left, right in merges]
     tokens = [*(token.encode() for token in special_tokens), *(bytes([b]) for b in BYTE_ORDER), *made]
     return dict(enumerate(tokens)), merges
 
