@@ -29,6 +29,28 @@ _GPT2_SPELLINGS = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s",
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
 )
+CL100K = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
+    r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+)
+CL100K_ONIG = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s+\z|\s*[\r\n]|\s+(?!\S)|\s"
+)
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+QWEN35 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+MINBPE_GPT4 = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*"
+    r"|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+NANOCHAT = MINBPE_GPT4.replace("{1,3}", "{1,2}")
 
 
 @dataclass(frozen=True)
@@ -38,6 +60,12 @@ class Pattern:
     regex: str
     name: str | None = None
     scanner: str | None = None
+    onig_regex: str | None = None
+
+    @property
+    def for_onig(self) -> str:
+        """The expression for Oniguruma, which `tokenizers` uses: there $ ends a line and {1,3}+ repeats."""
+        return self.onig_regex or self.regex
 
     @functools.cached_property
     def _compiled(self) -> CompiledRegex[str]:
@@ -83,8 +111,18 @@ def _regex_ends(finditer: Callable[[str], object], text: bytes) -> Int64Array:
     return np.append(byte_offsets, len(text))[ends]
 
 
-PATTERNS: dict[str, Pattern] = {"gpt2": Pattern(GPT2, "gpt2", "gpt2")}
-_BY_REGEX = dict.fromkeys(_GPT2_SPELLINGS, PATTERNS["gpt2"])
+PATTERNS: dict[str, Pattern] = {
+    "gpt2": Pattern(GPT2, "gpt2", "gpt2"),
+    "cl100k_base": Pattern(CL100K, "cl100k_base", "cl100k", CL100K_ONIG),
+    "llama3": Pattern(LLAMA3, "llama3", "llama3"),
+    "qwen2": Pattern(QWEN2, "qwen2", "qwen2"),
+    "qwen3.5": Pattern(QWEN35, "qwen3.5", "qwen3.5"),
+    "minbpe-gpt4": Pattern(MINBPE_GPT4, "minbpe-gpt4", "llama3"),
+    "nanochat": Pattern(NANOCHAT, "nanochat", "nanochat"),
+}
+"""The named patterns. cl100k_base differs from llama3 where blanks follow a newline at the end of a text."""
+_BY_REGEX = {spelling: pattern for pattern in PATTERNS.values() for spelling in (pattern.regex, pattern.for_onig)}
+_BY_REGEX |= dict.fromkeys(_GPT2_SPELLINGS, PATTERNS["gpt2"])
 
 
 def find_pattern(name_or_regex: str) -> Pattern:

@@ -12,6 +12,7 @@ import pytest
 import fastlm
 from fastlm.formats import gpt2, hf_json, native
 from fastlm.formats.atomic import replacing, write_files
+from fastlm.patterns import PATTERNS
 from tests import texts
 
 TEXT = "\n".join(texts.DOCUMENTS) + "<|user|>"
@@ -79,6 +80,22 @@ def test_a_pattern_of_ones_own_is_kept(tmp_path):
         assert loaded.pattern == pattern
         with pytest.warns(UserWarning, match="no scanner"):
             assert loaded.encode(text) == tokenizer.encode(text) == theirs.encode(text).ids
+
+
+@pytest.mark.parametrize("name", sorted(PATTERNS))
+def test_hugging_face_splits_by_every_named_pattern(tmp_path, name):
+    tokenizers = pytest.importorskip("tokenizers", reason="tokenizers judges its own format")
+    tokenizer = fastlm.train_bpe(texts.DOCUMENTS, 600, ["<|endoftext|>"], pattern=name)
+    tokenizer.save(tmp_path)
+    for file in (native.FILE, hf_json.FILE):
+        assert fastlm.load(tmp_path / file).pattern == name
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / hf_json.FILE))
+    rng = random.Random(6)
+    strings = [*texts.DOCUMENTS, "a\n  ", "a \n", "x\n \n\t", *(texts.random_string(rng) for _ in range(3000))]
+    for text, theirs_of_it in zip(strings, theirs.encode_batch(strings), strict=True):
+        ids = tokenizer.encode(text)
+        assert ids == theirs_of_it.ids, text
+        assert list(tokenizer.encode_iterable(iter(text))) == ids
 
 
 def test_a_file_of_hugging_faces_own(data, gpt2):

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastlm import _scan, patterns
@@ -19,29 +19,60 @@ def ends(pieces: list[bytes]) -> list[int]:
     return list(itertools.accumulate(map(len, pieces)))
 
 
-@pytest.fixture(scope="module")
-def judge():
-    """tiktoken's regex engine, seen through a vocabulary of bytes in which every split is visible."""
-    byte_ranks = {bytes([b]): b for b in range(256)}
-    return tiktoken.Encoding("bytes", pat_str=patterns.GPT2, mergeable_ranks=byte_ranks, special_tokens={})
+NAMED = sorted(patterns.PATTERNS)
+
+
+def split(text: str, name: str) -> list[bytes]:
+    return bpe.pretokens(text, patterns.PATTERNS[name].regex)
+
+
+def scan(text: str, name: str, isa: str) -> list[int]:
+    return _scan.pretoken_ends(text.encode(), patterns.PATTERNS[name].scanner, isa).tolist()
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@settings(max_examples=500)
-@given(st.lists(texts.strings(), min_size=40, max_size=40))
+@given(st.lists(texts.strings(), min_size=10, max_size=10))
 def test_splits_as_the_regular_expression(isa, strings):
     for text in strings:
-        assert _scan.pretoken_ends(text.encode(), "gpt2", isa).tolist() == ends(bpe.pretokens(text))
+        for name in NAMED:
+            assert scan(text, name, isa) == ends(split(text, name)), name
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@given(
+    st.lists(st.sampled_from(["\n", "\r", " ", "\t", "\u3000", "a", "!", "1", "'s", "'", "é", "、"]), max_size=200).map(
+        "".join
+    )
+)
+def test_splits_blanks_and_newlines_as_the_regular_expression(isa, text):
+    for name in NAMED:
+        assert scan(text, name, isa) == ends(split(text, name)), name
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("offset", [0, 1, 2, 3, 31, 32, 61, 62, 63, 64, 65, 127, 130])
 def test_block_edges(isa, offset):
-    """Everything the split looks back or ahead for, at each distance from the edge of a block of 64 bytes."""
-    for piece in [*texts.PIECES, "'ll ", "   x", "\u3000\u3000x", "\u3000 x", " \u3000", "a'll", "é's", "中文", "😀 '"]:
-        for filler in ("a", " ", "é", "1", "\u3000"):
+    """Everything the splits look back or ahead for, at each distance from the edge of a block of 64 bytes."""
+    more = [
+        "'ll ",
+        "   x",
+        "\u3000\u3000x",
+        "\u3000 x",
+        " \u3000",
+        "a'll",
+        "é's",
+        "中文",
+        "😀 '",
+        "!\n\n x",
+        "\n  \n x",
+        "12345",
+        "、a",
+    ]
+    for piece in [*texts.PIECES, *more]:
+        for filler in ("a", " ", "é", "1", "\u3000", "\n", "!"):
             text = (filler * 140).encode()[:offset].decode(errors="ignore") + piece + "b c'd  e"
-            assert _scan.pretoken_ends(text.encode(), "gpt2", isa).tolist() == ends(bpe.pretokens(text)), text
+            for name in NAMED:
+                assert scan(text, name, isa) == ends(split(text, name)), (name, text)
 
 
 def test_every_scalar_has_the_class_that_tiktoken_gives_it():
@@ -64,37 +95,39 @@ def test_every_scalar_has_the_class_that_tiktoken_gives_it():
         assert found == expected.get(char), f"U+{ord(char):04X}"
 
 
-@pytest.mark.parametrize("isa", ISAS)
-def test_all_instruction_sets_agree_on_a_long_text(isa):
-    text = "".join(itertools.chain.from_iterable(itertools.product(texts.PIECES, repeat=2))).encode()
-    assert _scan.pretoken_ends(text, "gpt2", isa).tolist() == _scan.pretoken_ends(text, "gpt2", "portable").tolist()
+@pytest.mark.parametrize("name", NAMED)
+def test_all_instruction_sets_agree_on_a_long_text(name):
+    text = "".join(itertools.chain.from_iterable(itertools.product(texts.PIECES, repeat=2)))
+    assert len({tuple(scan(text, name, isa)) for isa in ISAS}) == 1
 
 
-@settings(max_examples=500)
+@pytest.mark.parametrize("name", NAMED)
 @given(texts.strings(80), texts.strings(20), st.floats(0, 1))
-def test_a_cut_at_a_safe_start_changes_nothing_whatever_follows(text, more, where):
+def test_a_cut_at_a_safe_start_changes_nothing_whatever_follows(name, text, more, where):
     encoded = text.encode()
-    cut = _scan.safe_start(encoded, int(where * len(encoded)), "gpt2")
+    cut = _scan.safe_start(encoded, int(where * len(encoded)), patterns.PATTERNS[name].scanner)
     if cut:
         halves = encoded[:cut].decode(), encoded[cut:].decode() + more
-        assert bpe.pretokens(halves[0]) + bpe.pretokens(halves[1]) == bpe.pretokens(text + more)
+        assert split(halves[0], name) + split(halves[1], name) == split(text + more, name)
 
 
-def test_prose_has_safe_starts_near_its_end():
+@pytest.mark.parametrize("scanner", _scan.SCANNERS)
+def test_prose_has_safe_starts_near_its_end(scanner):
     text = texts.DOCUMENTS[0].encode()
-    assert _scan.safe_start(text, len(text), "gpt2") > len(text) - 100
+    assert _scan.safe_start(text, len(text), scanner) > len(text) - 100
 
 
+@pytest.mark.parametrize("scanner", _scan.SCANNERS)
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(
     "bad", [b"\xff", b"\x80", b"\xc0\xaf", b"\xe2\x82", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xf0\x9f\x98"]
 )
 @pytest.mark.parametrize("before", [0, 1, 62, 63, 64, 200])
 @pytest.mark.parametrize("after", [b"", b"x" * 100])
-def test_bytes_that_are_not_utf8_are_refused_with_their_offset(isa, bad, before, after):
+def test_bytes_that_are_not_utf8_are_refused_with_their_offset(scanner, isa, bad, before, after):
     text = b"x" * before + bad + after
     with pytest.raises(_scan.InvalidUTF8Error, match="not well-formed UTF-8") as caught:
-        _scan.pretoken_ends(text, "gpt2", isa)
+        _scan.pretoken_ends(text, scanner, isa)
     assert caught.value.offset == before
 
 

@@ -26,7 +26,7 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
     else:
         split = {
             "type": "Split",
-            "pattern": {"Regex": vocabulary.pattern.regex},
+            "pattern": {"Regex": vocabulary.pattern.for_onig},
             "behavior": "Isolated",
             "invert": False,
         }

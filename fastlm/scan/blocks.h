@@ -11,7 +11,7 @@
 #ifndef FASTLM_BLOCKS_TYPES
 #define FASTLM_BLOCKS_TYPES
 typedef struct {
-    uint64_t letter, number, whitespace, blank /* U+0020 */, apostrophe, above /* 0x7F */;
+    uint64_t letter, number, whitespace, newline /* CR, LF */, blank /* U+0020 */, apostrophe, above /* 0x7F */;
 } fastlm_masks;
 
 /* The bytes of a character that reach into the next block: how many, and its class flags. */
@@ -32,6 +32,8 @@ static inline void FASTLM_NAME(fastlm_ascii_masks)(const uint8_t *p, fastlm_mask
         __m256i from_tab = _mm256_sub_epi8(v, _mm256_set1_epi8('\t'));
 #define FASTLM_BITS(x) ((uint64_t)(uint32_t)_mm256_movemask_epi8(x) << half)
 #define FASTLM_AT_MOST(x, top) FASTLM_BITS(_mm256_cmpeq_epi8(_mm256_min_epu8(x, _mm256_set1_epi8(top)), x))
+        m->newline |= FASTLM_BITS(_mm256_or_si256(_mm256_cmpeq_epi8(v, _mm256_set1_epi8('\n')),
+                                                  _mm256_cmpeq_epi8(v, _mm256_set1_epi8('\r'))));
         uint64_t blank = FASTLM_BITS(_mm256_cmpeq_epi8(v, _mm256_set1_epi8(' ')));
         m->letter |= FASTLM_AT_MOST(from_a, 25);
         m->number |= FASTLM_AT_MOST(from_0, 9);
@@ -54,6 +56,7 @@ static inline void FASTLM_NAME(fastlm_ascii_masks)(const uint8_t *p, fastlm_mask
         m->whitespace |= FASTLM_BITS(2);
         m->blank |= FASTLM_BITS(3);
         m->apostrophe |= FASTLM_BITS(4);
+        m->newline |= FASTLM_BITS(5);
         m->above |= FASTLM_BITS(7);
 #undef FASTLM_BITS
     }
@@ -63,14 +66,14 @@ static inline void FASTLM_NAME(fastlm_ascii_masks)(const uint8_t *p, fastlm_mask
 /* Sets the classes of the characters above U+007F; returns -1, or the offset in the block of the
  * first byte that is not well-formed UTF-8. `p` has `available` readable bytes; bits of `carry` are the previous
  * block's last character. */
-static inline int FASTLM_NAME(fastlm_other_masks)(const uint8_t *p, int64_t available, fastlm_masks *m,
-                                                  fastlm_carry *carry) {
+static inline int FASTLM_NAME(fastlm_other_masks)(const uint8_t *p, int64_t available, uint8_t letter_flags,
+                                                  fastlm_masks *m, fastlm_carry *carry) {
     uint64_t above = m->above;
     uint64_t bits = carry->spill ? ((uint64_t)1 << carry->spill) - 1 : 0;
     uint8_t flags = carry->flags;
     carry->spill = 0;
     for (;;) {
-        if (flags & FASTLM_LETTER) m->letter |= bits;
+        if (flags & letter_flags) m->letter |= bits;
         else if (flags & FASTLM_NUMBER) m->number |= bits;
         else if (flags & FASTLM_WHITESPACE) m->whitespace |= bits;
         above &= ~bits;
@@ -88,20 +91,21 @@ static inline int FASTLM_NAME(fastlm_other_masks)(const uint8_t *p, int64_t avai
     }
 }
 
-/* Fills the masks of the block at text[base:base + 64], of which text[base:n] exists; bytes past n read as newlines.
- * Returns -1, or the offset in the block of the first byte that is not well-formed UTF-8. */
-static inline int FASTLM_NAME(fastlm_classify)(const uint8_t *text, int64_t n, int64_t base, fastlm_masks *m,
-                                               fastlm_carry *carry) {
+/* Fills the masks of the block at text[base:base + 64], of which text[base:n] exists; bytes past n read as tabs. A
+ * character is a letter where it has one of `letter_flags`. Returns -1, or the offset in the block of the first byte that
+ * is not well-formed UTF-8. */
+static inline int FASTLM_NAME(fastlm_classify)(const uint8_t *text, int64_t n, int64_t base, uint8_t letter_flags,
+                                               fastlm_masks *m, fastlm_carry *carry) {
     uint8_t padded[64];
     const uint8_t *p = text + base;
     if (n - base < 64) {
-        memset(padded, '\n', sizeof padded);
+        memset(padded, '\t', sizeof padded);
         memcpy(padded, p, (size_t)(n - base));
         p = padded;
     }
     FASTLM_NAME(fastlm_ascii_masks)(p, m);
     if (!m->above) return -1;
-    return FASTLM_NAME(fastlm_other_masks)(text + base, n - base, m, carry);
+    return FASTLM_NAME(fastlm_other_masks)(text + base, n - base, letter_flags, m, carry);
 }
 
 /* Appends base + i to ends[written:] for each bit i of `starts`; up to 3 slots past the last are overwritten. */

@@ -22,11 +22,11 @@ static int64_t FASTLM_NAME(fastlm_scan_gpt2)(const uint8_t *text, int64_t n, int
     uint64_t start_here = 1, no_start_here = 0; /* what a contraction in the block before says of this one */
 
     for (int64_t base = start;; base += 64) {
-        fastlm_masks m = {0, 0, 0, 0, 0, 0};
+        fastlm_masks m = {0};
         uint64_t starts = 0;
         int64_t left = n - base;
         if (left > 0) {
-            int bad = FASTLM_NAME(fastlm_classify)(text, n, base, &m, &carry);
+            int bad = FASTLM_NAME(fastlm_classify)(text, n, base, FASTLM_LETTER, &m, &carry);
             if (bad >= 0) {
                 ends[0] = base + bad;
                 return -1;

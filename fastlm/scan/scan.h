@@ -1,6 +1,7 @@
 /* Pretoken scanners: one portable build of each and, on x86-64, an AVX2 build chosen at run time.
- * To add a family: write its header as bit algebra over the masks of blocks.h, include it beside gpt2.h in the two places
- * below, add its row to fastlm_scanner, and say where its pretokens provably start in a safe_start function. */
+ * To add a family: write its header as bit algebra over the masks of blocks.h and include it beside gpt2.h in the two
+ * places below, give it a number and a case in fastlm_scanner, its name the same place in _scan.SCANNERS, and say in
+ * safe_start.h where its texts may be cut. */
 #ifndef FASTLM_SCAN_H
 #define FASTLM_SCAN_H
 #include <stdint.h>
@@ -15,10 +16,10 @@
 
 typedef int64_t (*fastlm_scan_fn)(const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity);
 
-/* Bits of the portable classifier: letter, number, white space, U+0020, apostrophe, and above U+007F. */
+/* Bits of the portable classifier: letter, number, white space, U+0020, apostrophe, newline; above U+007F. */
 static const uint8_t fastlm_ascii_class[256] = {
-    [9 ... 13] = 4, [' '] = 4 | 8, ['\''] = 16, ['0' ... '9'] = 2, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
-    [128 ... 255] = 128,
+    ['\t'] = 4, ['\n'] = 4 | 32, [11 ... 12] = 4, ['\r'] = 4 | 32, [' '] = 4 | 8, ['\''] = 16,
+    ['0' ... '9'] = 2, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1, [128 ... 255] = 128,
 };
 
 /* Length of the contraction at an apostrophe (2 or 3), or 0: '(?:[sdmt]|ll|ve|re) */
@@ -32,9 +33,22 @@ static inline int fastlm_contraction(const uint8_t *p, int64_t available) {
     }
 }
 
+/* The same in any case, and with U+017F, which folds to s: (?i:'s|'t|'re|'ve|'m|'ll|'d); 2 or 3 bytes, or 0. */
+static inline int fastlm_contraction_any_case(const uint8_t *p, int64_t available) {
+    if (available < 2) return 0;
+    uint8_t second = available > 2 ? p[2] | 0x20 : 0;
+    switch (p[1] | 0x20) {
+        case 's': case 'd': case 'm': case 't': return p[1] & 0x40 ? 2 : 0;
+        case 'l': return second == 'l' && (p[2] & 0x40) ? 3 : 0;
+        case 'v': case 'r': return second == 'e' && (p[2] & 0x40) ? 3 : 0;
+        default: return available > 2 && p[1] == 0xC5 && p[2] == 0xBF ? 3 : 0;
+    }
+}
+
 #define FASTLM_ISA _portable
 #include "blocks.h"
 #include "gpt2.h"
+#include "cl100k.h"
 #undef FASTLM_ISA
 
 #ifdef FASTLM_X86
@@ -44,6 +58,7 @@ static inline int fastlm_contraction(const uint8_t *p, int64_t available) {
 #define FASTLM_USE_AVX2 1
 #include "blocks.h"
 #include "gpt2.h"
+#include "cl100k.h"
 #undef FASTLM_USE_AVX2
 #undef FASTLM_ISA
 #pragma GCC pop_options
@@ -61,49 +76,24 @@ static inline int fastlm_best_isa(void) {
 #endif
 }
 
-/* The GPT-2 scanner for an instruction set that this processor has. */
-static inline fastlm_scan_fn fastlm_gpt2_scanner(int isa) {
+enum { FASTLM_GPT2, FASTLM_CL100K, FASTLM_LLAMA3, FASTLM_QWEN2, FASTLM_QWEN35, FASTLM_NANOCHAT };
+
+/* The scanner for an instruction set that this processor has. */
+static inline fastlm_scan_fn fastlm_scanner(int family, int isa) {
 #ifdef FASTLM_X86
-    if (isa == FASTLM_AVX2) return fastlm_scan_gpt2_avx2;
-#endif
+#define FASTLM_CHOOSE(name) isa == FASTLM_AVX2 ? name##_avx2 : name##_portable
+#else
     (void)isa;
-    return fastlm_scan_gpt2_portable;
-}
-
-/* Class flags of the character whose bytes end just before text[at]; *lead is where it starts. Bytes that are not
- * UTF-8 count as characters of no class: the scan reports them. */
-static inline uint8_t fastlm_flags_before(const uint8_t *text, int64_t at, int64_t *lead) {
-    int64_t p = at - 1;
-    while (p > 0 && at - p < 4 && fastlm_is_continuation(text[p])) p--;
-    uint32_t code_point = 0;
-    *lead = p;
-    int length = fastlm_decode(text + p, at - p, &code_point);
-    if (p + length != at) {
-        *lead = at - 1;
-        return 0;
+#define FASTLM_CHOOSE(name) name##_portable
+#endif
+    switch (family) {
+        case FASTLM_CL100K: return FASTLM_CHOOSE(fastlm_scan_cl100k);
+        case FASTLM_LLAMA3: return FASTLM_CHOOSE(fastlm_scan_llama3);
+        case FASTLM_QWEN2: return FASTLM_CHOOSE(fastlm_scan_qwen2);
+        case FASTLM_QWEN35: return FASTLM_CHOOSE(fastlm_scan_qwen35);
+        case FASTLM_NANOCHAT: return FASTLM_CHOOSE(fastlm_scan_nanochat);
+        default: return FASTLM_CHOOSE(fastlm_scan_gpt2);
     }
-    return fastlm_flags(code_point) & (FASTLM_LETTER | FASTLM_NUMBER | FASTLM_WHITESPACE);
-}
-
-/* The last position in (0, limit] where a text that goes on may be cut in two whose GPT-2 splits are that of the whole,
- * or 0 where there is none. text[0] must start a pretoken, and at least 4 bytes of text follow `limit`. */
-static inline int64_t fastlm_gpt2_safe_start(const uint8_t *text, int64_t limit) {
-    int64_t at = limit, lead = 0;
-    while (at > 0 && fastlm_is_continuation(text[at])) at--;
-    if (at <= 0) return 0;
-    uint32_t code_point = 0;
-    uint8_t here = fastlm_decode(text + at, limit + 4 - at, &code_point)
-                 ? fastlm_flags(code_point) & (FASTLM_LETTER | FASTLM_NUMBER | FASTLM_WHITESPACE) : 0;
-    for (; at > 0; at = lead) {
-        uint8_t before = fastlm_flags_before(text, at, &lead);
-        if (here != before) {
-            /* not after white space but before its last character, which is left over when something follows */
-            if (before & FASTLM_WHITESPACE) return lead;
-            /* a letter after an apostrophe may belong to a contraction */
-            if (!((here & FASTLM_LETTER) && text[at - 1] == '\'')) return at;
-        }
-        here = before;
-    }
-    return 0;
+#undef FASTLM_CHOOSE
 }
 #endif
