@@ -21,7 +21,8 @@ import tokenizers
 HEADER = Path(__file__).resolve().parent.parent / "fastlm" / "scan" / "unicode_classes.h"
 PAGE_BITS = 7
 
-# name of the flag -> character class in the syntax that both engines share
+# name of the flag -> character class in the syntax that both engines share; the last four are for splits by case,
+# punctuation and script, such as o200k's and deepseek's
 FLAGS = {
     "FASTLM_LETTER": r"\p{L}",
     "FASTLM_NUMBER": r"\p{N}",

@@ -92,8 +92,8 @@ static inline int FASTLM_NAME(fastlm_other_masks)(const uint8_t *p, int64_t avai
 }
 
 /* Fills the masks of the block at text[base:base + 64], of which text[base:n] exists; bytes past n read as tabs. A
- * character is a letter where it has one of `letter_flags`. Returns -1, or the offset in the block of the first byte that
- * is not well-formed UTF-8. */
+ * character is a letter where it has one of `letter_flags`. Returns -1, or the offset in the block of the first byte
+ * that is not well-formed UTF-8. */
 static inline int FASTLM_NAME(fastlm_classify)(const uint8_t *text, int64_t n, int64_t base, uint8_t letter_flags,
                                                fastlm_masks *m, fastlm_carry *carry) {
     uint8_t padded[64];
