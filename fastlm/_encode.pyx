@@ -18,7 +18,6 @@ from fastlm._arrays import grown
 from fastlm._scan import BLOCK_ENDS, InvalidUTF8Error, invalid_utf8
 
 cdef extern from "Python.h":
-    bint PyUnicode_IS_COMPACT_ASCII(object text)
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     PyObject *PyList_GET_ITEM(object items, Py_ssize_t k)
 
@@ -110,29 +109,32 @@ def longest_run(occupied) -> int:
     return int(np.diff(free, prepend=-1, append=len(occupied)).max()) - 1
 
 
-cpdef object as_utf8(text):
-    """An ASCII str itself, which is its own UTF-8; the UTF-8 bytes of any other, lone surrogates as U+FFFD; bytes as
-    they are, to be checked by the scanner."""
+def utf8_bytes(text):
+    """UTF-8 of a str, lone surrogates as U+FFFD; bytes as they are. Raises TypeError for anything else."""
     if isinstance(text, bytes):
         return text
     if not isinstance(text, str):
         raise TypeError(f"text must be str, not {type(text).__name__}")
-    if PyUnicode_IS_COMPACT_ASCII(text):
-        return text
     try:
-        return text.encode()
+        return str.encode(text)
     except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        return str.encode(text, "utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def utf8_bytes(text) -> bytes:
-    """The same as bytes in any case."""
-    utf8 = as_utf8(text)
-    return utf8 if isinstance(utf8, bytes) else utf8.encode()
+cdef object with_utf8(text):
+    """What holds the UTF-8 of a text: the str itself, which keeps it from then on, or bytes."""
+    cdef Py_ssize_t n
+    if isinstance(text, str):
+        try:
+            PyUnicode_AsUTF8AndSize(text, &n)
+            return text
+        except UnicodeEncodeError:
+            pass
+    return utf8_bytes(text)
 
 
 cdef const uint8_t *address_of(object utf8, Py_ssize_t *n) except NULL:
-    """Where the bytes are that as_utf8 returned, and how many."""
+    """Where that UTF-8 is, and how many bytes."""
     if isinstance(utf8, bytes):
         n[0] = PyBytes_GET_SIZE(utf8)
         return <const uint8_t *>PyBytes_AS_STRING(utf8)
@@ -307,7 +309,7 @@ cdef class Encoder:
     cdef Worker _encode(self, text):
         """A worker that holds the ids of a text of any length; the caller puts it back."""
         cdef Py_ssize_t n = 0
-        utf8 = as_utf8(text)
+        utf8 = with_utf8(text)
         cdef const uint8_t *start = address_of(utf8, &n)
         cdef Worker worker = self._take()
         cuts = self._cuts(start, n)
@@ -343,20 +345,24 @@ cdef class Encoder:
         """The same as a uint32 array."""
         cdef Worker worker = self._encode(text)
         cdef int64_t n = worker.state[WRITTEN]
+        cdef uint32_t[::1] copied
         if worker.out.shape[0] > OUT_IDS:
             ids, worker.out_array, worker.out = worker.out_array, None, None
             worker.state[WRITTEN] = 0
             worker.renew_out(OUT_IDS)
             ids.resize(n, refcheck=False)
         else:
-            ids = worker.out_array[:n].copy()
+            ids = np.empty(n, np.uint32)
+            copied = ids
+            if n:
+                memcpy(&copied[0], &worker.out[0], 4 * n)
         self._put_back(worker)
         return ids
 
     def count(self, text) -> int:
         """Number of ids, without making them all at once."""
         cdef Py_ssize_t n = 0
-        utf8 = as_utf8(text)
+        utf8 = with_utf8(text)
         cdef const uint8_t *start = address_of(utf8, &n)
         cdef Worker worker
         cdef int64_t status, total = 0

@@ -11,5 +11,6 @@ cdef class SpecialFinder:
     cdef const int32_t[::1] root
     cdef int only_first_byte
     cdef object find_in(self, const uint8_t *text, int64_t n)
+    cdef int32_t _seek(self, const uint8_t *text, int64_t n, int64_t *start, int64_t *end) except -2 nogil
     cdef int64_t _fill(self, const uint8_t *text, int64_t n, int64_t *position, int64_t[:, ::1] rows) except -1 nogil
     cdef int32_t _longest_match(self, const uint8_t *text, int64_t n, int64_t start, int64_t *end) except -2 nogil

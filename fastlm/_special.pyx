@@ -45,45 +45,58 @@ cdef class SpecialFinder:
 
     cdef object find_in(self, const uint8_t *text, int64_t n):
         """The rows of `find`, or None where there are none."""
-        cdef int64_t position = 0, filled
+        cdef int64_t position = 0, end = 0, filled
+        cdef int32_t token
         cdef int64_t[:, ::1] rows
+        with nogil:
+            token = self._seek(text, n, &position, &end)
+        if token < 0:
+            return None
         parts = []
         while position < n:
-            if not parts and self.only_first_byte >= 0 and memchr(text, self.only_first_byte, n) == NULL:
-                return None
             block = np.empty((256, 3), np.int64)
             rows = block
             with nogil:
                 filled = self._fill(text, n, &position, rows)
-            if filled:
-                parts.append(block[:filled])
-        return np.concatenate(parts) if parts else None
+            parts.append(block[:filled])
+        return np.concatenate(parts)
 
     cdef int64_t _fill(self, const uint8_t *text, int64_t n, int64_t *position, int64_t[:, ::1] rows) except -1 nogil:
-        cdef int64_t at = position[0], filled = 0, end = 0
+        """Writes rows from text[position[0]:] on until they or the text end; returns how many."""
+        cdef int64_t filled = 0, end = 0
+        cdef int32_t token
+        while filled < rows.shape[0]:
+            token = self._seek(text, n, position, &end)
+            if token < 0:
+                break
+            rows[filled, 0] = position[0]
+            rows[filled, 1] = end
+            rows[filled, 2] = token
+            filled += 1
+            position[0] = end
+        return filled
+
+    cdef int32_t _seek(self, const uint8_t *text, int64_t n, int64_t *start, int64_t *end) except -2 nogil:
+        """Moves *start on to the next token and *end to where it ends; returns its index, or -1 with *start at n."""
+        cdef int64_t at = start[0]
         cdef int32_t token
         cdef const uint8_t *found
-        while at < n and filled < rows.shape[0]:
+        while at < n:
             if self.only_first_byte >= 0:
                 found = <const uint8_t *>memchr(text + at, self.only_first_byte, n - at)
                 if found == NULL:
-                    at = n
                     break
                 at = found - text
             elif not self.root[text[at]]:
                 at += 1
                 continue
-            token = self._longest_match(text, n, at, &end)
-            if token < 0:
-                at += 1
-                continue
-            rows[filled, 0] = at
-            rows[filled, 1] = end
-            rows[filled, 2] = token
-            filled += 1
-            at = end
-        position[0] = at
-        return filled
+            token = self._longest_match(text, n, at, end)
+            if token >= 0:
+                start[0] = at
+                return token
+            at += 1
+        start[0] = n
+        return -1
 
     cdef int32_t _longest_match(self, const uint8_t *text, int64_t n, int64_t start, int64_t *end) except -2 nogil:
         """Index of the longest token at text[start:], or -1; *end is where it ends."""
