@@ -7,6 +7,7 @@ once by encoding the vocabulary's own tokens.
 """
 import numpy as np
 
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, PyObject
@@ -345,7 +346,7 @@ cdef class Encoder:
         """The same as a uint32 array."""
         cdef Worker worker = self._encode(text)
         cdef int64_t n = worker.state[WRITTEN]
-        cdef uint32_t[::1] copied
+        cdef Py_buffer copied
         if worker.out.shape[0] > OUT_IDS:
             ids, worker.out_array, worker.out = worker.out_array, None, None
             worker.state[WRITTEN] = 0
@@ -353,9 +354,10 @@ cdef class Encoder:
             ids.resize(n, refcheck=False)
         else:
             ids = np.empty(n, np.uint32)
-            copied = ids
-            if n:
-                memcpy(&copied[0], &worker.out[0], 4 * n)
+            # by the buffer itself: a memoryview costs as much as a short text
+            PyObject_GetBuffer(ids, &copied, PyBUF_WRITABLE)
+            memcpy(copied.buf, &worker.out[0], 4 * n)
+            PyBuffer_Release(&copied)
         self._put_back(worker)
         return ids
 
