@@ -57,7 +57,7 @@ def fastlm(vocabulary: SharedVocabulary) -> Encoder:
     return Encoder(
         one=tokenizer.encode,
         lists=tokenizer.encode_batch,
-        arrays=lambda texts: [tokenizer.encode_to_numpy(text) for text in texts],
+        arrays=lambda texts: tokenizer.encode_batch_flat(texts, num_threads=1),
         whole=tokenizer.encode_to_numpy,
         decode_list=tokenizer.decode_bytes,
         decode_array=tokenizer.decode_bytes,

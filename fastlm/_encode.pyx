@@ -277,11 +277,11 @@ cdef class Encoder:
 
     cdef int _run(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, int64_t scanner,
                   int64_t[::1] ends) except -1:
-        """Encodes the whole text; the ids are worker.out[:worker.state[WRITTEN]]."""
+        """Encodes the whole text; its ids follow those in worker.out[:worker.state[WRITTEN]]."""
         cdef int64_t status
-        worker.state[POSITION] = worker.state[CUT] = worker.state[WRITTEN] = 0
-        if n // 3 > worker.out.shape[0]:
-            worker.renew_out(n // 3 + OUT_IDS)
+        worker.state[POSITION] = worker.state[CUT] = 0
+        if worker.state[WRITTEN] + n // 3 > worker.out.shape[0]:
+            worker.renew_out(2 * worker.state[WRITTEN] + n // 3 + OUT_IDS)
         while True:
             status = self._step(worker, text, n, cuts, scanner, ends)
             if status == DONE:
@@ -309,17 +309,23 @@ cdef class Encoder:
 
     cdef Worker _encode(self, text):
         """A worker that holds the ids of a text of any length; the caller puts it back."""
+        cdef Worker worker = self._take()
+        worker.state[WRITTEN] = 0
+        self._append(worker, text)
+        return worker
+
+    cdef int _append(self, Worker worker, text) except -1:
+        """Adds the ids of a text to those that a worker holds."""
         cdef Py_ssize_t n = 0
         utf8 = with_utf8(text)
         cdef const uint8_t *start = address_of(utf8, &n)
-        cdef Worker worker = self._take()
         cuts = self._cuts(start, n)
         if self.scanner:
             self._run(worker, start, n, cuts, self.scanner, worker.ends)
         else:
             ends = self._ends(utf8_bytes(text), cuts)
             self._run(worker, start, n, cuts, 0, ends if len(ends) else worker.ends)
-        return worker
+        return 0
 
     cdef int _put_back(self, Worker worker) except -1:
         if worker.out.shape[0] > OUT_IDS:
@@ -344,7 +350,23 @@ cdef class Encoder:
 
     def encode_to_numpy(self, text):
         """The same as a uint32 array."""
-        cdef Worker worker = self._encode(text)
+        return self._give_ids(self._encode(text))
+
+    def encode_batch_flat(self, texts):
+        """Ids of all texts in one uint32 array, and where each begins and the last ends, int64 (len(texts) + 1,)."""
+        cdef Worker worker = self._take()
+        cdef int64_t k = 0
+        offsets = np.zeros(len(texts) + 1, np.int64)
+        cdef int64_t[::1] ends = offsets
+        worker.state[WRITTEN] = 0
+        for text in texts:
+            self._append(worker, text)
+            k += 1
+            ends[k] = worker.state[WRITTEN]
+        return self._give_ids(worker), offsets
+
+    cdef object _give_ids(self, Worker worker):
+        """The ids that a worker holds, as an array; puts the worker back."""
         cdef int64_t n = worker.state[WRITTEN]
         cdef Py_buffer copied
         if worker.out.shape[0] > OUT_IDS:

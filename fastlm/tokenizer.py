@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from fastlm import _scan
 from fastlm._decode import Decoder
 from fastlm._encode import utf8_bytes
-from fastlm._types import UInt32Array
+from fastlm._types import Int64Array, UInt32Array
 from fastlm.patterns import find_pattern
 from fastlm.segments import Cutter, utf8_parts
 from fastlm.threads import map_in_order, thread_count
 from fastlm.vocabulary import Merge, Vocabulary, vocabulary_from_tokens
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from fastlm._encode import Encoder
 
 Ids: TypeAlias = "Iterable[int] | np.ndarray[Any, np.dtype[np.integer[Any]]]"
@@ -119,15 +119,24 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str | bytes], num_threads: int | None = None) -> list[list[int]]:
         """Ids of each text, on all processors or so many threads. Raises as `encode`."""
-        if isinstance(texts, str | bytes):
-            raise TypeError("texts must be a sequence of str, not one str")
-        texts = list(texts)
         threads = thread_count(num_threads)
-        # several slices a thread, so that one slow slice does not hold up the end
-        size = max(1, len(texts) // (4 * threads))
-        slices = (texts[i : i + size] for i in range(0, len(texts), size))
-        encoded = map_in_order(lambda part: [self.encode(text) for text in part], slices, threads)
+        parts = _slices(texts, threads)
+        encoded = map_in_order(lambda part: [self.encode(text) for text in part], parts, threads)
         return [ids for part in encoded for ids in part]
+
+    def encode_batch_flat(
+        self, texts: Sequence[str | bytes], num_threads: int | None = None
+    ) -> tuple[UInt32Array, Int64Array]:
+        """(ids, offsets): the ids of text k are ids[offsets[k]:offsets[k + 1]], in one uint32 array. Raises as `encode`.
+
+        The fastest way to encode many texts: no Python object is made for a text or an id.
+        """
+        threads = thread_count(num_threads)
+        parts = list(map_in_order(self._encoder.encode_batch_flat, _slices(texts, threads), threads))
+        if len(parts) == 1:
+            return parts[0]
+        sizes = np.concatenate([np.zeros(1, np.int64), *(np.diff(offsets) for _, offsets in parts)])
+        return np.concatenate([np.empty(0, np.uint32), *(ids for ids, _ in parts)]), np.cumsum(sizes)
 
     def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
         """Ids of the text that the chunks make together, one by one, as they come.
@@ -231,3 +240,13 @@ def load(
     from fastlm import formats
 
     return Tokenizer.from_vocabulary(formats.load(Path(path), pattern, special_tokens))
+
+
+def _slices(texts: Sequence[str | bytes], threads: int) -> Iterator[list[str | bytes]]:
+    """The texts in parts for threads: several for each, so that one slow part does not hold up the end."""
+    if isinstance(texts, str | bytes):
+        raise TypeError("texts must be a sequence of str, not one str")
+    texts = list(texts)
+    size = max(1, len(texts) // (4 * threads)) if threads > 1 else max(1, len(texts))
+    for start in range(0, len(texts), size):
+        yield texts[start : start + size]

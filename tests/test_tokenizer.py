@@ -51,6 +51,18 @@ def test_every_way_to_encode_gives_the_same(trained):
     assert trained.decode(ids) == text
 
 
+@pytest.mark.parametrize("threads", [None, 1, 2, 5])
+def test_a_flat_batch_holds_the_ids_of_each_text(trained, threads):
+    for batch in ([], [""], ["a b"], [*texts.DOCUMENTS, "", "x" * 200_000, b"bytes", *texts.DOCUMENTS] * 3):
+        ids, offsets = trained.encode_batch_flat(batch, threads)
+        assert (ids.dtype, offsets.dtype) == (np.uint32, np.int64)
+        assert len(offsets) == len(batch) + 1
+        assert offsets[-1] == len(ids)
+        for k, text in enumerate(batch):
+            assert ids[offsets[k] : offsets[k + 1]].tolist() == trained.encode(text)
+    assert trained.encode("not disturbed") == reference_ids(trained, "not disturbed")
+
+
 @given(st.lists(texts.strings(12), max_size=30), st.integers(1, 200))
 def test_encode_iterable_gives_the_ids_of_the_whole(trained, chunks, stream_bytes):
     with pytest.MonkeyPatch.context() as patch:
@@ -138,6 +150,8 @@ def test_batches_of_wrong_type(trained):
     for wrong in ("text", b"text"):
         with pytest.raises(TypeError, match="texts must be a sequence"):
             trained.encode_batch(wrong)
+        with pytest.raises(TypeError, match="texts must be a sequence"):
+            trained.encode_batch_flat(wrong)
     with pytest.raises(TypeError, match="text must be str, not int"):
         trained.encode_batch(["a", 1], 2)
     for threads in (0, -3):
