@@ -127,7 +127,7 @@ class Tokenizer:
     def encode_batch_flat(
         self, texts: Sequence[str | bytes], num_threads: int | None = None
     ) -> tuple[UInt32Array, Int64Array]:
-        """(ids, offsets): the ids of text k are ids[offsets[k]:offsets[k + 1]], in one uint32 array. Raises as `encode`.
+        """(ids, offsets), uint32 and int64: the ids of text k are ids[offsets[k]:offsets[k + 1]]. Raises as `encode`.
 
         The fastest way to encode many texts: no Python object is made for a text or an id.
         """
