@@ -54,8 +54,6 @@ class Tokenizer:
         special_tokens: Iterable[str] | None = None,
         pattern: str = "gpt2",
     ) -> None:
-        if isinstance(special_tokens, str):
-            raise TypeError("special_tokens must be a list of str, not one str")
         self.vocabulary = vocabulary_from_tokens(vocab, merges, special_tokens or (), find_pattern(pattern))
 
     @classmethod

@@ -17,7 +17,7 @@ from fastlm.patterns import Pattern, find_pattern
 from fastlm.segments import Cutter
 from fastlm.threads import map_in_order, thread_count
 from fastlm.tokenizer import Tokenizer
-from fastlm.vocabulary import BYTE_ORDER, special_bytes, vocabulary_from_tokens
+from fastlm.vocabulary import BYTE_ORDER, checked_special_tokens, vocabulary_from_tokens
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with the phase ("count" or "merge"), what is done (bytes or tokens), and of how much, where that is known."""
@@ -49,7 +49,7 @@ def train_bpe(
     Raises ValueError for a vocab_size below 256 and the special tokens, an input without text, or bytes that are not
     UTF-8, with file and offset; OSError for files that cannot be read; TypeError for an input of another type.
     """
-    special = _checked_special_tokens(special_tokens)
+    special = checked_special_tokens(special_tokens)
     smallest = 256 + len(special)
     if not isinstance(vocab_size, int) or isinstance(vocab_size, bool):
         raise TypeError(f"vocab_size must be an int, not {type(vocab_size).__name__}")
@@ -87,19 +87,6 @@ def train_bpe(
         )
     vocab = dict(enumerate([*(token.encode() for token in special), *tokens]))
     return Tokenizer.from_vocabulary(vocabulary_from_tokens(vocab, merges, special, split))
-
-
-def _checked_special_tokens(special_tokens: Sequence[str]) -> list[str]:
-    if isinstance(special_tokens, str):
-        raise TypeError("special_tokens must be a list of str, not one str")
-    special = list(special_tokens)
-    for token in special:
-        if not isinstance(token, str):
-            raise TypeError(f"special tokens must be str, not {type(token).__name__}")
-        special_bytes(token)
-    if len(set(special)) < len(special):
-        raise ValueError(f"special tokens must differ: {special}")
-    return special
 
 
 def count_pretokens(blocks: Blocks, pattern: Pattern, threads: int, report: Progress) -> PretokenCounter:

@@ -173,11 +173,7 @@ def vocabulary_from_tokens(
         raise ValueError(f"id {next_id - 1} is far above the number of tokens, {len(table)}")
 
     special_ids: dict[str, int] = {}
-    for special in special_tokens:
-        if not isinstance(special, str):
-            raise TypeError(f"special tokens must be str, not {type(special).__name__}")
-        if special in special_ids:
-            raise ValueError(f"special token {special!r} is given twice")
+    for special in checked_special_tokens(special_tokens):
         spelled = special_bytes(special)
         if spelled not in id_of:
             table[next_id] = spelled
@@ -214,6 +210,22 @@ def vocabulary_from_tokens(
         special_ids,
         pattern,
     )
+
+
+def checked_special_tokens(special_tokens: Iterable[str]) -> list[str]:
+    """The special tokens as a list. Raises TypeError for what is no list of str, ValueError for a token that cannot be
+    one or is given twice."""
+    if isinstance(special_tokens, str):
+        raise TypeError("special_tokens must be a list of str, not one str")
+    special: dict[str, None] = {}
+    for token in special_tokens:
+        if not isinstance(token, str):
+            raise TypeError(f"special tokens must be str, not {type(token).__name__}")
+        special_bytes(token)
+        if token in special:
+            raise ValueError(f"special token {token!r} is given twice")
+        special[token] = None
+    return list(special)
 
 
 def special_bytes(special: str) -> bytes:

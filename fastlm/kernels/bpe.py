@@ -350,7 +350,7 @@ def emit_known(
 
     Returns (i, position, written) at the first that is not. This loop is where the time goes: a function of its own
     that calls none with arrays, whose references Numba would count, and with unsigned indices, which need no test for
-    being negative. Both tables are searched as `find_long` does.
+    being negative. Both tables are searched as `find_short` does.
     """
     at, stop = np.uint64(i), np.uint64(count)
     start, to = np.uint64(position), np.uint64(written)

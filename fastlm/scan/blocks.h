@@ -108,6 +108,18 @@ static inline int FASTLM_NAME(fastlm_classify)(const uint8_t *text, int64_t n, i
     return FASTLM_NAME(fastlm_other_masks)(text + base, n - base, letter_flags, m, carry);
 }
 
+/* Sets a start at each character whose last byte in the block is in `last_bytes`: in `starts`, or in `pending`, the
+ * starts of the block before, where it begins there. */
+static inline void FASTLM_NAME(fastlm_start_characters)(const uint8_t *text, int64_t base, uint64_t last_bytes,
+                                                        uint64_t above, uint64_t *starts, uint64_t *pending) {
+    *starts |= last_bytes & ~above;
+    for (uint64_t multibyte = last_bytes & above; multibyte; multibyte &= multibyte - 1) {
+        int64_t at = fastlm_lead(text, base + __builtin_ctzll(multibyte));
+        if (at >= base) *starts |= (uint64_t)1 << (at - base);
+        else *pending |= (uint64_t)1 << (at - (base - 64));
+    }
+}
+
 /* Appends base + i to ends[written:] for each bit i of `starts`; up to 3 slots past the last are overwritten. */
 static inline int64_t FASTLM_NAME(fastlm_write_ends)(uint64_t starts, int64_t base, int64_t *ends, int64_t written) {
 #if defined(FASTLM_USE_AVX2) /* _tzcnt_u64(0) is defined, so four go without a branch */

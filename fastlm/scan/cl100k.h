@@ -91,31 +91,22 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_cl1
             /* the last white space before something else; its last byte is in `leaves` */
             uint64_t leaves = inner & (~m.whitespace >> 1) & ~((uint64_t)1 << 63);
             if (last_whitespace & ~last_newline & ~m.whitespace & 1) {
-                int64_t at = base - 1;
-                while (fastlm_is_continuation(text[at])) at--;
+                int64_t at = fastlm_lead(text, base - 1);
                 pending |= (uint64_t)1 << (at - (base - 64));
             }
-            starts |= leaves & ~m.above;
-            for (uint64_t multibyte = leaves & m.above; multibyte; multibyte &= multibyte - 1) {
-                int64_t at = base + __builtin_ctzll(multibyte);
-                while (fastlm_is_continuation(text[at])) at--;
-                if (at >= base) starts |= (uint64_t)1 << (at - base);
-                else pending |= (uint64_t)1 << (at - (base - 64));
-            }
+            FASTLM_NAME(fastlm_start_characters)(text, base, leaves, m.above, &starts, &pending);
 
             /* what a letter run takes with it */
             uint64_t other_starts = starts & other, letters = starts & m.letter;
             uint64_t taken = inner << 1 | (last_whitespace & ~last_newline) | other_starts << 1 | last_other_start;
             starts &= ~(letters & taken);
             for (uint64_t wide = letters & (other & m.above) << 1; wide; wide &= wide - 1) {
-                int64_t i = __builtin_ctzll(wide), at = base + i - 1;
-                while (fastlm_is_continuation(text[at])) at--;
+                int64_t i = __builtin_ctzll(wide), at = fastlm_lead(text, base + i - 1);
                 uint64_t is_start = at >= base ? starts >> (at - base) : pending >> (at - (base - 64));
                 if (is_start & 1) starts &= ~((uint64_t)1 << i);
             }
             if (letters & last_other && base > start && text[base - 1] >= 0x80) {
-                int64_t at = base - 1;
-                while (fastlm_is_continuation(text[at])) at--;
+                int64_t at = fastlm_lead(text, base - 1);
                 if (at == start || pending >> (at - (base - 64)) & 1) starts &= ~(uint64_t)1;
             }
             last_other_start = other_starts >> 63 & ~(m.above >> 63);

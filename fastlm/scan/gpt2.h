@@ -41,17 +41,10 @@ static int64_t FASTLM_NAME(fastlm_scan_gpt2)(const uint8_t *text, int64_t n, int
             /* The last white space before something else starts a pretoken; its last byte is in `leaves`. */
             uint64_t leaves = m.whitespace & (~m.whitespace >> 1) & ~((uint64_t)1 << 63);
             if (last_whitespace & ~m.whitespace) {
-                int64_t at = base - 1;
-                while (fastlm_is_continuation(text[at])) at--;
+                int64_t at = fastlm_lead(text, base - 1);
                 pending |= (uint64_t)1 << (at - (base - 64));
             }
-            starts |= leaves & ~m.above;
-            for (uint64_t multibyte = leaves & m.above; multibyte; multibyte &= multibyte - 1) {
-                int64_t at = base + __builtin_ctzll(multibyte);
-                while (fastlm_is_continuation(text[at])) at--;
-                if (at >= base) starts |= (uint64_t)1 << (at - base);
-                else pending |= (uint64_t)1 << (at - (base - 64));
-            }
+            FASTLM_NAME(fastlm_start_characters)(text, base, leaves, m.above, &starts, &pending);
 
             starts = (starts & ~no_start_here) | start_here;
             start_here = no_start_here = 0;

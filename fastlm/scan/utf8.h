@@ -5,6 +5,12 @@
 
 static inline int fastlm_is_continuation(uint8_t byte) { return (byte & 0xC0) == 0x80; }
 
+/* Where the character starts that has a byte at text[at], in well-formed text. */
+static inline int64_t fastlm_lead(const uint8_t *text, int64_t at) {
+    while (fastlm_is_continuation(text[at])) at--;
+    return at;
+}
+
 /* Decodes the character that starts at text[0], with `available` bytes to read; returns its length in bytes,
  * or 0 where the bytes are no well-formed character (cut short, overlong, a surrogate, above U+10FFFF). */
 static inline int fastlm_decode(const uint8_t *text, int64_t available, uint32_t *code_point) {
