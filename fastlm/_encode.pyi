@@ -1,12 +1,15 @@
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
+from fastlm._special import SpecialFinder
 from fastlm._types import Int64Array, UInt8Array, UInt32Array, UInt64Array
 
 SHARED_CONSTANTS: dict[str, int]
 
 def utf8_bytes(text: str | bytes) -> bytes: ...
 def merge_table(left: UInt32Array, right: UInt32Array, new: UInt32Array) -> tuple[UInt64Array, int]: ...
+
+Cuts: TypeAlias = SpecialFinder | Int64Array | None
 
 class Encoder:
     def __init__(
@@ -17,13 +20,16 @@ class Encoder:
         right: UInt32Array,
         new: UInt32Array,
         byte_ids: UInt32Array,
-        special_tokens: Sequence[bytes],
-        special_ids: Sequence[int],
+        drops_unknown: bool,
+        whole: Int64Array,
         scanner: int,
         find_ends: Callable[[bytes], Int64Array],
         compiled: Any,
     ) -> None: ...
-    def encode(self, text: str | bytes) -> list[int]: ...
-    def encode_to_numpy(self, text: str | bytes) -> UInt32Array: ...
-    def encode_batch_flat(self, texts: Sequence[str | bytes]) -> tuple[UInt32Array, Int64Array]: ...
-    def count(self, text: str | bytes) -> int: ...
+    def encode(self, text: str | bytes, cuts: Cuts = None) -> list[int]: ...
+    def encode_to_numpy(self, text: str | bytes, cuts: Cuts = None) -> UInt32Array: ...
+    def encode_batch_flat(
+        self, texts: Sequence[str | bytes], cuts: Cuts | list[Cuts] = None
+    ) -> tuple[UInt32Array, Int64Array]: ...
+    def encode_upto(self, text: str | bytes, limit: int, cuts: Cuts = None) -> list[int]: ...
+    def count(self, text: str | bytes, cuts: Cuts = None) -> int: ...

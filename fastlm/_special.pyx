@@ -8,45 +8,77 @@ import numpy as np
 from libc.string cimport memchr
 
 cdef class SpecialFinder:
-    """Finds the given byte strings in a text. Raises ValueError for an empty token or one given twice."""
+    """Finds the given byte strings in a text, and says with each the id at its place in `ids`, or that place itself.
 
-    def __init__(self, tokens):
+    Raises ValueError for an empty token or one given twice, and unless there are as many ids as tokens.
+    """
+
+    def __init__(self, tokens, ids=None):
         self.tokens = tuple(tokens)
+        ids = range(len(self.tokens)) if ids is None else ids
         self.longest = max(map(len, self.tokens), default=0)
-        nodes, ends = [{}], [-1]
-        for index, token in enumerate(self.tokens):
+        in_order = sorted(zip(self.tokens, ids, strict=True))
+        for k, (token, _) in enumerate(in_order):
             if not token:
                 raise ValueError("a special token must not be empty")
-            node = 0
-            for byte in token:
-                if byte not in nodes[node]:
-                    nodes[node][byte] = len(nodes)
-                    nodes.append({})
-                    ends.append(-1)
-                node = nodes[node][byte]
-            if ends[node] >= 0:
+            if k and token == in_order[k - 1][0]:
                 raise ValueError(f"special token {token!r} is given twice")
-            ends[node] = index
-        edges = [sorted(node.items()) for node in nodes]
-        self.edge_byte = np.array([byte for node in edges for byte, _ in node], np.uint8)
-        self.edge_target = np.array([target for node in edges for _, target in node], np.int32)
-        self.first_edge = np.cumsum([0] + [len(node) for node in edges], dtype=np.int32)
-        self.token_at = np.array(ends, np.int32)
-        root = np.zeros(256, np.int32)
-        for byte, target in edges[0]:
-            root[byte] = target
-        self.root = root
-        self.only_first_byte = edges[0][0][0] if len(edges[0]) == 1 else -1
+        self._build(
+            np.frombuffer(b"".join([token for token, _ in in_order]) or b"\0", np.uint8),
+            np.cumsum([0] + [len(token) for token, _ in in_order], dtype=np.int64),
+            np.array([id for _, id in in_order], np.int64),
+        )
+
+    cdef int _build(self, const uint8_t[::1] text, const int64_t[::1] start, const int64_t[::1] ids) except -1:
+        """Fills the trie from sorted tokens, text[start[k]:start[k + 1]], level by level."""
+        cdef int64_t n = ids.shape[0], most = start[n] + 1, node, nodes = 1, edges = 0, k, stop, depth
+        cdef uint8_t byte
+        # a node is the tokens begin[v]:end[v], which share their first level[v] bytes
+        cdef int64_t[::1] begin = np.zeros(most, np.int64), end = np.full(most, n), level = np.zeros(most, np.int64)
+        edge_byte, edge_target = np.empty(most, np.uint8), np.empty(most, np.int32)
+        first_edge, id_at, root = np.empty(most + 1, np.int32), np.full(most, -1), np.zeros(256, np.int32)
+        cdef uint8_t[::1] to_byte = edge_byte
+        cdef int32_t[::1] to_target = edge_target, to_first = first_edge, to_root = root
+        cdef int64_t[::1] to_id = id_at
+        if start[n] > 0x7FFFFFFF:
+            raise ValueError("the special tokens have 2 GiB or more together")
+        with nogil:
+            node = 0
+            while node < nodes:
+                k, stop, depth = begin[node], end[node], level[node]
+                to_first[node] = <int32_t>edges
+                if k < stop and start[k + 1] - start[k] == depth:
+                    to_id[node] = ids[k]
+                    k += 1
+                while k < stop:
+                    byte = text[start[k] + depth]
+                    to_byte[edges] = byte
+                    to_target[edges] = <int32_t>nodes
+                    if node == 0:
+                        to_root[byte] = <int32_t>nodes
+                    begin[nodes] = k
+                    level[nodes] = depth + 1
+                    while k < stop and text[start[k] + depth] == byte:
+                        k += 1
+                    end[nodes] = k
+                    edges += 1
+                    nodes += 1
+                node += 1
+            to_first[nodes] = <int32_t>edges
+        self.edge_byte, self.edge_target = edge_byte[:edges].copy(), edge_target[:edges].copy()
+        self.first_edge, self.id_at, self.root = first_edge[: nodes + 1].copy(), id_at[:nodes].copy(), root
+        self.only_first_byte = edge_byte[0] if to_first[1] == 1 else -1
+        return 0
 
     def find(self, const uint8_t[::1] text not None):  # IN (n,)
-        """int64 (k, 3): start, end and index into `tokens` of each special token found, in order."""
+        """int64 (k, 3): start, end and id of each special token found, in order."""
         found = self.find_in(&text[0], text.shape[0]) if self.tokens and text.shape[0] else None
         return np.empty((0, 3), np.int64) if found is None else found
 
     cdef object find_in(self, const uint8_t *text, int64_t n):
         """The rows of `find`, or None where there are none."""
         cdef int64_t position = 0, end = 0, filled
-        cdef int32_t token
+        cdef int64_t token
         cdef int64_t[:, ::1] rows
         with nogil:
             token = self._seek(text, n, &position, &end)
@@ -63,8 +95,7 @@ cdef class SpecialFinder:
 
     cdef int64_t _fill(self, const uint8_t *text, int64_t n, int64_t *position, int64_t[:, ::1] rows) except -1 nogil:
         """Writes rows from text[position[0]:] on until they or the text end; returns how many."""
-        cdef int64_t filled = 0, end = 0
-        cdef int32_t token
+        cdef int64_t filled = 0, end = 0, token
         while filled < rows.shape[0]:
             token = self._seek(text, n, position, &end)
             if token < 0:
@@ -76,10 +107,9 @@ cdef class SpecialFinder:
             position[0] = end
         return filled
 
-    cdef int32_t _seek(self, const uint8_t *text, int64_t n, int64_t *start, int64_t *end) except -2 nogil:
-        """Moves *start on to the next token and *end to where it ends; returns its index, or -1 with *start at n."""
-        cdef int64_t at = start[0]
-        cdef int32_t token
+    cdef int64_t _seek(self, const uint8_t *text, int64_t n, int64_t *start, int64_t *end) except -2 nogil:
+        """Moves *start on to the next token and *end to where it ends; returns its id, or -1 with *start at n."""
+        cdef int64_t at = start[0], token
         cdef const uint8_t *found
         while at < n:
             if self.only_first_byte >= 0:
@@ -98,13 +128,13 @@ cdef class SpecialFinder:
         start[0] = n
         return -1
 
-    cdef int32_t _longest_match(self, const uint8_t *text, int64_t n, int64_t start, int64_t *end) except -2 nogil:
-        """Index of the longest token at text[start:], or -1; *end is where it ends."""
-        cdef int32_t node = self.root[text[start]], token = -1, low, high, middle
-        cdef int64_t at = start + 1
+    cdef int64_t _longest_match(self, const uint8_t *text, int64_t n, int64_t start, int64_t *end) except -2 nogil:
+        """Id of the longest token at text[start:], or -1; *end is where it ends."""
+        cdef int32_t node = self.root[text[start]], low, high, middle
+        cdef int64_t at = start + 1, token = -1
         while True:
-            if self.token_at[node] >= 0:
-                token = self.token_at[node]
+            if self.id_at[node] >= 0:
+                token = self.id_at[node]
                 end[0] = at
             if at == n:
                 return token

@@ -12,7 +12,6 @@ import numpy as np
 from fastlm._scan import InvalidUTF8Error
 from fastlm.blocks import Block, Blocks
 from fastlm.formats.atomic import replacing
-from fastlm.segments import Cutter
 from fastlm.threads import map_in_order, thread_count
 from fastlm.tokenizer import Tokenizer
 
@@ -92,5 +91,4 @@ def count_file(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> int:
 def _blocks(tokenizer: Tokenizer, paths: Sequence[str | os.PathLike[str]]) -> Blocks:
     if isinstance(paths, str | os.PathLike):
         raise TypeError("paths must be a list of paths, not one path")
-    cutter = Cutter(list(tokenizer.special_tokens), tokenizer.vocabulary.pattern)
-    return Blocks([Path(path) for path in paths], cutter)
+    return Blocks([Path(path) for path in paths], tokenizer.cutter)

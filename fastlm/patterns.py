@@ -125,11 +125,13 @@ _BY_REGEX = {spelling: pattern for pattern in PATTERNS.values() for spelling in 
 _BY_REGEX |= dict.fromkeys(_GPT2_SPELLINGS, PATTERNS["gpt2"])
 
 
-def find_pattern(name_or_regex: str) -> Pattern:
+def find_pattern(name_or_regex: str | tuple[str, ...]) -> Pattern:
     """The pattern of this name, or of this regular expression.
 
     Raises ValueError where the expression is none.
     """
+    if isinstance(name_or_regex, tuple) and len(name_or_regex) == 1:
+        name_or_regex = name_or_regex[0]
     if not isinstance(name_or_regex, str):
         raise TypeError(f"pattern must be a name or a regular expression, not {type(name_or_regex).__name__}")
     known = PATTERNS.get(name_or_regex) or _BY_REGEX.get(name_or_regex)

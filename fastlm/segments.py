@@ -12,14 +12,22 @@ from fastlm.patterns import Pattern
 
 # a contraction has 3 bytes and a character at most 4: what lies this far behind a pretoken's start cannot move it
 LOOKAHEAD = 8
+# a part that is worth a thread's while
+SMALLEST_PART = 1 << 16
 
 
 class Cutter:
-    """Splits text at special tokens and finds safe places to cut it. Immutable."""
+    """Splits text at special tokens and finds safe places to cut it. Immutable.
 
-    def __init__(self, special_tokens: Sequence[str], pattern: Pattern) -> None:
-        self.finder = SpecialFinder([token.encode() for token in special_tokens])
-        self.pattern = pattern
+    whole_text: it is never cut. normalizes: the text is normalized before it is split, so a cut must not part what that
+    joins.
+    """
+
+    def __init__(
+        self, special_tokens: Sequence[str], pattern: Pattern, whole_text: bool = False, normalizes: bool = False
+    ) -> None:
+        self.finder = SpecialFinder([] if whole_text else [token.encode() for token in special_tokens])
+        self.pattern, self.whole_text, self.normalizes = pattern, whole_text, normalizes
 
     def segments(self, text: bytes | memoryview) -> Int64Array:
         """int64 (k, 2): start and end of each stretch between special tokens of a whole text."""
@@ -35,9 +43,33 @@ class Cutter:
         found = self.finder.find(text)
         found = found[found[:, 0] < settled]
         after = int(found[-1, 1]) if len(found) else 0
-        limit = settled - LOOKAHEAD - after
-        cut = after + self.pattern.safe_start(memoryview(text)[after:], limit) if limit > 0 else after
+        cut = after + self._safe_start(memoryview(text)[after:], settled - LOOKAHEAD - after)
         return _between(found, 0, cut), cut
+
+    def parts(self, text: bytes, number: int) -> Iterator[bytes]:
+        """A whole text in about so many parts, which have its pretokens."""
+        start, size = 0, max(SMALLEST_PART, len(text) // number + 1)
+        stop = size
+        while stop < len(text):
+            _, cut = self.partial_segments(memoryview(text)[start:stop])
+            if cut:
+                yield text[start : start + cut]
+                start += cut
+            stop += size
+        if start < len(text):
+            yield text[start:]
+
+    def _safe_start(self, text: memoryview, limit: int) -> int:
+        """Last place up to `limit` to cut a text without special tokens, or 0."""
+        if self.whole_text:
+            return 0
+        while limit > 0:
+            cut = self.pattern.safe_start(text, limit)
+            # nothing composes with white space, nor moves across it
+            if not self.normalizes or text[cut] in b" \n":
+                return cut
+            limit = cut - 1
+        return 0
 
 
 def _between(found: Int64Array, start: int, stop: int) -> Int64Array:

@@ -6,23 +6,29 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-from fastlm import _scan
+from fastlm import _scan, batches
 from fastlm._decode import Decoder
 from fastlm._encode import utf8_bytes
 from fastlm._types import Int64Array, UInt32Array
+from fastlm.offsets import encode_with_spans
 from fastlm.patterns import find_pattern
+from fastlm.preparation import Preparation
 from fastlm.segments import Cutter, utf8_parts
+from fastlm.streaming import DecodeStream
 from fastlm.threads import map_in_order, thread_count
 from fastlm.vocabulary import Merge, Vocabulary, vocabulary_from_tokens
 
 if TYPE_CHECKING:
-    from fastlm._encode import Encoder
+    from fastlm._encode import Cuts, Encoder
 
+Text: TypeAlias = str | bytes
 Ids: TypeAlias = "Iterable[int] | np.ndarray[Any, np.dtype[np.integer[Any]]]"
+Result = TypeVar("Result")
+OnSpecial: TypeAlias = Literal["token", "text", "raise"]
 
 # text that encode_iterable gathers before it encodes: the smallest that keeps a call's cost out of sight
 STREAM_BYTES = 1 << 16
@@ -31,10 +37,15 @@ STREAM_BYTES = 1 << 16
 class Tokenizer:
     """A byte-level BPE tokenizer: `vocab` maps ids to bytes, `merges` lists the pairs that merge, first first.
 
-    Special tokens stand for themselves wherever they occur in a text, the longest where several start at one place; one
-    that `vocab` lacks gets the next free id. `pattern` is the name or the regular expression of the pre-tokenisation.
-    A tokenizer never changes: any number of threads may share it, and it survives pickle, copy, and fork, if no other
-    thread is then within its first encode.
+    `special_tokens` that `vocab` lacks get the next free ids; where several start at one place the longest is taken.
+    `pattern` is the name or the regular expression of the pre-tokenisation. A tokenizer never changes: any number of
+    threads may share it, and it survives pickle, copy, and fork, if no other thread is then within its first encode.
+
+    All that encode take a str or UTF-8 bytes, a lone surrogate in a str counting as U+FFFD, and two options.
+    `on_special` says what becomes of special tokens in the text: "token", its id; "text", nothing special, as with
+    text from outside; "raise", ValueError. `add_special_tokens` puts those around it that the vocabulary says begin
+    and end a text. They raise TypeError for a text of another type, ValueError naming the offset of bytes that are not
+    UTF-8 or have no id. A call runs to its end before Ctrl-C is seen.
 
     Raises ValueError where vocabulary, merges and special tokens do not fit together.
 
@@ -103,40 +114,130 @@ class Tokenizer:
         """Name of the pre-tokenisation pattern, or its regular expression where it has none."""
         return self.vocabulary.pattern.name or self.vocabulary.pattern.regex
 
-    def encode(self, text: str | bytes) -> list[int]:
-        """Ids of a text, a str or UTF-8 bytes; a lone surrogate in a str counts as U+FFFD.
+    def encode(
+        self, text: Text, *, on_special: OnSpecial = "token", add_special_tokens: bool = False, num_threads: int = 1
+    ) -> list[int]:
+        """Ids of a text. With num_threads a long text is cut where that changes nothing, and its parts share them."""
+        if num_threads != 1:
+            options = {"on_special": on_special, "add_special_tokens": add_special_tokens}
+            return self.encode_to_numpy(text, num_threads=num_threads, **options).tolist()
+        ids = self._encoder.encode(*self._prepared(text, on_special))
+        if add_special_tokens:
+            return [*self.vocabulary.rules.begin, *ids, *self.vocabulary.rules.end]
+        return ids
 
-        A call runs to its end before Ctrl-C is seen; encode_iterable takes a long text in parts. Raises TypeError for a
-        text of another type, ValueError naming the offset of bytes that are not UTF-8.
+    def encode_ordinary(self, text: Text) -> list[int]:
+        """Ids of a text in which nothing is special."""
+        return self.encode(text, on_special="text")
+
+    def encode_to_numpy(
+        self,
+        text: Text,
+        *,
+        on_special: OnSpecial = "token",
+        add_special_tokens: bool = False,
+        num_threads: int = 1,
+        dtype: type[np.unsignedinteger[Any]] = np.uint32,
+        out: np.ndarray[Any, Any] | None = None,
+    ) -> np.ndarray[Any, Any]:
+        """Ids of a text as an array of `dtype`, uint16 or uint32, or at the start of `out`, which is then returned cut
+        to their number.
+
+        Raises ValueError where the vocabulary's ids do not fit the type, or the ids of the text `out`.
         """
-        return self._encoder.encode(text)
+        parts = self._in_parts(text, on_special, num_threads, self._encoder.encode_to_numpy)
+        ids = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if add_special_tokens:
+            ids = np.concatenate([self._begin, ids, self._end])
+        return batches.delivered(ids, dtype, out, len(self.vocabulary))
 
-    def encode_to_numpy(self, text: str | bytes) -> UInt32Array:
-        """Ids of a text as a uint32 array. Raises as `encode`."""
-        return self._encoder.encode_to_numpy(text)
+    def encode_batch(
+        self,
+        texts: Sequence[Text],
+        num_threads: int | None = None,
+        *,
+        on_special: OnSpecial = "token",
+        add_special_tokens: bool = False,
+    ) -> list[list[int]]:
+        """Ids of each text, on all processors or so many threads."""
 
-    def encode_batch(self, texts: Sequence[str | bytes], num_threads: int | None = None) -> list[list[int]]:
-        """Ids of each text, on all processors or so many threads. Raises as `encode`."""
+        def encoded(part: list[Text]) -> list[list[int]]:
+            return [self.encode(text, on_special=on_special, add_special_tokens=add_special_tokens) for text in part]
+
         threads = thread_count(num_threads)
-        parts = _slices(texts, threads)
-        encoded = map_in_order(lambda part: [self.encode(text) for text in part], parts, threads)
-        return [ids for part in encoded for ids in part]
+        return [ids for part in map_in_order(encoded, batches.slices(texts, threads), threads) for ids in part]
 
     def encode_batch_flat(
-        self, texts: Sequence[str | bytes], num_threads: int | None = None
+        self,
+        texts: Sequence[Text],
+        num_threads: int | None = None,
+        *,
+        on_special: OnSpecial = "token",
+        add_special_tokens: bool = False,
     ) -> tuple[UInt32Array, Int64Array]:
-        """(ids, offsets), uint32 and int64: the ids of text k are ids[offsets[k]:offsets[k + 1]]. Raises as `encode`.
+        """(ids, offsets), uint32 and int64: the ids of text k are ids[offsets[k]:offsets[k + 1]].
 
         The fastest way to encode many texts: no Python object is made for a text or an id.
         """
-        threads = thread_count(num_threads)
-        parts = list(map_in_order(self._encoder.encode_batch_flat, _slices(texts, threads), threads))
-        if len(parts) == 1:
-            return parts[0]
-        sizes = np.concatenate([np.zeros(1, np.int64), *(np.diff(offsets) for _, offsets in parts)])
-        return np.concatenate([np.empty(0, np.uint32), *(ids for ids, _ in parts)]), np.cumsum(sizes)
 
-    def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
+        def encoded(part: list[Text]) -> tuple[UInt32Array, Int64Array]:
+            if self._preparation.is_plain and on_special != "raise":
+                return self._encoder.encode_batch_flat(part, self._preparation.all if on_special == "token" else None)
+            prepared = [self._prepared(text, on_special) for text in part]
+            return self._encoder.encode_batch_flat([text for text, _ in prepared], [cuts for _, cuts in prepared])
+
+        threads = thread_count(num_threads)
+        ids, offsets = batches.joined(list(map_in_order(encoded, batches.slices(texts, threads), threads)))
+        if add_special_tokens:
+            return batches.framed(ids, offsets, self.vocabulary.rules.begin, self.vocabulary.rules.end)
+        return ids, offsets
+
+    def encode_batch_padded(
+        self,
+        texts: Sequence[Text],
+        num_threads: int | None = None,
+        *,
+        pad_id: int,
+        length: int | None = None,
+        side: Literal["right", "left"] = "right",
+        on_special: OnSpecial = "token",
+        add_special_tokens: bool = False,
+    ) -> tuple[UInt32Array, np.ndarray[Any, np.dtype[np.bool_]]]:
+        """(ids, mask), both (len(texts), length): shorter rows padded with pad_id at `side`, where the mask is False.
+
+        The length is that of the longest row, or the one given, at which longer rows are cut at that side.
+        """
+        options: Any = {"on_special": on_special, "add_special_tokens": add_special_tokens}
+        return batches.padded(*self.encode_batch_flat(texts, num_threads, **options), pad_id, length, side)
+
+    def encode_parts(self, parts: Iterable[tuple[Text, bool]]) -> list[int]:
+        """Ids of the text that the parts make together, each (text, trusted).
+
+        A special token counts only where it stands within one trusted part: what comes from outside can neither be one
+        nor complete one. Where no part holds any, the ids are those of the whole text.
+        """
+        return self._encoder.encode(*self._preparation.prepare_parts(parts))
+
+    def encode_upto(self, text: Text, limit: int, *, on_special: OnSpecial = "token") -> list[int]:
+        """The first `limit` ids of a text; the rest of it is not encoded. Raises ValueError for a negative limit."""
+        if limit < 0:
+            raise ValueError(f"limit must not be negative, and is {limit}")
+        prepared, cuts = self._prepared(text, on_special)
+        return self._encoder.encode_upto(prepared, limit, cuts)
+
+    def encode_with_offsets(
+        self, text: Text, *, unit: Literal["character", "byte"] = "character", on_special: OnSpecial = "token"
+    ) -> tuple[UInt32Array, Int64Array]:
+        """(ids, spans), uint32 (n,) and int64 (n, 2): the start and end of each token in the text.
+
+        In characters, tokens that share one, because its bytes are several tokens, all have it; in bytes each has its
+        own, unless the text was normalized.
+        """
+        self._prepared(text, on_special)
+        recognised = self._preparation.recognised if on_special == "token" else frozenset[int]()
+        return encode_with_spans(text, self.vocabulary, self._preparation, self._encoder, recognised, unit)
+
+    def encode_iterable(self, chunks: Iterable[str], *, on_special: OnSpecial = "token") -> Iterator[int]:
         """Ids of the text that the chunks make together, one by one, as they come.
 
         Memory stays bounded by the longest pretoken. A pattern without a scanner can only be cut at special tokens, so
@@ -144,6 +245,7 @@ class Tokenizer:
         """
         if isinstance(chunks, str):
             raise TypeError("chunks must be an iterable of str, not one str")
+        cutter = self.cutter if on_special != "text" else self._text_cutter
         parts: list[bytes] = []
         size, wanted = 0, STREAM_BYTES
         for part in utf8_parts(iter(chunks)):
@@ -152,16 +254,16 @@ class Tokenizer:
             if size < wanted:
                 continue
             text = b"".join(parts)
-            _, cut = self._cutter.partial_segments(text)
+            _, cut = cutter.partial_segments(text)
             if cut:
-                yield from self._encoder.encode(text[:cut])
+                yield from self.encode(text[:cut], on_special=on_special)
             parts, size = [text[cut:]], len(text) - cut
             wanted = max(STREAM_BYTES, 2 * size)
-        yield from self._encoder.encode(b"".join(parts))
+        yield from self.encode(b"".join(parts), on_special=on_special)
 
-    def count(self, text: str | bytes) -> int:
-        """Number of ids of a text, without making them. Raises as `encode`."""
-        return self._encoder.count(text)
+    def count(self, text: Text, *, on_special: OnSpecial = "token", num_threads: int = 1) -> int:
+        """Number of ids of a text, without making them."""
+        return sum(self._in_parts(text, on_special, num_threads, self._encoder.count))
 
     def decode(self, ids: Ids, errors: str = "replace") -> str:
         """Text of ids; `errors` says what becomes of bytes that are not UTF-8, as in `bytes.decode`.
@@ -174,14 +276,61 @@ class Tokenizer:
         """The bytes of ids. Raises as `decode`."""
         return self._decoder.decode_bytes(ids)
 
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes vocab.json and merges.txt, tokenizer.json and tokenizer.fastlm; each appears whole or not at all.
+    def decode_batch(self, batch: Sequence[Ids], num_threads: int | None = None, errors: str = "replace") -> list[str]:
+        """Text of each sequence of ids, on all processors or so many threads. Raises as `decode`."""
+        threads = thread_count(num_threads)
+        parts = batches.slices(batch, threads)
+        decoded = map_in_order(lambda part: [self.decode(ids, errors) for ids in part], parts, threads)
+        return [text for part in decoded for text in part]
 
-        Raises OSError where they cannot be written, ValueError where a format cannot hold this vocabulary.
+    def decode_stream(self) -> DecodeStream:
+        """A decoder of ids that come one by one; what it yields are whole characters."""
+        return DecodeStream(self._decoder)
+
+    def save(self, directory: str | os.PathLike[str], formats: Iterable[str] | None = None) -> list[Path]:
+        """Writes the vocabulary and returns the files; each appears whole or not at all.
+
+        formats: names among fastlm.formats.WRITERS. Without them, `tokenizer.fastlm`, and `tokenizer.json`, and
+        `vocab.json` with `merges.txt`, where these can hold the vocabulary. Raises OSError where a file cannot be
+        written, ValueError for a format that is unknown or cannot hold this vocabulary.
         """
-        from fastlm import formats
+        from fastlm.formats import save
 
-        formats.save(self.vocabulary, Path(directory))
+        return save(self.vocabulary, Path(directory), formats)
+
+    def _prepared(self, text: Text, on_special: OnSpecial) -> tuple[Text, Cuts]:
+        """What to encode of a text, and what cuts it."""
+        if on_special == "token":
+            return self._preparation.prepare(text)
+        if on_special == "raise":
+            self._preparation.refuse_added_tokens(text)
+        elif on_special != "text":
+            raise ValueError(f"on_special must be 'token', 'text' or 'raise', not {on_special!r}")
+        return self._preparation.prepare(text, added_tokens=False)
+
+    def _in_parts(
+        self, text: Text, on_special: OnSpecial, num_threads: int, function: Callable[[Text, Cuts], Result]
+    ) -> list[Result]:
+        """function(text, cuts) of a text, or of parts of it at a time."""
+        threads = thread_count(num_threads)
+        prepared, cuts = self._prepared(text, on_special)
+        if threads == 1 or not self._preparation.is_plain:
+            return [function(prepared, cuts)]
+        cutter = self._text_cutter if on_special == "text" else self.cutter
+        parts = cutter.parts(utf8_bytes(prepared), 4 * threads)
+        return list(map_in_order(lambda part: function(part, cuts), parts, threads)) or [function(b"", None)]
+
+    @functools.cached_property
+    def _begin(self) -> UInt32Array:
+        return np.array(self.vocabulary.rules.begin, np.uint32)
+
+    @functools.cached_property
+    def _end(self) -> UInt32Array:
+        return np.array(self.vocabulary.rules.end, np.uint32)
+
+    @functools.cached_property
+    def _preparation(self) -> Preparation:
+        return Preparation(self.vocabulary)
 
     @functools.cached_property
     def _encoder(self) -> Encoder:
@@ -197,8 +346,8 @@ class Tokenizer:
             v.merge_right,
             v.merge_new,
             v.byte_ids,
-            [token.encode() for token in v.special_tokens],
-            list(v.special_tokens.values()),
+            v.rules.unknown_bytes == "drop",
+            v.ordinary_ids if v.rules.ignore_merges else np.empty(0, np.int64),
             _scan.scanner_address(v.pattern.scanner) if v.pattern.scanner else 0,
             v.pattern.find_ends,
             bpe.compiled(),
@@ -209,8 +358,15 @@ class Tokenizer:
         return Decoder(self.vocabulary.token_bytes, self.vocabulary.token_offsets)
 
     @functools.cached_property
-    def _cutter(self) -> Cutter:
-        return Cutter(list(self.vocabulary.special_tokens), self.vocabulary.pattern)
+    def cutter(self) -> Cutter:
+        """Where a text that goes on may be cut so that its parts have the ids of the whole."""
+        whole, normalizes = self._preparation.needs_whole_text, self._preparation.normalizes
+        return Cutter(list(self.vocabulary.special_tokens), self.vocabulary.pattern, whole, normalizes)
+
+    @functools.cached_property
+    def _text_cutter(self) -> Cutter:
+        """The same where nothing is special."""
+        return Cutter([], self.vocabulary.pattern, bool(self._preparation.prefix), self._preparation.normalizes)
 
     def __reduce__(self) -> tuple[Callable[[Vocabulary], Tokenizer], tuple[Vocabulary]]:
         return Tokenizer.from_vocabulary, (self.vocabulary,)
@@ -226,25 +382,17 @@ def load(
     path: str | os.PathLike[str],
     *,
     pattern: str | None = None,
-    special_tokens: Iterable[str] | None = None,
+    special_tokens: Iterable[str] | Mapping[str, int] | None = None,
 ) -> Tokenizer:
-    """The tokenizer saved in a directory, or in one file of it.
+    """The tokenizer in a file, or in a directory. The content, not the name, says which format a file has.
 
-    A directory is read from `tokenizer.fastlm`, else `tokenizer.json`, else `vocab.json` and `merges.txt`. The last two
-    hold no pattern and mark no special tokens, so `pattern` must be given with them, and `special_tokens` may be.
+    A directory is read from `tokenizer.fastlm`, else `tokenizer.json`, else `vocab.json` and `merges.txt`, else the one
+    `.tiktoken`, `tekken.json` or `.model` file in it. A rank file (`.tiktoken`) and `vocab.json` with `merges.txt` hold
+    no pattern and mark no special tokens: `pattern` must be given, and `special_tokens` may be, with their ids where
+    they are not the next ones; of published rank files both are known by the content. Nothing is fetched or cached.
 
     Raises OSError for what cannot be read, ValueError naming file and place for what is malformed or ambiguous.
     """
     from fastlm import formats
 
     return Tokenizer.from_vocabulary(formats.load(Path(path), pattern, special_tokens))
-
-
-def _slices(texts: Sequence[str | bytes], threads: int) -> Iterator[list[str | bytes]]:
-    """The texts in parts for threads: several for each, so that one slow part does not hold up the end."""
-    if isinstance(texts, str | bytes):
-        raise TypeError("texts must be a sequence of str, not one str")
-    texts = list(texts)
-    size = max(1, len(texts) // (4 * threads)) if threads > 1 else max(1, len(texts))
-    for start in range(0, len(texts), size):
-        yield texts[start : start + size]

@@ -16,6 +16,7 @@ from fastlm.vocabulary import (
     OTHER_BYTES,
     PRINTABLE_BYTES,
     Merge,
+    Rules,
     Vocabulary,
     special_bytes,
     vocabulary_from_tokens,
@@ -47,10 +48,11 @@ def spelled_vocab(vocabulary: Vocabulary) -> dict[str, int]:
 
     Raises ValueError for two tokens that would be spelled alike.
     """
-    special = {id: token for token, id in vocabulary.special_tokens.items()}
+    # an added token stands as itself, unless its id is that of a token spelled otherwise
+    special = {token.id: token.content for token in reversed(vocabulary.added_tokens)}
     spelled: dict[str, int] = {}
     for id, token in vocabulary.tokens.items():
-        key = special.get(id) or spell(token)
+        key = special[id] if id in special and token == special[id].encode() else spell(token)
         if key in spelled:
             raise ValueError(f"ids {spelled[key]} and {id} would both be spelled {key!r} in {VOCAB} and tokenizer.json")
         spelled[key] = id
@@ -58,7 +60,9 @@ def spelled_vocab(vocabulary: Vocabulary) -> dict[str, int]:
 
 
 def write(vocabulary: Vocabulary) -> dict[str, bytes]:
-    """Name -> content of the two files."""
+    """Name -> content of the two files. Raises ValueError for a vocabulary that they cannot describe."""
+    if vocabulary.rules != Rules():
+        raise ValueError(f"{VOCAB} and {MERGES} cannot say {vocabulary.rules}")
     vocab = json.dumps(spelled_vocab(vocabulary), ensure_ascii=False)
     merges = "".join(f"{spell(left)} {spell(right)}\n" for left, right in vocabulary.merges)
     return {VOCAB: vocab.encode(), MERGES: f"{VERSION_LINE}\n{merges}".encode()}
@@ -81,24 +85,25 @@ def read_vocab(path: str | os.PathLike[str], special_tokens: Collection[str]) ->
     entries = read_json(path)
     if not isinstance(entries, dict):
         raise ValueError(f"{path}: expected an object of tokens and ids, found {type(entries).__name__}")
-    return parse_vocab(entries.items(), special_tokens, path)
+    try:
+        return parse_vocab(entries.items(), special_tokens)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
-def parse_vocab(
-    entries: Iterable[tuple[Any, Any]], special_tokens: Collection[str], path: str | os.PathLike[str]
-) -> dict[int, bytes]:
-    """id -> bytes of spelled token -> id. Raises ValueError naming the file and the entry that is malformed."""
+def parse_vocab(entries: Iterable[tuple[Any, Any]], special_tokens: Collection[str]) -> dict[int, bytes]:
+    """id -> bytes of spelled token -> id. Raises ValueError naming the entry that is malformed."""
     tokens: dict[int, bytes] = {}
     special = set(special_tokens)
     for spelled, id in entries:
         if not isinstance(id, int) or isinstance(id, bool) or id < 0:
-            raise ValueError(f"{path}: token {spelled!r} has id {id!r}, expected a non-negative integer")
+            raise ValueError(f"token {spelled!r} has id {id!r}, expected a non-negative integer")
         if id in tokens:
-            raise ValueError(f"{path}: id {id} is given twice, the second time to {spelled!r}")
+            raise ValueError(f"id {id} is given twice, the second time to {spelled!r}")
         try:
             tokens[id] = special_bytes(spelled) if spelled in special else unspell(spelled)
         except ValueError as error:
-            raise ValueError(f"{path}: token of id {id}: {error} (is it a special token?)") from None
+            raise ValueError(f"token of id {id}: {error} (is it a special token?)") from None
     return tokens
 
 

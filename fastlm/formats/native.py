@@ -2,7 +2,7 @@
 
 Little-endian. Bytes 0-7: magic; 8-15: length of the header; the header, JSON padded with blanks; the arrays, one after
 the other, each at a multiple of 64 bytes, in the order of vocabulary.ARRAYS; the last 32 bytes: sha256 of all before
-them. The header gives the pattern, the special tokens as [token, id], and the number of entries of each array.
+them. The header gives the pattern, the added tokens, the rules, and the number of entries of each array.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from fastlm.patterns import find_pattern
-from fastlm.vocabulary import ARRAYS, Vocabulary
+from fastlm.vocabulary import ARRAYS, AddedToken, Rules, Vocabulary
 
 FILE = "tokenizer.fastlm"
 
-_MAGIC = b"fastlm\x00\x01"
+MAGIC_STEM = b"fastlm\x00"
+_MAGIC = MAGIC_STEM + b"\x02"
 _ALIGN = 64
 _DIGEST = hashlib.sha256().digest_size
 # the arrays of a Vocabulary, in this order, little-endian
@@ -31,7 +33,8 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
     arrays = {name: np.asarray(getattr(vocabulary, name), dtype) for name, dtype in _ARRAYS.items()}
     header = {
         "pattern": vocabulary.pattern.regex,
-        "special_tokens": list(vocabulary.special_tokens.items()),
+        "added_tokens": [asdict(token) for token in vocabulary.added_tokens],
+        "rules": asdict(vocabulary.rules),
         "entries": {name: len(array) for name, array in arrays.items()},
     }
     encoded = json.dumps(header).encode()
@@ -47,7 +50,7 @@ def read(path: str | os.PathLike[str]) -> Vocabulary:
     """The vocabulary of a file. Raises OSError, or ValueError naming the file and what is wrong with it."""
     content = Path(path).read_bytes()
     if content[:8] != _MAGIC:
-        raise ValueError(f"{path}: not a fastlm tokenizer file of version 1 (it begins with {content[:8]!r})")
+        raise ValueError(f"{path}: not a fastlm tokenizer file of version 2 (it begins with {content[:8]!r})")
     body = memoryview(content)[:-_DIGEST]
     if hashlib.sha256(body).digest() != content[-_DIGEST:]:
         raise ValueError(f"{path}: the checksum does not match: the file was changed or cut short")
@@ -71,5 +74,8 @@ def _parse(body: memoryview) -> Vocabulary:
         at += -(-entries * dtype.itemsize // _ALIGN) * _ALIGN
     if at != len(body):
         raise ValueError(f"{len(body) - at} bytes follow the last array")
-    special_tokens = {str(token): int(id) for token, id in header["special_tokens"]}
-    return Vocabulary(**arrays, special_tokens=special_tokens, pattern=find_pattern(header["pattern"]))
+    added_tokens = tuple(AddedToken(**token) for token in header["added_tokens"])
+    rules = header["rules"] | {name: tuple(header["rules"][name]) for name in ("begin", "end")}
+    return Vocabulary(
+        **arrays, added_tokens=added_tokens, pattern=find_pattern(header["pattern"]), rules=Rules(**rules)
+    )

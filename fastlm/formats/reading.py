@@ -37,3 +37,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ValueError(f"{path}: {error}") from None
     except RecursionError:
         raise ValueError(f"{path}: JSON nested too deeply") from None
+
+
+def begins_with(path: str | os.PathLike[str], size: int) -> bytes:
+    """The first bytes of a file, fewer where it is shorter. Raises OSError."""
+    with open(path, "rb") as file:
+        return file.read(size)

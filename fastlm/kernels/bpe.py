@@ -38,10 +38,11 @@ SHORT_PRETOKEN = 48
 LONGEST_PRETOKEN = 0xFFFFFFFF  # positions in the heap of a long one have 32 bits
 
 # what the entry returns
-DONE, INVALID_UTF8, OUT_FULL, SCRATCH_SMALL, PRETOKEN_TOO_LONG, TABLE_FULL = 0, 1, 2, 3, 4, 5
+DONE, INVALID_UTF8, OUT_FULL, SCRATCH_SMALL, PRETOKEN_TOO_LONG, TABLE_FULL, UNKNOWN_BYTE = 0, 1, 2, 3, 4, 5, 6
 # what it keeps in `state` between calls
-POSITION, CUT, WRITTEN, ARENA_USED, ARENA_IDS_USED, WANTED, LEARNED = 0, 1, 2, 3, 4, 5, 6
+POSITION, CUT, WRITTEN, ARENA_USED, ARENA_IDS_USED, WANTED, LEARNED, PARTIAL = 0, 1, 2, 3, 4, 5, 6, 7
 
+NO_ID = np.uint32(0xFFFFFFFF)  # in byte_ids: no token has this byte
 NO_MERGE = NOT_FOUND = np.uint64(0xFFFFFFFFFFFFFFFF)
 HASH_0, HASH_1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)
 U32 = np.uint64(32)
@@ -150,6 +151,15 @@ def merge_short(text, start, length, byte_ids, merges, mask, multiplier, ids, ba
         if at < n - ONE:
             values[at] = pair_value(merges, mask, multiplier, merged, ids[to + at + ONE])
     return np.int64(n)
+
+
+@njit
+def lacks_an_id(text, start, length, byte_ids):
+    """Whether a byte of text[start:start + length] has no id."""
+    for k in range(start, start + length):
+        if byte_ids[text[k]] == NO_ID:
+            return True
+    return False
 
 
 @njit
@@ -448,7 +458,8 @@ def encode(
 
     `cuts` (n_cuts, 3) gives start, end and id of each special token, which cuts the text and becomes its id. `scanner`
     0 means that `ends` already holds all `n_ends` pretoken ends. `state` is kept up to date block by block: after
-    OUT_FULL or SCRATCH_SMALL the caller makes room for state[WANTED] more ids or words and calls again.
+    OUT_FULL or SCRATCH_SMALL the caller makes room for state[WANTED] more ids or words and calls again. Where
+    state[PARTIAL] says that some bytes have no id, UNKNOWN_BYTE tells of a pretoken of state[WANTED] bytes with one.
     """
     text = carray(text_p, n)
     cuts = carray(cuts_p, 3 * n_cuts)
@@ -463,7 +474,7 @@ def encode(
     arena_ids = carray(arena_ids_p, arena_ids_size)
     scratch = carray(scratch_p, scratch_size)
     out = carray(out_p, out_size)
-    state = carray(state_p, 7)
+    state = carray(state_p, 8)
 
     position, cut, written = state[POSITION], state[CUT], state[WRITTEN]
     first = count = np.int64(0)
@@ -517,6 +528,9 @@ def encode(
                         written += recall(learned, arena_ids, in_learned, out, written)
                     position += length
                     continue
+                if state[PARTIAL] and lacks_an_id(text, position, length, byte_ids):
+                    state[POSITION], state[WRITTEN], state[WANTED] = position, written, length
+                    return UNKNOWN_BYTE
                 if length <= SHORT_PRETOKEN:
                     n_ids = merge_short(
                         text, position, length, byte_ids, merges, merges_mask, multiplier, out, written, scratch

@@ -1,0 +1,3 @@
+from fastlm._types import Int64Array, UInt8Array, UInt32Array
+
+def merges_of_ranks(text: UInt8Array, offsets: Int64Array) -> tuple[UInt32Array, UInt32Array, UInt32Array]: ...

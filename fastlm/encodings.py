@@ -1,0 +1,108 @@
+"""Published rank files: by the sha256 of their content, the pattern and the special tokens that go with them.
+
+A rank file says neither. The sha256 is of the ranks written as tiktoken writes them, which for the files as published is
+that of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+END_OF_TEXT = "<|endoftext|>"
+FIM = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")
+END_OF_PROMPT = "<|endofprompt|>"
+
+_O200K = {END_OF_TEXT: 199999, END_OF_PROMPT: 200018}
+_HARMONY_NAMES = {
+    199998: "startoftext", 199999: "endoftext", 200002: "return", 200003: "constrain", 200005: "channel",
+    200006: "start", 200007: "end", 200008: "message", 200012: "call",
+}  # fmt: skip
+_HARMONY = {f"<|{_HARMONY_NAMES.get(id, f'reserved_{id}')}|>": id for id in range(199998, 201088)}
+
+_LLAMA3_NAMES = {0: "begin_of_text", 1: "end_of_text", 6: "start_header_id", 7: "end_header_id", 9: "eot_id"}
+_LLAMA3_RESERVED = [k for k in range(256) if k not in _LLAMA3_NAMES]
+_LLAMA3 = {
+    f"<|{_LLAMA3_NAMES[k] if k in _LLAMA3_NAMES else f'reserved_special_token_{_LLAMA3_RESERVED.index(k)}'}|>": 128000 + k
+    for k in range(256)
+}
+_QWEN = (
+    *(END_OF_TEXT, "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>"),
+    *("<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>"),
+    *("<|image_pad|>", "<|video_pad|>", "<tool_call>", "</tool_call>", *FIM, "<|fim_pad|>", "<|repo_name|>"),
+    *("<|file_sep|>", "<tool_response>", "</tool_response>", "<think>", "</think>"),
+)
+_QWEN35 = (
+    *_QWEN,
+    *("<|audio_start|>", "<|audio_end|>", "<tts_pad>", "<tts_text_bos>", "<tts_text_eod>", "<tts_text_bos_single>"),
+    "<|audio_pad|>",
+)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A rank file with what else makes a tokenizer of it. normalization: as in vocabulary.Rules."""
+
+    name: str
+    sha256: str
+    pattern: str
+    special_tokens: Mapping[str, int] = field(repr=False)
+    normalization: str | None = None
+
+
+ENCODINGS = [
+    Encoding(
+        "r50k_base",
+        "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930",
+        "gpt2",
+        {END_OF_TEXT: 50256},
+    ),
+    Encoding(
+        "p50k_base",
+        "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069",
+        "gpt2",
+        {END_OF_TEXT: 50256},
+    ),
+    Encoding(
+        "p50k_edit",
+        "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069",
+        "gpt2",
+        {END_OF_TEXT: 50256} | {token: 50281 + k for k, token in enumerate(FIM)},
+    ),
+    Encoding(
+        "cl100k_base",
+        "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
+        "cl100k_base",
+        {token: 100257 + k for k, token in enumerate((END_OF_TEXT, *FIM))} | {END_OF_PROMPT: 100276},
+    ),
+    Encoding(
+        "o200k_base", "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d", "o200k_base", _O200K
+    ),
+    Encoding(
+        "o200k_harmony",
+        "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
+        "o200k_base",
+        _O200K | _HARMONY,
+    ),
+    Encoding("llama3", "82e9d31979e92ab929cd544440f129d9ecd797b69e327f80f17e1c50d5551b55", "llama3", _LLAMA3),
+    Encoding(
+        "qwen2",
+        "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186",
+        "qwen2",
+        {token: 151643 + k for k, token in enumerate(_QWEN)},
+        "NFC",
+    ),
+    Encoding(
+        "qwen3.5",
+        "8dde380a6405e935f5de16a99eb61c824f3f814dd1ed298784c72babb7a03cdd",
+        "qwen3.5",
+        {token: 248044 + k for k, token in enumerate(_QWEN35)},
+        "NFC",
+    ),
+]
+"""Where several share a file, the first is what the file alone is taken for."""
+
+
+def find_encoding(sha256: str) -> Encoding | None:
+    """The published encoding with these ranks."""
+    return next((encoding for encoding in ENCODINGS if encoding.sha256 == sha256), None)

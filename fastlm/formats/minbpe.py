@@ -1,0 +1,87 @@
+"""minbpe's `.model`: a version, the pattern, the special tokens, and the two ids of each merge, all as lines of text.
+
+The bytes have the ids 0 to 255, merges those that follow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from fastlm.formats.reading import read_text
+from fastlm.patterns import find_pattern
+from fastlm.vocabulary import AddedToken, Rules, Vocabulary, vocabulary_from_tokens
+
+FILE, SUFFIX = "tokenizer.model", ".model"
+FIRST_LINE = "minbpe v1"
+
+
+def write(vocabulary: Vocabulary) -> dict[str, bytes]:
+    """Name -> content of the file. Raises ValueError for a vocabulary that it cannot describe."""
+    if vocabulary.rules != Rules():
+        raise ValueError(f"{SUFFIX} cannot say {vocabulary.rules}")
+    if vocabulary.byte_ids.tolist() != list(range(256)):
+        raise ValueError(f"in {SUFFIX} the bytes have the ids 0 to 255, but here they do not")
+    if vocabulary.merge_new.tolist() != list(range(256, 256 + len(vocabulary.merge_new))):
+        raise ValueError(f"in {SUFFIX} merges have the ids that follow the bytes, but here they do not")
+    lines = [FIRST_LINE, vocabulary.pattern.regex, str(len(vocabulary.added_tokens))]
+    for token in vocabulary.added_tokens:
+        if token != AddedToken(token.content, token.id) or len(token.content.split()) != 1:
+            raise ValueError(f"{SUFFIX} cannot hold the special token {token.content!r} with white space or options")
+        lines.append(f"{token.content} {token.id}")
+    if any("\n" in line or line != line.strip() for line in lines):
+        raise ValueError(f"{SUFFIX} cannot hold a pattern with white space around it: {vocabulary.pattern.regex!r}")
+    pairs = zip(vocabulary.merge_left.tolist(), vocabulary.merge_right.tolist(), strict=True)
+    return {FILE: "".join(f"{line}\n" for line in (*lines, *(f"{a} {b}" for a, b in pairs))).encode()}
+
+
+def read(path: str | os.PathLike[str]) -> Vocabulary:
+    """The vocabulary of a file. Raises OSError, or ValueError naming the file and the line that is malformed."""
+    lines = read_text(path).split("\n")
+    numbered = iter(enumerate(lines, 1))
+    try:
+        return _parse(numbered)
+    except ValueError as error:
+        number = next(numbered, (len(lines) + 1, ""))[0] - 1
+        raise ValueError(f"{path}, line {number}: {error}") from None
+
+
+def _parse(lines: Iterator[tuple[int, str]]) -> Vocabulary:
+    version, regex, number = (next(lines, (0, ""))[1].strip() for _ in range(3))
+    if version != FIRST_LINE:
+        raise ValueError(f"expected {FIRST_LINE!r}, found {version[:80]!r}")
+    if not number.isdigit():
+        raise ValueError(f"expected the number of special tokens, found {number[:80]!r}")
+    special: list[AddedToken] = []
+    for _ in range(int(number)):
+        token, id = _two(next(lines, (0, ""))[1], "a special token and its id")
+        special.append(AddedToken(token, _id(id)))
+    tokens = {id: bytes([id]) for id in range(256)}
+    merges = []
+    for _, line in lines:
+        if not line.strip():
+            continue
+        left, right = (_id(id) for id in _two(line, "two ids"))
+        for id in (left, right):
+            if id not in tokens:
+                raise ValueError(f"id {id} is not made by an earlier line")
+        merges.append((tokens[left], tokens[right]))
+        tokens[len(tokens)] = tokens[left] + tokens[right]
+    for token in special:
+        if tokens.setdefault(token.id, token.content.encode()) != token.content.encode():
+            raise ValueError(f"special token {token.content!r} has id {token.id}, which is {tokens[token.id]!r}")
+    # an empty line is BasicTokenizer's: it does not split
+    return vocabulary_from_tokens(tokens, merges, special, find_pattern(regex or r"(?s:.+)"))
+
+
+def _two(line: str, expected: str) -> list[str]:
+    fields = line.split()
+    if len(fields) != 2:
+        raise ValueError(f"expected {expected}, found {line[:80]!r}")
+    return fields
+
+
+def _id(text: str) -> int:
+    if not text.isdigit() or not text.isascii():
+        raise ValueError(f"expected an id, found {text[:80]!r}")
+    return int(text)

@@ -1,0 +1,79 @@
+"""Rank files (`.tiktoken`): a line for each token, its bytes in base64, a blank, its rank.
+
+The file names neither pattern nor special tokens; those of published files are known by the content.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fastlm.encodings import find_encoding
+from fastlm.patterns import Pattern, find_pattern
+from fastlm.ranks import ranks_of, vocabulary_from_ranks
+from fastlm.vocabulary import Rules, Vocabulary
+
+FILE = "tokenizer.tiktoken"
+SUFFIX = ".tiktoken"
+
+
+def write(vocabulary: Vocabulary) -> dict[str, bytes]:
+    """Name -> content of the file. Raises ValueError for a vocabulary that ranks cannot describe."""
+    return {FILE: content_of(ranks_of(vocabulary))}
+
+
+def content_of(ranks: Mapping[bytes, int]) -> bytes:
+    """What tiktoken writes for token -> rank."""
+    in_order = sorted(ranks.items(), key=lambda item: item[1])
+    return b"".join(base64.b64encode(token) + b" %d\n" % rank for token, rank in in_order)
+
+
+def read(
+    path: str | os.PathLike[str],
+    special_tokens: Mapping[str, int] | Iterable[str] | None = None,
+    pattern: Pattern | None = None,
+) -> Vocabulary:
+    """The vocabulary of a file. Raises OSError, or ValueError naming the file and line, or asking for the pattern."""
+    content = Path(path).read_bytes()
+    ranks = parse(content, path)
+    known = find_encoding(hashlib.sha256(content_of(ranks)).hexdigest())
+    if known is None and pattern is None:
+        raise ValueError(f"{path} is no published rank file and does not say how text is split: give pattern=")
+    rules = Rules(ignore_merges=True)
+    if known is not None:
+        special_tokens = known.special_tokens if special_tokens is None else special_tokens
+        if pattern is None:
+            pattern = find_pattern(known.pattern)
+            rules = Rules(ignore_merges=True, normalization=known.normalization)
+    assert pattern is not None
+    try:
+        return vocabulary_from_ranks(ranks, special_tokens or {}, pattern, rules)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def parse(content: bytes, path: str | os.PathLike[str]) -> dict[bytes, int]:
+    """Token -> rank. Raises ValueError naming the file and the line that is malformed."""
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(content.splitlines(), 1):
+        if not line:
+            continue
+        try:
+            spelled, rank = line.split()
+            token = base64.b64decode(spelled, validate=True)
+            if not rank.isdigit():
+                raise ValueError
+        except (ValueError, binascii.Error):
+            raise ValueError(
+                f"{path}, line {number}: {line[:80]!r}: expected a token in base64, a blank and its rank"
+            ) from None
+        if token in ranks:
+            raise ValueError(f"{path}, line {number}: token {token!r} is given twice")
+        ranks[token] = int(rank)
+    if not ranks:
+        raise ValueError(f"{path}: holds no tokens")
+    return ranks
