@@ -98,7 +98,7 @@ def merge_table(const uint32_t[::1] left not None, const uint32_t[::1] right not
             probes = 0
             while table[2 * slot] != empty:
                 if table[2 * slot] == key:
-                    raise ValueError(f"merge {k} joins ids {left[k]} and {right[k]} again")
+                    raise ValueError(f"merge {k} repeats merge {table[2 * slot + 1] >> 32}: ids {left[k]}, {right[k]}")
                 slot = (slot + 1) & mask
                 probes += 1
                 if probes > LONGEST_RUN:

@@ -23,7 +23,8 @@ _HARMONY = {f"<|{_HARMONY_NAMES.get(id, f'reserved_{id}')}|>": id for id in rang
 _LLAMA3_NAMES = {0: "begin_of_text", 1: "end_of_text", 6: "start_header_id", 7: "end_header_id", 9: "eot_id"}
 _LLAMA3_RESERVED = [k for k in range(256) if k not in _LLAMA3_NAMES]
 _LLAMA3 = {
-    f"<|{_LLAMA3_NAMES[k] if k in _LLAMA3_NAMES else f'reserved_special_token_{_LLAMA3_RESERVED.index(k)}'}|>": 128000 + k
+    f"<|{_LLAMA3_NAMES[k] if k in _LLAMA3_NAMES else f'reserved_special_token_{_LLAMA3_RESERVED.index(k)}'}|>": 128000
+    + k
     for k in range(256)
 }
 _QWEN = (
@@ -75,9 +76,7 @@ ENCODINGS = [
         "cl100k_base",
         {token: 100257 + k for k, token in enumerate((END_OF_TEXT, *FIM))} | {END_OF_PROMPT: 100276},
     ),
-    Encoding(
-        "o200k_base", "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d", "o200k_base", _O200K
-    ),
+    Encoding("o200k_base", "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d", "o200k_base", _O200K),
     Encoding(
         "o200k_harmony",
         "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",

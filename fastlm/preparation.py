@@ -205,5 +205,16 @@ def _word_character() -> regex.Pattern[str]:
 
 
 def _overlap(first: list[AddedToken], second: list[AddedToken]) -> bool:
-    """Whether a token of one list may share a character of the text with one of the other."""
-    return not {c for token in first for c in token.content}.isdisjoint(c for token in second for c in token.content)
+    """Whether a token of one list can share a character of a text with one of the other."""
+    one, other = [token.content for token in first], [token.content for token in second]
+    return any(_ends_as_begins(a, b) or _contains(a, b) for a, b in ((one, other), (other, one)))
+
+
+def _ends_as_begins(first: list[str], second: list[str]) -> bool:
+    beginnings = {content[:k] for content in second for k in range(1, len(content) + 1)}
+    return any(content[k:] in beginnings for content in first for k in range(len(content)))
+
+
+def _contains(first: list[str], second: list[str]) -> bool:
+    finder = SpecialFinder([content.encode() for content in second])
+    return any(len(finder.find(content.encode())) for content in first) if second else False

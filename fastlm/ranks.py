@@ -47,7 +47,9 @@ def ranks_of(vocabulary: Vocabulary) -> dict[bytes, int]:
 
     Raises ValueError where they are not, or where encoding needs what ranks cannot say.
     """
-    if vocabulary.rules != Rules(vocabulary.rules.ignore_merges, begin=vocabulary.rules.begin, end=vocabulary.rules.end):
+    if vocabulary.rules != Rules(
+        vocabulary.rules.ignore_merges, begin=vocabulary.rules.begin, end=vocabulary.rules.end
+    ):
         raise ValueError(f"a rank file cannot say {vocabulary.rules}")
     ranks = {vocabulary.bytes_of(id): id for id in vocabulary.ordinary_ids.tolist()}
     again = vocabulary_from_ranks(ranks, {}, vocabulary.pattern)

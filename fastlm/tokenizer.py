@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 import numpy as np
 
 from fastlm import _scan, batches
-from fastlm._decode import Decoder
+from fastlm._decode import Decoder, as_ids
 from fastlm._encode import utf8_bytes
 from fastlm._types import Int64Array, UInt32Array
 from fastlm.offsets import encode_with_spans
@@ -265,11 +265,14 @@ class Tokenizer:
         """Number of ids of a text, without making them."""
         return sum(self._in_parts(text, on_special, num_threads, self._encoder.count))
 
-    def decode(self, ids: Ids, errors: str = "replace") -> str:
+    def decode(self, ids: Ids, errors: str = "replace", *, skip_special_tokens: bool = False) -> str:
         """Text of ids; `errors` says what becomes of bytes that are not UTF-8, as in `bytes.decode`.
 
-        Raises KeyError for an id that is not in the vocabulary, TypeError for what is no integer.
+        `skip_special_tokens` leaves out those added tokens that are marked as special. Raises KeyError for an id that is not in the vocabulary, TypeError for what is no integer.
         """
+        if skip_special_tokens:
+            known = as_ids(ids)
+            ids = known[~np.isin(known, self._special_ids)]
         return self.decode_bytes(ids).decode("utf-8", errors)
 
     def decode_bytes(self, ids: Ids) -> bytes:
@@ -319,6 +322,10 @@ class Tokenizer:
         cutter = self._text_cutter if on_special == "text" else self.cutter
         parts = cutter.parts(utf8_bytes(prepared), 4 * threads)
         return list(map_in_order(lambda part: function(part, cuts), parts, threads)) or [function(b"", None)]
+
+    @functools.cached_property
+    def _special_ids(self) -> Int64Array:
+        return np.array([token.id for token in self.vocabulary.added_tokens if token.special], np.int64)
 
     @functools.cached_property
     def _begin(self) -> UInt32Array:

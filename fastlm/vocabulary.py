@@ -54,6 +54,11 @@ class AddedToken:
     rstrip: bool = False
     normalized: bool = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.content, str) or not isinstance(self.id, int) or isinstance(self.id, bool):
+            raise TypeError(f"an added token is a str with an int as id, not {self.content!r} with {self.id!r}")
+        special_bytes(self.content)
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -77,6 +82,8 @@ class Rules:
             raise ValueError(f"normalization {self.normalization!r} is not supported, only 'NFC'")
         if self.unknown_bytes not in ("refuse", "drop"):
             raise ValueError(f"unknown_bytes must be 'refuse' or 'drop', not {self.unknown_bytes!r}")
+        if not all(isinstance(id, int) and not isinstance(id, bool) for id in (*self.begin, *self.end)):
+            raise TypeError(f"begin and end must be ids, not {self.begin!r} and {self.end!r}")
 
 
 def _frozen(name: str, array: Any, dtype: np.dtype[Any]) -> Any:
@@ -140,7 +147,6 @@ class Vocabulary:
         n = len(self)
         contents: set[str] = set()
         for token in self.added_tokens:
-            special_bytes(token.content)
             if token.content in contents:
                 raise ValueError(f"added token {token.content!r} is given twice")
             contents.add(token.content)
@@ -236,7 +242,7 @@ def vocabulary_from_tokens(
     merges: Iterable[Merge],
     special_tokens: Iterable[str | AddedToken],
     pattern: Pattern,
-    rules: Rules = Rules(),  # noqa: B008 - immutable
+    rules: Rules = Rules(),
 ) -> Vocabulary:
     """A vocabulary from id -> bytes and the merges in order of rank.
 

@@ -107,8 +107,11 @@ def test_a_file_of_hugging_faces_own(data, gpt2):
 def test_special_tokens_that_spell_like_others_are_refused(tmp_path):
     tokenizer = fastlm.Tokenizer({i: bytes([i]) for i in range(256)}, [], ["é"])
     with pytest.raises(ValueError, match=r"would both be spelled 'é' in vocab\.json and tokenizer\.json"):
-        tokenizer.save(tmp_path)
+        tokenizer.save(tmp_path, ["gpt2"])
     assert os.listdir(tmp_path) == []
+    # without being asked for, formats that cannot hold the vocabulary are left out
+    assert [path.name for path in tokenizer.save(tmp_path)] == os.listdir(tmp_path) == [native.FILE]
+    assert fastlm.load(tmp_path).encode("é\u00e9") == tokenizer.encode("éé")
 
 
 # --- damage ---
@@ -160,7 +163,12 @@ def test_a_forged_native_file_cannot_reach_outside_its_arrays(saved):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b'"special_tokens": [["<|endoftext|>", 0]', b'"special_tokens": [["<|endoftext|>", Infinity]'),
+        (b'"content": "<|endoftext|>", "id": 0', b'"content": "<|endoftext|>", "id": Infinity'),
+        (b'"content": "<|endoftext|>"', b'"content": 1'),
+        (b'"single_word"', b'"unknown"'),
+        (b'"begin": []', b'"begin": [99999]'),
+        (b'"begin": []', b'"begin": {}, "more": []'),
+        (b'"normalization": null', b'"normalization": "NFKC"'),
         (b'{"pattern"', b"[" * 99_999),
     ],
 )
@@ -241,28 +249,51 @@ def test_merges_that_begin_with_a_hash_are_merges(saved, trained):
     assert gpt2.read_merges(path) == [(b"#", b"a")]
 
 
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+PLAIN = BYTE_LEVEL | {"use_regex": False}
+SPLIT = {"type": "Split", "pattern": {"Regex": "a+"}, "behavior": "Isolated", "invert": False}
+
+
+def sequence(*steps):
+    return {"type": "Sequence", "pretokenizers": list(steps)}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda c: c["model"].update(type="Unigram"), "model 'Unigram' is not supported"),
         (lambda c: c["model"].update(byte_fallback=True), "model.byte_fallback = True is not supported"),
         (lambda c: c["model"].update(dropout=0.1), "model.dropout = 0.1 is not supported"),
-        (lambda c: c["model"].update(unk_token="<unk>"), "model.unk_token = '<unk>' is not supported"),
         (lambda c: c["model"].update(end_of_word_suffix="</w>"), "model.end_of_word_suffix"),
-        (lambda c: c["model"].update(ignore_merges=True), "model.ignore_merges is not supported"),
         (lambda c: c.update(truncation={"max_length": 2}), "truncation is not supported"),
         (lambda c: c.update(padding={}), "padding is not supported"),
         (lambda c: c["added_tokens"].append(c["added_tokens"][0]), "'<|endoftext|>' is given twice"),
-        (lambda c: c.update(normalizer={"type": "NFC"}), "normalizer NFC is not supported"),
+        (lambda c: c.update(normalizer={"type": "NFKC"}), "normalizer NFKC is not supported"),
+        (lambda c: c.update(normalizer={"type": "Sequence", "normalizers": 3}), "normalizers must be a list"),
         (lambda c: c.update(decoder=None), "decoder None is not supported"),
-        (lambda c: c.update(post_processor={"type": "TemplateProcessing"}), "post_processor TemplateProcessing"),
+        (lambda c: c.update(post_processor={"type": "TemplateProcessing"}), "must have the sequence A once"),
+        (lambda c: c.update(post_processor={"type": "BertProcessing"}), "post_processor BertProcessing is not"),
+        (
+            lambda c: c.update(
+                post_processor={"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}]}
+            ),
+            "malformed or unknown",
+        ),
+        (lambda c: c.update(post_processor={"type": "RobertaProcessing", "cls": 1}), "cls is 1, expected a token"),
         (lambda c: c.update(pre_tokenizer={"type": "Whitespace"}), "pre_tokenizer Whitespace is not supported"),
         (lambda c: c.update(pre_tokenizer=None), "pre_tokenizer None is not supported"),
-        (lambda c: c["pre_tokenizer"].update(add_prefix_space=True), "add_prefix_space is not supported"),
-        (lambda c: c["pre_tokenizer"].update(use_regex=False), "this sequence of pre-tokenizers is not supported"),
-        (lambda c: c["added_tokens"][0].update(lstrip=True), "'<|endoftext|>' with lstrip is not supported"),
-        (lambda c: c["added_tokens"][0].update(id="0"), "id '0', not an integer"),
-        (lambda c: c["added_tokens"][0].update(id=5), "id 5 is given twice|id 0 does not hold|id 5"),
+        (
+            lambda c: c.update(pre_tokenizer=sequence({"type": "Digits"}, BYTE_LEVEL | {"add_prefix_space": True})),
+            "add_prefix_space after other splits is not supported",
+        ),
+        (lambda c: c.update(pre_tokenizer=sequence({"type": "Punctuation"}, BYTE_LEVEL)), "pre_tokenizer Punctuation"),
+        (lambda c: c.update(pre_tokenizer=sequence(BYTE_LEVEL, BYTE_LEVEL)), "pre_tokenizer ByteLevel is not"),
+        (lambda c: c.update(pre_tokenizer=sequence(SPLIT | {"behavior": "Removed"}, BYTE_LEVEL)), "'Removed'"),
+        (lambda c: c.update(pre_tokenizer=sequence(SPLIT | {"invert": True}, BYTE_LEVEL)), "invert True"),
+        (lambda c: c.update(pre_tokenizer=sequence(SPLIT | {"pattern": {}}, BYTE_LEVEL)), "is malformed"),
+        (lambda c: c.update(pre_tokenizer=sequence(SPLIT | {"pattern": {"Regex": "("}}, PLAIN)), "not a regular"),
+        (lambda c: c["added_tokens"][0].update(id="0"), "id '0', expected a non-negative integer"),
+        (lambda c: c["added_tokens"][0].update(id=5), "has id 5, but 0 in model.vocab"),
         (lambda c: c.update(added_tokens=[3]), "added token 3 is malformed"),
         (lambda c: c.pop("model"), "expected an object with a 'model' object"),
         (lambda c: c["model"].update(vocab=[]), "model.vocab must be an object"),

@@ -148,9 +148,9 @@ def test_texts_of_wrong_type(trained, encode):
 
 def test_batches_of_wrong_type(trained):
     for wrong in ("text", b"text"):
-        with pytest.raises(TypeError, match="texts must be a sequence"):
+        with pytest.raises(TypeError, match="expected a sequence of texts"):
             trained.encode_batch(wrong)
-        with pytest.raises(TypeError, match="texts must be a sequence"):
+        with pytest.raises(TypeError, match="expected a sequence of texts"):
             trained.encode_batch_flat(wrong)
     with pytest.raises(TypeError, match="text must be str, not int"):
         trained.encode_batch(["a", 1], 2)

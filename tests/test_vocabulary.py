@@ -7,7 +7,11 @@ import pytest
 
 import fastlm
 from fastlm.patterns import PATTERNS
-from fastlm.vocabulary import ARRAYS, Vocabulary
+from fastlm.vocabulary import ARRAYS, NO_ID, AddedToken, Rules, Vocabulary
+
+
+def ids(*values):
+    return np.array(values, np.uint32)
 
 
 def fields(**changes):
@@ -19,14 +23,10 @@ def fields(**changes):
         "merge_right": np.array([98], np.uint32),
         "merge_new": np.array([256], np.uint32),
         "byte_ids": np.arange(256, dtype=np.uint32),
-        "special_tokens": {},
+        "added_tokens": (),
         "pattern": PATTERNS["gpt2"],
     }
     return good | changes
-
-
-def ids(*values):
-    return np.array(values, np.uint32)
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,16 @@ def ids(*values):
             "merge 1 repeats merge 0: b'a', b'b'",
         ),
         ({"byte_ids": np.arange(255, dtype=np.uint32)}, "256 byte ids"),
-        ({"byte_ids": ids(*range(255), 256)}, "do not name the 256 single-byte tokens"),
-        ({"special_tokens": {"<s>": 256}}, "id 256 does not hold the special token '<s>'"),
-        ({"special_tokens": {"": 256}}, "does not hold the special token ''"),
-        ({"special_tokens": {"ab": 257}}, "id 257 does not hold"),
+        ({"byte_ids": ids(*range(255), 256)}, "do not name the single-byte tokens"),
+        ({"added_tokens": (AddedToken("<s>", 257),)}, "added token '<s>' has id 257, which is not in the vocabulary"),
+        ({"added_tokens": (AddedToken("<s>", -1),)}, "added token '<s>' has id -1"),
+        ({"added_tokens": (AddedToken("a", 97), AddedToken("a", 98))}, "added token 'a' is given twice"),
+        ({"rules": Rules(begin=(257,))}, "id 257 that begins or ends a text is not in the vocabulary"),
+        ({"rules": Rules(end=(-1,))}, "id -1 that begins or ends"),
+        (
+            {"rules": Rules(ignore_merges=True, unknown_bytes="drop"), "byte_ids": ids(*range(255), NO_ID)},
+            "ignore_merges with bytes that are dropped",
+        ),
         ({"merge_left": np.array([97], np.int64)}, "merge_left must be a one-dimensional array of uint32"),
         ({"token_bytes": b"abc"}, "token_bytes must be a one-dimensional array of uint8"),
     ],
@@ -85,6 +91,25 @@ def test_a_pickle_holds_the_arrays_only(trained):
 def test_the_fingerprint_tells_vocabularies_apart():
     base = Vocabulary(**fields()).fingerprint
     assert Vocabulary(**fields()).fingerprint == base
-    assert Vocabulary(**fields(special_tokens={"ab": 256})).fingerprint != base
+    assert Vocabulary(**fields(added_tokens=(AddedToken("ab", 256),))).fingerprint != base
     none = {"merge_left": ids(), "merge_right": ids(), "merge_new": ids()}
     assert Vocabulary(**fields(**none)).fingerprint != base
+    assert Vocabulary(**fields(rules=Rules(normalization="NFC"))).fingerprint != base
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda: AddedToken("", 1), ValueError),
+        (lambda: AddedToken("\ud800", 1), ValueError),
+        (lambda: AddedToken(b"a", 1), TypeError),
+        (lambda: AddedToken("a", "1"), TypeError),
+        (lambda: AddedToken("a", True), TypeError),
+        (lambda: Rules(normalization="NFKC"), ValueError),
+        (lambda: Rules(unknown_bytes="keep"), ValueError),
+        (lambda: Rules(begin=("a",)), TypeError),
+    ],
+)
+def test_refuses_what_no_vocabulary_can_have(make, error):
+    with pytest.raises(error):
+        make()

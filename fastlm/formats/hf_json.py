@@ -98,16 +98,20 @@ def _template(vocabulary: Vocabulary) -> dict[str, Any]:
 
 def read(path: str | os.PathLike[str]) -> Vocabulary:
     """The vocabulary of a file. Raises OSError, or ValueError naming the file and what is not supported."""
+    content = read_json(path)
+    for option in ("truncation", "padding"):
+        if isinstance(content, dict) and content.get(option) is not None:
+            raise ValueError(f"{path}: {option} is not supported; fastlm.compat.tokenizers does it")
     try:
-        return parse(read_json(path))
+        return parse(content)
     except ValueError as error:
-        raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {error}") from None
 
 
 def parse(content: Any) -> Vocabulary:
     """The vocabulary that the JSON of a file describes. Raises ValueError naming what is malformed or not supported.
 
-    Padding and truncation are not a vocabulary's affair and are passed over.
+    Padding and truncation are passed over.
     """
     model = content.get("model") if isinstance(content, dict) else None
     if not isinstance(model, dict):

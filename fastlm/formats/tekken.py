@@ -45,7 +45,9 @@ def _parse(content: Any) -> Vocabulary:
     config = content["config"]
     size, num_special = (_size(config, key) for key in ("default_vocab_size", "default_num_special_tokens"))
     if not num_special <= size <= num_special + len(content["vocab"]):
-        raise ValueError(f"{size} tokens, {num_special} of them special, are more than the {len(content['vocab'])} ranks")
+        raise ValueError(
+            f"{size} tokens, {num_special} of them special, are more than the {len(content['vocab'])} ranks"
+        )
     ranks: dict[bytes, int] = {}
     for rank, entry in enumerate(content["vocab"][: size - num_special]):
         if entry["rank"] != rank:
