@@ -1,13 +1,14 @@
 """Published rank files: by the sha256 of their content, the pattern and the special tokens that go with them.
 
-A rank file says neither. The sha256 is of the ranks written as tiktoken writes them, which for the files as published is
-that of the file.
+A rank file says neither. The sha256 is of the ranks written as tiktoken writes them, which for the files as published
+is that of the file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 END_OF_TEXT = "<|endoftext|>"
 FIM = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")
@@ -21,12 +22,10 @@ _HARMONY_NAMES = {
 _HARMONY = {f"<|{_HARMONY_NAMES.get(id, f'reserved_{id}')}|>": id for id in range(199998, 201088)}
 
 _LLAMA3_NAMES = {0: "begin_of_text", 1: "end_of_text", 6: "start_header_id", 7: "end_header_id", 9: "eot_id"}
-_LLAMA3_RESERVED = [k for k in range(256) if k not in _LLAMA3_NAMES]
-_LLAMA3 = {
-    f"<|{_LLAMA3_NAMES[k] if k in _LLAMA3_NAMES else f'reserved_special_token_{_LLAMA3_RESERVED.index(k)}'}|>": 128000
-    + k
-    for k in range(256)
+_LLAMA3_NAMES |= {
+    id: f"reserved_special_token_{k}" for k, id in enumerate(id for id in range(256) if id not in _LLAMA3_NAMES)
 }
+_LLAMA3 = {f"<|{name}|>": 128000 + id for id, name in sorted(_LLAMA3_NAMES.items())}
 _QWEN = (
     *(END_OF_TEXT, "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>"),
     *("<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>"),
@@ -48,7 +47,7 @@ class Encoding:
     sha256: str
     pattern: str
     special_tokens: Mapping[str, int] = field(repr=False)
-    normalization: str | None = None
+    normalization: Literal["NFC"] | None = None
 
 
 ENCODINGS = [

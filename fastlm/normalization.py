@@ -7,7 +7,6 @@ neither move nor compose. Elsewhere the two agree, since what a character compos
 from __future__ import annotations
 
 import functools
-import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -76,8 +75,15 @@ def _decomposed(text: str) -> Iterator[_Change]:
 
 def _in_canonical_order(changes: Iterator[_Change]) -> Iterator[_Change]:
     """Runs of combining characters sorted by their class (Unicode Standard, D109)."""
-    for starter, run in itertools.groupby(changes, lambda change: _class(change[0]) == 0):
-        yield from run if starter else sorted(run, key=lambda change: _class(change[0]))
+    run: list[_Change] = []
+    for change in changes:
+        if _class(change[0]):
+            run.append(change)
+            continue
+        yield from sorted(run, key=lambda change: _class(change[0]))
+        run.clear()
+        yield change
+    yield from sorted(run, key=lambda change: _class(change[0]))
 
 
 def _recomposed(changes: Iterator[_Change]) -> list[_Change]:

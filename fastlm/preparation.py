@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -159,7 +159,7 @@ class Preparation:
             if id is not None:
                 yield Piece(stretch, id, range(start, end))
                 continue
-            normalized, origins = stretch, range(start, end)
+            normalized, origins = stretch, cast(Sequence[int], range(start, end))
             if self.normalizes and not is_nfc(stretch):
                 normalized, relative = aligned_nfc(stretch)
                 origins = [start + k for k in relative]

@@ -35,10 +35,12 @@ def vocabulary_from_ranks(
     merges = merges_of_ranks(text, np.cumsum([0, *map(len, in_order)], dtype=np.int64))
     left, right, new = (ids[part] for part in merges)
     added = _with_ids(special_tokens, (order[-1] + 1) if order else 0)
-    for token in added:
-        if tokens.get(token.id, token.content.encode()) != token.content.encode():
-            raise ValueError(f"special token {token.content!r} has id {token.id}, which is {tokens[token.id]!r}")
-    checked_tokens(table := tokens | {token.id: token.content.encode() for token in added})
+    table = dict(tokens)
+    for special in added:
+        spelled = special.content.encode()
+        if table.setdefault(special.id, spelled) != spelled:
+            raise ValueError(f"special token {special.content!r} has id {special.id}, which is {table[special.id]!r}")
+    checked_tokens(table)
     return assembled(table, left, right, new, added, pattern, rules)
 
 

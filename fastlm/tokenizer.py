@@ -119,8 +119,9 @@ class Tokenizer:
     ) -> list[int]:
         """Ids of a text. With num_threads a long text is cut where that changes nothing, and its parts share them."""
         if num_threads != 1:
-            options = {"on_special": on_special, "add_special_tokens": add_special_tokens}
-            return self.encode_to_numpy(text, num_threads=num_threads, **options).tolist()
+            options: Any = {"on_special": on_special, "add_special_tokens": add_special_tokens}
+            ids: list[int] = self.encode_to_numpy(text, num_threads=num_threads, **options).tolist()
+            return ids
         ids = self._encoder.encode(*self._prepared(text, on_special))
         if add_special_tokens:
             return [*self.vocabulary.rules.begin, *ids, *self.vocabulary.rules.end]
@@ -268,7 +269,8 @@ class Tokenizer:
     def decode(self, ids: Ids, errors: str = "replace", *, skip_special_tokens: bool = False) -> str:
         """Text of ids; `errors` says what becomes of bytes that are not UTF-8, as in `bytes.decode`.
 
-        `skip_special_tokens` leaves out those added tokens that are marked as special. Raises KeyError for an id that is not in the vocabulary, TypeError for what is no integer.
+        `skip_special_tokens` leaves out those added tokens that are marked as special. Raises KeyError for an id that
+        is not in the vocabulary, TypeError for what is no integer.
         """
         if skip_special_tokens:
             known = as_ids(ids)

@@ -320,7 +320,9 @@ def assembled(
     return Vocabulary(
         np.frombuffer(b"".join(spelled_by_id), np.uint8),
         np.cumsum([0, *map(len, spelled_by_id)], dtype=np.int64),
-        *(np.ascontiguousarray(ids, np.uint32) for ids in (left, right, new)),
+        np.ascontiguousarray(left, np.uint32),
+        np.ascontiguousarray(right, np.uint32),
+        np.ascontiguousarray(new, np.uint32),
         np.array([single.get(bytes([b]), NO_ID) for b in range(256)], np.uint32),
         added,
         pattern,

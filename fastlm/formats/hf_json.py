@@ -224,9 +224,9 @@ def _expression(step: Any) -> str:
             f"pre_tokenizer Split with behavior {step.get('behavior')!r} and invert {step.get('invert')!r} is not "
             "supported, only 'Isolated' and false"
         )
-    pattern = step.get("pattern") if isinstance(step.get("pattern"), dict) else {}
+    pattern: Any = step.get("pattern") if isinstance(step.get("pattern"), dict) else {}
     if isinstance(pattern.get("String"), str):
-        return re.escape(pattern["String"])
+        return re.escape(str(pattern["String"]))
     if not isinstance(pattern.get("Regex"), str):
         raise ValueError(f"pre_tokenizer Split with pattern {pattern!r:.80} is malformed")
     return str(pattern["Regex"])

@@ -54,17 +54,17 @@ def _parse(lines: Iterator[tuple[int, str]]) -> Vocabulary:
         raise ValueError(f"expected the number of special tokens, found {number[:80]!r}")
     special: list[AddedToken] = []
     for _ in range(int(number)):
-        token, id = _two(next(lines, (0, ""))[1], "a special token and its id")
-        special.append(AddedToken(token, _id(id)))
+        content, id = _two(next(lines, (0, ""))[1], "a special token and its id")
+        special.append(AddedToken(content, _id(id)))
     tokens = {id: bytes([id]) for id in range(256)}
     merges = []
     for _, line in lines:
         if not line.strip():
             continue
-        left, right = (_id(id) for id in _two(line, "two ids"))
-        for id in (left, right):
-            if id not in tokens:
-                raise ValueError(f"id {id} is not made by an earlier line")
+        left, right = (_id(field) for field in _two(line, "two ids"))
+        for side in (left, right):
+            if side not in tokens:
+                raise ValueError(f"id {side} is not made by an earlier line")
         merges.append((tokens[left], tokens[right]))
         tokens[len(tokens)] = tokens[left] + tokens[right]
     for token in special:

@@ -156,7 +156,7 @@ def merge_short(text, start, length, byte_ids, merges, mask, multiplier, ids, ba
 @njit
 def lacks_an_id(text, start, length, byte_ids):
     """Whether a byte of text[start:start + length] has no id."""
-    for k in range(start, start + length):
+    for k in range(start, start + length):  # noqa: SIM110 - Numba compiles no generators here
         if byte_ids[text[k]] == NO_ID:
             return True
     return False
