@@ -11,7 +11,7 @@ from typing import Any
 
 from fastlm.formats import gpt2
 from fastlm.formats.reading import read_json
-from fastlm.patterns import PATTERNS, Pattern, find_pattern
+from fastlm.patterns import DIGITS, GPT2, Pattern, find_pattern
 from fastlm.vocabulary import Merge, Vocabulary, vocabulary_from_tokens
 
 FILE = "tokenizer.json"
@@ -24,13 +24,11 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
     if vocabulary.pattern.name == "gpt2":
         pre_tokenizer: dict[str, Any] = {**_BYTE_LEVEL, "use_regex": True}
     else:
-        split = {
-            "type": "Split",
-            "pattern": {"Regex": vocabulary.pattern.for_onig},
-            "behavior": "Isolated",
-            "invert": False,
-        }
-        pre_tokenizer = {"type": "Sequence", "pretokenizers": [split, {**_BYTE_LEVEL, "use_regex": False}]}
+        splits = [
+            {"type": "Split", "pattern": {"Regex": split}, "behavior": "Isolated", "invert": False}
+            for split in vocabulary.pattern.for_onig
+        ]
+        pre_tokenizer = {"type": "Sequence", "pretokenizers": [*splits, {**_BYTE_LEVEL, "use_regex": False}]}
     added = [
         {
             "id": id,
@@ -147,12 +145,19 @@ def _pattern(component: Any, path: str | os.PathLike[str]) -> Pattern:
     *splits, byte_level = steps
     if byte_level.get("add_prefix_space", True):
         raise ValueError(f"{path}: pre_tokenizer ByteLevel with add_prefix_space is not supported")
-    uses_regex = byte_level.get("use_regex", True)
-    if not splits and uses_regex:
-        return PATTERNS["gpt2"]
-    if len(splits) == 1 and not uses_regex and _type(splits[0]) == "Split":
-        split = splits[0]
-        expression = split.get("pattern", {}).get("Regex") if isinstance(split.get("pattern"), dict) else None
-        if isinstance(expression, str) and split.get("behavior") == "Isolated" and not split.get("invert"):
-            return find_pattern(expression)
-    raise ValueError(f"{path}: this sequence of pre-tokenizers is not supported: {[_type(step) for step in steps]}")
+    expressions = [_expression(step) for step in splits]
+    if byte_level.get("use_regex", True):
+        expressions.append(GPT2)
+    if not expressions or None in expressions:
+        raise ValueError(f"{path}: this sequence of pre-tokenizers is not supported: {[_type(step) for step in steps]}")
+    return find_pattern([expression for expression in expressions if expression is not None])
+
+
+def _expression(step: Any) -> str | None:
+    """The regular expression at whose matches a pre-tokenizer splits; None where it does something else."""
+    if _type(step) == "Digits":
+        return DIGITS if step.get("individual_digits") else None
+    if _type(step) != "Split" or step.get("behavior") != "Isolated" or step.get("invert"):
+        return None
+    expression = step.get("pattern", {}).get("Regex") if isinstance(step.get("pattern"), dict) else None
+    return expression if isinstance(expression, str) else None
