@@ -11,15 +11,16 @@ cdef extern from "scan/scan.h" nogil:
     ctypedef int64_t (*fastlm_scan_fn)(const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity)
     int fastlm_best_isa()
     fastlm_scan_fn fastlm_scanner(int family, int isa)
-    const uint8_t FASTLM_LETTER, FASTLM_MARK
-
-cdef extern from "scan/safe_start.h" nogil:
-    int64_t fastlm_gpt2_safe_start(const uint8_t *text, int64_t limit)
-    int64_t fastlm_cl100k_safe_start(const uint8_t *text, int64_t limit, uint8_t letter_flags)
+    int64_t fastlm_safe_start(int family, const uint8_t *text, int64_t limit)
 
 cdef tuple ISA_NAMES = ("portable", "avx2")
 # in the order of the enum in scan.h
-SCANNERS = ("gpt2", "cl100k", "llama3", "qwen2", "qwen3.5", "nanochat")
+SCANNERS = (
+    "gpt2", "gpt2-digits", "starcoder",
+    "cl100k", "llama3", "qwen2", "qwen3.5", "nanochat",
+    "o200k", "tekken", "kimi",
+    "deepseek",
+)
 # ends written by one call of a scanner: 4,096 of 8 bytes stay in the first-level cache
 BLOCK_ENDS = 4096
 
@@ -70,18 +71,15 @@ def safe_start(const uint8_t[::1] text not None, int64_t limit, scanner: str) ->
     The search ends at least four bytes before the end of `text`.
     """
     cdef int64_t found
-    cdef uint8_t letter_flags = FASTLM_LETTER | FASTLM_MARK if scanner == "qwen3.5" else FASTLM_LETTER
-    cdef bint is_gpt2 = scanner == "gpt2"
+    cdef int family
     if scanner not in SCANNERS:
         raise ValueError(f"no scanner {scanner!r}; there are {SCANNERS}")
+    family = SCANNERS.index(scanner)
     limit = min(limit, <int64_t>text.shape[0] - 4)
     if limit <= 0:
         return 0
     with nogil:
-        if is_gpt2:
-            found = fastlm_gpt2_safe_start(&text[0], limit)
-        else:
-            found = fastlm_cl100k_safe_start(&text[0], limit, letter_flags)
+        found = fastlm_safe_start(family, &text[0], limit)
     return found
 
 

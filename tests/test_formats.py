@@ -78,8 +78,8 @@ def test_a_pattern_of_ones_own_is_kept(tmp_path):
     for name in (native.FILE, hf_json.FILE):
         loaded = fastlm.load(tmp_path / name)
         assert loaded.pattern == pattern
-        with pytest.warns(UserWarning, match="no scanner"):
-            assert loaded.encode(text) == tokenizer.encode(text) == theirs.encode(text).ids
+        # the warning comes once for a pattern
+        assert loaded.encode(text) == tokenizer.encode(text) == theirs.encode(text).ids
 
 
 @pytest.mark.parametrize("name", sorted(PATTERNS))
@@ -87,8 +87,10 @@ def test_hugging_face_splits_by_every_named_pattern(tmp_path, name):
     tokenizers = pytest.importorskip("tokenizers", reason="tokenizers judges its own format")
     tokenizer = fastlm.train_bpe(texts.DOCUMENTS, 600, ["<|endoftext|>"], pattern=name)
     tokenizer.save(tmp_path)
-    for file in (native.FILE, hf_json.FILE):
-        assert fastlm.load(tmp_path / file).pattern == name
+    assert fastlm.load(tmp_path / native.FILE).pattern == name
+    # ByteLevel splits as GPT-2 does, whichever way that was spelled
+    expected = "gpt2" if PATTERNS[name].scanner == "gpt2" else name
+    assert fastlm.load(tmp_path / hf_json.FILE).pattern == expected
     theirs = tokenizers.Tokenizer.from_file(str(tmp_path / hf_json.FILE))
     rng = random.Random(6)
     strings = [*texts.DOCUMENTS, "a\n  ", "a \n", "x\n \n\t", *(texts.random_string(rng) for _ in range(3000))]

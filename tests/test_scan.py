@@ -23,7 +23,7 @@ NAMED = sorted(patterns.PATTERNS)
 
 
 def split(text: str, name: str) -> list[bytes]:
-    return bpe.pretokens(text, patterns.PATTERNS[name].regex)
+    return bpe.pretokens(text, patterns.PATTERNS[name].splits)
 
 
 def scan(text: str, name: str, isa: str) -> list[int]:
@@ -40,9 +40,12 @@ def test_splits_as_the_regular_expression(isa, strings):
 
 @pytest.mark.parametrize("isa", ISAS)
 @given(
-    st.lists(st.sampled_from(["\n", "\r", " ", "\t", "\u3000", "a", "!", "1", "'s", "'", "é", "、"]), max_size=200).map(
-        "".join
-    )
+    st.lists(
+        st.sampled_from(
+            ["\n", "\r", " ", "\t", "\u3000", "a", "!", "1", "'s", "'", "é", "、", "/", "A", "中", "\u0301"]
+        ),
+        max_size=200,
+    ).map("".join)
 )
 def test_splits_blanks_and_newlines_as_the_regular_expression(isa, text):
     for name in NAMED:

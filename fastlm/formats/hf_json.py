@@ -13,7 +13,7 @@ from typing import Any
 
 from fastlm.formats import gpt2
 from fastlm.formats.reading import read_json
-from fastlm.patterns import PATTERNS, Pattern, find_pattern
+from fastlm.patterns import DIGITS, GPT2, Pattern, find_pattern
 from fastlm.vocabulary import AddedToken, Merge, Rules, Vocabulary, vocabulary_from_tokens
 
 FILE = "tokenizer.json"
@@ -36,13 +36,11 @@ def content_of(vocabulary: Vocabulary) -> dict[str, Any]:
     elif rules.add_prefix_space:
         raise ValueError(f"{FILE} cannot say that a blank is put before a text that another pattern than gpt2 splits")
     else:
-        split = {
-            "type": "Split",
-            "pattern": {"Regex": vocabulary.pattern.for_onig},
-            "behavior": "Isolated",
-            "invert": False,
-        }
-        pre_tokenizer = {"type": "Sequence", "pretokenizers": [split, {**byte_level, "use_regex": False}]}
+        splits = [
+            {"type": "Split", "pattern": {"Regex": split}, "behavior": "Isolated", "invert": False}
+            for split in vocabulary.pattern.for_onig
+        ]
+        pre_tokenizer = {"type": "Sequence", "pretokenizers": [*splits, {**byte_level, "use_regex": False}]}
     added = [
         {"id": token.id, "content": token.content, **{option: getattr(token, option) for option in _OPTIONS}}
         for token in sorted(vocabulary.added_tokens, key=lambda token: token.id)
@@ -208,15 +206,15 @@ def _pre_tokenizer(component: Any) -> tuple[Pattern, bool]:
     if add_prefix_space and splits:
         raise ValueError("pre_tokenizer ByteLevel with add_prefix_space after other splits is not supported")
     if byte_level.get("use_regex", True):
-        expressions.append(PATTERNS["gpt2"].regex)
+        expressions.append(GPT2)
     # where nothing splits, a text is one pretoken
-    return find_pattern(tuple(expressions) or (r"(?s:.+)",)), add_prefix_space
+    return find_pattern(expressions or [r"(?s:.+)"]), add_prefix_space
 
 
 def _expression(step: Any) -> str:
     """The expression whose matches a step sets apart."""
     if _type(step) == "Digits":
-        return r"\p{N}" if step.get("individual_digits") else r"\p{N}+"
+        return DIGITS if step.get("individual_digits") else f"{DIGITS}+"
     if _type(step) != "Split":
         raise ValueError(f"pre_tokenizer {_type(step)} is not supported before ByteLevel, only Split and Digits")
     if step.get("behavior") != "Isolated" or step.get("invert"):

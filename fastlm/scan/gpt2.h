@@ -7,14 +7,17 @@
  *   - at the last character of a white-space run that something follows (\s+(?!\S) leaves it over);
  *   - after a contraction, which is an apostrophe that starts a pretoken and s, d, m, t, ll, ve or re; within it no
  *     pretoken starts.
+ * Where digits are split off first, each is a pretoken, and the text between them ends as a text does: no blank joins a
+ * digit, and white space before one is left whole.
  * Whether a position starts a pretoken thus depends on at most three bytes before it and one character after, so a
  * scan may begin at any pretoken start and its result does not depend on what came earlier. */
 
 /* Pretoken ends in text[start:n], as offsets into text, at most `capacity` (>= 128) of them; `start` must be a pretoken
  * start and less than n. Returns how many were written; the last is where the next call starts, and n once all is
  * scanned. On bytes that are not UTF-8 returns -1 with their offset in ends[0]. */
-static int64_t FASTLM_NAME(fastlm_scan_gpt2)(const uint8_t *text, int64_t n, int64_t start, int64_t *ends,
-                                             int64_t capacity) {
+static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_gpt2_family)(
+    const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity, const int digits_apart,
+    const int family) {
     int64_t written = 0;
     fastlm_carry carry = {0, 0};
     uint64_t pending = 0;                       /* starts in the block before this one, not yet written */
@@ -26,7 +29,7 @@ static int64_t FASTLM_NAME(fastlm_scan_gpt2)(const uint8_t *text, int64_t n, int
         uint64_t starts = 0;
         int64_t left = n - base;
         if (left > 0) {
-            int bad = FASTLM_NAME(fastlm_classify)(text, n, base, FASTLM_LETTER, &m, &carry);
+            int bad = FASTLM_NAME(fastlm_classify)(text, n, base, FASTLM_LETTER, family, &m, &carry);
             if (bad >= 0) {
                 ends[0] = base + bad;
                 return -1;
@@ -36,11 +39,21 @@ static int64_t FASTLM_NAME(fastlm_scan_gpt2)(const uint8_t *text, int64_t n, int
                              | (other & (other << 1 | last_other))
                              | (m.whitespace & (m.whitespace << 1 | last_whitespace));
             uint64_t joins_blank = (m.blank << 1 | last_blank) & ~m.whitespace;
+            if (digits_apart && m.number) {
+                uint64_t digits = m.number & ~m.above;
+                for (uint64_t left_over = m.number & m.above; left_over; left_over &= left_over - 1) {
+                    int i = __builtin_ctzll(left_over);
+                    if (!fastlm_is_continuation(text[base + i])) digits |= (uint64_t)1 << i;
+                }
+                goes_on &= ~digits;
+                joins_blank &= ~digits;
+            }
             starts = ~(goes_on | joins_blank);
 
             /* The last white space before something else starts a pretoken; its last byte is in `leaves`. */
-            uint64_t leaves = m.whitespace & (~m.whitespace >> 1) & ~((uint64_t)1 << 63);
-            if (last_whitespace & ~m.whitespace) {
+            uint64_t left_whole = m.whitespace | (digits_apart ? m.number : 0);
+            uint64_t leaves = m.whitespace & (~left_whole >> 1) & ~((uint64_t)1 << 63);
+            if (last_whitespace & ~left_whole) {
                 int64_t at = fastlm_lead(text, base - 1);
                 pending |= (uint64_t)1 << (at - (base - 64));
             }
@@ -74,3 +87,12 @@ static int64_t FASTLM_NAME(fastlm_scan_gpt2)(const uint8_t *text, int64_t n, int
         if (written > capacity - 72) return written;
     }
 }
+
+#define FASTLM_GPT2_VARIANT(name, digits_apart, family)                                                                \
+    static int64_t FASTLM_NAME(name)(const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity) { \
+        return FASTLM_NAME(fastlm_scan_gpt2_family)(text, n, start, ends, capacity, digits_apart, family);             \
+    }
+FASTLM_GPT2_VARIANT(fastlm_scan_gpt2, 0, FASTLM_PLAIN)
+FASTLM_GPT2_VARIANT(fastlm_scan_gpt2_digits, 1, FASTLM_PLAIN)
+FASTLM_GPT2_VARIANT(fastlm_scan_starcoder, 1, FASTLM_NEWER_DIGITS)
+#undef FASTLM_GPT2_VARIANT

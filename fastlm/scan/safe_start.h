@@ -3,6 +3,7 @@
  * and at least 4 bytes of text follow `limit`. */
 #ifndef FASTLM_SAFE_START_H
 #define FASTLM_SAFE_START_H
+#include "characters.h"
 #include "unicode_classes.h"
 #include "utf8.h"
 
@@ -39,11 +40,13 @@ static inline int64_t fastlm_last_character(const uint8_t *text, int64_t limit, 
     return at;
 }
 
-static inline int64_t fastlm_gpt2_safe_start(const uint8_t *text, int64_t limit) {
+/* With `digits_apart` each digit is a pretoken and ends the text before it. */
+static inline int64_t fastlm_gpt2_safe_start(const uint8_t *text, int64_t limit, int digits_apart) {
     int here;
     int64_t lead = 0, at = fastlm_last_character(text, limit, FASTLM_LETTER, &here);
     for (; at > 0; at = lead) {
         int before = fastlm_class_before(text, at, FASTLM_LETTER, &lead);
+        if (digits_apart && (here == FASTLM_NUMBER_CLASS || before == FASTLM_NUMBER_CLASS)) return at;
         int is_space = here >= FASTLM_BLANK_CLASS, was_space = before >= FASTLM_BLANK_CLASS;
         /* not after white space but before its last character, which is left over when something follows */
         if (was_space && !is_space) return lead;
@@ -69,6 +72,69 @@ static inline int64_t fastlm_cl100k_safe_start(const uint8_t *text, int64_t limi
         here = before;
     }
     return 0;
+}
+
+/* The character whose bytes end just before text[at]; *lead is where it starts. */
+static inline fastlm_character fastlm_read_before(const uint8_t *text, int64_t at, int64_t *lead) {
+    int64_t p = at - 1;
+    while (p > 0 && at - p < 4 && fastlm_is_continuation(text[p])) p--;
+    *lead = p;
+    return fastlm_read(text, at, p);
+}
+
+static inline int fastlm_is_space(fastlm_character c) { return c.flags & FASTLM_WHITESPACE; }
+
+/* Whether a pretoken ends between two characters, whatever stands around them. */
+static inline int fastlm_o200k_parts(fastlm_character before, fastlm_character here, int han_apart) {
+    if (han_apart && (before.flags | here.flags) & FASTLM_HAN) {
+        /* Han letters end all pretokens but those of Han, Han that are none only some */
+        if (!(before.flags & FASTLM_HAN)) return here.flags & FASTLM_LETTER && !fastlm_is_space(before);
+        return before.flags & FASTLM_LETTER && !(here.flags & FASTLM_HAN);
+    }
+    if (fastlm_is_newline(before)) return !fastlm_is_space(here) && here.code_point != '/';
+    if (fastlm_is_space(before)) return 0;
+    if (before.flags & FASTLM_NUMBER || here.flags & FASTLM_NUMBER) return (before.flags ^ here.flags) & FASTLM_NUMBER;
+    if (fastlm_is_space(here)) return before.flags & FASTLM_LETTER || !fastlm_is_newline(here);
+    /* a word may go on with a mark or a contraction; a mark may be an other character */
+    return before.flags & FASTLM_LETTER && !(here.flags & (FASTLM_LETTER | FASTLM_MARK)) && here.code_point != '\'';
+}
+
+/* deepseek's pieces: numbers, CJK, and the text between them */
+static inline int fastlm_deepseek_piece(fastlm_character c) {
+    return c.flags & FASTLM_NUMBER ? 1 : fastlm_is_cjk(c.code_point) ? 2 : 0;
+}
+
+static inline int fastlm_deepseek_parts(fastlm_character before, fastlm_character here) {
+    int piece = fastlm_deepseek_piece(before);
+    if (piece || fastlm_deepseek_piece(here)) return piece != fastlm_deepseek_piece(here);
+    const uint8_t letters = FASTLM_LETTER | FASTLM_MARK, known = letters | FASTLM_WHITESPACE | FASTLM_PUNCT_OR_SYMBOL;
+    if (!(before.flags & known) || !(here.flags & known)) return 0;
+    if (fastlm_is_newline(before)) return !fastlm_is_space(here);
+    if (fastlm_is_space(before)) return 0;
+    if (before.flags & letters) return !(here.flags & letters);
+    return fastlm_is_space(here) && !fastlm_is_newline(here);
+}
+
+static inline int64_t fastlm_last_parting(const uint8_t *text, int64_t limit, int is_deepseek, int han_apart) {
+    int64_t lead = 0, at = limit;
+    while (at > 0 && fastlm_is_continuation(text[at])) at--;
+    fastlm_character here = fastlm_read(text, limit + 4, at);
+    for (; at > 0; at = lead) {
+        fastlm_character before = fastlm_read_before(text, at, &lead);
+        /* the scan reports what is not UTF-8 */
+        if (before.length < 0 || here.length < 0 || lead + before.length != at) return 0;
+        if (is_deepseek ? fastlm_deepseek_parts(before, here) : fastlm_o200k_parts(before, here, han_apart)) return at;
+        here = before;
+    }
+    return 0;
+}
+
+static inline int64_t fastlm_o200k_safe_start(const uint8_t *text, int64_t limit, int han_apart) {
+    return fastlm_last_parting(text, limit, 0, han_apart);
+}
+
+static inline int64_t fastlm_deepseek_safe_start(const uint8_t *text, int64_t limit) {
+    return fastlm_last_parting(text, limit, 1, 0);
 }
 
 #endif

@@ -1,11 +1,14 @@
 /* Pretoken scanners: one portable build of each and, on x86-64, an AVX2 build chosen at run time.
  * To add a family: write its header as bit algebra over the masks of blocks.h and include it beside gpt2.h in the two
  * places below, give it a number and a case in fastlm_scanner, its name the same place in _scan.SCANNERS, and say in
- * safe_start.h where its texts may be cut. */
+ * safe_start.h where its texts may be cut. What a family needs rarely it may scan character by character
+ * (characters.h). */
 #ifndef FASTLM_SCAN_H
 #define FASTLM_SCAN_H
 #include <stdint.h>
 #include <string.h>
+#include "characters.h"
+#include "safe_start.h"
 #include "unicode_classes.h"
 #include "utf8.h"
 
@@ -20,6 +23,11 @@ typedef int64_t (*fastlm_scan_fn)(const uint8_t *text, int64_t n, int64_t start,
 static const uint8_t fastlm_ascii_class[256] = {
     ['\t'] = 4, ['\n'] = 4 | 32, [11 ... 12] = 4, ['\r'] = 4 | 32, [' '] = 4 | 8, ['\''] = 16,
     ['0' ... '9'] = 2, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1, [128 ... 255] = 128,
+};
+
+/* More of them, for the families that ask: upper case, slash, control other than white space. */
+static const uint8_t fastlm_ascii_detail[256] = {
+    [0 ... 8] = 4, [14 ... 31] = 4, [127] = 4, ['/'] = 2, ['A' ... 'Z'] = 1,
 };
 
 /* Length of the contraction at an apostrophe (2 or 3), or 0: '(?:[sdmt]|ll|ve|re) */
@@ -47,8 +55,12 @@ static inline int fastlm_contraction_any_case(const uint8_t *p, int64_t availabl
 
 #define FASTLM_ISA _portable
 #include "blocks.h"
+#include "numbers.h"
+#include "spaces.h"
 #include "gpt2.h"
 #include "cl100k.h"
+#include "o200k.h"
+#include "deepseek.h"
 #undef FASTLM_ISA
 
 #ifdef FASTLM_X86
@@ -57,8 +69,12 @@ static inline int fastlm_contraction_any_case(const uint8_t *p, int64_t availabl
 #define FASTLM_ISA _avx2
 #define FASTLM_USE_AVX2 1
 #include "blocks.h"
+#include "numbers.h"
+#include "spaces.h"
 #include "gpt2.h"
 #include "cl100k.h"
+#include "o200k.h"
+#include "deepseek.h"
 #undef FASTLM_USE_AVX2
 #undef FASTLM_ISA
 #pragma GCC pop_options
@@ -76,7 +92,13 @@ static inline int fastlm_best_isa(void) {
 #endif
 }
 
-enum { FASTLM_GPT2, FASTLM_CL100K, FASTLM_LLAMA3, FASTLM_QWEN2, FASTLM_QWEN35, FASTLM_NANOCHAT };
+/* In the order of _scan.SCANNERS */
+enum {
+    FASTLM_GPT2, FASTLM_GPT2_DIGITS, FASTLM_STARCODER,
+    FASTLM_CL100K, FASTLM_LLAMA3, FASTLM_QWEN2, FASTLM_QWEN35, FASTLM_NANOCHAT,
+    FASTLM_O200K, FASTLM_TEKKEN, FASTLM_KIMI,
+    FASTLM_DEEPSEEK,
+};
 
 /* The scanner for an instruction set that this processor has. */
 static inline fastlm_scan_fn fastlm_scanner(int family, int isa) {
@@ -87,13 +109,32 @@ static inline fastlm_scan_fn fastlm_scanner(int family, int isa) {
 #define FASTLM_CHOOSE(name) name##_portable
 #endif
     switch (family) {
+        case FASTLM_GPT2_DIGITS: return FASTLM_CHOOSE(fastlm_scan_gpt2_digits);
+        case FASTLM_STARCODER: return FASTLM_CHOOSE(fastlm_scan_starcoder);
         case FASTLM_CL100K: return FASTLM_CHOOSE(fastlm_scan_cl100k);
         case FASTLM_LLAMA3: return FASTLM_CHOOSE(fastlm_scan_llama3);
         case FASTLM_QWEN2: return FASTLM_CHOOSE(fastlm_scan_qwen2);
         case FASTLM_QWEN35: return FASTLM_CHOOSE(fastlm_scan_qwen35);
         case FASTLM_NANOCHAT: return FASTLM_CHOOSE(fastlm_scan_nanochat);
+        case FASTLM_O200K: return FASTLM_CHOOSE(fastlm_scan_o200k);
+        case FASTLM_TEKKEN: return FASTLM_CHOOSE(fastlm_scan_tekken);
+        case FASTLM_KIMI: return FASTLM_CHOOSE(fastlm_scan_kimi);
+        case FASTLM_DEEPSEEK: return FASTLM_CHOOSE(fastlm_scan_deepseek);
         default: return FASTLM_CHOOSE(fastlm_scan_gpt2);
     }
 #undef FASTLM_CHOOSE
+}
+
+/* Where a text that goes on may be cut: see safe_start.h. */
+static inline int64_t fastlm_safe_start(int family, const uint8_t *text, int64_t limit) {
+    switch (family) {
+        case FASTLM_GPT2: return fastlm_gpt2_safe_start(text, limit, 0);
+        case FASTLM_GPT2_DIGITS: case FASTLM_STARCODER: return fastlm_gpt2_safe_start(text, limit, 1);
+        case FASTLM_QWEN35: return fastlm_cl100k_safe_start(text, limit, FASTLM_LETTER | FASTLM_MARK);
+        case FASTLM_O200K: case FASTLM_TEKKEN: return fastlm_o200k_safe_start(text, limit, 0);
+        case FASTLM_KIMI: return fastlm_o200k_safe_start(text, limit, 1);
+        case FASTLM_DEEPSEEK: return fastlm_deepseek_safe_start(text, limit);
+        default: return fastlm_cl100k_safe_start(text, limit, FASTLM_LETTER);
+    }
 }
 #endif

@@ -23,14 +23,22 @@ def split_special(text: str, special_tokens: Iterable[str]) -> list[str]:
     return regex.split("(" + "|".join(map(regex.escape, longest_first)) + ")", text)
 
 
-def pretokens(text: str, pattern: str = GPT2) -> list[bytes]:
-    """The matches of the pattern and whatever lies between them."""
+def isolate(text: str, expression: str) -> list[str]:
+    """The matches of an expression and whatever lies between them."""
     pieces, at = [], 0
-    for match in regex.finditer(pattern, text):
+    # tiktoken and tokenizers take && in a class as intersection, which `regex` does in its newer syntax
+    for match in regex.finditer(expression, text, regex.VERSION1 if "&&" in expression else 0):
         pieces += [text[at : match.start()], match.group()]
         at = match.end()
-    pieces.append(text[at:])
-    return [piece.encode() for piece in pieces if piece]
+    return [piece for piece in [*pieces, text[at:]] if piece]
+
+
+def pretokens(text: str, pattern: str | Iterable[str] = GPT2) -> list[bytes]:
+    """The pieces of a text, split by an expression, or by several, each on the pieces that the one before left."""
+    pieces = [text] if text else []
+    for expression in [pattern] if isinstance(pattern, str) else pattern:
+        pieces = [part for piece in pieces for part in isolate(piece, expression)]
+    return [piece.encode() for piece in pieces]
 
 
 def apply_merge(word: tuple[bytes, ...], pair: Pair) -> tuple[bytes, ...]:
@@ -75,7 +83,7 @@ def train(
     documents: Iterable[str],
     vocab_size: int,
     special_tokens: Iterable[str] = (),
-    pattern: str = GPT2,
+    pattern: str | Iterable[str] = GPT2,
     tie_break: str = "cs336",
 ) -> tuple[dict[int, bytes], list[Pair]]:
     """Vocabulary and merges: special tokens first, then the bytes as GPT-2 orders them, then the merges."""
@@ -96,7 +104,7 @@ def encode(
     vocab: dict[int, bytes],
     merges: list[Pair],
     special_tokens: Iterable[str] = (),
-    pattern: str = GPT2,
+    pattern: str | Iterable[str] = GPT2,
 ) -> list[int]:
     """Token ids: in each pretoken the pair of lowest rank is merged, leftmost first, until none is left."""
     special_tokens = list(special_tokens)

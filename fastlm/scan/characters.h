@@ -1,0 +1,56 @@
+/* Text one character at a time: what is too rare or too contrary for masks of 64 bytes is scanned so. */
+#ifndef FASTLM_CHARACTERS_H
+#define FASTLM_CHARACTERS_H
+#include "unicode_classes.h"
+#include "utf8.h"
+
+/* At the end of a text its length is 0 and its code point 0; where the text is not UTF-8, its length is -1. In both it
+ * has no flags, so that loops over a class end there. */
+typedef struct {
+    uint32_t code_point;
+    int length;
+    uint8_t flags;
+} fastlm_character;
+
+static inline fastlm_character fastlm_read(const uint8_t *text, int64_t n, int64_t at) {
+    fastlm_character c = {0, 0, 0};
+    if (at >= n) return c;
+    c.length = fastlm_decode(text + at, n - at, &c.code_point);
+    if (!c.length) {
+        c.length = -1;
+        return c;
+    }
+    c.flags = fastlm_flags(c.code_point);
+    return c;
+}
+
+static inline int fastlm_is_newline(fastlm_character c) { return c.code_point == '\n' || c.code_point == '\r'; }
+
+/* Numbers since Unicode 17, which the Digits pre-tokenizer of tokenizers knows and the regular expressions do not. */
+static inline int fastlm_is_newer_digit(uint32_t code_point) {
+    return (code_point >= 0x11DE0 && code_point <= 0x11DE9) || (code_point >= 0x16FF4 && code_point <= 0x16FF6);
+}
+
+/* [一-龥぀-ゟ゠-ヿ], which deepseek splits off */
+static inline int fastlm_is_cjk(uint32_t code_point) {
+    return (code_point >= 0x4E00 && code_point <= 0x9FA5) || (code_point >= 0x3040 && code_point <= 0x30FF);
+}
+
+/* White space as \s*[\r\n]+|\s+(?!\S)|\s+ cut it, while it is read. */
+typedef struct {
+    int64_t first, last, end, after_newline; /* where it starts, its last character, its end, behind its last newline */
+} fastlm_white_space;
+
+static inline void fastlm_add_space(fastlm_white_space *run, fastlm_character c) {
+    run->last = run->end;
+    run->end += c.length;
+    if (fastlm_is_newline(c)) run->after_newline = run->end;
+}
+
+/* The end of its first pretoken, where the run is over and `more` text follows in the piece. */
+static inline int64_t fastlm_space_end(fastlm_white_space run, int more) {
+    if (run.after_newline) return run.after_newline;
+    return more && run.last > run.first ? run.last : run.end;
+}
+
+#endif

@@ -1,0 +1,93 @@
+/* White space as the splits since cl100k cut it, as bit algebra (included once for each instruction set).
+ *
+ *     [other]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+ *
+ *   - newlines just after other characters end their pretoken, the tail, which may go on with more than newlines;
+ *   - a run of white space is cut after its last newline, and before its last character where something follows that
+ *     is no newline.
+ * Only the cut after the last newline depends on text of any length: it is held back until the run is over. */
+
+#ifndef FASTLM_SPACES_TYPES
+#define FASTLM_SPACES_TYPES
+/* What the next block must know of the one before. */
+typedef struct {
+    int64_t held;                                 /* the cut held back, or -1 */
+    uint64_t last, last_newline, last_inner, tail; /* the last byte was white space, ...; a tail may go on */
+} fastlm_spaces;
+#endif
+
+/* Sets and clears `starts` in and just after white space. `may_tail` are the characters that a tail may have after its
+ * first, a newline; `closes` those before which a run of white space is left whole. */
+static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_space_starts)(
+    const uint8_t *text, int64_t base, const fastlm_masks *m, uint64_t other, uint64_t last_other, uint64_t may_tail,
+    uint64_t closes, fastlm_spaces *state, uint64_t *starts, uint64_t *pending, int64_t *ends, int64_t *written) {
+    uint64_t inner = m->whitespace & ~m->newline;
+
+    /* a sum carries from the first of a tail to past its last; further seeds in it fall where the carry left zeros */
+    uint64_t seeds = (m->newline & (other << 1 | last_other)) | (may_tail & state->tail);
+    uint64_t past = may_tail + seeds;
+    uint64_t in_tail = (may_tail & ~past) | seeds;
+    uint64_t after_tail = (past & ~may_tail) | (state->tail & ~may_tail);
+    *starts = (*starts & ~in_tail) | (after_tail & (inner | other));
+    after_tail &= inner;
+    state->tail = in_tail >> 63;
+
+    /* after a newline, unless another one follows in the same run */
+    uint64_t cut = inner & (m->newline << 1 | state->last_newline) & ~after_tail;
+    if (state->held >= 0 && ~inner) {
+        if (!(m->newline >> __builtin_ctzll(~inner) & 1)) {
+            if (state->held >= base - 64) *pending |= (uint64_t)1 << (state->held - (base - 64));
+            else ends[(*written)++] = state->held;
+        }
+        state->held = -1;
+    }
+    if (cut) {
+        uint64_t reach = inner + cut;
+        for (uint64_t newline = reach & ~inner & m->newline; newline; newline &= newline - 1) {
+            uint64_t below = cut & ((newline & -newline) - 1);
+            cut &= ~((uint64_t)1 << (63 - __builtin_clzll(below)));
+        }
+        if (reach < inner) {
+            int last = 63 - __builtin_clzll(cut);
+            state->held = base + last;
+            cut &= ~((uint64_t)1 << last);
+        }
+    }
+    *starts |= cut;
+
+    /* the last white space before something else; its last byte is in `leaves` */
+    uint64_t whole = m->whitespace | closes;
+    uint64_t leaves = inner & (~whole >> 1) & ~((uint64_t)1 << 63);
+    if (state->last_inner & ~whole & 1) {
+        int64_t at = fastlm_lead(text, base - 1);
+        *pending |= (uint64_t)1 << (at - (base - 64));
+    }
+    FASTLM_NAME(fastlm_start_characters)(text, base, leaves, m->above, starts, pending);
+    state->last = m->whitespace >> 63;
+    state->last_newline = m->newline >> 63;
+    state->last_inner = inner >> 63;
+}
+
+/* Once the text is over: the cut that was held back. */
+static inline void FASTLM_NAME(fastlm_release_held)(int64_t base, int64_t n, const fastlm_spaces *state,
+                                                    uint64_t *pending, int64_t *ends, int64_t *written) {
+    if (state->held < 0 || state->held >= n) return;
+    if (state->held >= base - 64) *pending |= (uint64_t)1 << (state->held - (base - 64));
+    else ends[(*written)++] = state->held;
+}
+
+/* Letters that start in `letters` and take with them the character before, `taken`, start no more. `other_starts` are
+ * those among the starts that a letter may take; their last byte may be of several. */
+static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_take_other)(
+    const uint8_t *text, int64_t base, int64_t start, uint64_t letters, uint64_t other, uint64_t last_other,
+    uint64_t above, uint64_t pending, uint64_t *starts) {
+    for (uint64_t wide = letters & (other & above) << 1; wide; wide &= wide - 1) {
+        int64_t i = __builtin_ctzll(wide), at = fastlm_lead(text, base + i - 1);
+        uint64_t is_start = at >= base ? *starts >> (at - base) : pending >> (at - (base - 64));
+        if (is_start & 1) *starts &= ~((uint64_t)1 << i);
+    }
+    if (letters & last_other && base > start && text[base - 1] >= 0x80) {
+        int64_t at = fastlm_lead(text, base - 1);
+        if (at == start || pending >> (at - (base - 64)) & 1) *starts &= ~(uint64_t)1;
+    }
+}
