@@ -2,7 +2,7 @@
 
 Such a list says which bytes are tokens, not what merges to them. Merging by rank makes a token always in the same way,
 whatever stands around it: what happens within its bytes happens in the order of their own ranks. So each token has one
-merge, of the two parts that its bytes have come to when only lower ranks have merged.
+merge, of the two parts that its bytes come to when shorter tokens merge.
 """
 import heapq
 
@@ -50,8 +50,8 @@ def merges_of_ranks(const uint8_t[::1] text not None, const int64_t[::1] offsets
     text, offsets: IN the tokens text[offsets[k]:offsets[k + 1]], none empty, in order of rank; results are indices into
     them. Tokens of one byte need no merge; a token with a byte that is no token, or that no merging makes, has none.
     """
-    cdef int64_t n = offsets.shape[0] - 1, k, i, length, size, at, written = 0, longest = 1
-    cdef uint32_t best, rank
+    cdef int64_t n = offsets.shape[0] - 1, at_length, k, i, length, size, at, written = 0, longest = 1
+    cdef uint32_t best
     cdef uint32_t[::1] byte_tokens = np.full(256, NO_RANK, np.uint32)
     cdef bint whole
     for k in range(n):
@@ -62,7 +62,10 @@ def merges_of_ranks(const uint8_t[::1] text not None, const int64_t[::1] offsets
     cdef uint32_t[::1] to_left = left, to_right = right, to_new = new
     cdef uint32_t[::1] parts = np.empty(longest, np.uint32), ranks = np.empty(longest, np.uint32)
     pairs = PairRanks(n)
-    for k in range(n):
+    # a token's parts are shorter than it, whatever their ranks
+    cdef int64_t[::1] by_length = np.argsort(np.diff(offsets), kind="stable")
+    for at_length in range(n):
+        k = by_length[at_length]
         length = offsets[k + 1] - offsets[k]
         if length == 1:
             continue
@@ -98,7 +101,8 @@ def merges_of_ranks(const uint8_t[::1] text not None, const int64_t[::1] offsets
                 pairs.add(parts[0], parts[1], <uint32_t>k)
                 to_left[written], to_right[written], to_new[written] = parts[0], parts[1], <uint32_t>k
                 written += 1
-    return left[:written].copy(), right[:written].copy(), new[:written].copy()
+    in_order = np.argsort(new[:written])
+    return left[in_order], right[in_order], new[in_order]
 
 
 cdef int64_t merge_with_heap(PairRanks pairs, uint32_t[::1] parts, int64_t n) except -1:
