@@ -182,7 +182,7 @@ class Tokenizer:
         """
 
         def encoded(part: list[Text]) -> tuple[UInt32Array, Int64Array]:
-            if self._preparation.is_plain and on_special != "raise":
+            if self._preparation.is_plain and on_special in ("token", "text"):
                 return self._encoder.encode_batch_flat(part, self._preparation.all if on_special == "token" else None)
             prepared = [self._prepared(text, on_special) for text in part]
             return self._encoder.encode_batch_flat([text for text, _ in prepared], [cuts for _, cuts in prepared])

@@ -60,7 +60,6 @@ def test_a_token_too_long_to_be_looked_up_and_made_by_no_merge_is_refused():
 def test_a_byte_without_a_rank_is_refused_when_it_comes():
     ranks = {token: rank for token, rank in BYTES.items() if token != b"z"}
     ours, theirs = both(ranks | {b"ab": 300, b"zz": 301})
-    assert ours.encode("ab zz") == theirs.encode("ab") + [32, 301] if b" zz" in ranks else True
     assert ours.encode("ab") == theirs.encode("ab")
     assert ours.encode("zz") == theirs.encode("zz") == [301]
     for text, at in (("z", 0), ("ab z!", 3), ("z" * 100, 0)):
@@ -119,7 +118,7 @@ def test_ids_out_of_merge_order_are_no_ranks():
     with pytest.raises(ValueError, match="not in order of merge rank"):
         ranks_of(tokenizer.vocabulary)
     unmade = fastlm.Tokenizer(vocab, [(b"b", b"c")])
-    with pytest.raises(ValueError, match="not in order of merge rank|made by no merge"):
+    with pytest.raises(ValueError, match=r"not in order of merge rank|made by no merge"):
         ranks_of(unmade.vocabulary)
 
 

@@ -50,8 +50,8 @@ def _parse(content: Any) -> Vocabulary:
         )
     ranks: dict[bytes, int] = {}
     for rank, entry in enumerate(content["vocab"][: size - num_special]):
-        if entry["rank"] != rank:
-            raise ValueError(f"vocab entry {rank} has rank {entry['rank']!r}")
+        if not isinstance(entry, dict) or entry.get("rank") != rank:
+            raise ValueError(f"vocab entry {rank} is {entry!r:.80}, expected an object with rank {rank}")
         try:
             token = base64.b64decode(entry["token_bytes"], validate=True)
         except (binascii.Error, TypeError, ValueError):
