@@ -141,7 +141,7 @@ def test_tekkens_own_special_tokens(tmp_path):
         (lambda c: c["config"].update(default_vocab_size="x"), "config.default_vocab_size is 'x'"),
         (
             lambda c: c["config"].update(default_vocab_size=10**9),
-            "1000000000 tokens, 10 of them special, are more than the",
+            "1000000000 tokens, 10 of them special, are more",
         ),
         (lambda c: c["config"].update(default_num_special_tokens=10**9), "1000000000 of them special, are more than"),
         (lambda c: c["config"].update(pattern="("), "not a regular expression"),
