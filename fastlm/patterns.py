@@ -198,8 +198,7 @@ ALIASES = {
 }
 """Other names for them."""
 
-# other spellings of a named split, each cutting any text alike: tiktoken's first one, CS336's, and llama.cpp's, which
-# leaves single white space unmatched
+# other spellings of one split: tiktoken's first one, CS336's, and llama.cpp's, which leaves single blanks unmatched
 _GPT2_SPELLINGS = (
     r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",

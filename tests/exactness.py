@@ -1,9 +1,10 @@
-"""Ids against tiktoken and Hugging Face on random strings and on all of a folder's texts.
+"""Ids and splits against tiktoken and Hugging Face on random strings and on all of a folder's texts.
 
-    python -m tests.exactness --strings 1000000
+    python -m tests.exactness --strings 1000000                       # GPT-2's ids, the splits of all patterns
+    python -m tests.exactness --strings 1000000 --pattern o200k_base  # the splits of one
 
-Needs FASTLM_DATA (or ../shared/data) for GPT-2's vocabulary. Prints what was tried and what differed; exits with 1
-where anything did.
+Needs FASTLM_DATA (or ../shared/data) for GPT-2's vocabulary and for texts. Prints what was tried and what differed;
+exits with 1 where anything did.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import tokenizers
 
 import fastlm
 from fastlm import patterns
-from tests import texts
+from tests import split_judges, texts
 from tests.conftest import DATA
 
 Encode = Callable[[list[str]], list[list[int]]]
@@ -99,14 +100,35 @@ def compare(tokenizer: fastlm.Tokenizer, json_path: Path, strings: int, seed: in
     return differing
 
 
+def compare_splits(name: str, strings: int, seed: int, folder: Path | None) -> int:
+    """All comparisons of where a named pattern's pretokens end; number of differences."""
+    ours = split_judges.of_fastlm(patterns.PATTERNS[name])
+    differing = 0
+    for judge, theirs in split_judges.judges(name).items():
+        rng = random.Random(seed)
+        random_strings = (texts.random_string(rng) for _ in range(strings))
+        differing += differences(f"{name}: random strings against {judge}", random_strings, ours, theirs)
+        differing += differences(f"{name}: scalars in context against {judge}", scalars_in_context(), ours, theirs)
+        if folder is not None:
+            lines = (text for text in texts_of(folder) if len(text) < 100_000)
+            differing += differences(f"{name}: texts and lines against {judge}", lines, ours, theirs)
+    return differing
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strings", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pattern", choices=sorted(patterns.PATTERNS), help="compare the splits of this one only")
     arguments = parser.parse_args()
-    vectors = DATA / "vectors"
-    gpt2 = fastlm.Tokenizer.from_files(vectors / "gpt2_vocab.json", vectors / "gpt2_merges.txt", ["<|endoftext|>"])
-    return 1 if compare(gpt2, vectors / "gpt2.tokenizer.json", arguments.strings, arguments.seed, DATA) else 0
+    folder = DATA if DATA.exists() else None
+    names = [arguments.pattern] if arguments.pattern else sorted(patterns.PATTERNS)
+    differing = sum(compare_splits(name, arguments.strings, arguments.seed, folder) for name in names)
+    if not arguments.pattern:
+        vectors = DATA / "vectors"
+        gpt2 = fastlm.Tokenizer.from_files(vectors / "gpt2_vocab.json", vectors / "gpt2_merges.txt", ["<|endoftext|>"])
+        differing += compare(gpt2, vectors / "gpt2.tokenizer.json", arguments.strings, arguments.seed, folder)
+    return 1 if differing else 0
 
 
 if __name__ == "__main__":

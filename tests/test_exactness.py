@@ -2,16 +2,19 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 
 import fastlm
+from fastlm import patterns
+from fastlm.formats import gpt2 as gpt2_files
 from tests import texts
 
 tiktoken = pytest.importorskip("tiktoken", reason="tiktoken judges the ids")
 tokenizers = pytest.importorskip("tokenizers", reason="tokenizers judges the ids")
 
-from tests import exactness  # noqa: E402 - needs both
+from tests import exactness, split_judges  # noqa: E402 - need both
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +57,42 @@ def test_gpt2_on_random_strings(gpt2, data):
         assert gpt2.encode(text) == encoding.encode(text, allowed_special="all"), text
 
 
+@pytest.mark.parametrize("name", sorted(patterns.PATTERNS))
+def test_splits_of_every_named_pattern(name, capsys):
+    ours = split_judges.of_fastlm(patterns.PATTERNS[name])
+    for judge, theirs in split_judges.judges(name).items():
+        rng = random.Random(3)
+        strings = [*texts.DOCUMENTS, *(texts.random_string(rng) for _ in range(5_000))]
+        assert exactness.differences(judge, strings, ours, theirs) == 0, capsys.readouterr().out
+
+
+def llama_cpp_vectors(vectors: Path, model: str) -> list[tuple[str, list[int]]]:
+    """llama.cpp's inputs and a model's ids for them."""
+    inputs = (vectors / "llamacpp.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
+    outputs = (vectors / f"llamacpp_{model}.out").read_text().splitlines()
+    pairs = [(text, [int(id) for id in ids.split()]) for text, ids in zip(inputs, outputs, strict=False)]
+    assert len(pairs) >= 40
+    return pairs
+
+
+@pytest.mark.parametrize("name", ["starcoder", "gpt2-digits"])
+def test_starcoder_vectors_of_llama_cpp(data, name):
+    vectors = data / "vectors"
+    vocab = gpt2_files.read_vocab(vectors / "llamacpp_starcoder.vocab.json", [])
+    merges = gpt2_files.read_merges(vectors / "llamacpp_starcoder.merges.txt")
+    # it lacks bytes that are in no text, and fastlm wants all
+    missing = {bytes([b]) for b in range(256)} - set(vocab.values())
+    vocab |= {max(vocab) + 1 + i: byte for i, byte in enumerate(sorted(missing))}
+    starcoder = fastlm.Tokenizer(vocab, merges, pattern=name)
+    for text, ids in llama_cpp_vectors(vectors, "starcoder"):
+        assert starcoder.encode(text) == ids, text
+
+
 def test_gpt2_vectors_of_other_projects(gpt2, data):
     """llama.cpp's inputs and ids, and those that Microsoft's tokenizer publishes for its own source."""
     vectors = data / "vectors"
-    inputs = (vectors / "llamacpp.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
-    outputs = (vectors / "llamacpp_gpt-2.out").read_text().splitlines()
-    pairs = list(zip(inputs, outputs, strict=False))
-    assert len(pairs) >= 40
-    for text, ids in pairs:
-        assert gpt2.encode(text) == [int(id) for id in ids.split()], text
+    for text, ids in llama_cpp_vectors(vectors, "gpt-2"):
+        assert gpt2.encode(text) == ids, text
     source = (vectors / "ms_lib.rs.txt").read_bytes().decode().replace("\r\n", "\n")
     expected = json.loads((vectors / "ms_tokens_gpt2.json").read_text())
     assert gpt2.encode(source) == expected

@@ -78,8 +78,40 @@ def test_a_pattern_of_ones_own_is_kept(tmp_path):
     for name in (native.FILE, hf_json.FILE):
         loaded = fastlm.load(tmp_path / name)
         assert loaded.pattern == pattern
-        # the warning comes once for a pattern
         assert loaded.encode(text) == tokenizer.encode(text) == theirs.encode(text).ids
+
+
+@pytest.mark.filterwarnings("ignore:no scanner for the pattern")
+def test_a_sequence_of_ones_own_is_kept(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers", reason="tokenizers judges its own format")
+    pattern = r'["\\d", "[a-z]+(?!.)|\\s"]'
+    tokenizer = fastlm.train_bpe(texts.DOCUMENTS[:3], 400, ["<s>"], pattern=pattern)
+    tokenizer.save(tmp_path)
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / hf_json.FILE))
+    text = texts.DOCUMENTS[0] + "12345 ab6 <s> Ünïcode"
+    for name in (native.FILE, hf_json.FILE):
+        loaded = fastlm.load(tmp_path / name)
+        assert loaded.pattern == pattern
+        assert loaded.encode(text) == tokenizer.encode(text) == theirs.encode(text).ids
+
+
+@pytest.mark.filterwarnings("ignore:no scanner for the pattern")
+def test_digits_of_hugging_face(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers", reason="tokenizers judges its own format")
+    tokenizer = fastlm.train_bpe(texts.DOCUMENTS, 600, pattern="starcoder")
+    tokenizer.save(tmp_path)
+    content = json.loads((tmp_path / hf_json.FILE).read_text())
+    digits = {"type": "Digits", "individual_digits": True}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, byte_level]}
+    (tmp_path / hf_json.FILE).write_text(json.dumps(content))
+    assert fastlm.load(tmp_path / hf_json.FILE).pattern == "starcoder"
+    digits["individual_digits"] = False
+    (tmp_path / hf_json.FILE).write_text(json.dumps(content))
+    runs = fastlm.load(tmp_path / hf_json.FILE)
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / hf_json.FILE))
+    for text in (*texts.DOCUMENTS, "a12 345b", "1\u0661\u00bd!", "\U00011de0\U00016ff4 1"):
+        assert runs.encode(text) == theirs.encode(text).ids
 
 
 @pytest.mark.parametrize("name", sorted(PATTERNS))

@@ -20,6 +20,8 @@ def ends(pieces: list[bytes]) -> list[int]:
 
 
 NAMED = sorted(patterns.PATTERNS)
+# white space of all kinds and one of each kind of character that it meets
+BLANKS = ["\n", "\r", " ", "\t", "\u3000", "a", "!", "1", "'s", "'", "é", "、", "/", "A", "中", "\u0301", "\x00"]
 
 
 def split(text: str, name: str) -> list[bytes]:
@@ -39,14 +41,7 @@ def test_splits_as_the_regular_expression(isa, strings):
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@given(
-    st.lists(
-        st.sampled_from(
-            ["\n", "\r", " ", "\t", "\u3000", "a", "!", "1", "'s", "'", "é", "、", "/", "A", "中", "\u0301"]
-        ),
-        max_size=200,
-    ).map("".join)
-)
+@given(st.lists(st.sampled_from(BLANKS), max_size=200).map("".join))
 def test_splits_blanks_and_newlines_as_the_regular_expression(isa, text):
     for name in NAMED:
         assert scan(text, name, isa) == ends(split(text, name)), name
@@ -72,7 +67,7 @@ def test_block_edges(isa, offset):
         "、a",
     ]
     for piece in [*texts.PIECES, *more]:
-        for filler in ("a", " ", "é", "1", "\u3000", "\n", "!"):
+        for filler in ("a", " ", "é", "1", "\u3000", "\n", "!", "A", "中"):
             text = (filler * 140).encode()[:offset].decode(errors="ignore") + piece + "b c'd  e"
             for name in NAMED:
                 assert scan(text, name, isa) == ends(split(text, name)), (name, text)
@@ -99,9 +94,25 @@ def test_every_scalar_has_the_class_that_tiktoken_gives_it():
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_all_instruction_sets_agree_on_a_long_text(name):
+def test_a_long_text(name):
+    """More pretokens than one call of a scanner writes, with all that interrupts the masks."""
     text = "".join(itertools.chain.from_iterable(itertools.product(texts.PIECES, repeat=2)))
-    assert len({tuple(scan(text, name, isa)) for isa in ISAS}) == 1
+    expected = ends(split(text, name))
+    assert len(expected) > 2 * _scan.BLOCK_ENDS
+    for isa in ISAS:
+        assert scan(text, name, isa) == expected
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_numbers_that_only_tokenizers_digits_knows(isa):
+    """Where numbers of Unicode 17 stand alone, and where they are other characters as in the expressions' Unicode."""
+    for char in "\U00011de0\U00011de9\U00016ff4\U00016ff6":
+        text = f"a  {char}{char}!\n {char}"
+        assert scan(text, "starcoder", isa) == [1, 3, 7, 11, 12, 13, 14, 18]
+        assert scan(text, "gpt2-digits", isa) == [1, 2, 12, 13, 18]
+        for limit in range(len(text.encode())):
+            cut = _scan.safe_start(text.encode(), limit, "starcoder")
+            assert cut in {0, 1, 3, 7, 11, 12, 13, 14}
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -20,6 +20,27 @@ PIECES = [
     *["é", "ß", "ſ", "K", "İ", "中", "文", "ー", "한", "ก", "ا", "ב", "\u0301", "\u200d", "\u0e31", "ᾳ", "ǅ", "ª", "ʰ"],
     *["\u00a0", "\u1680", "\u2003", "\u2028", "\u202f", "\u205f", "\u3000", "\x85", "\x0b", "\x0c", "\x1c", "\u200b"],
     *["½", "²", "٣", "Ⅷ", "①", "𝟘", "〇", "😀", "👩‍👩‍👧", "🇩🇪", "𐍈", "\ufeff", "\ufffd", "\x00", "\x7f", "\U0010ffff"],
+    # for splits by case, script and punctuation: case changes, marks where no letter is, Han that is no letter, CJK
+    # that is no letter, slashes among newlines, letters that end what ASCII began
+    *[
+        "A",
+        "ABC",
+        "aB",
+        "中A",
+        "中Ab",
+        "'Ll",
+        "'ſ",
+        "É",
+        "'é",
+        "!\u0301",
+        "!!",
+        "😀\ufe0f",
+        "⺀",
+        "\U00016ff0",
+        "々",
+        "〩",
+    ],
+    *["・", "゛", "ア", "\u3040", "\u3097", "\n/", "!\n", "/\n", "12", "１"],
 ]
 
 

@@ -1,140 +1,110 @@
 /* Where a text that goes on may be cut so that the splits of both parts are that of the whole.
- * Each function gives the last such position in (0, limit], or 0 where it knows of none. text[0] must start a pretoken,
- * and at least 4 bytes of text follow `limit`. */
+ * Each family says of two characters in a row whether a pretoken surely ends between them, or before the first. */
 #ifndef FASTLM_SAFE_START_H
 #define FASTLM_SAFE_START_H
 #include "characters.h"
-#include "unicode_classes.h"
 #include "utf8.h"
 
-enum { FASTLM_OTHER_CLASS, FASTLM_LETTER_CLASS, FASTLM_NUMBER_CLASS, FASTLM_BLANK_CLASS, FASTLM_NEWLINE_CLASS };
+enum { FASTLM_NO_CUT, FASTLM_CUT_BETWEEN, FASTLM_CUT_BEFORE_BOTH };
+typedef int (*fastlm_cut_fn)(fastlm_character before, fastlm_character here);
 
-/* The class of a character; `letter_flags` say what counts as a letter. */
-static inline int fastlm_class_of(uint32_t code_point, uint8_t letter_flags) {
-    uint8_t flags = fastlm_flags(code_point);
-    if (flags & letter_flags) return FASTLM_LETTER_CLASS;
-    if (flags & FASTLM_NUMBER) return FASTLM_NUMBER_CLASS;
-    if (!(flags & FASTLM_WHITESPACE)) return FASTLM_OTHER_CLASS;
-    return code_point == '\n' || code_point == '\r' ? FASTLM_NEWLINE_CLASS : FASTLM_BLANK_CLASS;
+static inline int fastlm_is_space(fastlm_character c) { return (c.flags & FASTLM_WHITESPACE) != 0; }
+static inline int fastlm_is_number(fastlm_character c) { return (c.flags & FASTLM_NUMBER) != 0; }
+static inline int fastlm_is_letter(fastlm_character c) { return (c.flags & FASTLM_LETTER) != 0; }
+static inline int fastlm_is_word(fastlm_character c) { return (c.flags & (FASTLM_LETTER | FASTLM_MARK)) != 0; }
+
+static int fastlm_gpt2_cut(fastlm_character before, fastlm_character here) {
+    const uint8_t classes = FASTLM_LETTER | FASTLM_NUMBER;
+    /* not after white space but before its last character, which is left over when something follows */
+    if (fastlm_is_space(before)) return fastlm_is_space(here) ? FASTLM_NO_CUT : FASTLM_CUT_BEFORE_BOTH;
+    if (fastlm_is_space(here)) return FASTLM_CUT_BETWEEN;
+    /* a letter after an apostrophe may belong to a contraction */
+    return ((before.flags ^ here.flags) & classes) && !(fastlm_is_letter(here) && before.code_point == '\'');
 }
 
-/* The class of the character whose bytes end just before text[at]; *lead is where it starts. Bytes that are not UTF-8
- * count as other characters: the scan reports them. */
-static inline int fastlm_class_before(const uint8_t *text, int64_t at, uint8_t letter_flags, int64_t *lead) {
-    int64_t p = at - 1;
-    while (p > 0 && at - p < 4 && fastlm_is_continuation(text[p])) p--;
-    uint32_t code_point = 0;
-    *lead = p;
-    if (p + fastlm_decode(text + p, at - p, &code_point) == at) return fastlm_class_of(code_point, letter_flags);
-    *lead = at - 1;
-    return FASTLM_OTHER_CLASS;
+/* Each digit is a pretoken and ends the text before it. */
+static int fastlm_gpt2_digits_cut(fastlm_character before, fastlm_character here) {
+    return fastlm_is_number(before) || fastlm_is_number(here) ? FASTLM_CUT_BETWEEN : fastlm_gpt2_cut(before, here);
 }
 
-/* The start of the character at or before text[limit], and its class. */
-static inline int64_t fastlm_last_character(const uint8_t *text, int64_t limit, uint8_t letter_flags, int *its_class) {
-    int64_t at = limit;
-    while (at > 0 && fastlm_is_continuation(text[at])) at--;
-    uint32_t code_point = 0;
-    int length = fastlm_decode(text + at, limit + 4 - at, &code_point);
-    *its_class = length ? fastlm_class_of(code_point, letter_flags) : FASTLM_OTHER_CLASS;
-    return at;
+static int fastlm_starcoder_cut(fastlm_character before, fastlm_character here) {
+    if (fastlm_is_newer_digit(before.code_point) || fastlm_is_newer_digit(here.code_point)) return FASTLM_CUT_BETWEEN;
+    return fastlm_gpt2_digits_cut(before, here);
 }
 
-/* With `digits_apart` each digit is a pretoken and ends the text before it. */
-static inline int64_t fastlm_gpt2_safe_start(const uint8_t *text, int64_t limit, int digits_apart) {
-    int here;
-    int64_t lead = 0, at = fastlm_last_character(text, limit, FASTLM_LETTER, &here);
-    for (; at > 0; at = lead) {
-        int before = fastlm_class_before(text, at, FASTLM_LETTER, &lead);
-        if (digits_apart && (here == FASTLM_NUMBER_CLASS || before == FASTLM_NUMBER_CLASS)) return at;
-        int is_space = here >= FASTLM_BLANK_CLASS, was_space = before >= FASTLM_BLANK_CLASS;
-        /* not after white space but before its last character, which is left over when something follows */
-        if (was_space && !is_space) return lead;
-        /* a letter after an apostrophe may belong to a contraction */
-        if (!was_space && here != before && !(here == FASTLM_LETTER_CLASS && text[at - 1] == '\'')) return at;
-        here = before;
-    }
-    return 0;
+static inline int fastlm_cl100k_family_cut(fastlm_character before, fastlm_character here, uint8_t letter_flags) {
+    const uint8_t classes = letter_flags | FASTLM_NUMBER;
+    /* where a run of white space is cut depends on all of it, but newlines join nothing after it */
+    if (fastlm_is_space(before)) return fastlm_is_newline(before) && !fastlm_is_space(here);
+    /* other characters take newlines after them, and letters take one of them */
+    if (!(before.flags & classes)) return fastlm_is_space(here) ? !fastlm_is_newline(here) : fastlm_is_number(here);
+    return before.flags & letter_flags ? !(here.flags & letter_flags) : !fastlm_is_number(here);
 }
 
-static inline int64_t fastlm_cl100k_safe_start(const uint8_t *text, int64_t limit, uint8_t letter_flags) {
-    int here;
-    int64_t lead = 0, at = fastlm_last_character(text, limit, letter_flags, &here);
-    for (; at > 0; at = lead) {
-        int before = fastlm_class_before(text, at, letter_flags, &lead);
-        int safe = here != before;
-        /* other characters take newlines after them, and letters take one of them or a blank */
-        if (before == FASTLM_OTHER_CLASS) safe = here == FASTLM_NUMBER_CLASS || here == FASTLM_BLANK_CLASS;
-        /* where a run of white space is cut depends on all of it */
-        if (before == FASTLM_BLANK_CLASS) safe = 0;
-        if (before == FASTLM_NEWLINE_CLASS) safe = here < FASTLM_BLANK_CLASS;
-        if (safe) return at;
-        here = before;
-    }
-    return 0;
+static int fastlm_cl100k_cut(fastlm_character before, fastlm_character here) {
+    return fastlm_cl100k_family_cut(before, here, FASTLM_LETTER);
 }
 
-/* The character whose bytes end just before text[at]; *lead is where it starts. */
-static inline fastlm_character fastlm_read_before(const uint8_t *text, int64_t at, int64_t *lead) {
-    int64_t p = at - 1;
-    while (p > 0 && at - p < 4 && fastlm_is_continuation(text[p])) p--;
-    *lead = p;
-    return fastlm_read(text, at, p);
+static int fastlm_qwen35_cut(fastlm_character before, fastlm_character here) {
+    return fastlm_cl100k_family_cut(before, here, FASTLM_LETTER | FASTLM_MARK);
 }
 
-static inline int fastlm_is_space(fastlm_character c) { return c.flags & FASTLM_WHITESPACE; }
+static int fastlm_o200k_cut(fastlm_character before, fastlm_character here) {
+    /* what follows other characters may go on with a slash */
+    if (fastlm_is_space(before)) return fastlm_is_newline(before) && !fastlm_is_space(here) && here.code_point != '/';
+    if (fastlm_is_number(before) || fastlm_is_number(here)) return fastlm_is_number(before) != fastlm_is_number(here);
+    if (fastlm_is_space(here)) return fastlm_is_letter(before) || !fastlm_is_newline(here);
+    /* a word may go on with a mark or a contraction, and a mark may be one of other characters */
+    return fastlm_is_letter(before) && !fastlm_is_word(here) && here.code_point != '\'';
+}
 
-/* Whether a pretoken ends between two characters, whatever stands around them. */
-static inline int fastlm_o200k_parts(fastlm_character before, fastlm_character here, int han_apart) {
-    if (han_apart && (before.flags | here.flags) & FASTLM_HAN) {
-        /* Han letters end all pretokens but those of Han, Han that are none only some */
-        if (!(before.flags & FASTLM_HAN)) return here.flags & FASTLM_LETTER && !fastlm_is_space(before);
-        return before.flags & FASTLM_LETTER && !(here.flags & FASTLM_HAN);
-    }
-    if (fastlm_is_newline(before)) return !fastlm_is_space(here) && here.code_point != '/';
-    if (fastlm_is_space(before)) return 0;
-    if (before.flags & FASTLM_NUMBER || here.flags & FASTLM_NUMBER) return (before.flags ^ here.flags) & FASTLM_NUMBER;
-    if (fastlm_is_space(here)) return before.flags & FASTLM_LETTER || !fastlm_is_newline(here);
-    /* a word may go on with a mark or a contraction; a mark may be an other character */
-    return before.flags & FASTLM_LETTER && !(here.flags & (FASTLM_LETTER | FASTLM_MARK)) && here.code_point != '\'';
+static int fastlm_kimi_cut(fastlm_character before, fastlm_character here) {
+    int after_han = before.flags & FASTLM_HAN, is_han = here.flags & FASTLM_HAN;
+    /* Han letters end all pretokens but those of Han; Han characters that are no letters end some */
+    if (after_han) return fastlm_is_letter(before) && !is_han;
+    if (is_han) return fastlm_is_letter(here) && !fastlm_is_space(before);
+    return fastlm_o200k_cut(before, here);
 }
 
 /* deepseek's pieces: numbers, CJK, and the text between them */
 static inline int fastlm_deepseek_piece(fastlm_character c) {
-    return c.flags & FASTLM_NUMBER ? 1 : fastlm_is_cjk(c.code_point) ? 2 : 0;
+    return fastlm_is_number(c) ? 1 : fastlm_is_cjk(c.code_point) ? 2 : 0;
 }
 
-static inline int fastlm_deepseek_parts(fastlm_character before, fastlm_character here) {
-    int piece = fastlm_deepseek_piece(before);
-    if (piece || fastlm_deepseek_piece(here)) return piece != fastlm_deepseek_piece(here);
-    const uint8_t letters = FASTLM_LETTER | FASTLM_MARK, known = letters | FASTLM_WHITESPACE | FASTLM_PUNCT_OR_SYMBOL;
-    if (!(before.flags & known) || !(here.flags & known)) return 0;
-    if (fastlm_is_newline(before)) return !fastlm_is_space(here);
-    if (fastlm_is_space(before)) return 0;
-    if (before.flags & letters) return !(here.flags & letters);
+static int fastlm_deepseek_cut(fastlm_character before, fastlm_character here) {
+    const uint8_t known = FASTLM_LETTER | FASTLM_MARK | FASTLM_WHITESPACE | FASTLM_PUNCT_OR_SYMBOL;
+    int piece = fastlm_deepseek_piece(before), next = fastlm_deepseek_piece(here);
+    if (piece || next) return piece != next;
+    /* words take what is of no class, or it joins its like */
+    if (!(before.flags & known) || !(here.flags & known)) return FASTLM_NO_CUT;
+    if (fastlm_is_space(before)) return fastlm_is_newline(before) && !fastlm_is_space(here);
+    if (fastlm_is_word(before)) return !fastlm_is_word(here);
     return fastlm_is_space(here) && !fastlm_is_newline(here);
 }
 
-static inline int64_t fastlm_last_parting(const uint8_t *text, int64_t limit, int is_deepseek, int han_apart) {
-    int64_t lead = 0, at = limit;
+/* The last place in (0, limit] where `cut` allows it, or 0 where there is none. text[0] must start a pretoken, and at
+ * least 4 bytes of text follow `limit`. Bytes that are not UTF-8 count as other characters: the scan reports them. */
+static inline int64_t fastlm_last_cut(const uint8_t *text, int64_t limit, fastlm_cut_fn cut) {
+    int64_t at = limit;
     while (at > 0 && fastlm_is_continuation(text[at])) at--;
     fastlm_character here = fastlm_read(text, limit + 4, at);
-    for (; at > 0; at = lead) {
-        fastlm_character before = fastlm_read_before(text, at, &lead);
-        /* the scan reports what is not UTF-8 */
-        if (before.length < 0 || here.length < 0 || lead + before.length != at) return 0;
-        if (is_deepseek ? fastlm_deepseek_parts(before, here) : fastlm_o200k_parts(before, here, han_apart)) return at;
+    while (at > 0) {
+        int64_t lead = at - 1;
+        while (lead > 0 && at - lead < 4 && fastlm_is_continuation(text[lead])) lead--;
+        fastlm_character before = fastlm_read(text, at, lead);
+        if (lead + before.length != at) {
+            lead = at - 1;
+            before = (fastlm_character){0, 1, 0};
+        }
+        switch (cut(before, here)) {
+            case FASTLM_NO_CUT: break;
+            case FASTLM_CUT_BEFORE_BOTH: return lead;
+            default: return at;
+        }
         here = before;
+        at = lead;
     }
     return 0;
-}
-
-static inline int64_t fastlm_o200k_safe_start(const uint8_t *text, int64_t limit, int han_apart) {
-    return fastlm_last_parting(text, limit, 0, han_apart);
-}
-
-static inline int64_t fastlm_deepseek_safe_start(const uint8_t *text, int64_t limit) {
-    return fastlm_last_parting(text, limit, 1, 0);
 }
 
 #endif

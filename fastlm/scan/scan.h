@@ -127,14 +127,16 @@ static inline fastlm_scan_fn fastlm_scanner(int family, int isa) {
 
 /* Where a text that goes on may be cut: see safe_start.h. */
 static inline int64_t fastlm_safe_start(int family, const uint8_t *text, int64_t limit) {
+    fastlm_cut_fn cut = fastlm_cl100k_cut;
     switch (family) {
-        case FASTLM_GPT2: return fastlm_gpt2_safe_start(text, limit, 0);
-        case FASTLM_GPT2_DIGITS: case FASTLM_STARCODER: return fastlm_gpt2_safe_start(text, limit, 1);
-        case FASTLM_QWEN35: return fastlm_cl100k_safe_start(text, limit, FASTLM_LETTER | FASTLM_MARK);
-        case FASTLM_O200K: case FASTLM_TEKKEN: return fastlm_o200k_safe_start(text, limit, 0);
-        case FASTLM_KIMI: return fastlm_o200k_safe_start(text, limit, 1);
-        case FASTLM_DEEPSEEK: return fastlm_deepseek_safe_start(text, limit);
-        default: return fastlm_cl100k_safe_start(text, limit, FASTLM_LETTER);
+        case FASTLM_GPT2: cut = fastlm_gpt2_cut; break;
+        case FASTLM_GPT2_DIGITS: cut = fastlm_gpt2_digits_cut; break;
+        case FASTLM_STARCODER: cut = fastlm_starcoder_cut; break;
+        case FASTLM_QWEN35: cut = fastlm_qwen35_cut; break;
+        case FASTLM_O200K: case FASTLM_TEKKEN: cut = fastlm_o200k_cut; break;
+        case FASTLM_KIMI: cut = fastlm_kimi_cut; break;
+        case FASTLM_DEEPSEEK: cut = fastlm_deepseek_cut; break;
     }
+    return fastlm_last_cut(text, limit, cut);
 }
 #endif
