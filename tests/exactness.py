@@ -1,10 +1,11 @@
-"""Ids and splits against tiktoken and Hugging Face on random strings and on all of a folder's texts.
+"""Ids and splits against tiktoken and Hugging Face, on random strings, all scalars and all of a folder's texts.
 
-    python -m tests.exactness --strings 1000000                       # GPT-2's ids, the splits of all patterns
-    python -m tests.exactness --strings 1000000 --pattern o200k_base  # the splits of one
+    python -m tests.exactness --strings 1000000                       # all vocabularies' ids, all patterns' splits
+    python -m tests.exactness --strings 1000000 --only o200k_base     # one of them
 
-Needs FASTLM_DATA (or ../shared/data) for GPT-2's vocabulary and for texts. Prints what was tried and what differed;
-exits with 1 where anything did.
+The vocabularies are the published ones that tests/official.py finds in FASTLM_DATA (or ../shared/data) and in installed
+packages; the random strings and scalars are compared for the splits without it. Prints what was tried and what
+differed; exits with 1 where anything did.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import tiktoken
-import tokenizers
 
 import fastlm
 from fastlm import patterns
-from tests import split_judges, texts
+from tests import official, split_judges, texts
 from tests.conftest import DATA
 
 Encode = Callable[[list[str]], list[list[int]]]
@@ -76,27 +76,17 @@ def texts_of(folder: Path) -> Iterator[str]:
             yield from text.splitlines(keepends=True)
 
 
-def compare(tokenizer: fastlm.Tokenizer, json_path: Path, strings: int, seed: int, folder: Path | None) -> int:
-    """All comparisons of a GPT-2 shaped tokenizer with both judges; number of differences."""
-    encoding = tiktoken_encoding(tokenizer)
-    hugging_face = tokenizers.Tokenizer.from_file(str(json_path))
-
-    def ours(batch: list[str]) -> list[list[int]]:
-        return [tokenizer.encode(string) for string in batch]
-
-    judges: dict[str, Encode] = {
-        "tiktoken": lambda batch: [encoding.encode(string, allowed_special="all") for string in batch],
-        "tokenizers": lambda batch: [found.ids for found in hugging_face.encode_batch(batch)],
-    }
+def compare_ids(judged: official.Judged, strings: int, seed: int, folder: Path | None) -> int:
+    """All comparisons of a vocabulary's ids with its judges; number of differences."""
     differing = 0
-    for judge, theirs in judges.items():
+    for judge, theirs in judged.judges.items():
         rng = random.Random(seed)
         random_strings = (texts.random_string(rng) for _ in range(strings))
-        differing += differences(f"random strings against {judge}", random_strings, ours, theirs)
-    differing += differences("scalars in context against tiktoken", scalars_in_context(), ours, judges["tiktoken"])
-    if folder is not None:
-        for judge, theirs in judges.items():
-            differing += differences(f"texts and lines against {judge}", texts_of(folder), ours, theirs)
+        name = f"{judged.name}: %s against {judge}"
+        differing += differences(name % "ids of random strings", random_strings, judged.ours, theirs)
+        differing += differences(name % "ids of scalars in context", scalars_in_context(), judged.ours, theirs)
+        if folder is not None:
+            differing += differences(name % "ids of texts and lines", texts_of(folder), judged.ours, theirs)
     return differing
 
 
@@ -119,15 +109,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strings", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pattern", choices=sorted(patterns.PATTERNS), help="compare the splits of this one only")
+    parser.add_argument("--only", help="a vocabulary or a pattern by its name")
     arguments = parser.parse_args()
     folder = DATA if DATA.exists() else None
-    names = [arguments.pattern] if arguments.pattern else sorted(patterns.PATTERNS)
-    differing = sum(compare_splits(name, arguments.strings, arguments.seed, folder) for name in names)
-    if not arguments.pattern:
-        vectors = DATA / "vectors"
-        gpt2 = fastlm.Tokenizer.from_files(vectors / "gpt2_vocab.json", vectors / "gpt2_merges.txt", ["<|endoftext|>"])
-        differing += compare(gpt2, vectors / "gpt2.tokenizer.json", arguments.strings, arguments.seed, folder)
+    vocabularies = official.named(DATA)
+    if arguments.only and arguments.only not in {*vocabularies, *patterns.PATTERNS}:
+        parser.error(f"--only must be one of {sorted({*vocabularies, *patterns.PATTERNS})}")
+    differing = 0
+    for name, read in vocabularies.items():
+        if arguments.only in (None, name):
+            judged = read()
+            if judged is None:
+                print(f"{name}: not at hand, its ids are not compared")
+            else:
+                differing += compare_ids(judged, arguments.strings, arguments.seed, folder)
+    for name in sorted(patterns.PATTERNS):
+        if arguments.only in (None, name):
+            differing += compare_splits(name, arguments.strings, arguments.seed, folder)
+    print(f"{differing} differ")
     return 1 if differing else 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests import texts
 tiktoken = pytest.importorskip("tiktoken", reason="tiktoken judges the ids")
 tokenizers = pytest.importorskip("tokenizers", reason="tokenizers judges the ids")
 
-from tests import exactness, split_judges  # noqa: E402 - need both
+from tests import exactness, official, split_judges  # noqa: E402 - need both
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,19 @@ def test_splits_of_every_named_pattern(name, capsys):
         assert exactness.differences(judge, strings, ours, theirs) == 0, capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", sorted(official.named(Path())))
+def test_ids_of_published_vocabularies(data, name, capsys):
+    judged = official.named(data)[name]()
+    if judged is None:
+        pytest.skip(f"no {name}: see tests/official.py")
+    rng = random.Random(4)
+    strings = [*texts.DOCUMENTS, *(texts.random_string(rng) for _ in range(5_000))]
+    strings += exactness.texts_of(data / "multilingual")
+    assert judged.judges
+    for judge, theirs in judged.judges.items():
+        assert exactness.differences(judge, strings, judged.ours, theirs) == 0, capsys.readouterr().out
+
+
 def llama_cpp_vectors(vectors: Path, model: str) -> list[tuple[str, list[int]]]:
     """llama.cpp's inputs and a model's ids for them."""
     inputs = (vectors / "llamacpp.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
@@ -86,6 +100,30 @@ def test_starcoder_vectors_of_llama_cpp(data, name):
     starcoder = fastlm.Tokenizer(vocab, merges, pattern=name)
     for text, ids in llama_cpp_vectors(vectors, "starcoder"):
         assert starcoder.encode(text) == ids, text
+
+
+def test_vectors_of_other_projects_for_tiktokens_encodings(data):
+    """The test plan of Microsoft's TypeScript tokenizer, and its ids of its own source."""
+    vectors = data / "vectors"
+    plan = (vectors / "TestPlans.txt").read_bytes().decode().replace("\r\n", "\n")
+    cases = re.findall(r"EncodingName: (\w+)\nSample: (.*?)\nEncoded: (\[.*?\])", plan, re.DOTALL)
+    assert len(cases) >= 100
+    loaded = {name: fastlm.load(vectors / f"{name.replace('edit', 'base')}.tiktoken") for name in {name for name, _, _ in cases}}
+    for name, text, ids in cases:
+        assert loaded[name].encode(text) == json.loads(ids), (name, text)
+    source = (vectors / "ms_lib.rs.txt").read_bytes().decode().replace("\r\n", "\n")
+    expected = json.loads((vectors / "ms_tokens_gpt_3.5_turbo.json").read_text())
+    assert fastlm.load(vectors / "cl100k_base.tiktoken").encode(source) == expected
+
+
+def test_vocabularies_trained_by_others(data):
+    """CS336-shaped vocabularies of others, in rank files that no one knows."""
+    for path in sorted((data / "vocabs").glob("*.tiktoken")):
+        tokenizer = fastlm.load(path, pattern="gpt2")
+        ranks = {token: id for id, token in tokenizer.vocab.items()}
+        encoding = tiktoken.Encoding("other", pat_str=patterns.GPT2, mergeable_ranks=ranks, special_tokens={})
+        for text in (*texts.DOCUMENTS, (data / "tinystories" / "ts_v2_train_head.txt").read_text("utf-8")[:200_000]):
+            assert tokenizer.encode(text) == encoding.encode_ordinary(text)
 
 
 def test_gpt2_vectors_of_other_projects(gpt2, data):

@@ -43,6 +43,11 @@ def unspell(spelled: str) -> bytes:
         raise ValueError(f"{error.args[0]!r} in {spelled!r} spells no byte") from None
 
 
+def spells_bytes(text: str) -> bool:
+    """Whether each character of a text stands for a byte."""
+    return all(char in _BYTE_OF_CHAR for char in text)
+
+
 def spelled_vocab(vocabulary: Vocabulary) -> dict[str, int]:
     """Spelled token -> id, special tokens as themselves.
 

@@ -126,7 +126,9 @@ def parse(content: Any) -> Vocabulary:
         raise ValueError("model.vocab must be an object and model.merges a list")
     added = [_added_token(token, vocab) for token in _list(content.get("added_tokens"), "added_tokens")]
     special = {token.content: token.id for token in added}
-    tokens = gpt2.parse_vocab({**special, **vocab}.items(), special.keys() - vocab.keys())
+    # an added token that the model knows too is bytes if it can be
+    as_text = {content for content in special if content not in vocab or not gpt2.spells_bytes(content)}
+    tokens = gpt2.parse_vocab({**special, **vocab}.items(), as_text)
     has_all_bytes = len({token for token in tokens.values() if len(token) == 1}) == 256
     if model.get("unk_token") and not has_all_bytes:
         raise ValueError(f"model.unk_token = {model['unk_token']!r} is not supported where bytes lack a token")
