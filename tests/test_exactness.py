@@ -108,7 +108,8 @@ def test_vectors_of_other_projects_for_tiktokens_encodings(data):
     plan = (vectors / "TestPlans.txt").read_bytes().decode().replace("\r\n", "\n")
     cases = re.findall(r"EncodingName: (\w+)\nSample: (.*?)\nEncoded: (\[.*?\])", plan, re.DOTALL)
     assert len(cases) >= 100
-    loaded = {name: fastlm.load(vectors / f"{name.replace('edit', 'base')}.tiktoken") for name in {name for name, _, _ in cases}}
+    names = {name: name.replace("edit", "base") for name, _, _ in cases}
+    loaded = {name: fastlm.load(vectors / f"{file}.tiktoken") for name, file in names.items()}
     for name, text, ids in cases:
         assert loaded[name].encode(text) == json.loads(ids), (name, text)
     source = (vectors / "ms_lib.rs.txt").read_bytes().decode().replace("\r\n", "\n")
