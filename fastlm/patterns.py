@@ -127,12 +127,13 @@ def _compile(expression: str) -> CompiledRegex[str]:
 
 
 def _regex_ends(splits: tuple[str, ...], text: bytes) -> Int64Array:
+    compiled = _compiled(splits)
     try:
         decoded = text.decode()
     except UnicodeDecodeError as error:
         raise _scan.invalid_utf8(text, error.start) from None
     ends = [len(decoded)] if decoded else []
-    for split in _compiled(splits):
+    for split in compiled:
         cuts = set(ends)
         start = 0
         for end in ends:
