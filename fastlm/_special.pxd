@@ -9,7 +9,7 @@ cdef class SpecialFinder:
     cdef const int32_t[::1] first_edge
     cdef const int64_t[::1] id_at
     cdef const int32_t[::1] root
-    cdef int only_first_byte
+    cdef const uint8_t[::1] filter
     cdef int _build(self, const uint8_t[::1] text, const int64_t[::1] start, const int64_t[::1] ids) except -1
     cdef object find_in(self, const uint8_t *text, int64_t n)
     cdef int64_t _seek(self, const uint8_t *text, int64_t n, int64_t *start, int64_t *end) except -2 nogil

@@ -45,3 +45,21 @@ def test_bad_tokens():
         SpecialFinder([b"a", b""])
     with pytest.raises(ValueError, match="given twice"):
         SpecialFinder([b"a", b"a"])
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=4), min_size=1, max_size=40, unique=True),
+    st.lists(st.integers(0, 255), max_size=40),
+    st.integers(0, 80),
+)
+def test_any_bytes_are_found_at_any_distance_from_the_edge_of_a_block(tokens, noise, shift):
+    text = bytes(shift) + tokens[0] + bytes(noise) + b"".join(tokens) + bytes(70) + tokens[-1]
+    pattern = regex.compile(b"|".join(map(regex.escape, sorted(tokens, key=len, reverse=True))), regex.DOTALL)
+    expected = [[*match.span(), tokens.index(match.group())] for match in pattern.finditer(text)]
+    assert SpecialFinder(tokens).find(text).tolist() == expected
+
+
+def test_ids_go_with_the_tokens():
+    assert SpecialFinder([b"b", b"a"], [7, 1 << 40]).find(b"ab").tolist() == [[0, 1, 1 << 40], [1, 2, 7]]
+    with pytest.raises(ValueError, match="zip"):
+        SpecialFinder([b"a"], [1, 2])
