@@ -295,7 +295,7 @@ cdef class Encoder:
         """Encodes every token of the vocabulary as a pretoken, so that the first sight of most words is a hit."""
         cdef int64_t n = len(token_bytes)
         cdef const uint8_t[::1] text = token_bytes
-        ends = np.unique(token_offsets)[1:]
+        ends = token_offsets[1:][np.diff(token_offsets) > 0]
         self.seeded = Worker(16, 16, 16)
         filling = Worker(max(16, 1 << (2 * len(ends)).bit_length()), n + 16, n + 16)
         if not self.partial:
@@ -312,7 +312,8 @@ cdef class Encoder:
         cdef int64_t[::1] end = np.zeros(1, np.int64)
         cdef set kept = set()
         probe = Worker(16, 16, 16)
-        for k in range(whole.shape[0]):
+        # of tokens with the same bytes the first is put in last
+        for k in range(whole.shape[0] - 1, -1, -1):
             start, length = offsets[whole[k]], offsets[whole[k] + 1] - offsets[whole[k]]
             probe.state[WRITTEN] = 0
             if not self.partial:

@@ -53,7 +53,7 @@ def ranks_of(vocabulary: Vocabulary) -> dict[bytes, int]:
         vocabulary.rules.ignore_merges, begin=vocabulary.rules.begin, end=vocabulary.rules.end
     ):
         raise ValueError(f"a rank file cannot say {vocabulary.rules}")
-    ranks = {vocabulary.bytes_of(id): id for id in vocabulary.ordinary_ids.tolist()}
+    ranks = {vocabulary.bytes_of(id): id for id in reversed(vocabulary.ordinary_ids.tolist())}
     again = vocabulary_from_ranks(ranks, {}, vocabulary.pattern)
     same = all(
         np.array_equal(getattr(again, name), getattr(vocabulary, name))

@@ -174,12 +174,13 @@ class Vocabulary:
 
     def _check_pairs_differ(self) -> None:
         pairs = self.merge_left.astype(np.uint64) << np.uint64(32) | self.merge_right
+        in_order = np.sort(pairs)
+        if (in_order[1:] != in_order[:-1]).all():
+            return
         _, first, inverse = np.unique(pairs, return_index=True, return_inverse=True)
-        repeated = np.flatnonzero(first[inverse] != np.arange(len(pairs)))
-        if len(repeated):
-            rank = int(repeated[0])
-            left, right = self.bytes_of(int(self.merge_left[rank])), self.bytes_of(int(self.merge_right[rank]))
-            raise ValueError(f"merge {rank} repeats merge {first[inverse][rank]}: {left!r}, {right!r}")
+        rank = int(np.flatnonzero(first[inverse] != np.arange(len(pairs)))[0])
+        left, right = self.bytes_of(int(self.merge_left[rank])), self.bytes_of(int(self.merge_right[rank]))
+        raise ValueError(f"merge {rank} repeats merge {first[inverse][rank]}: {left!r}, {right!r}")
 
     def _concatenated(self, ids: UInt32Array) -> UInt8Array:
         starts = self.token_offsets[ids]
@@ -213,10 +214,10 @@ class Vocabulary:
 
     @functools.cached_property
     def ordinary_ids(self) -> Int64Array:
-        """Ids of all tokens but the added ones; of those with the same bytes the lowest, int64."""
-        added = {token.id for token in self.added_tokens}
-        first = {token: id for id, token in reversed(self.tokens.items()) if id not in added}
-        return np.array(sorted(first.values()), np.int64)
+        """Ids of all tokens but the added ones, int64."""
+        ordinary = np.diff(self.token_offsets) > 0
+        ordinary[[token.id for token in self.added_tokens]] = False
+        return np.flatnonzero(ordinary)
 
     @functools.cached_property
     def special_tokens(self) -> dict[str, int]:

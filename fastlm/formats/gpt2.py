@@ -28,19 +28,22 @@ VERSION_LINE = "#version: 0.2"
 # bytes that Latin-1 prints keep their character, the others follow from U+0100 on
 CHAR_OF_BYTE = {b: chr(b) for b in PRINTABLE_BYTES} | {b: chr(0x100 + k) for k, b in enumerate(OTHER_BYTES)}
 _BYTE_OF_CHAR = {char: byte for byte, char in CHAR_OF_BYTE.items()}
+# for str.translate to Latin-1; what stands for another byte in Latin-1 is no spelling, and must not pass for one
+_TO_LATIN_1 = {byte: 0xFFFF for byte in OTHER_BYTES} | {ord(char): byte for char, byte in _BYTE_OF_CHAR.items()}
+_TO_SPELLING = {byte: ord(char) for byte, char in CHAR_OF_BYTE.items()}
 
 
 def spell(token: bytes) -> str:
     """A token's bytes as printable characters."""
-    return "".join(CHAR_OF_BYTE[byte] for byte in token)
+    return token.decode("latin-1").translate(_TO_SPELLING)
 
 
 def unspell(spelled: str) -> bytes:
     """The bytes of a token so spelled. Raises ValueError naming the character that spells no byte."""
     try:
-        return bytes(_BYTE_OF_CHAR[char] for char in spelled)
-    except KeyError as error:
-        raise ValueError(f"{error.args[0]!r} in {spelled!r} spells no byte") from None
+        return spelled.translate(_TO_LATIN_1).encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{spelled[error.start]!r} in {spelled!r} spells no byte") from None
 
 
 def spells_bytes(text: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from fastlm.formats import gpt2
 from fastlm.formats.reading import read_json
 from fastlm.patterns import DIGITS, GPT2, Pattern, find_pattern
-from fastlm.vocabulary import AddedToken, Merge, Rules, Vocabulary, vocabulary_from_tokens
+from fastlm.vocabulary import AddedToken, Rules, Vocabulary, assembled, checked_tokens
 
 FILE = "tokenizer.json"
 
@@ -142,7 +142,7 @@ def parse(content: Any) -> Vocabulary:
         begin=begin,
         end=end,
     )
-    return vocabulary_from_tokens(tokens, [_merge(*item) for item in enumerate(merges)], added, pattern, rules)
+    return assembled(checked_tokens(tokens), *_merge_ids(merges, vocab), added, pattern, rules)
 
 
 def _type(component: Any) -> str:
@@ -169,14 +169,20 @@ def _added_token(token: Any, vocab: dict[str, Any]) -> AddedToken:
     return AddedToken(content, id, **{"special": special, **options})
 
 
-def _merge(rank: int, merge: Any) -> Merge:
-    sides = merge.split(" ") if isinstance(merge, str) else merge
-    if not isinstance(sides, list) or len(sides) != 2 or not all(isinstance(side, str) for side in sides):
-        raise ValueError(f"merge {rank} is {merge!r:.80}, expected two tokens")
+def _merge_ids(merges: list[Any], vocab: dict[str, int]) -> tuple[list[int], list[int], list[int]]:
+    """The ids of the two sides of each merge, and of what they make."""
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
     try:
-        return gpt2.unspell(sides[0]), gpt2.unspell(sides[1])
-    except ValueError as error:
-        raise ValueError(f"merge {rank}: {error}") from None
+        return [vocab[a] for a, _ in pairs], [vocab[b] for _, b in pairs], [vocab[a + b] for a, b in pairs]
+    except (KeyError, ValueError, TypeError):
+        rank = next(rank for rank, pair in enumerate(pairs) if not _is_merge(pair, vocab))
+        raise ValueError(f"merge {rank} is {merges[rank]!r:.80}, expected two tokens that make a third") from None
+
+
+def _is_merge(pair: Any, vocab: dict[str, int]) -> bool:
+    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
+        return False
+    return all(token in vocab for token in (*pair, "".join(pair)))
 
 
 def _steps(component: Any, inner: str) -> list[Any]:
