@@ -338,11 +338,11 @@ def sequence(*steps):
         (lambda c: c["model"]["merges"].insert(3, "a b c"), "merge 3 is 'a b c', expected two tokens"),
         (
             lambda c: c["model"]["merges"].insert(3, ["a", "\u4e2d"]),
-            "merge 3 is .* expected two tokens that make a third",
+            "merge 3 is .* that make a third",
         ),
         (
             lambda c: c["model"]["merges"].insert(3, ["!", "\u0100"]),
-            "merge 3 is .* expected two tokens that make a third",
+            "merge 3 is .* that make a third",
         ),
     ],
 )

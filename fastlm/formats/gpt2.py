@@ -29,7 +29,7 @@ VERSION_LINE = "#version: 0.2"
 CHAR_OF_BYTE = {b: chr(b) for b in PRINTABLE_BYTES} | {b: chr(0x100 + k) for k, b in enumerate(OTHER_BYTES)}
 _BYTE_OF_CHAR = {char: byte for byte, char in CHAR_OF_BYTE.items()}
 # for str.translate to Latin-1; what stands for another byte in Latin-1 is no spelling, and must not pass for one
-_TO_LATIN_1 = {byte: 0xFFFF for byte in OTHER_BYTES} | {ord(char): byte for char, byte in _BYTE_OF_CHAR.items()}
+_TO_LATIN_1 = dict.fromkeys(OTHER_BYTES, 0xFFFF) | {ord(char): byte for char, byte in _BYTE_OF_CHAR.items()}
 _TO_SPELLING = {byte: ord(char) for byte, char in CHAR_OF_BYTE.items()}
 
 
