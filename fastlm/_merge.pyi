@@ -12,4 +12,6 @@ def learn_merges(
     byte_symbols: Int32Array,
     tie_break: str,
     progress: Callable[[int], object] | None = None,
+    min_count: int = 1,
+    max_token_length: int | None = None,
 ) -> tuple[Int32Array, Int32Array]: ...

@@ -45,14 +45,15 @@ TIE_BREAKS = ("cs336", "hf")
 
 def learn_merges(const uint8_t[::1] text not None, const int64_t[::1] starts not None,
                  const int64_t[::1] counts not None, int64_t num_merges, const int32_t[::1] byte_symbols not None,
-                 tie_break: str, progress=None):
+                 tie_break: str, progress=None, int64_t min_count=1, max_token_length=None):
     """The merges of BPE training as (left, right), int32 (n,) each with n <= num_merges.
 
     text[starts[w]:starts[w + 1]] are the bytes of word w, which occurs counts[w] >= 1 times. Symbols are
     byte_symbols[byte] (a permutation of 0..255), and 256 + k for what merge k makes. There are fewer merges than asked
     for when no word has two symbols left. Of pairs of equal count, tie_break "cs336" takes the one whose two byte
-    strings are lexicographically greatest, "hf" the one whose two symbols are smallest. `progress(k)` is called now and
-    then with the number of merges done. Raises ValueError for arguments that are not of this form.
+    strings are lexicographically greatest, "hf" the one whose two symbols are smallest. Pairs that occur less than
+    min_count times are not merged, nor those that would make more than max_token_length bytes. `progress(k)` is called
+    now and then with the number of merges done. Raises ValueError for arguments that are not of this form.
     """
     if tie_break not in TIE_BREAKS:
         raise ValueError(f"tie_break must be one of {TIE_BREAKS}, not {tie_break!r}")
@@ -66,7 +67,10 @@ def learn_merges(const uint8_t[::1] text not None, const int64_t[::1] starts not
         raise ValueError("byte_symbols must be a permutation of 0..255")
     if num_merges < 0:
         raise ValueError(f"num_merges must not be negative, but is {num_merges}")
-    cdef Learner learner = Learner(text, starts, counts, num_merges, byte_symbols, tie_break == "hf")
+    if min_count < 1:
+        raise ValueError(f"min_count must be at least 1, but is {min_count}")
+    longest = np.iinfo(np.int64).max if max_token_length is None else max_token_length
+    cdef Learner learner = Learner(text, starts, counts, num_merges, byte_symbols, tie_break == "hf", min_count, longest)
     return learner.run(progress)
 
 
@@ -98,10 +102,11 @@ cdef class Learner:
     cdef int32_t[::1] row_of_left, row_of_right
     # what came of it
     cdef int32_t[::1] merge_left, merge_right
-    cdef int64_t merges, num_merges
+    cdef int64_t merges, num_merges, min_count, max_token_length
     cdef bint smallest_symbols
 
-    def __cinit__(self, text, starts, counts, num_merges, byte_symbols, smallest_symbols):
+    def __cinit__(self, text, starts, counts, num_merges, byte_symbols, smallest_symbols, min_count,
+                  max_token_length):
         cdef const int32_t[::1] of_byte = byte_symbols
         cdef const uint8_t[::1] source = text
         cdef int64_t k, vocabulary = FIRST_MERGED + num_merges
@@ -122,7 +127,7 @@ cdef class Learner:
         self.found_row, self.found_word = np.empty(1024, np.int32), np.empty(1024, np.int32)
         self.row_of_left, self.row_of_right = np.full(vocabulary, -1, np.int32), np.full(vocabulary, -1, np.int32)
         self.merge_left, self.merge_right = np.empty(num_merges, np.int32), np.empty(num_merges, np.int32)
-        self.num_merges = num_merges
+        self.num_merges, self.min_count, self.max_token_length = num_merges, min_count, max_token_length
         self.smallest_symbols = smallest_symbols
 
     cdef tuple run(self, progress):
@@ -134,7 +139,7 @@ cdef class Learner:
                 while self.merges < goal and self._take_best():
                     self._merge_pair(self.heap_row[0])
             if self.merges < goal:
-                more = self.threshold > 1 and self._index(self.threshold // THRESHOLD_STEP)
+                more = self.threshold > self.min_count and self._index(max(self.min_count, self.threshold // THRESHOLD_STEP))
             if progress is not None:
                 progress(self.merges)
         return np.array(self.merge_left[: self.merges]), np.array(self.merge_right[: self.merges])
@@ -142,7 +147,7 @@ cdef class Learner:
     # --- the index ---
 
     cdef bint _index(self, int64_t threshold) except -1:
-        """Indexes the pairs that occur at least so often, 0 for a first guess; false when no word has two symbols.
+        """Indexes the pairs that occur at least so often, 0 for a first guess; false when none occurs often enough.
 
         A table of sums by hash comes first: only pairs whose sum reaches the threshold are counted one by one.
         """
@@ -154,9 +159,9 @@ cdef class Learner:
             self._sum_pairs(sums)
             for k in range(buckets):
                 top = max(top, sums[k])
-        if top == 0:
+        if top < self.min_count:
             return False
-        self.threshold = max(1, threshold or top // THRESHOLD_STEP)
+        self.threshold = max(self.min_count, threshold or top // THRESHOLD_STEP)
         self._clear_index(1 << 12)
         with nogil:
             self._find_pairs(sums)
@@ -268,7 +273,8 @@ cdef class Learner:
         """Puts the new pairs that reach the threshold into index and heap, and forgets the new pairs."""
         cdef int64_t k, at, row, slot
         for k in range(self.news):
-            if self.new_count[k] < self.threshold:
+            if self.new_count[k] < self.threshold or self._size(self.new_left[k]) + self._size(
+                    self.new_right[k]) > self.max_token_length:
                 self.new_last_word[k] = -1
                 continue
             self._make_room(self.new_length[k])
@@ -420,10 +426,12 @@ cdef class Learner:
             self.row_of_right[symbol] = self._new_pair(new, symbol)
         return self.row_of_right[symbol]
 
+    cdef inline int64_t _size(self, int32_t symbol) except -1 nogil:
+        return self.bytes_start[symbol + 1] - self.bytes_start[symbol]
+
     cdef int _spell(self, int32_t a, int32_t b, int32_t new) except -1 nogil:
         """Records the bytes of the new symbol."""
-        cdef int64_t k, at = self.bytes_start[new], size_a = self.bytes_start[a + 1] - self.bytes_start[a]
-        cdef int64_t size = size_a + self.bytes_start[b + 1] - self.bytes_start[b]
+        cdef int64_t k, at = self.bytes_start[new], size_a = self._size(a), size = size_a + self._size(b)
         cdef uint64_t prefix = 0
         if at + size > self.bytes.shape[0]:
             self._widen_bytes(size)
@@ -457,14 +465,12 @@ cdef class Learner:
 
     cdef inline int _compare(self, int32_t a, int32_t b) except -2 nogil:
         """-1, 0 or 1 as the bytes of symbol a are below, equal to or above those of b."""
-        cdef int64_t size_a, size_b
+        cdef int64_t size_a = self._size(a), size_b = self._size(b)
         cdef int order
         if a == b:
             return 0
         if self.prefix[a] != self.prefix[b]:
             return 1 if self.prefix[a] > self.prefix[b] else -1
-        size_a = self.bytes_start[a + 1] - self.bytes_start[a]
-        size_b = self.bytes_start[b + 1] - self.bytes_start[b]
         order = memcmp(&self.bytes[self.bytes_start[a]], &self.bytes[self.bytes_start[b]], min(size_a, size_b))
         if order:
             return 1 if order > 0 else -1

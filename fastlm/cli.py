@@ -24,6 +24,8 @@ def train_tokenizer(
     special: UseAppendAction[tuple[str, ...]] = (),
     pattern: str = "gpt2",
     tie_break: Literal["cs336", "hf"] = "cs336",
+    min_frequency: int = 1,
+    max_token_length: int | None = None,
     threads: int | None = None,
 ) -> None:
     """Train a byte-level BPE tokenizer on UTF-8 text.
@@ -36,6 +38,8 @@ def train_tokenizer(
             <|endoftext|> where it is not given.
         pattern: Name or regular expression of the pre-tokenisation.
         tie_break: Which of equally frequent pairs merges first: the greatest bytes (cs336) or the smallest ids (hf).
+        min_frequency: Pairs that occur less often are not merged.
+        max_token_length: The most bytes that a token may have.
         threads: Number of threads; all processors where it is not given.
     """
     from fastlm import train_bpe
@@ -49,6 +53,8 @@ def train_tokenizer(
             special or ("<|endoftext|>",),
             pattern=pattern,
             tie_break=tie_break,
+            min_frequency=min_frequency,
+            max_token_length=max_token_length,
             num_threads=threads,
             progress=report,
         )

@@ -19,6 +19,9 @@ from fastlm.threads import map_in_order, thread_count
 from fastlm.tokenizer import Tokenizer
 from fastlm.vocabulary import BYTE_ORDER, checked_special_tokens, vocabulary_from_tokens
 
+SYMBOL_OF_BYTE = np.argsort(BYTE_ORDER).astype(np.int32)
+"""Byte -> symbol in training, so that symbols are in the order of ids."""
+
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with the phase ("count" or "merge"), what is done (bytes or tokens), and of how much, where that is known."""
 
@@ -30,6 +33,8 @@ def train_bpe(
     *,
     pattern: str = "gpt2",
     tie_break: str = "cs336",
+    min_frequency: int = 1,
+    max_token_length: int | None = None,
     num_threads: int | None = None,
     progress: Progress | None = None,
 ) -> Tokenizer:
@@ -42,11 +47,13 @@ def train_bpe(
     GPT-2's order (vocabulary.BYTE_ORDER), then the merged tokens.
     tie_break: of pairs that occur equally often, "cs336" merges the one with the lexicographically greatest bytes, "hf"
     the one with the smallest ids, as Hugging Face's trainer does.
+    min_frequency: pairs that occur less often are not merged. max_token_length: nor are those that would make a token
+    of more bytes.
 
     The result is the same to the bit for any number of threads and any division into blocks. Warns (UserWarning) and
     gives a smaller vocabulary where the text has no more pairs to merge.
 
-    Raises ValueError for a vocab_size below 256 and the special tokens, an input without text, or bytes that are not
+    Raises ValueError for a vocab_size below 256 and the special tokens, a limit below 1, an input without text, or bytes that are not
     UTF-8, with file and offset; OSError for files that cannot be read; TypeError for an input of another type.
     """
     special = checked_special_tokens(special_tokens)
@@ -59,21 +66,28 @@ def train_bpe(
         )
     if tie_break not in _merge.TIE_BREAKS:
         raise ValueError(f"tie_break must be one of {_merge.TIE_BREAKS}, not {tie_break!r}")
-    threads = thread_count(num_threads)
+    for name, limit in (("min_frequency", min_frequency), ("max_token_length", max_token_length)):
+        if limit is not None and limit < 1:
+            raise ValueError(f"{name} must be at least 1, not {limit}")
     report: Progress = progress or (lambda phase, done, total: None)
     split = find_pattern(pattern)
 
-    counter = count_pretokens(Blocks(input, Cutter(special, split)), split, threads, report)
+    counter = count_pretokens(Blocks(input, Cutter(special, split)), split, thread_count(num_threads), report)
     if not len(counter):
         raise ValueError("the input holds no text")
-    text, starts, counts = counter.words()
+    words = counter.words()
     del counter
 
     # a token is made of at least one symbol less, so more than this cannot be learned, nor need room
-    wanted = min(vocab_size - smallest, len(text))
-    symbol_of_byte = np.argsort(BYTE_ORDER).astype(np.int32)
+    wanted = min(vocab_size - smallest, len(words[0]))
     left, right = _merge.learn_merges(
-        text, starts, counts, wanted, symbol_of_byte, tie_break, lambda done: report("merge", done, wanted)
+        *words,
+        wanted,
+        SYMBOL_OF_BYTE,
+        tie_break,
+        lambda done: report("merge", done, wanted),
+        min_frequency,
+        max_token_length,
     )
     tokens = [bytes([byte]) for byte in BYTE_ORDER]
     merges = []

@@ -18,8 +18,8 @@ def arrays(words: Counter[bytes]):
     return np.frombuffer(b"".join(words), np.uint8), starts, np.array(list(words.values()), np.int64)
 
 
-def learn(words: Counter[bytes], num_merges: int, tie_break: str) -> list[tuple[bytes, bytes]]:
-    left, right = _merge.learn_merges(*arrays(words), num_merges, SYMBOL_OF_BYTE, tie_break)
+def learn(words: Counter[bytes], num_merges: int, tie_break: str, **limits: int | None) -> list[tuple[bytes, bytes]]:
+    left, right = _merge.learn_merges(*arrays(words), num_merges, SYMBOL_OF_BYTE, tie_break, **limits)
     tokens = [bytes([b]) for b in bpe.BYTE_ORDER]
     merges = []
     for a, b in zip(left, right, strict=True):
@@ -46,6 +46,13 @@ def test_learns_what_the_reference_learns(tie_break, corpus, num_merges):
 @given(st.dictionaries(st.binary(min_size=1, max_size=30), st.integers(1, 5000), max_size=40).map(Counter))
 def test_learns_what_the_reference_learns_on_any_bytes(tie_break, corpus):
     assert learn(corpus, 50, tie_break) == bpe.learn(corpus, 50, tie_break)
+
+
+@pytest.mark.parametrize("tie_break", _merge.TIE_BREAKS)
+@given(corpora, st.integers(0, 60), st.integers(1, 60), st.integers(1, 12) | st.none())
+def test_leaves_out_rare_pairs_and_long_tokens(tie_break, corpus, num_merges, least, longest):
+    expected = bpe.learn(corpus, num_merges, tie_break, least, longest)
+    assert learn(corpus, num_merges, tie_break, min_count=least, max_token_length=longest) == expected
 
 
 @pytest.mark.parametrize("total", [2**31 - 1, 2**31, 2**32, 2**40, 2**62])

@@ -1,6 +1,8 @@
 """train_bpe: exactness, inputs, and what it says of bad ones."""
 
+import contextlib
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,18 @@ def test_special_tokens_come_first_then_bytes_in_gpt2_order():
         b"\xad",
         b"ab",
     ]
+
+
+@pytest.mark.parametrize("limits", [{"min_frequency": 30}, {"max_token_length": 4}])
+def test_limits(limits):
+    documents = texts.DOCUMENTS[:4]
+    with pytest.warns(UserWarning, match="no more pairs") if "min_frequency" in limits else contextlib.nullcontext():
+        tokenizer = fastlm.train_bpe(documents, 700, ["<s>"], **limits)
+    words = Counter(word for text in documents for word in bpe.pretokens(text))
+    assert tokenizer.merges == bpe.learn(words, 700 - 257, "cs336", **limits)
+    for name in limits:
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, not 0"):
+            fastlm.train_bpe(documents, 700, **{name: 0})
 
 
 def test_any_regular_expression_may_split_the_text():

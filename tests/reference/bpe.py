@@ -54,7 +54,13 @@ def apply_merge(word: tuple[bytes, ...], pair: Pair) -> tuple[bytes, ...]:
     return tuple(merged)
 
 
-def learn(words: Counter[bytes], num_merges: int, tie_break: str) -> list[Pair]:
+def learn(
+    words: Counter[bytes],
+    num_merges: int,
+    tie_break: str,
+    min_frequency: int = 1,
+    max_token_length: int | None = None,
+) -> list[Pair]:
     """The merges of BPE training on pretokens with their counts."""
     split = {tuple(bytes([b]) for b in word): count for word, count in words.items()}
     id_of = {bytes([b]): i for i, b in enumerate(BYTE_ORDER)}
@@ -63,8 +69,9 @@ def learn(words: Counter[bytes], num_merges: int, tie_break: str) -> list[Pair]:
         counts: Counter[Pair] = Counter()
         for word, count in split.items():
             for pair in itertools.pairwise(word):
-                counts[pair] += count
-        if not counts:
+                if max_token_length is None or len(pair[0]) + len(pair[1]) <= max_token_length:
+                    counts[pair] += count
+        if not counts or max(counts.values()) < min_frequency:
             break
         if tie_break == "cs336":
             best = max(counts, key=lambda pair: (counts[pair], pair))
