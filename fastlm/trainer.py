@@ -53,8 +53,9 @@ def train_bpe(
     The result is the same to the bit for any number of threads and any division into blocks. Warns (UserWarning) and
     gives a smaller vocabulary where the text has no more pairs to merge.
 
-    Raises ValueError for a vocab_size below 256 and the special tokens, a limit below 1, an input without text, or bytes that are not
-    UTF-8, with file and offset; OSError for files that cannot be read; TypeError for an input of another type.
+    Raises ValueError for a vocab_size below 256 and the special tokens, a limit below 1, an input without text, or
+    bytes that are not UTF-8, with file and offset; OSError for files that cannot be read; TypeError for an input of
+    another type.
     """
     special = checked_special_tokens(special_tokens)
     smallest = 256 + len(special)
