@@ -12,10 +12,10 @@
 #define FASTLM_BLOCKS_TYPES
 typedef struct {
     uint64_t letter, number, whitespace, newline /* CR, LF */, blank /* U+0020 */, apostrophe, above /* 0x7F */;
-    uint64_t upper, lower, mark, slash, apart, odd; /* of some families only: see fastlm_family_flags */
+    uint64_t upper, lower, mark, slash, apart, odd; /* of some families only: see fastlm_family_class */
 } fastlm_masks;
 
-/* The bytes of a character that reach into the next block: how many, and its class flags. */
+/* The bytes of a character that reach into the next block: how many, and its flags or class. */
 typedef struct {
     int spill;
     uint8_t flags;
@@ -24,26 +24,41 @@ typedef struct {
 /* What a family of splits asks of a character beyond letter, number and white space. */
 enum { FASTLM_PLAIN, FASTLM_NEWER_DIGITS, FASTLM_CASED, FASTLM_CASED_HAN, FASTLM_CJK };
 
-/* Flags in place of those of the table, in all families but FASTLM_PLAIN */
-#define FASTLM_ONLY_UPPER 16
-#define FASTLM_ONLY_LOWER 32
-#define FASTLM_ODD 64    /* so rare and so contrary that its surroundings are scanned one character at a time */
-#define FASTLM_APART 128 /* letters that others do not join: Han, or deepseek's CJK */
-
 static inline uint8_t fastlm_family_flags(uint32_t code_point, int family) {
+    if (family == FASTLM_NEWER_DIGITS && fastlm_is_newer_digit(code_point)) return FASTLM_NUMBER;
+    return fastlm_flags(code_point);
+}
+
+/* The classes of FASTLM_CASED and after. Apart are letters that others do not join, Han or deepseek's CJK; odd is what
+ * is so rare and so contrary that its surroundings are scanned one character at a time. */
+enum {
+    FASTLM_IS_OTHER, FASTLM_IS_UPPER, FASTLM_IS_LOWER, FASTLM_IS_BOTH, FASTLM_IS_MARK, FASTLM_IS_NUMBER,
+    FASTLM_IS_WHITESPACE, FASTLM_IS_APART, FASTLM_IS_ODD, FASTLM_CLASSES,
+};
+
+/* From all flags that characters have in unicode_classes.h; the three rows are those families. */
+#define FASTLM_ANY_CASE (FASTLM_UPPERLIKE | FASTLM_LOWERLIKE)
+#define FASTLM_SHARED_CLASSES                                                                                          \
+    [FASTLM_LETTER | FASTLM_UPPERLIKE] = FASTLM_IS_UPPER, [FASTLM_LETTER | FASTLM_LOWERLIKE] = FASTLM_IS_LOWER,        \
+    [FASTLM_LETTER | FASTLM_ANY_CASE] = FASTLM_IS_BOTH, [FASTLM_MARK | FASTLM_ANY_CASE] = FASTLM_IS_MARK,              \
+    [FASTLM_NUMBER] = FASTLM_IS_NUMBER, [FASTLM_WHITESPACE] = FASTLM_IS_WHITESPACE
+#define FASTLM_HAN_CLASSES(letter, mark, number, symbol)                                                               \
+    [FASTLM_HAN | FASTLM_LETTER | FASTLM_ANY_CASE] = letter, [FASTLM_HAN | FASTLM_MARK | FASTLM_ANY_CASE] = mark,      \
+    [FASTLM_HAN | FASTLM_NUMBER] = number, [FASTLM_HAN | FASTLM_PUNCT_OR_SYMBOL] = symbol
+static const uint8_t fastlm_class_of_flags[3][256] = {
+    {FASTLM_SHARED_CLASSES,
+     FASTLM_HAN_CLASSES(FASTLM_IS_BOTH, FASTLM_IS_MARK, FASTLM_IS_NUMBER, FASTLM_IS_OTHER)},
+    {FASTLM_SHARED_CLASSES,
+     FASTLM_HAN_CLASSES(FASTLM_IS_APART, FASTLM_IS_ODD, FASTLM_IS_ODD, FASTLM_IS_ODD)},
+    {[0] = FASTLM_IS_ODD, FASTLM_SHARED_CLASSES,
+     FASTLM_HAN_CLASSES(FASTLM_IS_BOTH, FASTLM_IS_MARK, FASTLM_IS_NUMBER, FASTLM_IS_OTHER)},
+};
+
+static inline uint8_t fastlm_family_class(uint32_t code_point, int family) {
     uint8_t flags = fastlm_flags(code_point);
-    if (family == FASTLM_PLAIN) return flags;
-    if (family == FASTLM_NEWER_DIGITS) return fastlm_is_newer_digit(code_point) ? FASTLM_NUMBER : flags;
-    int is_letter = flags & (FASTLM_LETTER | FASTLM_MARK);
-    if (family == FASTLM_CASED_HAN && (flags & FASTLM_HAN)) return flags & FASTLM_LETTER ? FASTLM_APART : FASTLM_ODD;
-    if (family == FASTLM_CJK) {
-        if (fastlm_is_cjk(code_point)) return is_letter ? FASTLM_APART : FASTLM_ODD;
-        if (!(is_letter || flags & (FASTLM_NUMBER | FASTLM_WHITESPACE | FASTLM_PUNCT_OR_SYMBOL))) return FASTLM_ODD;
-    }
-    uint8_t shared = flags & (FASTLM_NUMBER | FASTLM_WHITESPACE | FASTLM_MARK);
-    if (!is_letter) return shared;
-    uint8_t cases = flags & (FASTLM_UPPERLIKE | FASTLM_LOWERLIKE);
-    return shared | FASTLM_LETTER | (cases == (FASTLM_UPPERLIKE | FASTLM_LOWERLIKE) ? 0 : cases);
+    if (family == FASTLM_CJK && fastlm_is_cjk(code_point))
+        return flags & (FASTLM_LETTER | FASTLM_MARK) ? FASTLM_IS_APART : FASTLM_IS_ODD;
+    return fastlm_class_of_flags[family - FASTLM_CASED][flags];
 }
 #endif
 
@@ -116,19 +131,9 @@ static inline __attribute__((always_inline)) int FASTLM_NAME(fastlm_other_masks)
     uint8_t flags = carry->flags;
     carry->spill = 0;
     for (;;) {
-        if (flags & letter_flags) {
-            m->letter |= bits;
-            if (family >= FASTLM_CASED) {
-                m->upper |= flags & FASTLM_ONLY_UPPER ? bits : 0;
-                m->lower |= flags & FASTLM_ONLY_LOWER ? bits : 0;
-                m->mark |= flags & FASTLM_MARK ? bits : 0;
-            }
-        } else if (flags & FASTLM_NUMBER) m->number |= bits;
+        if (flags & letter_flags) m->letter |= bits;
+        else if (flags & FASTLM_NUMBER) m->number |= bits;
         else if (flags & FASTLM_WHITESPACE) m->whitespace |= bits;
-        else if (family > FASTLM_CASED) {
-            m->apart |= flags & FASTLM_APART ? bits : 0;
-            m->odd |= flags & FASTLM_ODD ? bits : 0;
-        }
         above &= ~bits;
         if (!above) return -1;
         int i = __builtin_ctzll(above);
@@ -142,6 +147,44 @@ static inline __attribute__((always_inline)) int FASTLM_NAME(fastlm_other_masks)
             carry->flags = flags;
         }
     }
+}
+
+/* The same for the families that ask for more classes. */
+static inline __attribute__((always_inline)) int FASTLM_NAME(fastlm_more_masks)(
+    const uint8_t *p, int64_t available, const int family, fastlm_masks *m, fastlm_carry *carry) {
+    uint64_t of_class[FASTLM_CLASSES] = {0}, above = m->above;
+    int bad = -1;
+    if (carry->spill) {
+        of_class[carry->flags] = ((uint64_t)1 << carry->spill) - 1;
+        above &= ~of_class[carry->flags];
+        carry->spill = 0;
+    }
+    while (above) {
+        int i = __builtin_ctzll(above);
+        uint32_t code_point;
+        int length = fastlm_decode(p + i, available - i, &code_point);
+        if (!length) {
+            bad = i;
+            break;
+        }
+        uint8_t its_class = fastlm_family_class(code_point, family);
+        uint64_t bits = (((uint64_t)1 << length) - 1) << i;
+        of_class[its_class] |= bits;
+        above &= ~bits;
+        if (i + length > 64) {
+            carry->spill = i + length - 64;
+            carry->flags = its_class;
+        }
+    }
+    m->upper |= of_class[FASTLM_IS_UPPER];
+    m->lower |= of_class[FASTLM_IS_LOWER];
+    m->mark |= of_class[FASTLM_IS_MARK];
+    m->letter |= of_class[FASTLM_IS_UPPER] | of_class[FASTLM_IS_LOWER] | of_class[FASTLM_IS_BOTH] | m->mark;
+    m->number |= of_class[FASTLM_IS_NUMBER];
+    m->whitespace |= of_class[FASTLM_IS_WHITESPACE];
+    m->apart |= of_class[FASTLM_IS_APART];
+    m->odd |= of_class[FASTLM_IS_ODD];
+    return bad;
 }
 
 /* Fills the masks of the block at text[base:base + 64], of which text[base:n] exists; bytes past n read as tabs. A
@@ -159,6 +202,7 @@ static inline __attribute__((always_inline)) int FASTLM_NAME(fastlm_classify)(
     }
     FASTLM_NAME(fastlm_ascii_masks)(p, family, m);
     if (!m->above) return -1;
+    if (family >= FASTLM_CASED) return FASTLM_NAME(fastlm_more_masks)(text + base, n - base, family, m, carry);
     return FASTLM_NAME(fastlm_other_masks)(text + base, n - base, letter_flags, family, m, carry);
 }
 

@@ -7,12 +7,12 @@
 /* At the end of a text its length is 0 and its code point 0; where the text is not UTF-8, its length is -1. In both it
  * has no flags, so that loops over a class end there. */
 typedef struct {
-    uint32_t code_point;
+    uint32_t code_point, flags;
     int length;
-    uint8_t flags;
 } fastlm_character;
 
-static inline fastlm_character fastlm_read(const uint8_t *text, int64_t n, int64_t at) {
+/* Always inline: returned in two registers, a character goes through memory and waits there. */
+static inline __attribute__((always_inline)) fastlm_character fastlm_read(const uint8_t *text, int64_t n, int64_t at) {
     fastlm_character c = {0, 0, 0};
     if (at >= n) return c;
     c.length = fastlm_decode(text + at, n - at, &c.code_point);

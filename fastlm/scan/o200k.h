@@ -12,9 +12,10 @@
  * Then come the contraction, the one character that the first word of a run takes with it (as in cl100k.h), white space
  * (spaces.h) and numbers (numbers.h).
  *
- * A mark after another character belongs to it or is a letter, depending on how far back its pretoken began; kimi's Han
- * characters that are no letters start pretokens, but do not end those of others. A block with such a thing, or with
- * uppers of the second cut that reach its end, is scanned character by character. */
+ * A mark after another character belongs to it or is a letter, depending on where its pretoken began; kimi's Han
+ * characters that are no letters start pretokens, but do not end those of others. A block where the former is told by
+ * the block before, with the latter, or with uppers of the second cut that reach its end, is scanned character by
+ * character. */
 
 #ifndef FASTLM_O200K_ALONE
 #define FASTLM_O200K_ALONE
@@ -118,7 +119,21 @@ again: /* from `start`, a pretoken start, as if nothing came before */
             }
             uint64_t inner = m.whitespace & ~m.newline;
             uint64_t other = ~(m.letter | m.number | m.whitespace | m.apart), word = m.letter;
-            int alone = (m.odd | (m.mark & (other << 1 | last_other))) != 0;
+            int alone = (m.odd | (m.mark & last_other)) != 0;
+
+            /* marks after another character belong to it if it is not the first of its pretoken, else to a word */
+            for (uint64_t marks = m.mark & other << 1; marks; marks &= marks - 1) {
+                int i = __builtin_ctzll(marks);
+                int64_t before = fastlm_lead(text, base + i - 1) - base - 1;
+                /* a slash may be the end of the pretoken before */
+                if (before < 0 || (slash && (text[base + i - 1] == '/' || text[base + before] == '/'))) alone = 1;
+                else if ((m.blank | other) >> before & 1) {
+                    uint64_t run = m.mark & ~(m.mark + ((uint64_t)1 << i));
+                    run &= ~(((uint64_t)1 << i) - 1);
+                    other |= run;
+                    word &= ~run;
+                }
+            }
 
             /* contractions at the end of words; their letters are in no class, so that what follows starts afresh */
             uint64_t gone = gone_here;

@@ -24,17 +24,20 @@ static inline int fastlm_decode(const uint8_t *text, int64_t available, uint32_t
         *code_point = (uint32_t)(lead & 0x1F) << 6 | (text[1] & 0x3F);
         return 2;
     }
+    /* in words, as GCC would keep bytes in memory and wait for them */
     if (lead < 0xF0) {
-        if (available < 3 || !fastlm_is_continuation(text[1]) || !fastlm_is_continuation(text[2])) return 0;
-        uint32_t cp = (uint32_t)(lead & 0x0F) << 12 | (uint32_t)(text[1] & 0x3F) << 6 | (text[2] & 0x3F);
+        if (available < 3) return 0;
+        uint32_t second = text[1], third = text[2];
+        if ((second & 0xC0) != 0x80 || (third & 0xC0) != 0x80) return 0;
+        uint32_t cp = (uint32_t)(lead & 0x0F) << 12 | (second & 0x3F) << 6 | (third & 0x3F);
         if (cp < 0x800 || (cp >= 0xD800 && cp < 0xE000)) return 0;
         *code_point = cp;
         return 3;
     }
-    if (lead > 0xF4 || available < 4 || !fastlm_is_continuation(text[1]) || !fastlm_is_continuation(text[2])
-        || !fastlm_is_continuation(text[3])) return 0;
-    uint32_t cp = (uint32_t)(lead & 0x07) << 18 | (uint32_t)(text[1] & 0x3F) << 12
-                | (uint32_t)(text[2] & 0x3F) << 6 | (text[3] & 0x3F);
+    if (lead > 0xF4 || available < 4) return 0;
+    uint32_t second = text[1], third = text[2], fourth = text[3];
+    if ((second & 0xC0) != 0x80 || (third & 0xC0) != 0x80 || (fourth & 0xC0) != 0x80) return 0;
+    uint32_t cp = (uint32_t)(lead & 0x07) << 18 | (second & 0x3F) << 12 | (third & 0x3F) << 6 | (fourth & 0x3F);
     if (cp < 0x10000 || cp > 0x10FFFF) return 0;
     *code_point = cp;
     return 4;
