@@ -353,8 +353,7 @@ class Encoding:
         if max_length >= size:
             return
         if max_length == 0:
-            self._overflowing.append(Encoding.of(self._runs, self._ranges, self._overflowing))
-            self._overflowing = self._overflowing[-1:]
+            self._overflowing = [Encoding.of(self._runs, self._ranges, self._overflowing)]
             self._runs, self._ranges, self._length = (), {}, 0
             return
         if stride >= max_length:

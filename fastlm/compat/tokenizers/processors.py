@@ -111,9 +111,13 @@ class RobertaProcessing(PostProcessor):
 
     def _framed(self, encoding: Encoding, k: int) -> Encoding:
         before, after = (special_run([id], [token], 0) for token, id in ((self.sep if k else self.cls), self.sep))
-        whole = encoding.framed(before, after, min(k, 1))
-        whole.own_overflowing().extend(inner.framed(before, after, min(k, 1)) for inner in encoding.own_overflowing())
-        return whole
+        framed = []
+        for one in (encoding, *encoding.own_overflowing()):
+            framed.append(one.framed(before, after, min(k, 1)))
+            if k:
+                framed[-1].set_type_ids(0)
+        framed[0].own_overflowing().extend(framed[1:])
+        return framed[0]
 
 
 class Piece(NamedTuple):

@@ -125,7 +125,9 @@ class Tokenizer:
 
     def _content(self) -> dict[str, Any]:
         parts = (self._normalizer, self._pre_tokenizer, self._post_processor, self._decoder)
-        normalizer, pre_tokenizer, post_processor, decoder = (part.content() if part else None for part in parts)
+        normalizer, pre_tokenizer, post_processor, decoder = (
+            None if part is None else part.content() for part in parts
+        )
         return {
             "version": "1.0",
             "truncation": self._truncation.content() if self._truncation else None,
@@ -370,7 +372,9 @@ class Tokenizer:
         encodings = []
         for given in inputs:
             made = []
-            for type_id, words in enumerate(given):
+            for k, words in enumerate(given):
+                # without places tokenizers numbers no texts either
+                type_id = k if keep_places else 0
                 if are_words:
                     made.append(_of_words(pipeline, words, ids, recognised, type_id, keep_places))
                     continue
