@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -77,7 +77,8 @@ class Trim(NamedTuple):
             leading = len(token) - len(token.lstrip(_TRIMMED))
             trailing = len(token) - len(token.rstrip(_TRIMMED))
             if leading:
-                if self.add_prefix_space and ((k == 0 and self.has_first) or start == 0):
+                # one blank may be the one that was put there
+                if leading == 1 and self.add_prefix_space and ((k == 0 and self.has_first) or start == 0):
                     leading = 0
                 start = min(start + leading, end)
             if trailing and end >= trailing:
@@ -140,6 +141,12 @@ def special_run(ids: list[int], tokens: list[str], type_id: int) -> Run:
     return Run(np.array(ids, np.uint32), Known(tokens, [(0, 0)] * size, [None] * size), 0, type_id, 1)
 
 
+Ranges = Mapping[int, range]
+"""Which tokens are of which text. Never changed, only replaced, as are the pieces that overflow."""
+
+_NO_RANGES: Ranges = {}
+
+
 class Encoding:
     """What a text was encoded to. Lists are made when asked for; changing one changes nothing here."""
 
@@ -147,24 +154,24 @@ class Encoding:
 
     def __init__(self) -> None:
         self._runs: tuple[Run, ...] = ()
-        self._ranges: dict[int, range] = {}
-        self._overflowing: list[Encoding] = []
+        self._ranges = _NO_RANGES
+        self._overflowing: tuple[Encoding, ...] = ()
         self._length = 0
 
     @classmethod
     def of(
-        cls, runs: tuple[Run, ...], ranges: dict[int, range] | None = None, overflowing: list[Encoding] | None = None
+        cls, runs: tuple[Run, ...], ranges: Ranges | None = None, overflowing: tuple[Encoding, ...] = ()
     ) -> Encoding:
         encoding = cls.__new__(cls)
         encoding._runs = runs
-        encoding._ranges = {} if ranges is None else ranges
-        encoding._overflowing = [] if overflowing is None else overflowing
-        encoding._length = sum([len(run.ids) for run in runs])
+        encoding._ranges = ranges or _NO_RANGES
+        encoding._overflowing = overflowing
+        encoding._length = len(runs[0].ids) if len(runs) == 1 else sum([len(run.ids) for run in runs])
         return encoding
 
     def copy(self) -> Encoding:
         """One that changes apart from this one."""
-        return Encoding.of(self._runs, dict(self._ranges), [encoding.copy() for encoding in self._overflowing])
+        return Encoding.of(self._runs, self._ranges, tuple([encoding.copy() for encoding in self._overflowing]))
 
     def __len__(self) -> int:
         return self._length
@@ -291,7 +298,7 @@ class Encoding:
 
     def set_sequence_id(self, sequence_id: int) -> None:
         """Says which text all tokens are of."""
-        self._ranges[unsigned(sequence_id)] = range(len(self))
+        self._ranges = {**self._ranges, unsigned(sequence_id): range(self._length)}
 
     def set_type_ids(self, type_id: int) -> None:
         self._runs = tuple([run._replace(type_id=type_id) for run in self._runs])
@@ -306,15 +313,20 @@ class Encoding:
         for encoding in self._overflowing:
             encoding.trim(add_prefix_space)
 
-    def own_overflowing(self) -> list[Encoding]:
+    def own_overflowing(self) -> tuple[Encoding, ...]:
         """The pieces that were cut off, not copied."""
         return self._overflowing
 
     def framed(self, before: Run, after: Run, sequence_id: int) -> Encoding:
-        """With tokens around it that are special, while its own are not."""
+        """With tokens around it that are special, while its own are not; and so what overflowed."""
         inner = tuple([run._replace(special=0, attention=1) for run in self._runs])
         ranges = {sequence_id: range(len(before.ids), len(before.ids) + len(self))}
-        return Encoding.of((before, *inner, after), ranges)
+        overflowing = tuple([encoding.framed(before, after, sequence_id) for encoding in self._overflowing])
+        return Encoding.of((before, *inner, after), ranges, overflowing)
+
+    def runs_and_ranges(self) -> tuple[tuple[Run, ...], Ranges]:
+        """What it is made of."""
+        return self._runs, self._ranges
 
     def pad(self, length: int, **options: Any) -> None:
         """Pads to a length; options: direction, pad_id, pad_type_id, pad_token."""
@@ -333,8 +345,7 @@ class Encoding:
         padding = Run(np.full(missing, pad_id, np.uint32), Nowhere(pad_token), 0, pad_type_id, 1, 0)
         if direction == "left":
             self._runs = (padding, *self._runs)
-            for id, tokens in self._ranges.items():
-                self._ranges[id] = range(tokens.start + missing, tokens.stop + missing)
+            self._ranges = _moved(self._ranges, missing)
         else:
             self._runs = (*self._runs, padding)
         self._length = length
@@ -353,8 +364,8 @@ class Encoding:
         if max_length >= size:
             return
         if max_length == 0:
-            self._overflowing = [Encoding.of(self._runs, self._ranges, self._overflowing)]
-            self._runs, self._ranges, self._length = (), {}, 0
+            self._overflowing = (Encoding.of(self._runs, self._ranges, self._overflowing),)
+            self._runs, self._ranges, self._length = (), _NO_RANGES, 0
             return
         if stride >= max_length:
             raise ValueError(f"stride must be less than the length, {max_length} without special tokens, not {stride}")
@@ -366,7 +377,8 @@ class Encoding:
             parts = [(max(stop - max_length, 0), stop) for stop in range(size, 0, -step)]
             last = next(k for k, (start, _) in enumerate(parts) if start == 0)
         first, *rest = [Encoding.of(self._part(start, stop)) for start, stop in parts[: last + 1]]
-        self._runs, self._ranges, self._overflowing, self._length = first._runs, {}, rest, max_length
+        self._runs, self._ranges, self._length = first._runs, _NO_RANGES, max_length
+        self._overflowing = tuple(rest)
 
     def _part(self, start: int, stop: int) -> tuple[Run, ...]:
         runs, at = [], 0
@@ -393,12 +405,11 @@ class Encoding:
             if offsets and offsets[-1][1]:
                 shift = Shift(offsets[-1][1])
                 runs = tuple([run._replace(steps=(*run.steps, shift)) for run in runs])
-        size = self._length
-        for id, tokens in other._ranges.items():
-            self._ranges[id] = range(tokens.start + size, tokens.stop + size)
+        if other._ranges:
+            self._ranges = {**self._ranges, **_moved(other._ranges, self._length)}
         self._runs = self._runs + runs
         self._length += other._length
-        self._overflowing = overflowing
+        self._overflowing = tuple(overflowing)
 
     @staticmethod
     def merge(encodings: list[Encoding], growing_offsets: bool = True) -> Encoding:
@@ -448,6 +459,10 @@ def joined(encodings: list[Encoding], growing_offsets: bool = False) -> Encoding
     return whole
 
 
+def _moved(ranges: Ranges, by: int) -> Ranges:
+    return {id: range(tokens.start + by, tokens.stop + by) for id, tokens in ranges.items()}
+
+
 def padding_direction(direction: Any) -> Direction:
     """Raises TypeError or ValueError."""
     is_instance(direction, str)
@@ -464,7 +479,7 @@ def _from_content(content: dict[str, Any]) -> Encoding:
     for mark, positions in _stretches(marks):
         runs.append(Run(ids[positions.start : positions.stop], columns, positions.start, *mark))
     ranges = {int(id): range(tokens["start"], tokens["end"]) for id, tokens in content["sequence_ranges"].items()}
-    return Encoding.of(tuple(runs), ranges, [_from_content(inner) for inner in content["overflowing"]])
+    return Encoding.of(tuple(runs), ranges, tuple(map(_from_content, content["overflowing"])))
 
 
 def _stretches(marks: Iterable[tuple[int, int, int]]) -> Iterator[tuple[tuple[int, int, int], range]]:

@@ -53,7 +53,9 @@ class Pipeline:
         if byte_level.add_prefix_space and len(steps) > 1:
             unsupported("ByteLevel with add_prefix_space after other pre-tokenizers")
         self.added = added
-        self.names = _names(model.tokens, added)
+        named = names_by_id({id: token.content for id, token in added.tokens.items()} | model.tokens)
+        self.names = [name or "" for name in named]
+        """The string of each id as the model makes it, else as an added token."""
         spelled = _spelled(model.tokens)
         byte_ids = np.full(256, NO_ID, np.uint32)
         for byte, char in CHAR_OF_BYTE.items():
@@ -80,10 +82,19 @@ class Pipeline:
         self.recognised_as_text = frozenset(ordinary)
         """The same where special tokens are taken as text."""
         self.names_as_found = not any(
-            token.lstrip or token.rstrip or (token.normalized and self.preparation.normalizes)
-            for token in added.tokens.values()
+            token.lstrip
+            or token.rstrip
+            or (token.normalized and self.preparation.normalizes)
+            or token.content != self.names[id]
+            for id, token in added.tokens.items()
         )
         """Whether an added token is always found as it is named."""
+        self.lengths_add_up = (
+            self.preparation.is_plain
+            and has_all_bytes
+            and all(self.token_lengths[id] == len(token.content.encode()) for id, token in added.tokens.items())
+        )
+        """Whether the bytes of the tokens of a text are, one after the other, the text."""
 
     def encode(self, texts: Sequence[str], recognised: frozenset[int]) -> list[UInt32Array]:
         """The ids of each text."""
@@ -136,7 +147,7 @@ class ByteDecoder:
     """Ids to bytes as the ByteLevel decoder has it: a token spelled otherwise is its own UTF-8."""
 
     def __init__(self, tokens_of_model: dict[int, str], added: AddedVocabulary) -> None:
-        names = _names(tokens_of_model, added)
+        names = names_by_id(tokens_of_model | {id: token.content for id, token in added.tokens.items()})
         tokens = [b"" if name is None else bytes_of(name) for name in names]
         blob = np.frombuffer(b"".join(tokens) or b"\0", np.uint8)
         offsets = np.cumsum([0, *map(len, tokens)], dtype=np.int64)
@@ -159,15 +170,14 @@ def bytes_of(name: str) -> bytes:
     return name.encode()
 
 
-def _names(tokens: dict[int, str], added: AddedVocabulary) -> list[str | None]:
-    largest = max([*tokens, *added.tokens, 0])
-    if largest >= 2 * (len(tokens) + len(added.tokens)) + SPARSE_IDS:
+def names_by_id(tokens: dict[int, str]) -> list[str | None]:
+    """The string of each id, None where there is none."""
+    largest = max(tokens, default=0)
+    if largest >= 2 * len(tokens) + SPARSE_IDS:
         unsupported(f"vocabulary with an id far above the number of tokens: {largest}")
     names: list[str | None] = [None] * (largest + 1)
     for id, token in tokens.items():
         names[id] = token
-    for id, added_token in added.tokens.items():
-        names[id] = added_token.content
     return names
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from fastlm._types import UInt32Array
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
 from fastlm.compat.tokenizers.component import Component, Option, component_from, field, refused, shown, unsupported
-from fastlm.compat.tokenizers.encoding import Encoding, joined, special_run
+from fastlm.compat.tokenizers.encoding import Columns, Encoding, Nowhere, Run, joined, special_run
 
 
 class PostProcessor(Component):
@@ -111,13 +114,10 @@ class RobertaProcessing(PostProcessor):
 
     def _framed(self, encoding: Encoding, k: int) -> Encoding:
         before, after = (special_run([id], [token], 0) for token, id in ((self.sep if k else self.cls), self.sep))
-        framed = []
-        for one in (encoding, *encoding.own_overflowing()):
-            framed.append(one.framed(before, after, min(k, 1)))
-            if k:
-                framed[-1].set_type_ids(0)
-        framed[0].own_overflowing().extend(framed[1:])
-        return framed[0]
+        if k:
+            for inner in encoding.own_overflowing():
+                inner.set_type_ids(0)
+        return encoding.framed(before, after, min(k, 1))
 
 
 class Piece(NamedTuple):
@@ -275,6 +275,34 @@ def default_process(encodings: list[Encoding]) -> Encoding:
     for k, encoding in enumerate(encodings):
         encoding.set_sequence_id(k)
     return joined(encodings)
+
+
+class Frame:
+    """What a post-processor makes of one text of any length but 0, told from what it makes of one token."""
+
+    def __init__(self, processor: PostProcessor | None, add_special_tokens: bool) -> None:
+        example = Run(np.zeros(1, np.uint32), Nowhere(""))
+        given = [Encoding.of((example,))]
+        made = default_process(given) if processor is None else processor.processed(given, add_special_tokens)
+        runs, self._ranges = made.runs_and_ranges()
+        places = [k for k, run in enumerate(runs) if run.columns is example.columns]
+        self.fits = len(places) == 1
+        """Whether the text stands once in what is made."""
+        if self.fits:
+            (at,) = places
+            self._before, self._own, self._after = runs[:at], runs[at], runs[at + 1 :]
+            self._at = sum(len(run.ids) for run in self._before)
+
+    def around(self, ids: UInt32Array, columns: Columns) -> Encoding:
+        """The encoding of a text with these ids."""
+        own = self._own
+        run = Run(ids, columns, 0, own.type_id, own.special, own.attention, own.steps)
+        more, at = len(ids) - 1, self._at
+        ranges = {
+            id: range(tokens.start + more * (tokens.start > at), tokens.stop + more * (tokens.stop > at))
+            for id, tokens in self._ranges.items()
+        }
+        return Encoding.of((*self._before, run, *self._after), ranges)
 
 
 def _token_and_id(pair: Any) -> tuple[str, int]:

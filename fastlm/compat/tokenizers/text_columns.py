@@ -28,8 +28,7 @@ class TextColumns:
         self._word = word
 
     def tokens(self, start: int, stop: int) -> list[str]:
-        names = self._pipeline.names
-        found = [names[id] or "" for id in self._ids[start:stop].tolist()]
+        found = list(map(self._pipeline.names.__getitem__, self._ids[start:stop].tolist()))
         if not self._pipeline.names_as_found:
             for at, piece in self._found_tokens:
                 if start <= at < stop:
@@ -76,6 +75,8 @@ class TextColumns:
     @functools.cached_property
     def _spans(self) -> tuple[Int64Array, Int64Array]:
         """Start and end of each token."""
+        if self._pipeline.lengths_add_up:
+            return self._spans_of_lengths()
         starts, ends = np.zeros(len(self._ids), np.int64), np.zeros(len(self._ids), np.int64)
         for piece, encoded, first, stop in self._pieces:
             if piece.id is not None:
@@ -93,6 +94,15 @@ class TextColumns:
             starts[first:stop] = origins[character[low]]
             ends[first:stop] = origins[character[last]] + 1
         return starts, ends
+
+    def _spans_of_lengths(self) -> tuple[Int64Array, Int64Array]:
+        lengths = self._pipeline.token_lengths[self._ids]
+        ends = lengths.cumsum()
+        starts = ends - lengths
+        if self._text.isascii():
+            return starts, ends
+        character = ((np.frombuffer(self._text.encode(), np.uint8) & 0xC0) != 0x80).cumsum()
+        return character[starts] - 1, character[ends - 1]
 
     def _places(self, encoded: bytes, ids: UInt32Array) -> tuple[Int64Array, Int64Array]:
         """The first and the last byte of each token of a piece, by the reckoning of tokenizers."""

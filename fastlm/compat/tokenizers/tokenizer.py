@@ -23,7 +23,7 @@ from fastlm.compat.tokenizers.models import BPE, Model, model_from
 from fastlm.compat.tokenizers.normalizers import Normalizer, normalizer_from
 from fastlm.compat.tokenizers.pipeline import ByteDecoder, Pipeline
 from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, pre_tokenizer_from
-from fastlm.compat.tokenizers.processors import PostProcessor, default_process, processor_from
+from fastlm.compat.tokenizers.processors import Frame, PostProcessor, default_process, processor_from
 from fastlm.compat.tokenizers.text_columns import TextColumns
 from fastlm.compat.tokenizers.trainers import BpeTrainer, Trainer
 from fastlm.formats.atomic import write_files
@@ -369,8 +369,19 @@ class Tokenizer:
         recognised = pipeline.recognised_as_text if self._encode_special_tokens else pipeline.recognised
         texts = [text for given in inputs for words in given for text in words]
         ids = iter(pipeline.encode(texts, recognised))
+        frame = Frame(processor, add_special_tokens) if len(inputs) > 1 and not (are_words or truncation) else None
         encodings = []
         for given in inputs:
+            if frame and frame.fits and len(given) == 1:
+                own = next(ids)
+                if len(own):
+                    columns = TextColumns(pipeline, given[0][0], own, recognised) if keep_places else _NOT_IN_TEXT
+                    encodings.append(frame.around(own, columns))
+                else:
+                    encodings.append(_post_processed([Encoding()], processor, None, add_special_tokens))
+                if padding:
+                    padding.pad(encodings[-1:])
+                continue
             made = []
             for k, words in enumerate(given):
                 # without places tokenizers numbers no texts either
