@@ -124,6 +124,10 @@ class Preparation:
             return text, cuts
         return _joined(self.pieces(decoded, self.recognised if added_tokens else frozenset()))
 
+    def prepare_recognised(self, text: str | bytes, recognised: frozenset[int]) -> tuple[bytes, Cuts]:
+        """The same, with only those added tokens recognised that have these ids."""
+        return _joined(self.pieces(text_of(text), recognised))
+
     def prepare_parts(self, parts: Iterable[tuple[str | bytes, bool]]) -> tuple[bytes, Cuts]:
         """The text that parts make together and what cuts it; added tokens count only within one trusted part."""
         texts: list[str] = []

@@ -1,0 +1,88 @@
+"""Arguments as tokenizers' native code takes them, with its types of exception."""
+
+from __future__ import annotations
+
+import collections.abc
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastlm._decode import as_ids
+from fastlm._types import Int64Array
+
+U32, USIZE = 32, 64
+
+
+def is_instance(value: Any, kind: type, name: str | None = None) -> None:
+    """Raises TypeError unless the value is of this kind."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{type(value).__name__!r} object is not an instance of {name or kind.__name__!r}")
+
+
+def boolean(value: Any) -> bool:
+    """A bool; nothing else counts as one. Raises TypeError."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{type(value).__name__!r} object is not an instance of 'bool'")
+    return bool(value)
+
+
+def unsigned(value: Any, bits: int = USIZE) -> int:
+    """An integer that so many bits hold. Raises TypeError or OverflowError."""
+    number = operator.index(value)
+    if number < 0:
+        raise OverflowError("number too small to fit in target type")
+    if number >> bits:
+        raise OverflowError("number too large to fit in target type")
+    return number
+
+
+def optional_unsigned(value: Any, bits: int = USIZE) -> int | None:
+    return None if value is None else unsigned(value, bits)
+
+
+def string(value: Any) -> str:
+    """A str. Raises TypeError, or UnicodeEncodeError for a lone surrogate."""
+    is_instance(value, str)
+    if not value.isascii():
+        value.encode()
+    return str(value)
+
+
+def optional_string(value: Any) -> str | None:
+    return None if value is None else string(value)
+
+
+def sequence(value: Any) -> Sequence[Any]:
+    """A sequence that is no str. Raises TypeError."""
+    if isinstance(value, str):
+        raise TypeError("Can't extract `str` to `Vec`")
+    if isinstance(value, np.ndarray) and value.ndim:
+        return list(value)
+    is_instance(value, collections.abc.Sequence)
+    return value  # type: ignore[no-any-return]
+
+
+def ids(value: Any) -> Int64Array:
+    """Ids of 32 bits as an array. Raises TypeError or OverflowError."""
+    if not (isinstance(value, np.ndarray) and value.ndim == 1):
+        value = sequence(value)
+    try:
+        array = as_ids(value)
+    except (TypeError, KeyError):
+        # what only looks like an integer, such as a bool, or the item that is to blame
+        array = np.array([unsigned(item, U32) for item in value], np.int64)
+    if len(array) and (array.min() < 0 or array.max() >> U32):
+        for item in array.tolist():
+            unsigned(item, U32)
+    return array
+
+
+def known_options(given: dict[str, Any], *known: str) -> dict[str, Any]:
+    """The options that have a meaning; tokenizers passes over the others, and so do we, with a warning."""
+    import warnings
+
+    for name in given.keys() - set(known):
+        warnings.warn(f"Ignored unknown kwarg option {name}", stacklevel=3)
+    return {name: value for name, value in given.items() if name in known}

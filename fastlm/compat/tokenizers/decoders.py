@@ -1,0 +1,140 @@
+"""Decoders: tokens to text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
+from fastlm.compat.tokenizers.arguments import ids as id_array
+from fastlm.compat.tokenizers.component import Component, component_from, field, refused, shown, unsupported
+from fastlm.compat.tokenizers.pipeline import bytes_of
+
+if TYPE_CHECKING:
+    from fastlm.compat.tokenizers.tokenizer import Tokenizer
+
+
+class Decoder(Component):
+    """What makes text of tokens."""
+
+    def decode_chain(self, tokens: list[str]) -> list[str]:
+        """Strings that, joined, are the text."""
+        raise NotImplementedError(type(self).__name__)
+
+    def decode(self, tokens: list[str]) -> str:
+        """The text of tokens."""
+        return "".join(self.decode_chain([string(token) for token in sequence(tokens)]))
+
+    @staticmethod
+    def custom(decoder: Any) -> NoReturn:
+        """Not supported: raises NotImplementedError."""
+        unsupported("decoders written in Python")
+
+
+class ByteLevel(Decoder):
+    """Takes characters for the bytes that they stand for; a token with another character is its own UTF-8."""
+
+    type_name = "ByteLevel"
+
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    def content(self) -> dict[str, Any]:
+        return {"type": self.type_name, "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> ByteLevel:
+        for name in ("add_prefix_space", "trim_offsets"):
+            boolean(field(content, name))
+        return cls()
+
+    def decode_chain(self, tokens: list[str]) -> list[str]:
+        return [b"".join(map(bytes_of, tokens)).decode(errors="replace")]
+
+    def __repr__(self) -> str:
+        return "ByteLevel(add_prefix_space=True, trim_offsets=True, use_regex=True)"
+
+
+class Sequence(Decoder):
+    """Decoders, one after the other."""
+
+    type_name = "Sequence"
+
+    def __init__(self, decoders: list[Decoder]) -> None:
+        for decoder in sequence(decoders):
+            is_instance(decoder, Decoder)
+        self._decoders = list(decoders)
+
+    def content(self) -> dict[str, Any]:
+        return {"type": self.type_name, "decoders": [decoder.content() for decoder in self._decoders]}
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> Sequence:
+        return cls([decoder_from(item) for item in field(content, "decoders")])
+
+    def decode_chain(self, tokens: list[str]) -> list[str]:
+        for decoder in self._decoders:
+            tokens = decoder.decode_chain(tokens)
+        return tokens
+
+    def __repr__(self) -> str:
+        return f"Sequence(decoders={shown(self._decoders)})"
+
+
+class DecodeStream:
+    """Decodes ids that come one by one: `step` gives text as soon as it is whole characters, else None."""
+
+    def __init__(self, ids: list[int] | None = None, skip_special_tokens: bool = False) -> None:
+        self._ids: list[int] = [] if ids is None else id_array(ids).tolist()
+        self._skip = boolean(skip_special_tokens)
+        self._prefix = ""
+        self._prefix_end = 0
+
+    def step(self, tokenizer: Tokenizer, id: int | list[int]) -> str | None:
+        """The text that one more id, or several, complete. Raises as `Tokenizer.decode`."""
+        new = id_array(id).tolist() if hasattr(id, "__len__") else [unsigned(id, 32)]
+        if not self._prefix and self._ids:
+            self._take_prefix(tokenizer.decode(self._ids, self._skip))
+        self._ids += new
+        text = tokenizer.decode(self._ids, self._skip)
+        if len(text.encode()) <= len(self._prefix.encode()) or text.endswith("\ufffd"):
+            return None
+        if not text.startswith(self._prefix):
+            raise ValueError("Invalid prefix encountered while decoding stream")
+        rest = text[len(self._prefix) :]
+        kept = len(self._ids) - self._prefix_end
+        self._ids = self._ids[self._prefix_end :]
+        self._prefix, self._prefix_end = tokenizer.decode(self._ids, self._skip), kept
+        return rest
+
+    def _take_prefix(self, text: str) -> None:
+        if not text.endswith("\ufffd"):
+            self._prefix, self._prefix_end = text, len(self._ids)
+
+    def __copy__(self) -> DecodeStream:
+        other = DecodeStream(list(self._ids), self._skip)
+        other._prefix, other._prefix_end = self._prefix, self._prefix_end
+        return other
+
+    def __deepcopy__(self, _: Any) -> DecodeStream:
+        return self.__copy__()
+
+
+BPEDecoder = refused("decoders.BPEDecoder", Decoder)
+ByteFallback = refused("decoders.ByteFallback", Decoder)
+CTC = refused("decoders.CTC", Decoder)
+Fuse = refused("decoders.Fuse", Decoder)
+Metaspace = refused("decoders.Metaspace", Decoder)
+Replace = refused("decoders.Replace", Decoder)
+Strip = refused("decoders.Strip", Decoder)
+WordPiece = refused("decoders.WordPiece", Decoder)
+
+_KINDS: dict[str, type[Component]] = {
+    kind.type_name: kind
+    for kind in (ByteLevel, Sequence, BPEDecoder, ByteFallback, CTC, Fuse, Metaspace, Replace, Strip, WordPiece)
+}
+
+
+def decoder_from(content: Any) -> Decoder:
+    """The decoder that tokenizer.json describes. Raises ValueError or NotImplementedError."""
+    made: Decoder = component_from(_KINDS, content, "decoder")
+    return made

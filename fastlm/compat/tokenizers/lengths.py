@@ -1,0 +1,198 @@
+"""Truncation and padding: what is asked for, and how it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastlm.compat.tokenizers.arguments import is_instance, known_options, optional_unsigned, string, unsigned
+from fastlm.compat.tokenizers.component import field
+from fastlm.compat.tokenizers.encoding import Direction, Encoding, padding_direction
+
+Strategy = Literal["longest_first", "only_first", "only_second"]
+
+_STRATEGIES: dict[str, Strategy] = {
+    "LongestFirst": "longest_first",
+    "OnlyFirst": "only_first",
+    "OnlySecond": "only_second",
+}
+_DIRECTIONS: dict[str, Direction] = {"Left": "left", "Right": "right"}
+_WRAP = 1 << 64
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """How encodings are cut."""
+
+    max_length: int
+    stride: int = 0
+    strategy: Strategy = "longest_first"
+    direction: Direction = "right"
+
+    @classmethod
+    def given(cls, max_length: int, options: dict[str, Any]) -> Truncation:
+        """Of the arguments of enable_truncation. Raises TypeError, OverflowError or ValueError."""
+        options = known_options(options, "stride", "strategy", "direction")
+        strategy, direction = options.get("strategy", "longest_first"), options.get("direction", "right")
+        is_instance(strategy, str)
+        is_instance(direction, str)
+        if strategy not in _STRATEGIES.values():
+            listed = "`longest_first`, `only_first`, or `only_second`"
+            raise ValueError(f"Unknown `strategy`: `{strategy}`. Use one of {listed}")
+        if direction not in _DIRECTIONS.values():
+            raise ValueError(f"Unknown `direction`: `{direction}`. Use one of `left` or `right`.")
+        return cls(unsigned(max_length), unsigned(options.get("stride", 0)), strategy, direction)
+
+    def without(self, added: int) -> Truncation:
+        """The same where so many tokens will be added; no limit where they alone are more, as in tokenizers."""
+        return Truncation((self.max_length - added) % _WRAP, self.stride, self.strategy, self.direction)
+
+    def check(self, added: int) -> None:
+        """Raises ValueError where stride is larger than what the added tokens leave."""
+        if (self.max_length - added) % _WRAP < self.stride:
+            raise ValueError(
+                f"stride {self.stride} is not smaller than max_length {self.max_length} less {added} special tokens"
+            )
+
+    def cut(self, encoding: Encoding, pair: Encoding | None) -> None:
+        """Cuts encodings in place. Raises ValueError where they cannot be cut so."""
+        sizes = [len(encoding), 0 if pair is None else len(pair)]
+        to_remove = sum(sizes) - self.max_length
+        if self.max_length == 0:
+            for one in (encoding, pair):
+                if one is not None:
+                    one.truncate_to(0, self.stride, self.direction)
+        elif to_remove <= 0:
+            return
+        elif self.strategy == "longest_first":
+            if pair is None:
+                encoding.truncate_to(self.max_length, self.stride, self.direction)
+                return
+            kept = _shared(self.max_length, *sizes)
+            encoding.truncate_to(kept[0], self.stride, self.direction)
+            pair.truncate_to(kept[1], self.stride, self.direction)
+        else:
+            target = encoding if self.strategy == "only_first" else pair
+            if target is None:
+                raise ValueError("Truncation error: Second sequence not provided")
+            if len(target) <= to_remove:
+                raise ValueError("Truncation error: Sequence to truncate too short to respect the provided max_length")
+            target.truncate_to(len(target) - to_remove, self.stride, self.direction)
+
+    def settings(self) -> dict[str, Any]:
+        """As `Tokenizer.truncation` gives it."""
+        return {
+            "max_length": self.max_length,
+            "stride": self.stride,
+            "strategy": self.strategy,
+            "direction": self.direction,
+        }
+
+    def content(self) -> dict[str, Any]:
+        """As tokenizer.json has it."""
+        names = {name: spelled for spelled, name in (_STRATEGIES | _DIRECTIONS).items()}
+        return {
+            "direction": names[self.direction],
+            "max_length": self.max_length,
+            "strategy": names[self.strategy],
+            "stride": self.stride,
+        }
+
+    @classmethod
+    def from_content(cls, content: Any) -> Truncation | None:
+        """Raises ValueError for what is malformed."""
+        if content is None:
+            return None
+        try:
+            return cls(
+                unsigned(field(content, "max_length")),
+                unsigned(field(content, "stride")),
+                _STRATEGIES[field(content, "strategy")],
+                _DIRECTIONS[content.get("direction", "Right")],
+            )
+        except (TypeError, KeyError, OverflowError) as error:
+            raise ValueError(f"truncation {content!r:.120} is malformed: {error}") from None
+
+
+def _shared(max_length: int, first: int, second: int) -> tuple[int, int]:
+    """How much of a pair is kept where the longer one is cut first."""
+    short, long = sorted((first, second))
+    long = short if short > max_length else max(short, max_length - short)
+    if short + long > max_length:
+        short, long = max_length // 2, max_length - max_length // 2
+    return (long, short) if first > second else (short, long)
+
+
+@dataclass(frozen=True)
+class Padding:
+    """How encodings are padded; length None: to the longest of a batch."""
+
+    direction: Direction = "right"
+    pad_id: int = 0
+    pad_type_id: int = 0
+    pad_token: str = "[PAD]"
+    length: int | None = None
+    pad_to_multiple_of: int | None = None
+
+    @classmethod
+    def given(cls, options: dict[str, Any]) -> Padding:
+        """Of the arguments of enable_padding. Raises TypeError, OverflowError or ValueError."""
+        names = ("direction", "pad_id", "pad_type_id", "pad_token", "length", "pad_to_multiple_of")
+        options = known_options(options, *names, "max_length")
+        return cls(
+            padding_direction(options.get("direction", "right")),
+            unsigned(options.get("pad_id", 0), 32),
+            unsigned(options.get("pad_type_id", 0), 32),
+            string(options.get("pad_token", "[PAD]")),
+            optional_unsigned(options.get("length")),
+            optional_unsigned(options.get("pad_to_multiple_of")),
+        )
+
+    def pad(self, encodings: Sequence[Encoding]) -> None:
+        """Pads encodings in place."""
+        length = max(map(len, encodings), default=0) if self.length is None else self.length
+        if self.pad_to_multiple_of:
+            length += -length % self.pad_to_multiple_of
+        for encoding in encodings:
+            encoding.pad_to(length, self.direction, self.pad_id, self.pad_type_id, self.pad_token)
+
+    def settings(self) -> dict[str, Any]:
+        """As `Tokenizer.padding` gives it."""
+        return {
+            "length": self.length,
+            "pad_to_multiple_of": self.pad_to_multiple_of,
+            "pad_id": self.pad_id,
+            "pad_token": self.pad_token,
+            "pad_type_id": self.pad_type_id,
+            "direction": self.direction,
+        }
+
+    def content(self) -> dict[str, Any]:
+        """As tokenizer.json has it."""
+        return {
+            "strategy": "BatchLongest" if self.length is None else {"Fixed": self.length},
+            "direction": self.direction.capitalize(),
+            "pad_to_multiple_of": self.pad_to_multiple_of,
+            "pad_id": self.pad_id,
+            "pad_type_id": self.pad_type_id,
+            "pad_token": self.pad_token,
+        }
+
+    @classmethod
+    def from_content(cls, content: Any) -> Padding | None:
+        """Raises ValueError for what is malformed."""
+        if content is None:
+            return None
+        try:
+            strategy = field(content, "strategy")
+            return cls(
+                _DIRECTIONS[field(content, "direction")],
+                unsigned(field(content, "pad_id"), 32),
+                unsigned(field(content, "pad_type_id"), 32),
+                string(field(content, "pad_token")),
+                None if strategy == "BatchLongest" else unsigned(strategy["Fixed"]),
+                optional_unsigned(content.get("pad_to_multiple_of")),
+            )
+        except (TypeError, KeyError, OverflowError) as error:
+            raise ValueError(f"padding {content!r:.120} is malformed: {error}") from None

@@ -1,0 +1,235 @@
+"""From texts to encodings and from ids to texts, by a model, a normalizer, a pre-tokenizer and added tokens.
+
+A pipeline never changes, so that any number of threads may share it. A tokenizer makes another when its parts change.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastlm import _scan
+from fastlm._decode import Decoder
+from fastlm._types import Int64Array, UInt32Array
+from fastlm.batches import joined, slices
+from fastlm.compat.tokenizers.added_tokens import AddedVocabulary
+from fastlm.compat.tokenizers.component import unsupported
+from fastlm.compat.tokenizers.models import BPE
+from fastlm.compat.tokenizers.normalizers import Normalizer
+from fastlm.compat.tokenizers.pre_tokenizers import ByteLevel, PreTokenizer, splitting
+from fastlm.formats.gpt2 import CHAR_OF_BYTE
+from fastlm.preparation import Preparation
+from fastlm.threads import map_in_order, thread_count
+from fastlm.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary
+
+if TYPE_CHECKING:
+    from fastlm._encode import Cuts, Encoder
+
+# a batch of fewer characters is encoded before threads have started
+_CHARACTERS_WORTH_THREADS = 1 << 16
+
+_BYTES_OF_CHARS = str.maketrans({char: chr(byte) for byte, char in CHAR_OF_BYTE.items()})
+_CHARS = frozenset(CHAR_OF_BYTE.values())
+
+
+class Pipeline:
+    """Raises NotImplementedError naming what it cannot do."""
+
+    def __init__(
+        self,
+        model: BPE,
+        normalizer: Normalizer | None,
+        pre_tokenizer: PreTokenizer | None,
+        added: AddedVocabulary,
+    ) -> None:
+        steps = pre_tokenizer.steps() if pre_tokenizer else []
+        byte_level = steps[-1] if steps else None
+        if not isinstance(byte_level, ByteLevel) or any(isinstance(step, ByteLevel) for step in steps[:-1]):
+            unsupported(f"pre-tokenizer {pre_tokenizer!r}: ByteLevel must be the last one")
+        if byte_level.add_prefix_space and len(steps) > 1:
+            unsupported("ByteLevel with add_prefix_space after other pre-tokenizers")
+        self.added = added
+        named = names_by_id({id: token.content for id, token in added.tokens.items()} | model.tokens)
+        self.names = [name or "" for name in named]
+        """The string of each id as the model makes it, else as an added token."""
+        spelled = _spelled(model.tokens)
+        byte_ids = np.full(256, NO_ID, np.uint32)
+        for byte, char in CHAR_OF_BYTE.items():
+            byte_ids[byte] = model.vocab.get(char, NO_ID)
+        has_all_bytes = bool((byte_ids != NO_ID).all())
+        if model.unk_token is not None and not has_all_bytes:
+            unsupported(f"models.BPE with unk_token {model.unk_token!r} where bytes lack a token")
+        if model.ignore_merges and not has_all_bytes:
+            unsupported("models.BPE with ignore_merges where bytes lack a token")
+        rules = Rules(
+            ignore_merges=model.ignore_merges,
+            normalization="NFC" if normalizer and normalizer.steps() else None,
+            add_prefix_space=byte_level.add_prefix_space,
+            unknown_bytes="refuse" if has_all_bytes else "drop",
+        )
+        # those that a pretoken becomes whole
+        self._whole = np.array(sorted(spelled), np.int64) if model.ignore_merges else np.empty(0, np.int64)
+        self.vocabulary = _vocabulary(model, spelled, byte_ids, added, splitting(steps), rules)
+        self.token_lengths = np.diff(self.vocabulary.token_offsets)
+        self.preparation = Preparation(self.vocabulary)
+        self.recognised = frozenset(added.tokens)
+        """Ids of added tokens that are found in a text."""
+        ordinary = {added.ids[content] for content in added.ids.keys() - added.special}
+        self.recognised_as_text = frozenset(ordinary)
+        """The same where special tokens are taken as text."""
+        self.names_as_found = not any(
+            token.lstrip
+            or token.rstrip
+            or (token.normalized and self.preparation.normalizes)
+            or token.content != self.names[id]
+            for id, token in added.tokens.items()
+        )
+        """Whether an added token is always found as it is named."""
+        self.lengths_add_up = (
+            self.preparation.is_plain
+            and has_all_bytes
+            and all(self.token_lengths[id] == len(token.content.encode()) for id, token in added.tokens.items())
+        )
+        """Whether the bytes of the tokens of a text are, one after the other, the text."""
+
+    def encode(self, texts: Sequence[str], recognised: frozenset[int]) -> list[UInt32Array]:
+        """The ids of each text."""
+        size = sum(map(len, texts))
+        threads = _threads() if size >= _CHARACTERS_WORTH_THREADS and len(texts) > 1 else 1
+        parts = [list(texts)] if threads == 1 else slices(texts, threads)
+        flat, offsets = joined(list(map_in_order(lambda part: self._encode(part, recognised), parts, threads)))
+        bounds = offsets.tolist()
+        return [flat[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+
+    def _encode(self, texts: list[str], recognised: frozenset[int]) -> tuple[UInt32Array, Int64Array]:
+        preparation = self.preparation
+        takes_all = recognised == self.recognised
+        if preparation.is_plain and (takes_all or not recognised):
+            return self._encoder.encode_batch_flat(texts, preparation.all if takes_all else None)
+        prepared: list[str | bytes] = []
+        cuts: list[Cuts] = []
+        for text in texts:
+            if takes_all or not recognised:
+                one, cut = preparation.prepare(text, added_tokens=takes_all)
+            else:
+                one, cut = preparation.prepare_recognised(text, recognised)
+            prepared.append(one)
+            cuts.append(cut)
+        return self._encoder.encode_batch_flat(prepared, cuts)
+
+    @functools.cached_property
+    def _encoder(self) -> Encoder:
+        # numba takes longer to import than everything else together, so only encoding pays for it
+        from fastlm._encode import Encoder
+        from fastlm.kernels import bpe
+
+        v = self.vocabulary
+        return Encoder(
+            v.token_bytes,
+            v.token_offsets,
+            v.merge_left,
+            v.merge_right,
+            v.merge_new,
+            v.byte_ids,
+            v.rules.unknown_bytes == "drop",
+            self._whole,
+            _scan.scanner_address(v.pattern.scanner) if v.pattern.scanner else 0,
+            v.pattern.find_ends,
+            bpe.compiled(),
+        )
+
+
+class ByteDecoder:
+    """Ids to bytes as the ByteLevel decoder has it: a token spelled otherwise is its own UTF-8."""
+
+    def __init__(self, tokens_of_model: dict[int, str], added: AddedVocabulary) -> None:
+        names = names_by_id(tokens_of_model | {id: token.content for id, token in added.tokens.items()})
+        tokens = [b"" if name is None else bytes_of(name) for name in names]
+        blob = np.frombuffer(b"".join(tokens) or b"\0", np.uint8)
+        offsets = np.cumsum([0, *map(len, tokens)], dtype=np.int64)
+        self._known = np.diff(offsets) > 0
+        self._decoder = Decoder(blob[: offsets[-1]], offsets)
+        self._ordinary = self._known.copy()
+        self._ordinary[[id for id, name in enumerate(names) if name in added.special]] = False
+
+    def decode(self, ids: Int64Array, skip_special_tokens: bool) -> str:
+        """The text of ids; unknown ones are passed over."""
+        kept = self._ordinary if skip_special_tokens else self._known
+        ids = ids[ids < len(kept)]
+        return self._decoder.decode_bytes(ids[kept[ids]]).decode(errors="replace")
+
+
+def bytes_of(name: str) -> bytes:
+    """The bytes of a token as the ByteLevel decoder has them."""
+    if _CHARS.issuperset(name):
+        return name.translate(_BYTES_OF_CHARS).encode("latin-1")
+    return name.encode()
+
+
+def names_by_id(tokens: dict[int, str]) -> list[str | None]:
+    """The string of each id, None where there is none."""
+    largest = max(tokens, default=0)
+    if largest >= 2 * len(tokens) + SPARSE_IDS:
+        unsupported(f"vocabulary with an id far above the number of tokens: {largest}")
+    names: list[str | None] = [None] * (largest + 1)
+    for id, token in tokens.items():
+        names[id] = token
+    return names
+
+
+def _spelled(tokens: dict[int, str]) -> dict[int, bytes]:
+    """id -> bytes of the tokens that are made of characters that stand for bytes; no others ever result."""
+    if _CHARS.issuperset("".join(tokens.values())):
+        return {id: token.translate(_BYTES_OF_CHARS).encode("latin-1") for id, token in tokens.items() if token}
+    return {
+        id: token.translate(_BYTES_OF_CHARS).encode("latin-1")
+        for id, token in tokens.items()
+        if token and _CHARS.issuperset(token)
+    }
+
+
+def _vocabulary(
+    model: BPE,
+    spelled: dict[int, bytes],
+    byte_ids: UInt32Array,
+    added: AddedVocabulary,
+    pattern: object,
+    rules: Rules,
+) -> Vocabulary:
+    table = dict(spelled)
+    for id, token in added.tokens.items():
+        table.setdefault(id, token.content.encode())
+    by_id = [table.get(id, b"") for id in range(max(table, default=0) + 1)]
+    ids = model.vocab
+    merges = [
+        (ids[left], ids[right], ids[left + right])
+        for left, right in model.merges
+        if ids[left] in spelled and ids[right] in spelled
+    ]
+    left, right, new = np.array(merges, np.uint32).reshape(-1, 3).T
+    options = ("special", "single_word", "lstrip", "rstrip", "normalized")
+    in_order = sorted(added.ids.items(), key=lambda item: (item[0] not in added.special, item[1]))
+    return Vocabulary(
+        np.frombuffer(b"".join(by_id), np.uint8),
+        np.cumsum([0, *map(len, by_id)], dtype=np.int64),
+        *(np.ascontiguousarray(side) for side in (left, right, new)),
+        byte_ids,
+        tuple(
+            AddedToken(content, id, **{name: getattr(added.tokens[id], name) for name in options})
+            for content, id in in_order
+        ),
+        pattern,  # type: ignore[arg-type]
+        rules,
+    )
+
+
+def _threads() -> int:
+    """All processors, or as many as the environment allows tokenizers."""
+    if os.environ.get("TOKENIZERS_PARALLELISM", "").lower() in ("0", "false", "f", "off", "no", "n"):
+        return 1
+    limit = os.environ.get("RAYON_NUM_THREADS", "")
+    return int(limit) if limit.isdecimal() and int(limit) else thread_count(None)

@@ -1,0 +1,374 @@
+"""Post-processors: what is put around encodings, and what becomes of their offsets."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastlm._types import UInt32Array
+from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
+from fastlm.compat.tokenizers.component import Component, Option, component_from, field, refused, shown, unsupported
+from fastlm.compat.tokenizers.encoding import Columns, Encoding, Nowhere, Run, joined, special_run
+
+
+class PostProcessor(Component):
+    """What makes the encodings of one or two texts one."""
+
+    def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
+        """The encodings whose sequence is the result; those given may be changed."""
+        raise NotImplementedError(type(self).__name__)
+
+    def num_special_tokens_to_add(self, is_pair: bool) -> int:
+        """How many tokens are added to a text, or to a pair of them."""
+        boolean(is_pair)
+        return 0
+
+    def process(self, encoding: Encoding, pair: Encoding | None = None, add_special_tokens: bool = True) -> Encoding:
+        """The encoding of one or two texts. Those given stay as they are."""
+        is_instance(encoding, Encoding)
+        if pair is not None:
+            is_instance(pair, Encoding)
+        given = [encoding.copy()] if pair is None else [encoding.copy(), pair.copy()]
+        return self.processed(given, boolean(add_special_tokens))
+
+    def processed(self, encodings: list[Encoding], add_special_tokens: bool) -> Encoding:
+        for k, encoding in enumerate(encodings):
+            encoding.set_sequence_id(k)
+            for inner in encoding.own_overflowing():
+                inner.set_sequence_id(k)
+            encoding.set_type_ids(k)
+        return joined(self.process_encodings(encodings, add_special_tokens))
+
+
+class ByteLevel(PostProcessor):
+    """Leaves white space out of the offsets, with trim_offsets."""
+
+    type_name = "ByteLevel"
+    options = ("add_prefix_space", "trim_offsets", "use_regex")
+    add_prefix_space, trim_offsets, use_regex = Option(boolean), Option(boolean), Option(boolean)
+
+    def __init__(
+        self,
+        add_prefix_space: bool | None = None,
+        trim_offsets: bool | None = None,
+        use_regex: bool | None = None,
+        **_: Any,
+    ) -> None:
+        given = (add_prefix_space, trim_offsets, use_regex)
+        self.add_prefix_space, self.trim_offsets, self.use_regex = (True if one is None else one for one in given)
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> ByteLevel:
+        return cls(*(field({"use_regex": True, **content}, option) for option in cls.options))
+
+    def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
+        for k, encoding in enumerate(encodings):
+            if self.trim_offsets:
+                encoding.trim(self.add_prefix_space)
+            encoding.set_sequence_id(k)
+        return encodings
+
+
+class RobertaProcessing(PostProcessor):
+    """<cls> A <sep>, or <cls> A <sep> <sep> B <sep>, all of type 0."""
+
+    type_name = "RobertaProcessing"
+    options = ("sep", "cls", "trim_offsets", "add_prefix_space")
+    trim_offsets, add_prefix_space = Option(boolean), Option(boolean)
+
+    def __init__(
+        self,
+        sep: tuple[str, int],
+        cls_token: tuple[str, int],
+        trim_offsets: bool = True,
+        add_prefix_space: bool = True,
+        **_: Any,
+    ) -> None:
+        self.sep, self.cls = sep, cls_token
+        self.trim_offsets, self.add_prefix_space = trim_offsets, add_prefix_space
+
+    sep = Option(lambda pair: _token_and_id(pair))
+    cls = Option(lambda pair: _token_and_id(pair))
+
+    def content(self) -> dict[str, Any]:
+        flags = {"trim_offsets": self.trim_offsets, "add_prefix_space": self.add_prefix_space}
+        return {"type": self.type_name, "sep": list(self.sep), "cls": list(self.cls), **flags}
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> RobertaProcessing:
+        pairs = [tuple(sequence(field(content, name))) for name in ("sep", "cls")]
+        return cls(*pairs, field(content, "trim_offsets"), field(content, "add_prefix_space"))  # type: ignore[arg-type]
+
+    def num_special_tokens_to_add(self, is_pair: bool) -> int:
+        return 4 if boolean(is_pair) else 2
+
+    def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
+        for encoding in encodings:
+            if self.trim_offsets:
+                encoding.trim(self.add_prefix_space)
+            encoding.set_type_ids(0)
+        if not add_special_tokens:
+            return encodings
+        return [self._framed(encoding, k) for k, encoding in enumerate(encodings)]
+
+    def _framed(self, encoding: Encoding, k: int) -> Encoding:
+        before, after = (special_run([id], [token], 0) for token, id in ((self.sep if k else self.cls), self.sep))
+        if k:
+            for inner in encoding.own_overflowing():
+                inner.set_type_ids(0)
+        return encoding.framed(before, after, min(k, 1))
+
+
+class Piece(NamedTuple):
+    """Of a template: a sequence, "A" or "B", or a special token, with the type id of its tokens."""
+
+    kind: str
+    id: str
+    type_id: int
+
+    def content(self) -> dict[str, Any]:
+        return {self.kind: {"id": self.id, "type_id": self.type_id}}
+
+    def __repr__(self) -> str:
+        name = self.id if self.kind == "Sequence" else shown(self.id)
+        return f"{self.kind}(id={name}, type_id={self.type_id})"
+
+
+class SpecialToken(NamedTuple):
+    """What a special token of a template stands for."""
+
+    id: str
+    ids: list[int]
+    tokens: list[str]
+
+    def content(self) -> dict[str, Any]:
+        return {"id": self.id, "ids": self.ids, "tokens": self.tokens}
+
+    def __repr__(self) -> str:
+        return f"SpecialToken(id={shown(self.id)}, ids={self.ids}, tokens={shown(self.tokens)})"
+
+
+class TemplateProcessing(PostProcessor):
+    """Puts special tokens around and between texts, as `single` and `pair` say.
+
+    A template is a list, or a str with blanks between, of $A, $B and special tokens, each with ":" and a type id if it
+    is not 0. Raises ValueError for a template that is none, or names a token that special_tokens lacks.
+    """
+
+    type_name = "TemplateProcessing"
+
+    def __init__(self, single: Any = None, pair: Any = None, special_tokens: Any = None) -> None:
+        self._single = _template("$0" if single is None else single)
+        self._pair = _template("$A:0 $B:1" if pair is None else pair)
+        given = [_special_token(token) for token in ([] if special_tokens is None else sequence(special_tokens))]
+        self._special = {token.id: token for token in given}
+        self._check()
+
+    def _check(self) -> None:
+        if not {"A", "B"} <= {piece.id for piece in self._pair if piece.kind == "Sequence"}:
+            raise ValueError("Template for `pair` must use both sequences")
+        named = dict.fromkeys(piece.id for piece in (*self._single, *self._pair) if piece.kind == "SpecialToken")
+        missing = [name for name in named if name not in self._special]
+        if missing:
+            raise ValueError(f"Missing SpecialToken(s) with id(s) `{', '.join(missing)}`")
+
+    @property
+    def single(self) -> str:
+        """The template of one text, as a description."""
+        return f"Template({shown(self._single)})"
+
+    @single.setter
+    def single(self, single: Any) -> None:
+        self._single = _template(single)
+
+    def content(self) -> dict[str, Any]:
+        return {
+            "type": self.type_name,
+            "single": [piece.content() for piece in self._single],
+            "pair": [piece.content() for piece in self._pair],
+            "special_tokens": {id: self._special[id].content() for id in sorted(self._special)},
+        }
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> TemplateProcessing:
+        made = cls()
+        try:
+            made._single, made._pair = (
+                [_piece_of(item) for item in field(content, name)] for name in ("single", "pair")
+            )
+            made._special = {
+                name: _special_token(token) for name, token in dict(field(content, "special_tokens")).items()
+            }
+        except (KeyError, AttributeError) as error:
+            raise ValueError(f"TemplateProcessing is malformed: {error}") from None
+        made._check()
+        return made
+
+    def num_special_tokens_to_add(self, is_pair: bool) -> int:
+        pieces = self._pair if boolean(is_pair) else self._single
+        return sum(len(self._special[piece.id].ids) for piece in pieces if piece.kind == "SpecialToken")
+
+    def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
+        if len(encodings) > 2:
+            unsupported("processors.TemplateProcessing after another that adds special tokens")
+        result = []
+        for kind, id, type_id in self._pair if len(encodings) == 2 else self._single:
+            if kind == "SpecialToken":
+                if add_special_tokens:
+                    token = self._special[id]
+                    result.append(Encoding.of((special_run(token.ids, token.tokens, type_id),)))
+                continue
+            k = 0 if id == "A" else 1
+            if k >= len(encodings):
+                raise ValueError("the template of one text uses $B")
+            encodings[k].set_type_ids(type_id)
+            encodings[k].set_sequence_id(k)
+            result.append(encodings[k].copy())
+        return result
+
+    def __repr__(self) -> str:
+        special = {id: self._special[id] for id in sorted(self._special)}
+        return f"TemplateProcessing(single={self._single}, pair={self._pair}, special_tokens={shown(special)})"
+
+
+class Sequence(PostProcessor):
+    """Post-processors, one after the other."""
+
+    type_name = "Sequence"
+
+    def __init__(self, processors: list[PostProcessor]) -> None:
+        is_instance(processors, list)
+        for processor in processors:
+            is_instance(processor, PostProcessor)
+        self._processors = list(processors)
+
+    def content(self) -> dict[str, Any]:
+        return {"type": self.type_name, "processors": [processor.content() for processor in self._processors]}
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> Sequence:
+        return cls([processor_from(item) for item in field(content, "processors")])
+
+    def num_special_tokens_to_add(self, is_pair: bool) -> int:
+        return sum(processor.num_special_tokens_to_add(is_pair) for processor in self._processors)
+
+    def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
+        for processor in self._processors:
+            encodings = processor.process_encodings(encodings, add_special_tokens)
+        return encodings
+
+    def __getitem__(self, index: int) -> PostProcessor:
+        index = unsigned(index)
+        if index >= len(self._processors):
+            raise IndexError("Index not found")
+        return self._processors[index]
+
+    def __repr__(self) -> str:
+        return f"Sequence(processors={shown(self._processors)})"
+
+
+def default_process(encodings: list[Encoding]) -> Encoding:
+    """The encodings as one where there is no post-processor."""
+    if len(encodings) == 1:
+        return encodings[0]
+    for k, encoding in enumerate(encodings):
+        encoding.set_sequence_id(k)
+    return joined(encodings)
+
+
+class Frame:
+    """What a post-processor makes of one text of any length but 0, told from what it makes of one token."""
+
+    def __init__(self, processor: PostProcessor | None, add_special_tokens: bool) -> None:
+        example = Run(np.zeros(1, np.uint32), Nowhere(""))
+        given = [Encoding.of((example,))]
+        made = default_process(given) if processor is None else processor.processed(given, add_special_tokens)
+        runs, self._ranges = made.runs_and_ranges()
+        places = [k for k, run in enumerate(runs) if run.columns is example.columns]
+        self.fits = len(places) == 1
+        """Whether the text stands once in what is made."""
+        if self.fits:
+            (at,) = places
+            self._before, self._own, self._after = runs[:at], runs[at], runs[at + 1 :]
+            self._at = sum(len(run.ids) for run in self._before)
+
+    def around(self, ids: UInt32Array, columns: Columns) -> Encoding:
+        """The encoding of a text with these ids."""
+        own = self._own
+        run = Run(ids, columns, 0, own.type_id, own.special, own.attention, own.steps)
+        more, at = len(ids) - 1, self._at
+        ranges = {
+            id: range(tokens.start + more * (tokens.start > at), tokens.stop + more * (tokens.stop > at))
+            for id, tokens in self._ranges.items()
+        }
+        return Encoding.of((*self._before, run, *self._after), ranges)
+
+
+def _token_and_id(pair: Any) -> tuple[str, int]:
+    is_instance(pair, tuple)
+    if len(pair) != 2:
+        raise ValueError(f"expected a token and its id, got {pair!r}")
+    return string(pair[0]), unsigned(pair[1], 32)
+
+
+def _template(template: Any) -> list[Piece]:
+    if isinstance(template, str):
+        return [_piece(part) for part in template.split(" ")]
+    if not isinstance(template, list | tuple) or not all(isinstance(part, str) for part in template):
+        raise TypeError("Expected Union[str, List[str]]")
+    return [_piece(part) for part in template]
+
+
+def _piece(spelled: str) -> Piece:
+    name, *rest = spelled.split(":")
+    kind, id, type_id = "SpecialToken", name, 0
+    if name.startswith("$"):
+        which = name[1:]
+        kind, id = "Sequence", which.upper() if which in ("A", "a", "B", "b") else "A"
+        if which and which not in ("A", "a", "B", "b"):
+            type_id = _type_id(which, spelled)
+    if len(rest) > 1:
+        raise ValueError(f'Cannot build Piece from string "{spelled}"')
+    return Piece(kind, id, _type_id(rest[0], spelled) if rest else type_id)
+
+
+def _type_id(number: str, spelled: str) -> int:
+    digits = number.removeprefix("+")
+    if not (digits.isascii() and digits.isdigit()) or int(digits) >> 32:
+        raise ValueError(f'Cannot build Piece from string "{spelled}"')
+    return int(digits)
+
+
+def _piece_of(content: Any) -> Piece:
+    ((kind, inner),) = content.items()
+    if kind not in ("Sequence", "SpecialToken") or (kind == "Sequence" and inner["id"] not in ("A", "B")):
+        raise ValueError(f"{content!r:.80} is no piece of a template")
+    return Piece(kind, string(inner["id"]), unsigned(inner["type_id"], 32))
+
+
+def _special_token(token: Any) -> SpecialToken:
+    if isinstance(token, tuple) and len(token) == 2:
+        name, id = token if isinstance(token[0], str) else token[::-1]
+        if isinstance(name, str) and isinstance(id, int):
+            return SpecialToken(string(name), [unsigned(id, 32)], [name])
+    if not isinstance(token, dict):
+        raise TypeError("Expected Union[Tuple[str, int], Tuple[int, str], dict]")
+    ids = [unsigned(id, 32) for id in sequence(token["ids"])]
+    tokens = [string(name) for name in sequence(token["tokens"])]
+    if len(ids) != len(tokens):
+        raise ValueError("SpecialToken: ids and tokens must be of the same length")
+    return SpecialToken(string(token["id"]), ids, tokens)
+
+
+BertProcessing = refused("processors.BertProcessing", PostProcessor)
+
+_KINDS: dict[str, type[Component]] = {
+    kind.type_name: kind for kind in (ByteLevel, RobertaProcessing, TemplateProcessing, Sequence, BertProcessing)
+}
+
+
+def processor_from(content: Any) -> PostProcessor:
+    """The post-processor that tokenizer.json describes. Raises ValueError or NotImplementedError."""
+    made: PostProcessor = component_from(_KINDS, content, "post_processor")
+    return made

@@ -1,0 +1,155 @@
+"""What is known of the tokens of one text, found when it is asked for."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from fastlm._types import Int64Array, UInt32Array
+from fastlm.compat.tokenizers.encoding import Offsets
+from fastlm.compat.tokenizers.pipeline import Pipeline
+from fastlm.preparation import Piece
+from fastlm.vocabulary import NO_ID
+
+
+class TextColumns:
+    """Columns of the ids that a pipeline gave for a text, added tokens with a `recognised` id being found in it.
+
+    word: the number of the one word that the text is, or None where its pretokens are the words.
+    """
+
+    __slots__ = ("__dict__", "_ids", "_pipeline", "_recognised", "_text", "_word")
+
+    def __init__(
+        self, pipeline: Pipeline, text: str, ids: UInt32Array, recognised: frozenset[int], word: int | None = None
+    ) -> None:
+        self._pipeline, self._text, self._ids, self._recognised = pipeline, text, ids, recognised
+        self._word = word
+
+    def tokens(self, start: int, stop: int) -> list[str]:
+        found = list(map(self._pipeline.names.__getitem__, self._ids[start:stop].tolist()))
+        if not self._pipeline.names_as_found:
+            for at, piece in self._found_tokens:
+                if start <= at < stop:
+                    found[at - start] = piece
+        return found
+
+    def offsets(self, start: int, stop: int) -> list[Offsets]:
+        starts, ends = self._spans
+        return list(zip(starts[start:stop].tolist(), ends[start:stop].tolist(), strict=True))
+
+    def words(self, start: int, stop: int) -> list[int | None]:
+        if self._word is not None:
+            return [self._word] * (stop - start)
+        return self._words[start:stop].tolist()  # type: ignore[no-any-return]
+
+    @functools.cached_property
+    def _pieces(self) -> list[tuple[Piece, bytes, int, int]]:
+        """Each piece of the text with its UTF-8 and the stretch of ids that it became."""
+        pipeline, at = self._pipeline, 0
+        lengths, byte_ids = pipeline.token_lengths, pipeline.vocabulary.byte_ids
+        # tokens are made of the bytes that were kept
+        drops = pipeline.vocabulary.rules.unknown_bytes == "drop"
+        sizes = np.cumsum(lengths[self._ids])
+        found = []
+        for piece in pipeline.preparation.pieces(self._text, self._recognised):
+            encoded = piece.text.encode()
+            if piece.id is not None:
+                found.append((piece, encoded, at, at + 1))
+                at += 1
+                continue
+            size = len(encoded)
+            if drops:
+                size = int(np.count_nonzero(byte_ids[np.frombuffer(encoded, np.uint8)] != NO_ID))
+            before = int(sizes[at - 1]) if at else 0
+            stop = int(np.searchsorted(sizes, before + size, side="right")) if size else at
+            found.append((piece, encoded, at, stop))
+            at = stop
+        return found
+
+    @functools.cached_property
+    def _found_tokens(self) -> list[tuple[int, str]]:
+        return [(start, piece.text) for piece, _, start, _ in self._pieces if piece.id is not None]
+
+    @functools.cached_property
+    def _spans(self) -> tuple[Int64Array, Int64Array]:
+        """Start and end of each token."""
+        if self._pipeline.lengths_add_up:
+            return self._spans_of_lengths()
+        starts, ends = np.zeros(len(self._ids), np.int64), np.zeros(len(self._ids), np.int64)
+        for piece, encoded, first, stop in self._pieces:
+            if piece.id is not None:
+                starts[first], ends[first] = piece.origins[0], piece.origins[-1] + 1
+                continue
+            if first == stop:
+                continue
+            low, last = self._places(encoded, self._ids[first:stop])
+            if isinstance(piece.origins, range) and len(encoded) == len(piece.text):
+                starts[first:stop] = low + piece.origins.start
+                ends[first:stop] = last + (piece.origins.start + 1)
+                continue
+            character = np.cumsum((np.frombuffer(encoded, np.uint8) & 0xC0) != 0x80) - 1
+            origins = np.asarray(piece.origins, np.int64)
+            starts[first:stop] = origins[character[low]]
+            ends[first:stop] = origins[character[last]] + 1
+        return starts, ends
+
+    def _spans_of_lengths(self) -> tuple[Int64Array, Int64Array]:
+        lengths = self._pipeline.token_lengths[self._ids]
+        ends = lengths.cumsum()
+        starts = ends - lengths
+        if self._text.isascii():
+            return starts, ends
+        character = ((np.frombuffer(self._text.encode(), np.uint8) & 0xC0) != 0x80).cumsum()
+        return character[starts] - 1, character[ends - 1]
+
+    def _places(self, encoded: bytes, ids: UInt32Array) -> tuple[Int64Array, Int64Array]:
+        """The first and the last byte of each token of a piece, by the reckoning of tokenizers."""
+        pipeline = self._pipeline
+        lengths = pipeline.token_lengths[ids]
+        ends = np.cumsum(lengths)
+        if pipeline.vocabulary.rules.unknown_bytes == "refuse":
+            return ends - lengths, ends - 1
+        # the characters that stand for kept bytes are counted from the start of their pretoken, in UTF-8
+        text = np.frombuffer(encoded, np.uint8)
+        kept = pipeline.vocabulary.byte_ids[text] != NO_ID
+        widths = _WIDTHS[text]
+        starts, lasts, at = [], [], 0
+        before = 0
+        bounds = pipeline.vocabulary.pattern.find_ends(encoded).tolist()
+        for pretoken_end in bounds:
+            byte_of = np.repeat(np.arange(before, pretoken_end), widths[before:pretoken_end])
+            own = np.flatnonzero(kept[before:pretoken_end]) + before
+            spelled_ends = np.cumsum(widths[own])
+            done = 0
+            while done < len(own):
+                token_end = done + int(lengths[at])
+                starts.append(byte_of[spelled_ends[done - 1] if done else 0])
+                lasts.append(byte_of[spelled_ends[token_end - 1] - 1])
+                done, at = token_end, at + 1
+            before = pretoken_end
+        return np.array(starts, np.int64), np.array(lasts, np.int64)
+
+    @functools.cached_property
+    def _words(self) -> Int64Array:
+        """The number of the pretoken that each token is of, added tokens being such too."""
+        words = np.zeros(len(self._ids), np.int64)
+        pipeline, word = self._pipeline, 0
+        for piece, encoded, first, stop in self._pieces:
+            if piece.id is not None:
+                words[first] = word
+                word += 1
+                continue
+            pretoken_ends = pipeline.vocabulary.pattern.find_ends(encoded)
+            own = np.cumsum(pipeline.token_lengths[self._ids[first:stop]])
+            if pipeline.vocabulary.rules.unknown_bytes == "drop":
+                kept = pipeline.vocabulary.byte_ids[np.frombuffer(encoded, np.uint8)] != NO_ID
+                pretoken_ends = np.append(0, np.cumsum(kept))[pretoken_ends]
+            words[first:stop] = word + np.searchsorted(pretoken_ends, own, side="left")
+            word += len(pretoken_ends)
+        return words
+
+
+# how many bytes of UTF-8 the character takes that stands for a byte
+_WIDTHS = np.array([1 if 0x21 <= byte < 0x7F else 2 for byte in range(256)], np.int64)

@@ -1,0 +1,602 @@
+"""Tokenizer, with the face of Hugging Face's `tokenizers`."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastlm._types import UInt32Array
+from fastlm.compat.tokenizers.added_tokens import AddedToken, AddedVocabulary, added_token, given_tokens
+from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
+from fastlm.compat.tokenizers.arguments import ids as id_array
+from fastlm.compat.tokenizers.component import component_changes, shown, to_json, unsupported
+from fastlm.compat.tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from fastlm.compat.tokenizers.decoders import Decoder, decoder_from
+from fastlm.compat.tokenizers.encoding import Encoding, Nowhere, Run, joined
+from fastlm.compat.tokenizers.lengths import Padding, Truncation
+from fastlm.compat.tokenizers.models import BPE, Model, model_from
+from fastlm.compat.tokenizers.normalizers import Normalizer, normalizer_from
+from fastlm.compat.tokenizers.pipeline import ByteDecoder, Pipeline
+from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, pre_tokenizer_from
+from fastlm.compat.tokenizers.processors import Frame, PostProcessor, default_process, processor_from
+from fastlm.compat.tokenizers.text_columns import TextColumns
+from fastlm.compat.tokenizers.trainers import BpeTrainer, Trainer
+from fastlm.formats.atomic import write_files
+
+_NOT_IN_TEXT = Nowhere("")
+_ENTRIES = {
+    "version",
+    "truncation",
+    "padding",
+    "added_tokens",
+    "normalizer",
+    "pre_tokenizer",
+    "post_processor",
+    "decoder",
+    "model",
+}
+_TEXTS = "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]"
+_WORDS = "PreTokenizedInputSequence must be Union[List[str], Tuple[str]]"
+_WORD_TEXTS = (
+    "PreTokenizedEncodeInput must be Union[PreTokenizedInputSequence, "
+    "Tuple[PreTokenizedInputSequence, PreTokenizedInputSequence]]"
+)
+
+# the words of one text, or the text as the only one
+Words = list[str]
+
+
+class Tokenizer:
+    """A byte-level BPE tokenizer that is put together of components, as in `tokenizers`.
+
+    What may be set on it takes effect with the next call; a call under way keeps what was set when it began, so that
+    any number of threads may share a tokenizer. It survives pickle, copy and fork.
+
+    Calls raise TypeError for arguments of a wrong type, OverflowError for integers that do not fit, ValueError for
+    what is malformed, NotImplementedError naming what is not byte-level BPE.
+    """
+
+    def __init__(self, model: Model) -> None:
+        is_instance(model, Model)
+        self._model: Any = model
+        self._normalizer: Normalizer | None = None
+        self._pre_tokenizer: PreTokenizer | None = None
+        self._post_processor: PostProcessor | None = None
+        self._decoder: Decoder | None = None
+        self._added = AddedVocabulary()
+        self._truncation: Truncation | None = None
+        self._padding: Padding | None = None
+        self._encode_special_tokens = False
+        self._built: tuple[int, Pipeline] | None = None
+        self._decoding: tuple[int, ByteDecoder] | None = None
+        self._lock = threading.Lock()
+
+    # from and to files
+
+    @staticmethod
+    def from_str(json: str) -> Tokenizer:
+        """The tokenizer that the text of a tokenizer.json describes."""
+        return _from_json(string(json))
+
+    @staticmethod
+    def from_file(path: str) -> Tokenizer:
+        """The tokenizer of a tokenizer.json. Raises OSError where it cannot be read."""
+        with open(string(path), "rb") as file:
+            content = file.read()
+        try:
+            return _from_json(content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    @staticmethod
+    def from_buffer(buffer: bytes) -> Tokenizer:
+        """The tokenizer that the bytes of a tokenizer.json describe."""
+        is_instance(buffer, bytes)
+        return _from_json(buffer)
+
+    @staticmethod
+    def from_pretrained(identifier: str, revision: str = "main", token: str | None = None) -> Tokenizer:
+        """The tokenizer of the tokenizer.json in a directory. Nothing is fetched: raises ValueError for a name."""
+        path = os.path.join(string(identifier), "tokenizer.json")
+        if not os.path.isdir(identifier):
+            raise ValueError(
+                f"{identifier!r} is no directory, and fastlm fetches nothing: download its tokenizer.json and give "
+                "the directory, or use Tokenizer.from_file"
+            )
+        return Tokenizer.from_file(path)
+
+    def to_str(self, pretty: bool = False) -> str:
+        """The text of a tokenizer.json."""
+        return to_json(self._content(), boolean(pretty))
+
+    def save(self, path: str, pretty: bool = True) -> None:
+        """Writes a tokenizer.json, whole or not at all. Raises OSError."""
+        from pathlib import Path
+
+        target = Path(string(path))
+        if not target.parent.is_dir():
+            raise FileNotFoundError(f"{target.parent} is no directory")
+        write_files(target.parent, {target.name: self.to_str(pretty).encode()})
+
+    def _content(self) -> dict[str, Any]:
+        parts = (self._normalizer, self._pre_tokenizer, self._post_processor, self._decoder)
+        normalizer, pre_tokenizer, post_processor, decoder = (
+            None if part is None else part.content() for part in parts
+        )
+        return {
+            "version": "1.0",
+            "truncation": self._truncation.content() if self._truncation else None,
+            "padding": self._padding.content() if self._padding else None,
+            "added_tokens": self._added.content(),
+            "normalizer": normalizer,
+            "pre_tokenizer": pre_tokenizer,
+            "post_processor": post_processor,
+            "decoder": decoder,
+            "model": self._model.content(),
+        }
+
+    def __getstate__(self) -> bytes:
+        return self.to_str().encode()
+
+    def __setstate__(self, state: bytes) -> None:
+        self.__dict__.update(_from_json(state).__dict__)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Model], bytes]:
+        return type(self), (BPE(),), self.__getstate__()
+
+    def __repr__(self) -> str:
+        return self._shown(repr(self._model))
+
+    def __str__(self) -> str:
+        return self._shown(str(self._model))
+
+    def _shown(self, model: str) -> str:
+        content = self._content()
+        limits = ", ".join(f"{name}={_keywords(content[name])}" for name in ("truncation", "padding"))
+        added = ", ".join(_keywords(token) for token in content["added_tokens"])
+        names = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+        parts = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f'Tokenizer(version="1.0", {limits}, added_tokens=[{added}], {parts}, model={model})'
+
+    # components
+
+    @property
+    def model(self) -> Any:
+        """The model."""
+        return self._model
+
+    @model.setter
+    def model(self, model: Model) -> None:
+        is_instance(model, Model)
+        self._set(_model=model)
+
+    @property
+    def normalizer(self) -> Any:
+        """The normalizer, or None."""
+        return self._normalizer
+
+    @normalizer.setter
+    def normalizer(self, normalizer: Normalizer | None) -> None:
+        if normalizer is not None:
+            is_instance(normalizer, Normalizer)
+        self._set(_normalizer=normalizer)
+
+    @property
+    def pre_tokenizer(self) -> Any:
+        """The pre-tokenizer, or None."""
+        return self._pre_tokenizer
+
+    @pre_tokenizer.setter
+    def pre_tokenizer(self, pretok: PreTokenizer | None) -> None:
+        if pretok is not None:
+            is_instance(pretok, PreTokenizer)
+        self._set(_pre_tokenizer=pretok)
+
+    @property
+    def post_processor(self) -> Any:
+        """The post-processor, or None."""
+        return self._post_processor
+
+    @post_processor.setter
+    def post_processor(self, processor: PostProcessor | None) -> None:
+        if processor is not None:
+            is_instance(processor, PostProcessor)
+        self._post_processor = processor
+
+    @property
+    def decoder(self) -> Any:
+        """The decoder, or None."""
+        return self._decoder
+
+    @decoder.setter
+    def decoder(self, decoder: Decoder | None) -> None:
+        if decoder is not None:
+            is_instance(decoder, Decoder)
+        self._decoder = decoder
+
+    def _set(self, **parts: Any) -> None:
+        with self._lock:
+            self.__dict__.update(parts)
+            self._built = self._decoding = None
+
+    def _pipeline(self) -> Pipeline:
+        built = self._built
+        if built and built[0] == component_changes():
+            return built[1]
+        with self._lock:
+            changes = component_changes()
+            pipeline = Pipeline(self._model, self._normalizer, self._pre_tokenizer, self._added)
+            self._built = changes, pipeline
+        return pipeline
+
+    def _byte_decoder(self) -> ByteDecoder:
+        decoding = self._decoding
+        if decoding and decoding[0] == component_changes():
+            return decoding[1]
+        with self._lock:
+            changes = component_changes()
+            decoder = ByteDecoder(self._model.tokens, self._added)
+            self._decoding = changes, decoder
+        return decoder
+
+    @property
+    def encode_special_tokens(self) -> bool:
+        """Whether special tokens in a text are encoded as any text is."""
+        return self._encode_special_tokens
+
+    @encode_special_tokens.setter
+    def encode_special_tokens(self, value: bool) -> None:
+        self._encode_special_tokens = boolean(value)
+
+    # vocabulary
+
+    def get_vocab(self, with_added_tokens: bool = True) -> dict[str, int]:
+        """token -> id."""
+        return {**self._model.vocab, **(self._added.ids if boolean(with_added_tokens) else {})}
+
+    def get_vocab_size(self, with_added_tokens: bool = True) -> int:
+        """The number of tokens."""
+        model: dict[str, int] = self._model.vocab
+        added = self._added.ids if boolean(with_added_tokens) else {}
+        return len(model) + sum(token not in model for token in added)
+
+    def token_to_id(self, token: str) -> int | None:
+        """The id of a token, or None."""
+        id = self._added.ids.get(string(token))
+        return self._model.vocab.get(token) if id is None else id
+
+    def id_to_token(self, id: int) -> str | None:
+        """The token of an id, or None."""
+        added = self._added.tokens.get(unsigned(id, 32))
+        found: str | None = self._model.tokens.get(id) if added is None else added.content
+        return found
+
+    def add_tokens(self, tokens: list[str | AddedToken]) -> int:
+        """Adds tokens, and returns how many of them say anything new."""
+        return self._add(given_tokens(tokens, special=False))
+
+    def add_special_tokens(self, tokens: list[str | AddedToken]) -> int:
+        """Adds tokens that decoding may leave out, and returns how many of them say anything new."""
+        return self._add(given_tokens(tokens, special=True))
+
+    def _add(self, tokens: list[AddedToken]) -> int:
+        with self._lock:
+            self._added, count = self._added.with_tokens(tokens, self._model.vocab)
+            self._built = self._decoding = None
+        return count
+
+    def get_added_tokens_decoder(self) -> dict[int, AddedToken]:
+        """id -> added token."""
+        return {id: token.copy() for id, token in sorted(self._added.tokens.items())}
+
+    # truncation and padding
+
+    @property
+    def truncation(self) -> dict[str, Any] | None:
+        """What enable_truncation was given, or None."""
+        return self._truncation.settings() if self._truncation else None
+
+    def enable_truncation(self, max_length: int, **options: Any) -> None:
+        """Cuts encodings to a length; options: stride, strategy, direction. Raises ValueError for a stride too large.
+
+        strategy "longest_first", "only_first" or "only_second" says which of a pair is cut.
+        """
+        truncation = Truncation.given(max_length, options)
+        truncation.check(self.num_special_tokens_to_add(False))
+        self._truncation = truncation
+
+    def no_truncation(self) -> None:
+        """Cuts no more."""
+        self._truncation = None
+
+    @property
+    def padding(self) -> dict[str, Any] | None:
+        """What enable_padding was given, or None."""
+        return self._padding.settings() if self._padding else None
+
+    def enable_padding(self, **options: Any) -> None:
+        """Pads encodings: options direction, pad_id, pad_type_id, pad_token, length, pad_to_multiple_of."""
+        self._padding = Padding.given(options)
+
+    def no_padding(self) -> None:
+        """Pads no more."""
+        self._padding = None
+
+    # encoding
+
+    def encode(
+        self, sequence: Any, pair: Any = None, is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> Encoding:
+        """The encoding of a text, or of a pair of them; each a list of words with is_pretokenized."""
+        take = _words if boolean(is_pretokenized) else _text
+        given = [take(sequence)] if pair is None else [take(sequence), take(pair)]
+        (encoding,) = self._encode([given], is_pretokenized, boolean(add_special_tokens), keep_places=True)
+        return encoding
+
+    def encode_batch(
+        self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> list[Encoding]:
+        """The encodings of texts and pairs of texts, on all processors."""
+        return self._encode_batch(input, is_pretokenized, add_special_tokens, keep_places=True)
+
+    def encode_batch_fast(
+        self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> list[Encoding]:
+        """The same without strings, offsets and words of tokens."""
+        return self._encode_batch(input, is_pretokenized, add_special_tokens, keep_places=False)
+
+    def _encode_batch(self, input: Any, words: bool, add_special_tokens: bool, keep_places: bool) -> list[Encoding]:
+        one = _words_or_pair if boolean(words) else _text_or_pair
+        add = boolean(add_special_tokens)
+        padding = self._padding
+        encodings = self._encode([one(item) for item in sequence(input)], words, add, keep_places)
+        if padding:
+            padding.pad(encodings)
+        return encodings
+
+    def _encode(
+        self, inputs: list[list[Words]], are_words: bool, add_special_tokens: bool, keep_places: bool
+    ) -> list[Encoding]:
+        """The encoding of each input, one text or two."""
+        # what a thread sets while this one encodes counts for its next call
+        pipeline, processor = self._pipeline(), self._post_processor
+        truncation, padding = self._truncation, self._padding
+        recognised = pipeline.recognised_as_text if self._encode_special_tokens else pipeline.recognised
+        texts = [text for given in inputs for words in given for text in words]
+        ids = iter(pipeline.encode(texts, recognised))
+        frame = Frame(processor, add_special_tokens) if len(inputs) > 1 and not (are_words or truncation) else None
+        encodings = []
+        for given in inputs:
+            if frame and frame.fits and len(given) == 1:
+                own = next(ids)
+                if len(own):
+                    columns = TextColumns(pipeline, given[0][0], own, recognised) if keep_places else _NOT_IN_TEXT
+                    encodings.append(frame.around(own, columns))
+                else:
+                    encodings.append(_post_processed([Encoding()], processor, None, add_special_tokens))
+                if padding:
+                    padding.pad(encodings[-1:])
+                continue
+            made = []
+            for k, words in enumerate(given):
+                # without places tokenizers numbers no texts either
+                type_id = k if keep_places else 0
+                if are_words:
+                    made.append(_of_words(pipeline, words, ids, recognised, type_id, keep_places))
+                    continue
+                own = next(ids)
+                columns = TextColumns(pipeline, words[0], own, recognised) if keep_places else _NOT_IN_TEXT
+                made.append(Encoding.of((Run(own, columns, 0, type_id),)) if len(own) else Encoding())
+            encodings.append(_post_processed(made, processor, truncation, add_special_tokens))
+            if padding:
+                padding.pad(encodings[-1:])
+        return encodings
+
+    def post_process(
+        self, encoding: Encoding, pair: Encoding | None = None, add_special_tokens: bool = True
+    ) -> Encoding:
+        """What truncation, the post-processor and padding make of encodings."""
+        is_instance(encoding, Encoding)
+        if pair is not None:
+            is_instance(pair, Encoding)
+        given = [encoding.copy()] if pair is None else [encoding.copy(), pair.copy()]
+        padding = self._padding
+        whole = _post_processed(given, self._post_processor, self._truncation, boolean(add_special_tokens))
+        if padding:
+            padding.pad([whole])
+        return whole
+
+    def num_special_tokens_to_add(self, is_pair: bool) -> int:
+        """How many tokens the post-processor adds to a text, or to a pair of them."""
+        boolean(is_pair)
+        return self._post_processor.num_special_tokens_to_add(is_pair) if self._post_processor else 0
+
+    # decoding
+
+    def decode(self, ids: Any, skip_special_tokens: bool = True) -> str:
+        """The text of ids; those that are in no vocabulary are passed over."""
+        return self._decode(id_array(ids), boolean(skip_special_tokens))
+
+    def decode_batch(self, sequences: Any, skip_special_tokens: bool = True) -> list[str]:
+        """The text of each sequence of ids."""
+        skip = boolean(skip_special_tokens)
+        return [self._decode(ids, skip) for ids in [id_array(ids) for ids in sequence(sequences)]]
+
+    def _decode(self, ids: np.ndarray[Any, np.dtype[np.int64]], skip: bool) -> str:
+        decoder, added = self._decoder, self._added
+        if type(decoder) is ByteLevelDecoder:
+            return self._byte_decoder().decode(ids, skip)
+        tokens = [token for id in ids.tolist() if (token := self.id_to_token(id)) is not None]
+        if skip:
+            tokens = [token for token in tokens if token not in added.special]
+        return " ".join(tokens) if decoder is None else "".join(decoder.decode_chain(tokens))
+
+    # training
+
+    def train(self, files: Any, trainer: Trainer | None = None) -> None:
+        """Trains the model on files, line by line with line ends. Raises OSError where one cannot be read."""
+        paths = [string(path) for path in sequence(files)]
+        self._train(_lines(paths), trainer)
+
+    def train_from_iterator(self, iterator: Any, trainer: Trainer | None = None, length: int | None = None) -> None:
+        """Trains the model on texts, or lists of texts."""
+        self._train(_texts(iter(iterator)), trainer)
+
+    def _train(self, texts: Iterable[str], trainer: Trainer | None) -> None:
+        from fastlm.compat.tokenizers.training import trained_vocabulary
+
+        if trainer is None:
+            trainer = self._model.get_trainer()
+        is_instance(trainer, Trainer)
+        if not isinstance(trainer, BpeTrainer):
+            unsupported(f"training with {type(trainer).__name__}")
+        vocab, merges = trained_vocabulary(texts, trainer, self._normalizer, self._pre_tokenizer)
+        self._model.set_tables(vocab, merges)
+        self._add(trainer.special_tokens)
+
+    # what needs an event loop
+
+    def async_encode(self, *_: Any, **__: Any) -> NoReturn:
+        """Not supported: raises NotImplementedError."""
+        unsupported("Tokenizer.async_encode")
+
+    def async_encode_batch(self, *_: Any, **__: Any) -> NoReturn:
+        """Not supported: raises NotImplementedError."""
+        unsupported("Tokenizer.async_encode_batch")
+
+    def async_encode_batch_fast(self, *_: Any, **__: Any) -> NoReturn:
+        """Not supported: raises NotImplementedError."""
+        unsupported("Tokenizer.async_encode_batch_fast")
+
+    def async_decode_batch(self, *_: Any, **__: Any) -> NoReturn:
+        """Not supported: raises NotImplementedError."""
+        unsupported("Tokenizer.async_decode_batch")
+
+
+def _of_words(
+    pipeline: Pipeline,
+    words: Words,
+    ids: Iterator[UInt32Array],
+    recognised: frozenset[int],
+    type_id: int,
+    keep_places: bool,
+) -> Encoding:
+    parts = []
+    for k, word in enumerate(words):
+        own = next(ids)
+        columns = TextColumns(pipeline, word, own, recognised, k) if keep_places else _NOT_IN_TEXT
+        parts.append(Encoding.of((Run(own, columns, 0, type_id),)))
+    return joined(parts)
+
+
+def _post_processed(
+    encodings: list[Encoding], processor: PostProcessor | None, truncation: Truncation | None, add: bool
+) -> Encoding:
+    if truncation:
+        added = processor.num_special_tokens_to_add(len(encodings) == 2) if processor and add else 0
+        truncation.without(added).cut(encodings[0], encodings[1] if len(encodings) == 2 else None)
+    return default_process(encodings) if processor is None else processor.processed(encodings, add)
+
+
+def _is_text(text: Any) -> bool:
+    if not isinstance(text, str):
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text(text: Any) -> Words:
+    if not _is_text(text):
+        raise TypeError("TextInputSequence must be str")
+    return [text]
+
+
+def _are_words(words: Any) -> bool:
+    if isinstance(words, np.ndarray):
+        return words.ndim == 1 and words.dtype.kind in "UO" and all(map(_is_text, words))
+    return isinstance(words, list | tuple) and all(map(_is_text, words))
+
+
+def _words(words: Any) -> Words:
+    if not _are_words(words):
+        raise TypeError(_WORDS)
+    return list(words)
+
+
+def _text_or_pair(given: Any) -> list[Words]:
+    if _is_text(given):
+        return [[given]]
+    if isinstance(given, list | tuple) and len(given) == 2 and all(map(_is_text, given)):
+        return [[text] for text in given]
+    raise TypeError(_TEXTS)
+
+
+def _words_or_pair(given: Any) -> list[Words]:
+    if _are_words(given):
+        return [list(given)]
+    if isinstance(given, list | tuple) and len(given) == 2 and all(map(_are_words, given)):
+        return [list(words) for words in given]
+    raise TypeError(_WORD_TEXTS)
+
+
+def _lines(paths: list[str]) -> Iterator[str]:
+    for path in paths:
+        with open(path, encoding="utf-8", newline="\n") as file:
+            yield from file
+
+
+def _texts(items: Iterator[Any]) -> Iterator[str]:
+    for item in items:
+        if isinstance(item, str):
+            yield string(item)
+        else:
+            yield from map(string, sequence(item))
+
+
+def _keywords(content: dict[str, Any] | None) -> str:
+    if content is None:
+        return "None"
+    return f"{{{', '.join(f'{shown(name)}:{shown(value)}' for name, value in content.items())}}}"
+
+
+def _from_json(text: str | bytes) -> Tokenizer:
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"expected an object, found {type(content).__name__}")
+    unknown = sorted(content.keys() - _ENTRIES)
+    if unknown:
+        raise ValueError(f"unknown entry {unknown[0]!r}")
+    if content.get("version", "1.0") != "1.0":
+        raise ValueError(f"Unknown tokenizer version {content['version']!r}")
+    if content.get("model") is None:
+        raise ValueError("Model missing.")
+    tokenizer = Tokenizer(model_from(content["model"]))
+    readers: dict[str, Callable[[Any], Any]] = {
+        "normalizer": normalizer_from,
+        "pre_tokenizer": pre_tokenizer_from,
+        "post_processor": processor_from,
+        "decoder": decoder_from,
+    }
+    for name, read in readers.items():
+        if content.get(name) is not None:
+            setattr(tokenizer, name, read(content[name]))
+    tokenizer._truncation = Truncation.from_content(content.get("truncation"))
+    tokenizer._padding = Padding.from_content(content.get("padding"))
+    added = content.get("added_tokens", [])
+    if not isinstance(added, list) or not all(isinstance(token, dict) for token in added):
+        raise ValueError("added_tokens must be a list of objects")
+    tokenizer._add([added_token(token) for token in added])
+    return tokenizer

@@ -1,0 +1,172 @@
+"""One tokenizer built twice, by tokenizers and by fastlm's face of it, and calls whose outcomes are compared."""
+
+import json
+import random
+import warnings
+from types import ModuleType
+from typing import Any
+
+import tokenizers as theirs
+
+import fastlm.compat.tokenizers as ours
+from tests import texts
+
+FRAGMENTS = [
+    *("<m>", "<m", "m>", "é", "e\u0301", "<s>", " <s> ", "the", "xx", "中文", "\u1100\u1161", "_", " ", "  ", "\n", "\t"),
+    *("a", "\u3000", "\x1c", "\u200b", "½", "\u0301", "\u200d", "<|end|>", "a<m>b", "don't", "9", "123", "😀", "\u00a0"),
+    *("hello", " world", "Hello", "<PAD>", "ab c", "\u212b", "\u0323\u0301", "\r\n", "\x85", "  the", "Ġ", "Ċ"),
+]
+NAMES = ["<m>", "<m><m>", "m>", "é", "e\u0301", " <s> ", "the", "xx", "中文", "\u1100\u1161", "_", "Ġthe", "a", "<|end|>"]
+GPT4 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def text(rng: random.Random, most: int = 10) -> str:
+    if rng.random() < 0.2:
+        return texts.random_string(rng)[:20]
+    return "".join(rng.choices(FRAGMENTS, k=rng.randrange(most)))
+
+
+def trained(vocab_size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Vocabulary and merges that tokenizers learns."""
+    tokenizer = theirs.Tokenizer(theirs.models.BPE())
+    tokenizer.pre_tokenizer = theirs.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = theirs.trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<|end|>"],
+        initial_alphabet=theirs.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([*texts.DOCUMENTS, *FRAGMENTS * 2], trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    return model["vocab"], [tuple(merge) for merge in model["merges"]]
+
+
+TRAINED = {size: trained(size) for size in (257, 300, 400)}
+
+
+class Recipe:
+    """Choices that make a tokenizer, the same for either module."""
+
+    def __init__(self, rng: random.Random) -> None:
+        vocab, merges = TRAINED[rng.choice(list(TRAINED))]
+        self.ignore_merges = rng.random() < 0.2
+        if rng.random() < 0.15 and not self.ignore_merges:
+            lost = set(rng.sample(["e", "Ã", "Ġ", "t", "Ċ", "©"], rng.randrange(1, 3)))
+            vocab = {token: id for token, id in vocab.items() if not lost.intersection(token)}
+            merges = [merge for merge in merges if not lost.intersection("".join(merge))]
+        self.vocab, self.merges = vocab, merges
+        self.nfc = rng.choice([None, None, "NFC", "Sequence", "empty"])
+        self.prefix = rng.random() < 0.3
+        self.split = rng.choice(["bytes", "bytes", "gpt4", "digits", "digits-runs", "both", "whole"])
+        if self.split != "bytes":
+            self.prefix = False
+        self.post = rng.choice([None, "bytes", "bytes", "trim-no-prefix", "no-trim", "template", "sequence", "roberta"])
+        self.single = rng.choice(["<|end|> $A", "$A <|end|>", "<|end|> $A <|end|>", "$A:2", "$A"])
+        self.pair = rng.choice(["<|end|> $A $B:1", "$A <|end|>:3 $B:1 <|end|>:1", "$B:0 $A:1", "$A $A $B", "$A $B"])
+        self.added = [
+            (name, {key: rng.random() < 0.3 for key in ("single_word", "lstrip", "rstrip", "normalized", "special")})
+            for name in rng.sample(NAMES, rng.randrange(6))
+        ]
+        self.plain_special = rng.sample(["<|end|>", "<PAD>", "<m>"], rng.randrange(3))
+        self.truncation = None
+        if rng.random() < 0.5:
+            most = rng.randrange(12)
+            self.truncation = (
+                most,
+                {
+                    "stride": rng.choice([0, 0, 0, 1, 2, 3]),
+                    "strategy": rng.choice(["longest_first"] * 3 + ["only_first", "only_second"]),
+                    "direction": rng.choice(["left", "right", "right"]),
+                },
+            )
+        self.padding = None
+        if rng.random() < 0.4:
+            self.padding = {
+                "direction": rng.choice(["left", "right"]),
+                "pad_id": rng.randrange(5),
+                "pad_type_id": rng.randrange(3),
+                "length": rng.choice([None, None, 7, 30]),
+                "pad_to_multiple_of": rng.choice([None, None, 0, 4]),
+            }
+        self.as_text = rng.random() < 0.2
+
+    def build(self, module: Any) -> Any:
+        m, split, regex = module, module.pre_tokenizers.Split, module.Regex
+        tokenizer = m.Tokenizer(m.models.BPE(self.vocab, self.merges, ignore_merges=self.ignore_merges))
+        if self.nfc:
+            nfc = m.normalizers.NFC()
+            steps = [] if self.nfc == "empty" else [nfc]
+            tokenizer.normalizer = nfc if self.nfc == "NFC" else m.normalizers.Sequence(steps)
+        byte_level = m.pre_tokenizers.ByteLevel(add_prefix_space=self.prefix, use_regex=True)
+        plain = m.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        steps = {
+            "bytes": [byte_level],
+            "gpt4": [split(regex(GPT4), "isolated"), plain],
+            "digits": [m.pre_tokenizers.Digits(True), byte_level],
+            "digits-runs": [m.pre_tokenizers.Digits(), byte_level],
+            "both": [split(" ", "isolated"), m.pre_tokenizers.Digits(True), plain],
+            "whole": [plain],
+        }[self.split]
+        tokenizer.pre_tokenizer = steps[0] if len(steps) == 1 else m.pre_tokenizers.Sequence(steps)
+        tokenizer.decoder = m.decoders.ByteLevel()
+        special = [("<|end|>", self.vocab.get("<|end|>", 0))]
+        template = m.processors.TemplateProcessing(single=self.single, pair=self.pair, special_tokens=special)
+        trim = m.processors.ByteLevel(trim_offsets=True, add_prefix_space=self.prefix)
+        tokenizer.post_processor = {
+            None: None,
+            "bytes": m.processors.ByteLevel(),
+            "trim-no-prefix": m.processors.ByteLevel(trim_offsets=True, add_prefix_space=False),
+            "no-trim": m.processors.ByteLevel(trim_offsets=False),
+            "template": template,
+            "sequence": m.processors.Sequence([trim, template]),
+            "roberta": m.processors.RobertaProcessing(("<|end|>", 0), ("the", 5), add_prefix_space=self.prefix),
+        }[self.post]
+        tokenizer.add_special_tokens(self.plain_special)
+        tokenizer.add_tokens([m.AddedToken(name, **options) for name, options in self.added])
+        if self.truncation:
+            most, options = self.truncation
+            try:
+                tokenizer.enable_truncation(most, **options)
+            except ValueError:
+                tokenizer.enable_truncation(most)
+        if self.padding:
+            tokenizer.enable_padding(**self.padding)
+        tokenizer.encode_special_tokens = self.as_text
+        return tokenizer
+
+
+def twins(rng: random.Random) -> tuple[Any, Any]:
+    recipe = Recipe(rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return recipe.build(theirs), recipe.build(ours)
+
+
+def plain(value: Any) -> Any:
+    """A value without the types of either module."""
+    if isinstance(value, theirs.Encoding | ours.Encoding):
+        return json.loads(value.__getstate__())
+    if isinstance(value, theirs.AddedToken | ours.AddedToken):
+        return value.__getstate__()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def outcome(call: Any, module: ModuleType) -> Any:
+    """What a call gives, or the type of what it raises. A bare Exception and a panic count as ValueError."""
+    try:
+        return plain(call())
+    except Exception as error:
+        if module is theirs:
+            return "ValueError" if type(error) is Exception else type(error).__name__
+        return "ValueError" if isinstance(error, OSError | ValueError) else type(error).__name__
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        return "ValueError"
