@@ -1,7 +1,4 @@
-"""Writes docs/patterns.md: the named patterns as fastlm.patterns has them.
-
-    python tools/write_patterns_page.py
-"""
+"""Writes docs/patterns.md: the named patterns as fastlm.patterns has them (python tools/write_patterns_page.py)."""
 
 from __future__ import annotations
 
@@ -31,8 +28,8 @@ _BEFORE = """\
 # Patterns
 
 Before merges apply, a text is cut into pretokens: stretches that no token crosses. A pattern is the regular expression
-whose matches are the pretokens; what it does not match becomes pretokens of its own, so no text is lost. `pattern=` takes
-a name of this list or an expression.
+whose matches are the pretokens; what it does not match becomes pretokens of its own, so no text is lost. `pattern=`
+takes a name of this list or an expression.
 
 ## Named patterns
 
@@ -41,8 +38,9 @@ a name of this list or an expression.
 _AFTER = """
 ## Names, spellings and other expressions
 
-The named patterns have a hand-written scanner, and so has every spelling of them that is known to be the same split. Any
-other expression is run by the `regex` module, which is slow and follows its own version of Unicode; the first use warns.
+The named patterns have a hand-written scanner, and so has every spelling of them that is known to be the same split.
+Any other expression is run by the `regex` module, which is slow and follows its own version of Unicode; the first use
+warns.
 
 ```python
 >>> import fastlm

@@ -101,7 +101,7 @@ def other_call(rng: random.Random, size: int) -> Call:
     if kind == 1:
         return Call("batch_decode", ([ids, ids[:1]],), _some(rng, {"skip_special_tokens": [True, False]}, 0.5))
     if kind == 2:
-        given = rng.choice([np.array(ids, np.int64), [ids, ids], ids[0] if ids else 0, [size + 7], [-1], ["a"], "a", None])
+        given = rng.choice([np.array(ids, np.int64), [ids, ids], *ids[:1], [size + 7], [-1], ["a"], "a", None])
         return Call("decode", (given,), {})
     if kind == 3:
         return Call("convert_ids_to_tokens", (rng.choice([ids, 1, size + 5, -1, "a", np.int64(3), None]),), {})
@@ -166,10 +166,11 @@ def plain(value: Any) -> Any:
     return type(value).__name__, value
 
 
+LISTS = ["ids", "type_ids", "tokens", "offsets", "attention_mask", "special_tokens_mask", "word_ids", "sequence_ids"]
+
+
 def plain_encoding(encoding: Any) -> dict[str, Any]:
-    names = ("ids", "type_ids", "tokens", "offsets", "attention_mask", "special_tokens_mask", "word_ids", "sequence_ids")
-    found = {name: list(getattr(encoding, name)) for name in names}
-    return found | {
+    return {name: list(getattr(encoding, name)) for name in LISTS} | {
         "n_sequences": encoding.n_sequences,
         "overflowing": [plain_encoding(part) for part in encoding.overflowing],
         "chars": [encoding.char_to_token(place) for place in range(6)],
