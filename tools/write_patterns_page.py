@@ -4,32 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastlm.patterns import PATTERNS
+from fastlm.patterns import ALIASES, PATTERNS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "patterns.md"
-
-MODELS = {
-    "gpt2": "GPT-2, r50k_base, p50k_base; Stanford's CS336",
-    "cl100k_base": "GPT-3.5 and GPT-4 (tiktoken's cl100k_base)",
-    "llama3": "Llama 3",
-    "qwen2": "Qwen2, Qwen2.5, Qwen3",
-    "qwen3.5": "Qwen3.5, Qwen3.6",
-    "minbpe-gpt4": "minbpe's GPT-4 pattern, rustbpe's default",
-    "nanochat": "nanochat",
-    "o200k_base": "GPT-4o, gpt-oss, Llama 4",
-    "tekken": "Mistral's tekken.json",
-    "kimi-k2": "Kimi K2",
-    "deepseek-v3": "DeepSeek-V3",
-    "starcoder": "StarCoder",
-}
-"""Whose vocabularies are split so."""
 
 _BEFORE = """\
 # Patterns
 
 Before merges apply, a text is cut into pretokens: stretches that no token crosses. A pattern is the regular expression
 whose matches are the pretokens; what it does not match becomes pretokens of its own, so no text is lost. `pattern=`
-takes a name of this list or an expression.
+takes a name of this list, an expression, or a sequence of expressions, of which each splits what those before it left.
 
 ## Named patterns
 
@@ -64,9 +48,10 @@ def page() -> str:
     """The page, Markdown."""
     entries = []
     for name, pattern in PATTERNS.items():
-        expressions = [pattern.regex] if isinstance(pattern.regex, str) else list(pattern.regex)
-        used_by = f"\nUsed by {MODELS[name]}.\n" if name in MODELS else ""
-        entries.append(f"### {name}\n{used_by}\n```text\n" + "\n".join(expressions) + "\n```\n")
+        also = ", ".join(f"`{alias}`" for alias, meant in ALIASES.items() if meant == name)
+        names = f"Other names: {also}. " if also else ""
+        expressions = "\n".join(pattern.splits)
+        entries.append(f"### {name}\n\n{names}Used by {', '.join(pattern.models)}.\n\n```text\n{expressions}\n```\n")
     return _BEFORE + "\n".join(entries) + _AFTER
 
 
