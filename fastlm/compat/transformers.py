@@ -17,13 +17,14 @@ try:
     import tokenizers
     import transformers
 except ImportError as error:
-    raise ImportError(f"fastlm.compat.transformers needs transformers: install fastlm[transformers] ({error})") from error
+    raise ImportError(f"fastlm.compat.transformers needs the extra fastlm[transformers]: {error}") from error
 
+from fastlm.compat.tokenizers import Tokenizer as CompatTokenizer
 from fastlm.compat.transformers_backend import Backend
 
 __all__ = ["FastLMTokenizer"]
 
-Source: TypeAlias = "Tokenizer | compat.Tokenizer | tokenizers.Tokenizer | str | os.PathLike[str]"
+Source: TypeAlias = Tokenizer | CompatTokenizer | tokenizers.Tokenizer | str | os.PathLike[str]
 
 # what a saved tokenizer is loaded as where fastlm is not
 _SAVED_AS = transformers.PreTrainedTokenizerFast.__name__
@@ -95,6 +96,7 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
         content = json.loads(config.read_text(encoding="utf-8"))
         if content.get("tokenizer_class") == FastLMTokenizer.__name__:
             content["tokenizer_class"] = _SAVED_AS
-            config.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+            spelled = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+            config.write_text(f"{spelled}\n", encoding="utf-8")
         names: tuple[str, ...] = super()._save_pretrained(save_directory, file_names, legacy_format, filename_prefix)
         return names

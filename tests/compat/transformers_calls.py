@@ -157,6 +157,8 @@ def plain(value: Any) -> Any:
         return "batch", plain(dict(value.data)), encodings, value.n_sequences, value.is_fast
     if isinstance(value, np.ndarray):
         return "array", str(value.dtype), value.shape, plain(value.tolist())
+    if type(value).__module__ == "torch":
+        return "tensor", str(value.dtype), tuple(value.shape), value.tolist()
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
