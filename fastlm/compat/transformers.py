@@ -40,6 +40,11 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
 
     Raises TypeError for another source, OSError for a file that cannot be read, ValueError or NotImplementedError for
     one that holds no byte-level BPE that fastlm follows.
+
+    >>> from fastlm import train_bpe
+    >>> tokenizer = FastLMTokenizer(train_bpe(["the cat sat", "the mat"], 262), pad_token="<|endoftext|>")
+    >>> tokenizer(["the cat", "the"], padding=True)["attention_mask"]
+    [[1, 1, 1], [1, 0, 0]]
     """
 
     def __init__(self, source: Source | None = None, **options: Any) -> None:
@@ -50,7 +55,7 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
         super().__init__(tokenizer_object=Backend.of(chosen), **options)
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], *inputs: Any, **options: Any) -> FastLMTokenizer:  # type: ignore[override]
+    def from_pretrained(cls, path: str | os.PathLike[str], *inputs: Any, **options: Any) -> FastLMTokenizer:
         """The tokenizer saved in a directory, or that of a model in transformers' cache, where it was put before.
 
         Raises OSError where neither holds a tokenizer.json, NotImplementedError where told to fetch one.
@@ -82,7 +87,8 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
         return Backend.of(super()._patch_mistral_regex(real, *arguments, **options))
 
     def _encode_without_added_tokens(self, text: str) -> list[int]:
-        return self._tokenizer.encode_text(text)
+        ids: list[int] = self._tokenizer.encode_text(text)
+        return ids
 
     def _save_pretrained(
         self,
