@@ -42,9 +42,9 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
     one that holds no byte-level BPE that fastlm follows.
 
     >>> from fastlm import train_bpe
-    >>> tokenizer = FastLMTokenizer(train_bpe(["the cat sat", "the mat"], 262), pad_token="<|endoftext|>")
-    >>> tokenizer(["the cat", "the"], padding=True)["attention_mask"]
-    [[1, 1, 1], [1, 0, 0]]
+    >>> tokenizer = FastLMTokenizer(train_bpe(["the cat sat", "the mat"], 260), pad_token="<|endoftext|>")
+    >>> tokenizer(["the mat", "the"], padding=True)["attention_mask"]
+    [[1, 1, 1, 1], [1, 0, 0, 0]]
     """
 
     def __init__(self, source: Source | None = None, **options: Any) -> None:
