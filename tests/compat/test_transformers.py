@@ -94,6 +94,15 @@ def compare(mine: Any, judge: Any, call: Call) -> None:
     assert found == expected, call
 
 
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
 VARIANTS = ["plain", "framed", "byte level", "stripping", "prefix"]
 
 
@@ -137,6 +146,18 @@ def test_official_vocabularies(data, name):
         compare(mine, judge, encoding_call(rng))
     for _ in range(60):
         compare(mine, judge, other_call(rng, len(judge)))
+
+
+@pytest.mark.parametrize("options", [{}, {"fix_mistral_regex": True}, {"fix_mistral_regex": False}])
+def test_the_repair_of_mistral_splits(data, tmp_path, no_network, options):
+    path = data / "vectors" / "llama3.tokenizer.json"
+    if not path.exists():
+        pytest.skip(f"no file {path}")
+    (tmp_path / "tokenizer.json").symlink_to(path)
+    (tmp_path / "config.json").write_text('{"model_type": "mistral", "transformers_version": "4.50.0"}')
+    kinds = (FastLMTokenizer, transformers.PreTrainedTokenizerFast)
+    mine, judge = (kind.from_pretrained(tmp_path, **options)("Hello WORLDfoo 12345 it's//x") for kind in kinds)
+    assert plain(mine) == plain(judge)
 
 
 PROPERTIES = [
@@ -223,15 +244,6 @@ def test_tokens_put_around_a_text(files):
 def test_split_special_tokens_as_an_attribute(files):
     mine, judge = (make(files["plain"], split_special_tokens=True) for make in (ours, theirs))
     assert_alike(mine, judge)
-
-
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("the network was used")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
