@@ -1,7 +1,7 @@
 # Development commands. PYTHON is the interpreter of an environment with the extras [dev] and, for bench, [bench].
 PYTHON ?= .venv/bin/python
 
-.PHONY: build debug sanitize test test-debug test-sanitize exactness bench lint clean
+.PHONY: build debug sanitize test test-debug test-sanitize exactness bench docs lint clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace --force
@@ -33,10 +33,14 @@ exactness:
 bench:
 	$(PYTHON) -m benchmarks.run
 
+# the site, in site/; PYTHON's environment needs the extra [docs]
+docs:
+	$(PYTHON) -m mkdocs build --strict
+
 lint:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
 clean:
-	rm -rf build dist *.egg-info fastlm/*.c fastlm/*.so
+	rm -rf build dist site *.egg-info fastlm/*.c fastlm/*.so

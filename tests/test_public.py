@@ -39,6 +39,8 @@ FLOORS = [
     ["compat.tokenizers.text_columns", "compat.tokenizers.decoders"],
     ["compat.tokenizers.tokenizer"],
     ["compat.tokenizers"],
+    ["compat.transformers_backend"],
+    ["compat.transformers"],
     ["demo"],
     ["cli"],
 ]
@@ -76,7 +78,8 @@ def test_imports_point_downward_only():
 
 
 def test_importing_fastlm_loads_neither_numba_nor_torch_nor_regex():
-    program = "import sys, fastlm; print({'numba', 'torch', 'regex', 'tqdm', 'tyro'}.intersection(sys.modules))"
+    heavy = "{'numba', 'torch', 'regex', 'tqdm', 'tyro', 'transformers', 'tokenizers'}"
+    program = f"import sys, fastlm; print({heavy}.intersection(sys.modules))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"
 

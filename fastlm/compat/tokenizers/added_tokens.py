@@ -101,7 +101,10 @@ def given_tokens(tokens: Any, special: bool) -> list[AddedToken]:
     found = []
     for token in tokens:
         if isinstance(token, str):
-            found.append(AddedToken(token, special=special))
+            try:
+                found.append(AddedToken(token, special=special))
+            except UnicodeEncodeError:
+                raise TypeError("Input must be a List[Union[str, AddedToken]]") from None
         elif isinstance(token, AddedToken):
             found.append(token.copy(special=True) if special else token.copy())
         else:

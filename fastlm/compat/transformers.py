@@ -1,0 +1,108 @@
+"""A tokenizer of `transformers` 5 on fastlm: FastLMTokenizer stands where PreTrainedTokenizerFast does.
+
+transformers keeps all that it does itself, such as special tokens, chat templates and tensors; this module gives it
+something to encode and decode with. Nothing is patched, and nothing is fetched. Needs the extra [transformers].
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from fastlm.tokenizer import Tokenizer
+
+try:
+    import tokenizers
+    import transformers
+except ImportError as error:
+    raise ImportError(f"fastlm.compat.transformers needs the extra fastlm[transformers]: {error}") from error
+
+from fastlm.compat.tokenizers import Tokenizer as CompatTokenizer
+from fastlm.compat.transformers_backend import Backend
+
+__all__ = ["FastLMTokenizer"]
+
+Source: TypeAlias = Tokenizer | CompatTokenizer | tokenizers.Tokenizer | str | os.PathLike[str]
+
+# what a saved tokenizer is loaded as where fastlm is not
+_SAVED_AS = transformers.PreTrainedTokenizerFast.__name__
+
+
+class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
+    """transformers' fast tokenizer, with fastlm to encode and decode.
+
+    `source` is a fastlm Tokenizer, one of fastlm.compat.tokenizers, one of Hugging Face's `tokenizers`, or the path of
+    a tokenizer.json; `tokenizer_object` and `tokenizer_file` mean the same, as in transformers. All else is as in
+    PreTrainedTokenizerFast. Any number of threads may share one while none adds tokens: a call's padding and truncation
+    are its own.
+
+    Raises TypeError for another source, OSError for a file that cannot be read, ValueError or NotImplementedError for
+    one that holds no byte-level BPE that fastlm follows.
+
+    >>> from fastlm import train_bpe
+    >>> tokenizer = FastLMTokenizer(train_bpe(["the cat sat", "the mat"], 260), pad_token="<|endoftext|>")
+    >>> tokenizer(["the mat", "the"], padding=True)["attention_mask"]
+    [[1, 1, 1, 1], [1, 0, 0, 0]]
+    """
+
+    def __init__(self, source: Source | None = None, **options: Any) -> None:
+        given = [source, options.pop("tokenizer_object", None), options.pop("tokenizer_file", None)]
+        chosen = next((one for one in given if one is not None), None)
+        if chosen is None:
+            raise TypeError("FastLMTokenizer needs a tokenizer or the path of a tokenizer.json")
+        super().__init__(tokenizer_object=Backend.of(chosen), **options)
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str], *inputs: Any, **options: Any) -> FastLMTokenizer:
+        """The tokenizer saved in a directory, or that of a model in transformers' cache, where it was put before.
+
+        Raises OSError where neither holds a tokenizer.json, NotImplementedError where told to fetch one.
+        """
+        if not options.setdefault("local_files_only", True) or options.get("force_download"):
+            raise NotImplementedError("nothing is fetched: let huggingface_hub download the files first")
+        tokenizer: FastLMTokenizer = super().from_pretrained(path, *inputs, **options)
+        return tokenizer
+
+    @classmethod
+    def convert_to_native_format(cls, trust_remote_code: bool = False, **options: Any) -> dict[str, Any]:
+        """The options of the constructor from what from_pretrained found. Raises OSError without a tokenizer.json."""
+        file = options.get("tokenizer_file")
+        if file is None or not os.path.isfile(file):
+            raise OSError(
+                f"{options.get('name_or_path')}: holds no tokenizer.json; what fastlm.load reads can be given to "
+                "FastLMTokenizer"
+            )
+        return options
+
+    @classmethod
+    def _patch_mistral_regex(cls, tokenizer: Backend, *arguments: Any, **options: Any) -> Backend:
+        """Repairs the split of some published Mistral tokenizers where asked to; never looks for a model elsewhere."""
+        options["local_files_only"] = True
+        if not options.get("fix_mistral_regex"):
+            patched: Backend = super()._patch_mistral_regex(tokenizer, *arguments, **options)
+            return patched
+        real = tokenizers.Tokenizer.from_str(tokenizer.to_str())
+        return Backend.of(super()._patch_mistral_regex(real, *arguments, **options))
+
+    def _encode_without_added_tokens(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode_text(text)
+        return ids
+
+    def _save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        file_names: tuple[str, ...],
+        legacy_format: bool | None = None,
+        filename_prefix: str | None = None,
+    ) -> tuple[str, ...]:
+        # transformers has written the name of this class, which only some can import
+        config = Path(file_names[0])
+        content = json.loads(config.read_text(encoding="utf-8"))
+        if content.get("tokenizer_class") == FastLMTokenizer.__name__:
+            content["tokenizer_class"] = _SAVED_AS
+            spelled = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+            config.write_text(f"{spelled}\n", encoding="utf-8")
+        names: tuple[str, ...] = super()._save_pretrained(save_directory, file_names, legacy_format, filename_prefix)
+        return names

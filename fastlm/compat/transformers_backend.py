@@ -1,0 +1,153 @@
+"""What stands behind FastLMTokenizer in the place of a `tokenizers.Tokenizer`.
+
+transformers sets the padding and the truncation of a call on this object, and then has it encode. So here each thread
+has settings of its own, and none are kept in copies and files.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import tokenizers
+
+from fastlm.compat.tokenizers.added_tokens import AddedToken
+from fastlm.compat.tokenizers.lengths import Padding, Truncation
+from fastlm.compat.tokenizers.processors import processor_from
+from fastlm.compat.tokenizers.tokenizer import Tokenizer
+from fastlm.formats import hf_json
+from fastlm.tokenizer import Tokenizer as FastLMTokenizer
+
+
+class _Settings(threading.local):
+    """What a call may set; each thread begins with what the tokenizer was made with."""
+
+    def __init__(self, truncation: Truncation | None, padding: Padding | None) -> None:
+        self.truncation, self.padding = truncation, padding
+        self.encode_special_tokens = False
+
+
+class Backend(Tokenizer):
+    """A tokenizer whose truncation, padding and encode_special_tokens each thread sets for itself.
+
+    It takes and gives the AddedTokens and post-processors of `tokenizers`, which transformers uses.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._made_with = tokenizer._truncation, tokenizer._padding
+        self._settings = _Settings(*self._made_with)
+        own = {"_truncation", "_padding", "_encode_special_tokens", "_lock", "_settings", "_made_with"}
+        self.__dict__.update({name: value for name, value in tokenizer.__dict__.items() if name not in own})
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, source: Any) -> Backend:
+        """That of a tokenizer, or of the path of a tokenizer.json. Raises TypeError for anything else."""
+        if isinstance(source, Tokenizer):
+            return copy.deepcopy(source) if isinstance(source, Backend) else cls(source)
+        if isinstance(source, FastLMTokenizer):
+            return cls(Tokenizer.from_str(json.dumps(hf_json.content_of(source.vocabulary))))
+        if isinstance(source, tokenizers.Tokenizer):
+            return cls(Tokenizer.from_str(source.to_str()))
+        if isinstance(source, str | os.PathLike):
+            return cls(Tokenizer.from_file(os.fspath(source)))
+        raise TypeError(f"expected a tokenizer or the path of a tokenizer.json, not {type(source).__name__}")
+
+    @property
+    def _truncation(self) -> Truncation | None:
+        return self._settings.truncation
+
+    @_truncation.setter
+    def _truncation(self, truncation: Truncation | None) -> None:
+        self._settings.truncation = truncation
+
+    @property
+    def _padding(self) -> Padding | None:
+        return self._settings.padding
+
+    @_padding.setter
+    def _padding(self, padding: Padding | None) -> None:
+        self._settings.padding = padding
+
+    @property
+    def _encode_special_tokens(self) -> bool:
+        return self._settings.encode_special_tokens
+
+    @_encode_special_tokens.setter
+    def _encode_special_tokens(self, value: bool) -> None:
+        self._settings.encode_special_tokens = value
+
+    def _content(self) -> dict[str, Any]:
+        truncation, padding = (part and part.content() for part in self._made_with)
+        return super()._content() | {"truncation": truncation, "padding": padding}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Backend:
+        copied = Backend(self)
+        copied._made_with = self._made_with
+        copied._settings = _Settings(*self._made_with)
+        # a model's tables are replaced where they change, never written to
+        copied._model = object.__new__(type(self._model))
+        copied._model.__dict__.update(self._model.__dict__)
+        for name in ("_normalizer", "_pre_tokenizer", "_post_processor", "_decoder"):
+            setattr(copied, name, copy.deepcopy(getattr(self, name), memo))
+        copied._built = copied._decoding = None
+        return copied
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:  # type: ignore[override]
+        return _from_str, (self.to_str(),)
+
+    @property
+    def post_processor(self) -> Any:
+        """The post-processor, or None; one of `tokenizers` may be given."""
+        return self._post_processor
+
+    @post_processor.setter
+    def post_processor(self, processor: Any) -> None:
+        if isinstance(processor, tokenizers.processors.PostProcessor):
+            processor = processor_from(json.loads(processor.__getstate__()))
+        Tokenizer.post_processor.fset(self, processor)  # type: ignore[attr-defined]
+
+    def add_tokens(self, tokens: Any) -> int:
+        """Adds tokens, and returns how many of them say anything new."""
+        return super().add_tokens(_own(tokens))
+
+    def add_special_tokens(self, tokens: Any) -> int:
+        """Adds tokens that decoding may leave out, and returns how many of them say anything new."""
+        return super().add_special_tokens(_own(tokens))
+
+    def get_added_tokens_decoder(self) -> dict[int, Any]:
+        """id -> added token, one of `tokenizers`."""
+        added = super().get_added_tokens_decoder()
+        return {id: tokenizers.AddedToken(**token.__getstate__()) for id, token in added.items()}
+
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of a text in which nothing is an added token."""
+        (ids,) = self._pipeline().encode([text], frozenset())
+        found: list[int] = ids.tolist()
+        return found
+
+
+def _from_str(content: str) -> Backend:
+    return Backend(Tokenizer.from_str(content))
+
+
+def _own(tokens: Any) -> Any:
+    """A list of tokens with those of `tokenizers` as ours."""
+    if not isinstance(tokens, list):
+        return tokens
+    return [_converted(token) if isinstance(token, tokenizers.AddedToken) else token for token in tokens]
+
+
+def _converted(token: Any) -> AddedToken:
+    options = token.__getstate__()
+    # a token that was not told whether it is normalized takes it from `special`, also when that is set later, and
+    # nothing but setting it shows which of the two it is
+    token.special = not options["special"]
+    if token.normalized != options["normalized"]:
+        del options["normalized"]
+    token.special = options["special"]
+    return AddedToken(**options)

@@ -1,0 +1,26 @@
+"""The documentation: what is generated is up to date, what is linked is there."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+
+def test_the_page_of_patterns_is_up_to_date():
+    page = runpy.run_path(str(ROOT / "tools" / "write_patterns_page.py"))["page"]()
+    assert (ROOT / "docs" / "patterns.md").read_text() == page, "run python tools/write_patterns_page.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_site_lists_every_page():
+    listed = set(re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text()))
+    assert {str(page.relative_to(ROOT / "docs")) for page in PAGES} == listed
