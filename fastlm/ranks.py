@@ -70,6 +70,8 @@ def _merges(in_order: list[bytes]) -> tuple[UInt32Array, UInt32Array, UInt32Arra
     """(left, right, new) of the merges that tokens in order of rank stand for, as indices into them."""
     text = np.frombuffer(b"".join(in_order) or b"\0", np.uint8)
     left, right, new = merges_of_ranks(text, np.cumsum([0, *map(len, in_order)], dtype=np.int64))
+    if len(new) == sum(len(token) > 1 for token in in_order):
+        return left, right, new
     index = {token: k for k, token in enumerate(in_order)}
     made = set(new.tolist())
     unmade = [token for k, token in enumerate(in_order) if len(token) > 1 and k not in made]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from fastlm.tokenizer import Tokenizer
 from fastlm.vocabulary import SPARSE_IDS, Rules
 
 if TYPE_CHECKING:
+    from fastlm._decode import Decoder
     from fastlm._encode import Encoder
 
 LARGEST_ID = 0xFFFFFFFF
@@ -96,10 +98,10 @@ class CoreBPE:
         return unstable.encode_bytes(self, _bytes(text))
 
     def decode_bytes(self, tokens: Sequence[int]) -> bytes:
-        is_plain = type(tokens) in (list, tuple) or (isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iu")
+        is_plain = type(tokens) is list or (isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iu")
         if is_plain and self._external is None:
             try:
-                return self._tokenizer.decode_bytes(tokens)
+                return self._decoder.decode_bytes(tokens)
             except (KeyError, TypeError):
                 pass  # for one of the reasons that follow
         return b"".join(map(self._bytes_of, [_id(token) for token in _sequence(tokens)]))
@@ -208,6 +210,7 @@ class CoreBPE:
 
     def _covered_ids(self, text: str | bytes, cuts: SpecialFinder | None) -> list[int]:
         """Ids in the core of what the pattern matches of a text."""
+        warnings.warn("the pattern does not match all of the text: the rest is left out, as tiktoken does", stacklevel=4)
         utf8 = utf8_bytes(text)
         ids: list[int] = []
         at = 0
@@ -219,6 +222,10 @@ class CoreBPE:
                 ids.append(id)
             at = end
         return ids
+
+    @functools.cached_property
+    def _decoder(self) -> Decoder:
+        return self._tokenizer._decoder
 
     @functools.cached_property
     def _encoder(self) -> Encoder:

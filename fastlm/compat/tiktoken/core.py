@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
@@ -17,6 +18,7 @@ from fastlm.threads import map_in_order, thread_count
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+NONE: frozenset[str] = frozenset()
 # sets of disallowed special tokens whose searches are kept
 MOST_SEARCHES = 128
 # a batch of fewer characters or ids in all is done before threads have started
@@ -67,6 +69,7 @@ class Encoding:
         self._special_token_values = set(special_tokens.values())
         self._core_bpe = CoreBPE(mergeable_ranks, special_tokens, pat_str)
         self._all_special = frozenset(special_tokens)
+        self._any_special = _Search(self._all_special)
         self._searches: dict[frozenset[str], _Search] = {}
 
     def __repr__(self) -> str:
@@ -85,7 +88,7 @@ class Encoding:
         self,
         text: str,
         *,
-        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
+        allowed_special: Literal["all"] | AbstractSet[str] = NONE,
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> list[int]:
         """Ids of a text. The special tokens in `allowed_special` become their ids; where two start at one place, the
@@ -100,12 +103,12 @@ class Encoding:
         self,
         text: str,
         *,
-        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
+        allowed_special: Literal["all"] | AbstractSet[str] = NONE,
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> npt.NDArray[np.uint32]:
         """Ids of a text as an array, in memory of its own. Raises as `encode`, UnicodeEncodeError for a lone surrogate."""
-        cuts = self._cuts(text, allowed_special, disallowed_special)
-        return self._core_bpe.ids_array(encodable(text), cuts)
+        allowed = self._allowed(text, allowed_special, disallowed_special)
+        return self._core_bpe.ids_array(encodable(text), self._core_bpe.finder(allowed))
 
     def encode_ordinary_batch(self, text: list[str], *, num_threads: int = 8) -> list[list[int]]:
         """`encode_ordinary` of each text, in so many threads. Raises ValueError for fewer than one."""
@@ -116,12 +119,12 @@ class Encoding:
         text: list[str],
         *,
         num_threads: int = 8,
-        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
+        allowed_special: Literal["all"] | AbstractSet[str] = NONE,
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> list[list[int]]:
         """`encode` of each text, in so many threads. Raises ValueError for fewer than one."""
         if allowed_special == "all":
-            allowed_special = self.special_tokens_set
+            allowed_special = self._all_special
         disallowed = frozenset(self._disallowed(allowed_special, disallowed_special))
         encode = functools.partial(self.encode, allowed_special=allowed_special, disallowed_special=disallowed)
         return _mapped(encode, text, num_threads)
@@ -130,7 +133,7 @@ class Encoding:
         self,
         text: str,
         *,
-        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
+        allowed_special: Literal["all"] | AbstractSet[str] = NONE,
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> tuple[list[int], list[list[int]]]:
         """(ids, completions): ids that more text cannot change, and what may follow them, in no particular order.
@@ -138,15 +141,14 @@ class Encoding:
         The ids spell a beginning of the text; with any of the completions after them they spell at least the text.
         Raises as `encode_to_numpy`.
         """
-        self._cuts(text, allowed_special, disallowed_special)
-        allowed = self._all_special if allowed_special == "all" else allowed_special
-        return self._core_bpe.encode_with_unstable(text, allowed)  # type: ignore[arg-type]
+        allowed = self._allowed(text, allowed_special, disallowed_special)
+        return self._core_bpe.encode_with_unstable(text, allowed)
 
     def count(
         self,
         text: str,
         *,
-        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
+        allowed_special: Literal["all"] | AbstractSet[str] = NONE,
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> int:
         """Number of ids that `encode` gives, without making them. tiktoken lacks this method."""
@@ -157,7 +159,7 @@ class Encoding:
         text: str,
         n: int,
         *,
-        allowed_special: Literal["all"] | AbstractSet[str] = frozenset(),
+        allowed_special: Literal["all"] | AbstractSet[str] = NONE,
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> list[int]:
         """The first n ids that `encode` gives; the rest of the text is not encoded. tiktoken lacks this method.
@@ -273,9 +275,23 @@ class Encoding:
             self.__init__(**value)  # type: ignore[misc]
 
     def _cuts(self, text: str, allowed: Any, disallowed: Any) -> SpecialFinder | None:
-        """What finds the allowed special tokens. Raises ValueError where a disallowed one stands in the text."""
+        """What finds the allowed special tokens. Raises as `_allowed`."""
+        allowed = self._allowed(text, allowed, disallowed)
+        return None if allowed is NONE else self._core_bpe.finder(allowed)
+
+    def _allowed(self, text: str, allowed: Any, disallowed: Any) -> Any:
+        """The allowed special tokens. Raises ValueError where a disallowed one stands in the text."""
+        # asked for with no options, the least that does the same as what follows
+        if allowed is NONE and disallowed == "all":
+            if self._all_special:
+                found = self._any_special.first(text)
+                if found is not None:
+                    raise_disallowed_special_token(found)
+            elif not isinstance(text, str):
+                raise _not_a_str(text)
+            return NONE
         if allowed == "all":
-            allowed = self.special_tokens_set
+            allowed = self._all_special
         disallowed = self._disallowed(allowed, disallowed)
         if disallowed:
             found = self._search(disallowed).first(text)
@@ -283,7 +299,7 @@ class Encoding:
                 raise_disallowed_special_token(found)
         elif not isinstance(text, str):
             raise _not_a_str(text)
-        return self._core_bpe.finder(allowed)
+        return allowed
 
     def _disallowed(self, allowed: Any, disallowed: Any) -> Any:
         if disallowed != "all":
@@ -309,15 +325,14 @@ class _Search:
         if not all(isinstance(token, str) for token in tokens):
             raise TypeError(f"special tokens must be str, not {tokens!r}")
         self._tokens = tokens
-        try:
-            self._finder = SpecialFinder([token.encode() for token in tokens])
-        except ValueError:  # for a lone surrogate, or no characters at all
-            self._finder = None
+        self._finder: SpecialFinder | None = None
+        if tokens:
+            # without a finder where one of them has no characters, or a lone surrogate
+            with contextlib.suppress(ValueError):
+                self._finder = SpecialFinder([token.encode() for token in tokens])
 
     def first(self, text: str) -> str | None:
         """The leftmost in the text, of those the longest, or None. Raises TypeError for what is no str."""
-        if not self._tokens:
-            return ""  # an exhausted iterator, say: in a regular expression, none of nothing is found everywhere
         if self._finder is not None:
             try:
                 found = self._finder.first(text)
@@ -326,6 +341,8 @@ class _Search:
                 pass
         if not isinstance(text, str):
             raise _not_a_str(text)
+        if not self._tokens:
+            return ""  # as the regular expression of no alternatives is found everywhere
         places = [(text.index(token), -len(token), token) for token in self._tokens if token in text]
         return min(places)[2] if places else None
 

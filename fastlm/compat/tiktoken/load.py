@@ -6,7 +6,7 @@ name: under the name that tiktoken gives a download, the SHA-1 of its address, o
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 import json
 import os
@@ -95,7 +95,7 @@ def load_tiktoken_bpe(tiktoken_bpe_file: str, expected_hash: str | None = None) 
             continue
         try:
             token, rank = line.split()
-            ranks[base64.b64decode(token)] = int(rank)
+            ranks[binascii.a2b_base64(token)] = int(rank)
         except ValueError as error:
             raise ValueError(f"Error parsing line {line!r} in {tiktoken_bpe_file}") from error
     return ranks

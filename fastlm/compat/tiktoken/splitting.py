@@ -88,7 +88,7 @@ def compiled_regex(pat_str: str) -> CompiledRegex[str]:
     warnings.warn(
         f"no scanner for the pattern {pat_str!r}: the regex module {regex.__version__} splits the text, slowly and by "
         "its own version of Unicode",
-        stacklevel=4,
+        stacklevel=5,
     )
     return compiled
 
