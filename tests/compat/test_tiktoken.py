@@ -160,7 +160,9 @@ class Values:
         return lambda: {name: maker() for name, maker in makers.items()}
 
     def id(self) -> Any:
-        known = self.rng.choice([*self.pair.theirs._mergeable_ranks.values(), *self.pair.theirs._special_tokens.values()])
+        known = self.rng.choice(
+            [*self.pair.theirs._mergeable_ranks.values(), *self.pair.theirs._special_tokens.values()]
+        )
         if self.rng.random() < 0.9:
             return known
         strange = [-1, 2**32 - 1, 2**32, 2**63, 2**70, -(2**70), 999_999, True, False, 1.0, None, "a", b"a", [1]]
@@ -190,8 +192,8 @@ class Values:
             return lambda: np.array(numbers)
         if kind == 10:
             return lambda: np.array([2**63 + 5], np.uint64)
-        text = self.text().encode("ascii", "ignore").decode()
-        return lambda: self.pair.theirs.encode_ordinary(text)
+        known = rng.choices(list(self.pair.theirs._mergeable_ranks.values()), k=rng.choice([20, 2000]))
+        return lambda: known
 
     def threads(self) -> dict[str, Any]:
         if self.rng.random() < 0.7:
@@ -200,7 +202,20 @@ class Values:
 
     def piece(self) -> Any:
         some = self.rng.choice(list(self.pair.theirs._mergeable_ranks))
-        kinds = [some, some, some + b"x", self.text(), b"", "", "\ud800", None, 5, bytearray(b"a"), memoryview(b"a"), [97]]
+        kinds = [
+            some,
+            some,
+            some + b"x",
+            self.text(),
+            b"",
+            "",
+            "\ud800",
+            None,
+            5,
+            bytearray(b"a"),
+            memoryview(b"a"),
+            [97],
+        ]
         return self.rng.choice([*kinds, *self.pair.special, self.rng.randbytes(5), some.decode("utf-8", "replace")])
 
     def call(self) -> tuple[str, Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]]:
@@ -261,3 +276,284 @@ def test_random_calls_have_the_same_outcome(pairs):
 @given(rng=st.randoms(use_true_random=False), which=st.integers(0, 6))
 def test_hypothetical_calls_have_the_same_outcome(pairs, rng, which):
     assert_same(pairs[which], *Values(rng, pairs[which]).call())
+
+
+STRANGE = [
+    # a token whose parts have higher ranks, found only where those come to stand beside each other
+    {b"abc": 300, b"ab": 310, b"bc": 305, b"abcab": 301},
+    {b"ab": 400, b"abab": 300, b"aba": 350, b"ba": 299},
+    # tokens that no merges make
+    {b"abcd": 300, b"xyz": 301, b"xy": 500, b"aaaa": 302},
+]
+
+
+@pytest.mark.parametrize("tokens", STRANGE)
+@pytest.mark.parametrize("pattern", [GPT2, WORDS_ONLY, r"[\s\S]+", r".{1,7}"])
+def test_ranks_in_any_order_mean_what_they_mean_to_tiktoken(tokens, pattern):
+    made = pair(pattern, BYTES | tokens, {})
+    rng = random.Random(1)
+    for _ in range(300):
+        text = "".join(rng.choices("abcdxyz ", k=rng.randrange(20)))
+        assert made.ours.encode(text) == made.theirs.encode(text)
+        assert made.ours._encode_single_piece(f"{text}a") == made.theirs._encode_single_piece(f"{text}a")
+
+
+@settings(max_examples=200)
+@given(st.permutations(sorted({b"ab", b"bc", b"abc", b"ca", b"cab", b"aa", b"abca", b"bb", b"abb"})), st.text("abc"))
+def test_permuted_ranks_mean_what_they_mean_to_tiktoken(tokens, text):
+    made = pair(WORDS_ONLY, BYTES | {token: 256 + k for k, token in enumerate(tokens)}, {})
+    assert made.ours.encode(text) == made.theirs.encode(text)
+
+
+def test_a_vocabulary_without_some_bytes():
+    made = pair(WORDS_ONLY, {b"ab": 1, b"cd": 2, b"c": 5}, {})
+    for text in ("abcd", "abc", "ab cd", "", "cabcc"):
+        assert made.ours.encode(text) == made.theirs.encode(text)
+        assert made.ours.count(text) == len(made.theirs.encode(text))
+        assert made.ours.encode_upto(text, 1) == made.theirs.encode(text)[:1]
+    with pytest.raises(ValueError, match="0x78"):
+        made.ours.encode("abx")
+
+
+# (pattern, ranks, special tokens, further arguments) of encodings, good and bad
+CONSTRUCTIONS: list[tuple[Any, Any, Any, dict[str, Any]]] = [
+    *((GPT2, ranks, {}, {}) for ranks in ({}, [1], None, {b"a": -1}, {b"a": 2**32}, {b"a": 2**70}, {b"a": 1.0})),
+    *((GPT2, ranks, {}, {}) for ranks in ({"a": 1}, {5: 1}, {b"a": None}, {b"a": "1"}, {(97, 98): 3}, {(300,): 3})),
+    *((GPT2, ranks, {}, {}) for ranks in ({b"a": True}, {b"a": np.int64(3)}, {b"": 1}, {b"a": 2**32 - 1}, BYTES)),
+    *((GPT2, BYTES, special, {}) for special in ([1], None, {"a": -1}, {"a": 2**32}, {"a": 1.0}, {"a": None})),
+    *((GPT2, BYTES, special, {}) for special in ({b"a": 1}, {5: 1}, {"\ud800": 3}, {"a": True}, {"a": 1, "b": 1})),
+    *((GPT2, BYTES, special, {}) for special in ({"": 300}, {"a": 97}, {"a": 98}, {"a": np.uint8(9)}, {})),
+    *((pattern, BYTES, {}, {}) for pattern in (5, b".", None, "(", "[", "*", r"\p{Nothing}", "", "gpt2", "(?<n>a)")),
+    *((GPT2, BYTES, {}, {"explicit_n_vocab": n}) for n in (None, 0, 256, 255, 257, -1)),
+    (GPT2, BYTES, {"a": 256}, {"explicit_n_vocab": 257}),
+    (GPT2, BYTES, {"a": 300}, {"explicit_n_vocab": 257}),
+]
+
+
+@pytest.mark.parametrize("arguments", CONSTRUCTIONS, ids=repr)
+def test_construction_has_the_same_outcome(arguments):
+    pattern, ranks, special, more = arguments
+
+    def describe(module: Any) -> Any:
+        encoding = module.Encoding("name", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special, **more)
+        spelled = encoding.token_byte_values(), encoding.special_tokens_set
+        return repr(encoding), encoding.n_vocab, encoding.max_token_value, encoding.name, spelled
+
+    assert outcome(describe, ours) == outcome(describe, tiktoken)
+
+
+def test_members_and_their_signatures_are_the_same():
+    for name, member in vars(tiktoken.Encoding).items():
+        if name in ("__dict__", "__weakref__", "__doc__", "__module__"):
+            continue
+        assert hasattr(ours.Encoding, name), name
+        if inspect.isfunction(member):
+            expected = [(p.name, p.kind, p.default) for p in inspect.signature(member).parameters.values()]
+            found = inspect.signature(getattr(ours.Encoding, name)).parameters.values()
+            assert [(p.name, p.kind, p.default) for p in found] == expected or name == "__setstate__", name
+        else:
+            assert type(vars(ours.Encoding)[name]) is type(member)
+    for module, other in [(ours, tiktoken), (load, tiktoken.load), (ours.model, tiktoken.model)]:
+        for name, member in vars(other).items():
+            if inspect.isfunction(member) and not name.startswith("_"):
+                expected = [(p.name, p.kind, p.default) for p in inspect.signature(member).parameters.values()]
+                found = inspect.signature(getattr(module, name)).parameters.values()
+                assert [(p.name, p.kind, p.default) for p in found] == expected, name
+    core = [name for name in dir(tiktoken._tiktoken.CoreBPE) if name not in dir(object)]
+    assert all(
+        hasattr(ours.Encoding("x", pat_str=".", mergeable_ranks=BYTES, special_tokens={})._core_bpe, name)
+        for name in core
+    )
+
+
+def test_the_native_object_does_what_tiktokens_does(pairs):
+    rng = random.Random(3)
+    for made in pairs[:2]:
+        theirs, own = made.theirs._core_bpe, made.ours._core_bpe
+        for _ in range(100):
+            text = Values(rng, made).text()
+            allowed = set(rng.choices([*made.special, "unknown"], k=2))
+            assert outcome(own.encode, text, allowed) == outcome(theirs.encode, text, allowed)
+            assert outcome(own.encode_ordinary, text) == outcome(theirs.encode_ordinary, text)
+            buffers = [outcome(core.encode_to_tiktoken_buffer, text, allowed) for core in (own, theirs)]
+            assert [b if isinstance(b, type) else bytes(b) for b in buffers[:1]] == [
+                b if isinstance(b, type) else bytes(b) for b in buffers[1:]
+            ]
+            assert outcome(own.encode_with_unstable, text[-6:], allowed) == outcome(
+                theirs.encode_with_unstable, text[-6:], allowed
+            )
+        assert own.token_byte_values() == theirs.token_byte_values()
+
+
+def test_where_tiktoken_is_random_the_longest_special_token_wins(ranks):
+    nested = {"<|a|>": 3000, "<|a|><|b|>": 3001, "<|a": 3002}
+    encoding = ours.Encoding("nested", pat_str=GPT2, mergeable_ranks=ranks, special_tokens=nested)
+    assert encoding.encode("<|a|><|b|><|a|><|a", allowed_special="all") == [3001, 3000, 3002]
+    assert encoding.encode("<|a|>", allowed_special={"<|a"}, disallowed_special=()) == [3002, *encoding.encode("|>")]
+    with pytest.raises(ValueError, match=r"token '<\|a\|><\|b\|>'"):
+        encoding.encode("<|a|><|b|>")
+
+
+def test_of_two_special_tokens_with_one_id_decoding_knows_the_first(ranks):
+    encoding = ours.Encoding("two", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={"<|z|>": 3000, "<|a|>": 3000})
+    assert encoding.encode("<|z|><|a|>", allowed_special="all") == [3000, 3000]
+    assert encoding.decode([3000]) == "<|z|>"
+    assert encoding.decode_tokens_bytes([3000]) == [b"<|z|>"]
+
+
+def test_an_empty_special_token_is_found_nowhere_where_tiktoken_never_returns(ranks):
+    encoding = ours.Encoding("empty", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={"": 3000, "<|a|>": 3001})
+    assert encoding.encode("<|a|> the", allowed_special="all") == [3001, *encoding.encode_ordinary(" the")]
+    assert encoding.encode_single_token("") == 3000
+    assert encoding.decode([3000, 3001]) == "<|a|>"
+    with pytest.raises(ValueError, match="special token ''"):
+        encoding.encode("the")
+
+
+def test_where_tiktoken_panics_ours_answers_or_raises_value_error(ranks):
+    text = " " * 1_000_000 + "x"
+    encoding = ours.Encoding("long", pat_str=CL100K, mergeable_ranks=ranks, special_tokens={})
+    assert encoding.decode(encoding.encode(text)) == text
+    with pytest.raises(ValueError, match="rank 1 is given twice"):
+        ours.Encoding("twice", pat_str=GPT2, mergeable_ranks=BYTES | {b"ab": 1}, special_tokens={})
+    with pytest.raises(ValueError, match="ranks"):
+        ours.Encoding("twice", pat_str=GPT2, mergeable_ranks={b"a": 1, b"b": 1}, special_tokens={})
+    for piece in ("", b""):
+        with pytest.raises(ValueError, match="no bytes"):
+            encoding._encode_single_piece(piece)
+
+
+def test_text_that_the_pattern_does_not_match_is_left_out_with_a_warning(ranks):
+    made = pair(WORDS_ONLY, ranks, NOT_NESTED)
+    text = "the <|user|> end, é <|é|>\u3000中文!"
+    with pytest.warns(UserWarning, match="does not match all of the text"):
+        assert made.ours.encode(text, allowed_special="all") == made.theirs.encode(text, allowed_special="all")
+    ids = made.theirs.encode_ordinary(text)
+    assert made.ours.encode_to_numpy(text, disallowed_special=()).tolist() == ids
+    assert made.ours.count(text, disallowed_special=()) == len(ids)
+    assert made.ours.encode_upto(text, 3, disallowed_special=()) == ids[:3]
+
+
+def test_count_and_encode_upto_agree_with_encode(pairs):
+    rng = random.Random(4)
+    for made in pairs[:4]:
+        for _ in range(100):
+            text = texts.random_string(rng) + "<|endoftext|>"
+            ids = made.theirs.encode(text, disallowed_special=()) if made is not pairs[3] else None
+            ids = ids if ids is not None else made.ours.encode(text, disallowed_special=())
+            assert made.ours.count(text, disallowed_special=()) == len(ids)
+            n = rng.randrange(len(ids) + 2)
+            assert made.ours.encode_upto(text, n, disallowed_special=()) == ids[:n]
+    encoding = pairs[0].ours
+    assert encoding.encode_upto("<|user|> a b", 1, allowed_special="all") == [2001]
+    for call in (encoding.count, lambda text: encoding.encode_upto(text, 5)):
+        with pytest.raises(ValueError, match="disallowed"):
+            call("<|user|>")
+        with pytest.raises(TypeError):
+            call(b"bytes")
+    with pytest.raises(ValueError, match="negative"):
+        encoding.encode_upto("a", -1)
+
+
+def test_an_array_of_ids_is_the_callers_own(pairs):
+    for made in pairs:
+        ids = made.ours.encode_to_numpy("the end")
+        assert ids.dtype == np.uint32
+        assert ids.flags.owndata
+        assert ids.flags.writeable
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, None])
+def test_batches_larger_than_what_threads_are_started_for(pairs, threads):
+    made = pairs[1]
+    batch = [text * 3 for text in texts.DOCUMENTS] * 2
+    ids = made.theirs.encode_batch(batch)
+    assert made.ours.encode_batch(batch, num_threads=threads) == ids
+    assert made.ours.encode_ordinary_batch(iter(batch), num_threads=threads) == ids
+    assert made.ours.decode_batch(ids * 3, num_threads=threads) == batch * 3
+    assert made.ours.decode_bytes_batch(ids * 3, num_threads=threads) == [text.encode() for text in batch] * 3
+    with pytest.raises(TypeError):
+        made.ours.encode_batch([*batch, 5, *batch], num_threads=threads)
+
+
+def test_copies_and_pickles(pairs, monkeypatch):
+    for made in pairs:
+        encoding = made.ours
+        text = "the end"
+        for again in (pickle.loads(pickle.dumps(encoding)), copy.copy(encoding), copy.deepcopy(encoding)):
+            assert again is not encoding
+            assert again.encode(text) == encoding.encode(text)
+            assert again.__getstate__() == encoding.__getstate__() == made.theirs.__getstate__()
+    monkeypatch.setitem(ours.registry.ENCODINGS, "pair", encoding)
+    assert encoding.__getstate__() == "pair"
+    assert len(pickle.dumps(encoding)) < 200
+    assert pickle.loads(pickle.dumps(encoding)).__dict__ is encoding.__dict__
+
+
+def test_it_can_be_subclassed_and_weakly_referred_to(ranks):
+    class Louder(ours.Encoding):
+        def encode(self, text, **options):
+            return super().encode(text.upper(), **options)
+
+        def encode_ordinary(self, text):
+            return super().encode_ordinary(text.upper())
+
+    encoding = Louder("louder", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={})
+    assert encoding.encode_batch(["the"]) == [encoding.encode("THE")] == encoding.encode_ordinary_batch(["the"])
+    encoding.extra = 1
+    reference = weakref.ref(encoding)
+    assert reference() is encoding
+    del encoding
+    assert reference() is None
+
+
+def test_the_sets_that_are_remembered_are_bounded(ranks):
+    encoding = ours.Encoding("many", pat_str=GPT2, mergeable_ranks=ranks, special_tokens=NOT_NESTED)
+    for k in range(1000):
+        encoding.encode("a", allowed_special={str(k)}, disallowed_special={f"x{k}"})
+    assert len(encoding._searches) <= 128
+    assert len(encoding._core_bpe._finders) <= 128
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"a+$|.", "aa\n"),
+        (r"\s+$|\S+|\s", "a  \n"),
+        (r"\w+\z|.|\n", "ab\n"),
+        (r"\w+\Z|.|\n", "ab\n"),
+        (r"(?m)^a+$|.|\n", "aa\naa\n"),
+        (r"[\p{L}&&[^\p{Han}]]+|[\p{Han}]+|.", "ab中文c!"),
+        (r"[a-z--[aeiou]]+|.", "hello"),
+        (r"\x{41}+|\u{1F600}|.", "AA😀b"),
+        (r"[\x{41}-\x{43}]+|[]a]+|[^]a]", "ABCD]a]"),
+        (r"(?i:straße|ſ)|.", "STRASSE STRAßE s"),
+        (r"[$]+|\$|\[|.", "$$[a"),
+        (r"(?<year>\d+)|\k<year>|.", "12a"),
+        (r"(?=a)a|(?<!a)b|.", "abb"),
+    ],
+)
+def test_expressions_mean_what_they_mean_to_tiktoken(pattern, text):
+    made = pair(pattern, BYTES | {b"aa": 300, b"  ": 301, b"AA": 302, b"$$": 303, b"ab": 304}, {})
+    assert made.ours._core_bpe.pretokens(text.encode()) is not None
+    assert made.ours.encode(text) == made.theirs.encode(text)
+    assert made.ours.encode_with_unstable(text)[0] == made.theirs.encode_with_unstable(text)[0]
+
+
+def test_bytes_that_are_no_utf8_are_no_special_token():
+    made = pair(GPT2, BYTES, {"\ufffdx": 300})
+    for piece in (b"\xffx", "\ufffdx", "\ufffdx".encode()):
+        assert outcome(made.ours.encode_single_token, piece) == outcome(made.theirs.encode_single_token, piece)
+
+
+def test_an_expression_that_names_no_character_is_none():
+    for pattern in (r"\x{D800}", r"\u{110000}"):
+        with pytest.raises(ValueError, match="no character"):
+            splitting.translated(pattern)
+        assert outcome(pair, pattern, BYTES, {}) is ValueError
+
+
+def test_a_pattern_with_a_scanner_does_not_warn(ranks, recwarn):
+    for pattern in (GPT2, CL100K):
+        ours.Encoding("known", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}).encode("text")
+    assert not recwarn.list

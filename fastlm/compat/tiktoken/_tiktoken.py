@@ -49,7 +49,11 @@ class CoreBPE:
             tokens = sorted(filter(None, ranks), key=ranks.__getitem__)
             ranks = {token: k for k, token in enumerate([*tokens, *missing])}
             specials = {token: len(ranks) + k for k, token in enumerate(specials)}
-            self._external = [*map(self._ranks.__getitem__, tokens), *(-1 for _ in missing), *self._special_ids.values()]
+            self._external = [
+                *map(self._ranks.__getitem__, tokens),
+                *(-1 for _ in missing),
+                *self._special_ids.values(),
+            ]
             if len(set(self._ranks.values())) < len(self._ranks):
                 raise ValueError(f"{len(self._ranks)} tokens have {len(set(self._ranks.values()))} ranks")
         self._internal_special_ids = specials
@@ -79,11 +83,12 @@ class CoreBPE:
 
     def encode_single_token(self, piece: bytes) -> int:
         token = self._ranks.get(_bytes(piece))
-        if token is None:
-            token = self._special_ids.get(piece.decode("utf-8", "replace"))
-        if token is None:
-            raise KeyError(piece)
-        return token
+        if token is not None:
+            return token
+        try:
+            return self._special_ids[piece.decode()]
+        except (KeyError, UnicodeDecodeError):
+            raise KeyError(piece) from None
 
     def encode_single_piece(self, piece: bytes) -> list[int]:
         """Ids of bytes that are taken for one pretoken. Raises ValueError for none."""
@@ -210,7 +215,9 @@ class CoreBPE:
 
     def _covered_ids(self, text: str | bytes, cuts: SpecialFinder | None) -> list[int]:
         """Ids in the core of what the pattern matches of a text."""
-        warnings.warn("the pattern does not match all of the text: the rest is left out, as tiktoken does", stacklevel=4)
+        warnings.warn(
+            "the pattern does not match all of the text: the rest is left out, as tiktoken does", stacklevel=4
+        )
         utf8 = utf8_bytes(text)
         ids: list[int] = []
         at = 0

@@ -6,6 +6,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from operator import length_hint
 from typing import Any, Literal, NoReturn, TypeVar
 
 import numpy as np
@@ -364,16 +365,12 @@ def _mapped(function: Callable[[Item], Result], items: Iterable[Item], num_threa
     items = list(items)
     processors = thread_count(None)
     threads = processors if num_threads is None else min(int(num_threads), processors)
-    if threads == 1 or len(items) < 2 or _size(items) < SMALLEST_THREADED:
+    if threads == 1 or len(items) < 2 or sum(map(length_hint, items)) < SMALLEST_THREADED:
         return list(map(function, items))
     size = max(1, len(items) // (4 * threads))
     parts = (items[start : start + size] for start in range(0, len(items), size))
     done = map_in_order(lambda part: list(map(function, part)), parts, threads)
     return [result for part in done for result in part]
-
-
-def _size(items: Sequence[Any]) -> int:
-    return sum(len(item) for item in items if hasattr(item, "__len__"))
 
 
 def _continues(byte: int) -> bool:

@@ -115,6 +115,8 @@ def translated(pat_str: str) -> str:
             is_first = was_first and part == "^"
         elif part == r"\z" or (part == "$" and not multiline):
             part = r"\Z"
+        elif part == r"\k":
+            part = r"\g"
         elif part == r"\Z":
             part = r"(?=\n*\Z)"
         elif part.startswith("(?") and "m" in part.split("-")[0]:
