@@ -17,6 +17,7 @@ import tiktoken_ext.openai_public
 
 from fastlm.compat import tiktoken as ours
 from fastlm.compat.tiktoken import load, model, published, registry
+from fastlm.compat.tiktoken import plugins as plugins_module
 
 pytestmark = pytest.mark.filterwarnings("ignore:no scanner for the pattern")
 
@@ -29,11 +30,13 @@ RANKS = {bytes([byte]): byte for byte in range(256)} | {b"th": 256, b"the": 257}
 def _fresh_registry(monkeypatch):
     for name in load.CACHE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(registry, "ENCODINGS", {})
-    monkeypatch.setattr(registry, "ENCODING_CONSTRUCTORS", None)
-    registry._available_plugin_modules.cache_clear()
+    kept = [(known, dict(known)) for known in (registry.ENCODINGS, registry.ENCODING_CONSTRUCTORS)]
+    registry.ENCODINGS.clear()
     yield
-    registry._available_plugin_modules.cache_clear()
+    for known, before in kept:
+        known.clear()
+        known.update(before)
+    plugins_module._added.clear()
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +79,7 @@ def test_official_encodings_are_tiktokens(name, cache, data, monkeypatch):
         expected = theirs.encode_with_unstable(text)
         assert stable == expected[0]
         assert set(map(tuple, completions)) == set(map(tuple, expected[1]))
-    for piece in (b"\xff\xfe hello", b" a\xe4\xb8", b"   \xff", "helloqqqq".encode(), b"\xf0\x9f\x98\x80\x80"):
+    for piece in (b"\xff\xfe hello", b" a\xe4\xb8", b"   \xff", b"helloqqqq", b"\xf0\x9f\x98\x80\x80"):
         assert encoding._encode_bytes(piece) == theirs._encode_bytes(piece)
         assert encoding._encode_single_piece(piece) == theirs._encode_single_piece(piece)
     assert len(pickle.dumps(encoding)) < 200
@@ -163,7 +166,7 @@ def test_a_file_with_another_content_is_refused_and_left_alone(tmp_path, monkeyp
     load.dump_tiktoken_bpe(RANKS, str(file))
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     for _ in range(2):
-        with pytest.raises(ValueError, match="Hash mismatch for .*cl100k_base.tiktoken"):
+        with pytest.raises(ValueError, match=r"Hash mismatch for .*cl100k_base.tiktoken"):
             ours.get_encoding("cl100k_base")
     assert load.load_tiktoken_bpe(str(file)) == RANKS
     with pytest.raises(ValueError, match="Hash mismatch"):
@@ -319,7 +322,7 @@ def test_encodings_of_plugins(plugins):
 def test_a_plugin_that_is_none_or_repeats_a_name(plugins, content):
     (plugins / "fastlm_bad.py").write_text(content)
     for _ in range(2):
-        with pytest.raises(ValueError, match="tiktoken plugin tiktoken_ext.fastlm_bad"):
+        with pytest.raises(ValueError, match=r"tiktoken plugin tiktoken_ext\.fastlm_bad"):
             ours.list_encoding_names()
         with pytest.raises(OSError, match="fetches nothing"):
             ours.get_encoding("gpt2")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import operator
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +14,15 @@ from fastlm._encode import utf8_bytes
 from fastlm._special import SpecialFinder
 from fastlm._types import UInt32Array
 from fastlm.compat.tiktoken import unstable
+from fastlm.compat.tiktoken.arguments import (
+    a_bytes,
+    a_str,
+    checked_id,
+    checked_ranks,
+    checked_special_ids,
+    encodable,
+    items_of,
+)
 from fastlm.compat.tiktoken.splitting import OnePretoken, RegexPattern, UncoveredTextError, splitting_pattern
 from fastlm.ranks import vocabulary_from_ranks
 from fastlm.tokenizer import Tokenizer
@@ -24,7 +32,6 @@ if TYPE_CHECKING:
     from fastlm._decode import Decoder
     from fastlm._encode import Encoder
 
-LARGEST_ID = 0xFFFFFFFF
 # sets of special tokens whose finders are kept
 MOST_FINDERS = 128
 
@@ -37,9 +44,9 @@ class CoreBPE:
     """
 
     def __init__(self, encoder: dict[bytes, int], special_tokens_encoder: dict[str, int], pattern: str) -> None:
-        self._ranks = _checked_ranks(encoder)
-        self._special_ids = _checked_special_ids(special_tokens_encoder)
-        self._pattern = splitting_pattern(_str(pattern))
+        self._ranks = checked_ranks(encoder)
+        self._special_ids = checked_special_ids(special_tokens_encoder)
+        self._pattern = splitting_pattern(a_str(pattern))
         missing = [bytes([byte]) for byte in range(256) if bytes([byte]) not in self._ranks]
         largest = max([*self._ranks.values(), *self._special_ids.values()], default=0)
         # ids are their own indices in the core unless that would take tables of mostly nothing, or a byte has no id
@@ -82,7 +89,7 @@ class CoreBPE:
         return unstable.encode_with_unstable(self, encodable(text), self.finder(allowed_special))
 
     def encode_single_token(self, piece: bytes) -> int:
-        token = self._ranks.get(_bytes(piece))
+        token = self._ranks.get(a_bytes(piece))
         if token is not None:
             return token
         try:
@@ -92,7 +99,7 @@ class CoreBPE:
 
     def encode_single_piece(self, piece: bytes) -> list[int]:
         """Ids of bytes that are taken for one pretoken. Raises ValueError for none."""
-        token = self._ranks.get(_bytes(piece))
+        token = self._ranks.get(a_bytes(piece))
         if token is not None:
             return [token]
         if not piece:
@@ -100,7 +107,7 @@ class CoreBPE:
         return self._numbered(self._pieces.encode(piece))
 
     def _encode_bytes(self, text: bytes) -> list[int]:
-        return unstable.encode_bytes(self, _bytes(text))
+        return unstable.encode_bytes(self, a_bytes(text))
 
     def decode_bytes(self, tokens: Sequence[int]) -> bytes:
         is_plain = type(tokens) is list or (isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iu")
@@ -109,10 +116,10 @@ class CoreBPE:
                 return self._decoder.decode_bytes(tokens)
             except (KeyError, TypeError):
                 pass  # for one of the reasons that follow
-        return b"".join(map(self._bytes_of, [_id(token) for token in _sequence(tokens)]))
+        return b"".join(map(self._bytes_of, [checked_id(token) for token in items_of(tokens)]))
 
     def decode_single_token_bytes(self, token: int) -> bytes:
-        known = self._token_of.get(_id(token))
+        known = self._token_of.get(checked_id(token))
         if known is None:
             raise KeyError(str(token))
         return known
@@ -170,7 +177,7 @@ class CoreBPE:
         key = frozenset(tokens)
         if key not in self._finders:
             ids = self._internal_special_ids
-            spelled = {_str(token): token.encode() for token in key}
+            spelled = {a_str(token): token.encode() for token in key}
             found = [token for token in spelled if token and token in ids]
             if len(self._finders) >= MOST_FINDERS:
                 self._finders.clear()
@@ -254,70 +261,3 @@ class CoreBPE:
     def _token_of(self) -> dict[int, bytes]:
         special = {id: token.encode() for token, id in reversed(self._special_ids.items())}
         return special | self.ordinary
-
-
-def encodable(text: str) -> str:
-    """The text itself. Raises TypeError where it is no str, UnicodeEncodeError for a lone surrogate."""
-    if not _str(text).isascii():
-        text.encode()
-    return text
-
-
-def _id(token: Any) -> int:
-    id = operator.index(token)
-    if not 0 <= id <= LARGEST_ID:
-        raise OverflowError(f"id {id} does not fit 32 bits without sign")
-    return id
-
-
-def _bytes(piece: Any) -> bytes:
-    if not isinstance(piece, bytes):
-        raise TypeError(f"'{type(piece).__name__}' object is not an instance of 'bytes'")
-    return piece
-
-
-def _sequence(tokens: Any) -> Iterable[Any]:
-    """The items of a sequence. Raises TypeError for what is iterable at most."""
-    is_sequence = hasattr(type(tokens), "__getitem__") and not isinstance(tokens, str | Mapping)
-    if not is_sequence:
-        raise TypeError(f"'{type(tokens).__name__}' object is not an instance of 'Sequence'")
-    return iter(tokens)
-
-
-def _checked_ranks(ranks: Any) -> dict[bytes, int]:
-    """A copy of token -> rank."""
-    _check_is_dict(ranks)
-    # all of the usual types, as mostly, need no look at each
-    if set(map(type, ranks)) == {bytes} and set(map(type, ranks.values())) == {int}:
-        if ranks and (min(ranks.values()) < 0 or max(ranks.values()) > LARGEST_ID):
-            raise OverflowError("a rank does not fit 32 bits without sign")
-        return dict(ranks)
-    return {_token_bytes(token): _id(rank) for token, rank in ranks.items()}
-
-
-def _checked_special_ids(ids: Any) -> dict[str, int]:
-    """A copy of special token -> id."""
-    _check_is_dict(ids)
-    checked = {_str(token): _id(id) for token, id in ids.items()}
-    "".join(checked).encode()
-    return checked
-
-
-def _check_is_dict(ids: Any) -> None:
-    if not isinstance(ids, dict):
-        raise TypeError(f"'{type(ids).__name__}' object is not an instance of 'dict'")
-
-
-def _token_bytes(token: Any) -> bytes:
-    if isinstance(token, bytes):
-        return token
-    values = [operator.index(value) for value in _sequence(token)]
-    if not all(0 <= value < 256 for value in values):
-        raise OverflowError(f"token {token!r} holds what is no byte")
-    return bytes(values)
-
-
-def _str(token: Any) -> str:
-    if not isinstance(token, str):
-        raise TypeError(f"'{type(token).__name__}' object is not an instance of 'str'")
-    return token

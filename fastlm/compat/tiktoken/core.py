@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Collection, Iterable, Sequence
+import threading
+from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
-from operator import length_hint
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from fastlm._special import SpecialFinder
-from fastlm.compat.tiktoken._tiktoken import CoreBPE, encodable
-from fastlm.threads import map_in_order, thread_count
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from fastlm.compat.tiktoken._tiktoken import CoreBPE
+from fastlm.compat.tiktoken.arguments import encodable
+from fastlm.compat.tiktoken.batch import mapped
+from fastlm.compat.tiktoken.plugins import ENCODING_CONSTRUCTORS, available_plugins, find_plugins
+from fastlm.compat.tiktoken.special import SpecialSearch, not_a_str, raise_disallowed_special_token
 
 NONE: frozenset[str] = frozenset()
 # sets of disallowed special tokens whose searches are kept
 MOST_SEARCHES = 128
-# a batch of fewer characters or ids in all is done before threads have started
-SMALLEST_THREADED = 1 << 16
 
 
 class Encoding:
@@ -70,8 +67,8 @@ class Encoding:
         self._special_token_values = set(special_tokens.values())
         self._core_bpe = CoreBPE(mergeable_ranks, special_tokens, pat_str)
         self._all_special = frozenset(special_tokens)
-        self._any_special = _Search(self._all_special)
-        self._searches: dict[frozenset[str], _Search] = {}
+        self._any_special = SpecialSearch(self._all_special)
+        self._searches: dict[frozenset[str], SpecialSearch] = {}
 
     def __repr__(self) -> str:
         return f"<Encoding {self.name!r}>"
@@ -82,7 +79,7 @@ class Encoding:
         Raises TypeError for what is no str.
         """
         if not isinstance(text, str):
-            raise _not_a_str(text)
+            raise not_a_str(text)
         return self._core_bpe.ids(text, None)
 
     def encode(
@@ -107,13 +104,16 @@ class Encoding:
         allowed_special: Literal["all"] | AbstractSet[str] = NONE,
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> npt.NDArray[np.uint32]:
-        """Ids of a text as an array, in memory of its own. Raises as `encode`, UnicodeEncodeError for a lone surrogate."""
+        """Ids of a text as an array that is the caller's own.
+
+        Raises as `encode`, and UnicodeEncodeError for a lone surrogate.
+        """
         allowed = self._allowed(text, allowed_special, disallowed_special)
         return self._core_bpe.ids_array(encodable(text), self._core_bpe.finder(allowed))
 
     def encode_ordinary_batch(self, text: list[str], *, num_threads: int = 8) -> list[list[int]]:
         """`encode_ordinary` of each text, in so many threads. Raises ValueError for fewer than one."""
-        return _mapped(self.encode_ordinary, text, num_threads)
+        return mapped(self.encode_ordinary, text, num_threads)
 
     def encode_batch(
         self,
@@ -128,7 +128,7 @@ class Encoding:
             allowed_special = self._all_special
         disallowed = frozenset(self._disallowed(allowed_special, disallowed_special))
         encode = functools.partial(self.encode, allowed_special=allowed_special, disallowed_special=disallowed)
-        return _mapped(encode, text, num_threads)
+        return mapped(encode, text, num_threads)
 
     def encode_with_unstable(
         self,
@@ -209,11 +209,11 @@ class Encoding:
         self, batch: Sequence[Sequence[int]], *, errors: str = "replace", num_threads: int = 8
     ) -> list[str]:
         """`decode` of each sequence of ids, in so many threads."""
-        return _mapped(functools.partial(self.decode, errors=errors), batch, num_threads)
+        return mapped(functools.partial(self.decode, errors=errors), batch, num_threads)
 
     def decode_bytes_batch(self, batch: Sequence[Sequence[int]], *, num_threads: int = 8) -> list[bytes]:
         """`decode_bytes` of each sequence of ids, in so many threads."""
-        return _mapped(self.decode_bytes, batch, num_threads)
+        return mapped(self.decode_bytes, batch, num_threads)
 
     def token_byte_values(self) -> list[bytes]:
         """The bytes of all ordinary tokens, sorted."""
@@ -256,9 +256,7 @@ class Encoding:
         return self._core_bpe._encode_bytes(text)
 
     def __getstate__(self) -> object:
-        from fastlm.compat.tiktoken import registry
-
-        if self is registry.ENCODINGS.get(self.name):
+        if self is ENCODINGS.get(self.name):
             return self.name
         return {
             "name": self.name,
@@ -268,10 +266,8 @@ class Encoding:
         }
 
     def __setstate__(self, value: Any) -> None:
-        from fastlm.compat.tiktoken import registry
-
         if isinstance(value, str):
-            self.__dict__ = registry.get_encoding(value).__dict__
+            self.__dict__ = get_encoding(value).__dict__
         else:
             self.__init__(**value)  # type: ignore[misc]
 
@@ -289,7 +285,7 @@ class Encoding:
                 if found is not None:
                     raise_disallowed_special_token(found)
             elif not isinstance(text, str):
-                raise _not_a_str(text)
+                raise not_a_str(text)
             return NONE
         if allowed == "all":
             allowed = self._all_special
@@ -299,7 +295,7 @@ class Encoding:
             if found is not None:
                 raise_disallowed_special_token(found)
         elif not isinstance(text, str):
-            raise _not_a_str(text)
+            raise not_a_str(text)
         return allowed
 
     def _disallowed(self, allowed: Any, disallowed: Any) -> Any:
@@ -309,68 +305,45 @@ class Encoding:
             return self._all_special
         return self.special_tokens_set - allowed
 
-    def _search(self, tokens: Collection[str]) -> _Search:
+    def _search(self, tokens: Collection[str]) -> SpecialSearch:
         key = tokens if isinstance(tokens, frozenset) else frozenset(tokens)
         search = self._searches.get(key)
         if search is None:
             if len(self._searches) >= MOST_SEARCHES:
                 self._searches.clear()
-            search = self._searches[key] = _Search(key)
+            search = self._searches[key] = SpecialSearch(key)
         return search
 
 
-class _Search:
-    """Finds any of some strings in a text. Raises TypeError where they are not all str."""
+ENCODINGS: dict[str, Encoding] = {}
+"""Name -> the encoding, of those that were asked for by name."""
 
-    def __init__(self, tokens: frozenset[str]) -> None:
-        if not all(isinstance(token, str) for token in tokens):
-            raise TypeError(f"special tokens must be str, not {tokens!r}")
-        self._tokens = tokens
-        self._finder: SpecialFinder | None = None
-        if tokens:
-            # without a finder where one of them has no characters, or a lone surrogate
-            with contextlib.suppress(ValueError):
-                self._finder = SpecialFinder([token.encode() for token in tokens])
-
-    def first(self, text: str) -> str | None:
-        """The leftmost in the text, of those the longest, or None. Raises TypeError for what is no str."""
-        if self._finder is not None:
-            try:
-                found = self._finder.first(text)
-                return found if found is None else found.decode()
-            except UnicodeEncodeError:
-                pass
-        if not isinstance(text, str):
-            raise _not_a_str(text)
-        if not self._tokens:
-            return ""  # as the regular expression of no alternatives is found everywhere
-        places = [(text.index(token), -len(token), token) for token in self._tokens if token in text]
-        return min(places)[2] if places else None
+_lock = threading.RLock()
 
 
-def raise_disallowed_special_token(token: str) -> NoReturn:
-    """Raises the ValueError for a text that holds it."""
-    raise ValueError(
-        f"Encountered text corresponding to disallowed special token {token!r}.\n"
-        f"To have it encoded as that token, name it: allowed_special={{{token!r}, ...}}.\n"
-        f"To have it encoded as ordinary text, do not disallow it: "
-        f"disallowed_special=(enc.special_tokens_set - {{{token!r}}}), or disallowed_special=() for all."
-    )
+def get_encoding(encoding_name: str) -> Encoding:
+    """The encoding of this name, always the same object.
 
-
-def _mapped(function: Callable[[Item], Result], items: Iterable[Item], num_threads: Any) -> list[Result]:
-    """function(item) of each item, in order. Raises ValueError for fewer threads than one."""
-    if num_threads is not None and num_threads <= 0:
-        raise ValueError("num_threads must be greater than 0")
-    items = list(items)
-    processors = thread_count(None)
-    threads = processors if num_threads is None else min(int(num_threads), processors)
-    if threads == 1 or len(items) < 2 or sum(map(length_hint, items)) < SMALLEST_THREADED:
-        return list(map(function, items))
-    size = max(1, len(items) // (4 * threads))
-    parts = (items[start : start + size] for start in range(0, len(items), size))
-    done = map_in_order(lambda part: list(map(function, part)), parts, threads)
-    return [result for part in done for result in part]
+    Raises ValueError for a name that none has, and for a file with another content than the published one;
+    FileNotFoundError saying which file to get and where to put it.
+    """
+    if not isinstance(encoding_name, str):
+        raise ValueError(f"Expected a string in get_encoding, got {type(encoding_name)}")
+    known = ENCODINGS.get(encoding_name)
+    if known is not None:
+        return known
+    with _lock:
+        if encoding_name not in ENCODINGS:
+            # plugins are not looked for before they are needed: a broken one breaks no other encoding
+            if encoding_name not in ENCODING_CONSTRUCTORS:
+                find_plugins()
+            if encoding_name not in ENCODING_CONSTRUCTORS:
+                raise ValueError(
+                    f"Unknown encoding {encoding_name}.\n"
+                    f"There are {sorted(ENCODING_CONSTRUCTORS)}; plugins found: {available_plugins()}"
+                )
+            ENCODINGS[encoding_name] = Encoding(**ENCODING_CONSTRUCTORS[encoding_name]())
+        return ENCODINGS[encoding_name]
 
 
 def _continues(byte: int) -> bool:
@@ -380,7 +353,3 @@ def _continues(byte: int) -> bool:
 
 def _utf8(text_or_bytes: str | bytes) -> bytes:
     return text_or_bytes.encode() if isinstance(text_or_bytes, str) else text_or_bytes
-
-
-def _not_a_str(text: object) -> TypeError:
-    return TypeError(f"'{type(text).__name__}' object is not an instance of 'str'")

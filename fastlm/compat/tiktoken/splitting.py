@@ -94,7 +94,10 @@ def compiled_regex(pat_str: str) -> CompiledRegex[str]:
 
 
 def translated(pat_str: str) -> str:
-    """An expression of fancy-regex for `regex`: where it means the end of a text, code points in braces, sets of sets."""
+    """An expression of fancy-regex as one for `regex`.
+
+    They differ in what means the end of a text, in code points in braces, in sets within sets.
+    """
     parts: list[str] = []
     depth = 0  # of sets within sets
     is_first = multiline = has_set_operations = False

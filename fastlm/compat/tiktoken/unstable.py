@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from fastlm._encode import utf8_bytes
-
-if TYPE_CHECKING:
-    from fastlm._special import SpecialFinder
-    from fastlm.compat.tiktoken._tiktoken import CoreBPE
+from fastlm._special import SpecialFinder
 
 _BLANKS = frozenset(b" \n\t")
 # what Rust takes for white space
@@ -24,7 +21,23 @@ _WHITE_SPACE = frozenset(
 )
 
 
-def encode_with_unstable(bpe: CoreBPE, text: str, cuts: SpecialFinder | None) -> tuple[list[int], list[list[int]]]:
+class Ranks(Protocol):
+    """What these functions need of a CoreBPE."""
+
+    @property
+    def ordinary(self) -> dict[int, bytes]: ...
+    @property
+    def sorted_tokens(self) -> list[bytes]: ...
+
+    def ids(self, text: str | bytes, cuts: SpecialFinder | None) -> list[int]: ...
+    def merged(self, pieces: list[bytes]) -> tuple[list[int], list[int]]: ...
+    def pretokens(self, text: bytes) -> list[bytes]: ...
+    def rank_of(self, token: bytes) -> int: ...
+    def encode_single_piece(self, piece: bytes) -> list[int]: ...
+    def decode_bytes(self, tokens: list[int]) -> bytes: ...
+
+
+def encode_with_unstable(bpe: Ranks, text: str, cuts: SpecialFinder | None) -> tuple[list[int], list[list[int]]]:
     """(stable ids, completions): each completion is a list of ids that a longer text may have after the stable ones."""
     ids = bpe.ids(text, cuts)
     size = _unstable_size(bpe, ids, utf8_bytes(text), cuts)
@@ -32,8 +45,8 @@ def encode_with_unstable(bpe: CoreBPE, text: str, cuts: SpecialFinder | None) ->
     return stable, [list(ids) for ids in _completions(bpe, unstable)]
 
 
-def encode_bytes(bpe: CoreBPE, text: bytes) -> list[int]:
-    """Ids of bytes that may not be UTF-8: from the last pretoken before the first such byte on they are one pretoken."""
+def encode_bytes(bpe: Ranks, text: bytes) -> list[int]:
+    """Ids of bytes that may not be UTF-8: the last pretoken before the first byte that is not goes on to the end."""
     try:
         text.decode()
     except UnicodeDecodeError as error:
@@ -45,7 +58,7 @@ def encode_bytes(bpe: CoreBPE, text: bytes) -> list[int]:
     return bpe.ids(text, None)
 
 
-def _unstable_size(bpe: CoreBPE, ids: list[int], text: bytes, cuts: SpecialFinder | None) -> int:
+def _unstable_size(bpe: Ranks, ids: list[int], text: bytes, cuts: SpecialFinder | None) -> int:
     """How many of the last ids come from the last pretoken, or from the blanks that it ends."""
     rows = [] if cuts is None else cuts.find(text).tolist()
     pretokens = bpe.pretokens(text[rows[-1][1] :] if rows else text)
@@ -58,15 +71,15 @@ def _unstable_size(bpe: CoreBPE, ids: list[int], text: bytes, cuts: SpecialFinde
     return size
 
 
-def _is_blank(bpe: CoreBPE, id: int) -> bool:
+def _is_blank(bpe: Ranks, id: int) -> bool:
     token = bpe.ordinary.get(id)
     return token is not None and _BLANKS.issuperset(token)
 
 
-def _completions(bpe: CoreBPE, unstable: bytes) -> set[tuple[int, ...]]:
+def _completions(bpe: Ranks, unstable: bytes) -> set[tuple[int, ...]]:
     if not unstable:
         return set()
-    completions = {(bpe.rank_of(token),) for token in _tokens_from(bpe, unstable)}
+    completions: set[tuple[int, ...]] = {(bpe.rank_of(token),) for token in _tokens_from(bpe, unstable)}
     for at in range(1, len(unstable)):
         texts = [unstable[:at] + token for token in _tokens_from(bpe, unstable[at:])]
         completions.update(_beginnings(bpe, texts, len(unstable)))
@@ -78,7 +91,7 @@ def _completions(bpe: CoreBPE, unstable: bytes) -> set[tuple[int, ...]]:
     return completions
 
 
-def _tokens_from(bpe: CoreBPE, prefix: bytes) -> list[bytes]:
+def _tokens_from(bpe: Ranks, prefix: bytes) -> list[bytes]:
     """The tokens that begin with these bytes."""
     tokens = bpe.sorted_tokens
     start = end = bisect_left(tokens, prefix)
@@ -87,7 +100,7 @@ def _tokens_from(bpe: CoreBPE, prefix: bytes) -> list[bytes]:
     return tokens[start:end]
 
 
-def _beginnings(bpe: CoreBPE, texts: list[bytes], size: int) -> set[tuple[int, ...]]:
+def _beginnings(bpe: Ranks, texts: list[bytes], size: int) -> set[tuple[int, ...]]:
     """For each text the fewest of its first ids that have so many bytes, or all."""
     found = []
     merged = []
@@ -103,7 +116,7 @@ def _beginnings(bpe: CoreBPE, texts: list[bytes], size: int) -> set[tuple[int, .
     return {_shortest(bpe, one, size) for one in found}
 
 
-def _shortest(bpe: CoreBPE, ids: list[int], size: int) -> tuple[int, ...]:
+def _shortest(bpe: Ranks, ids: list[int], size: int) -> tuple[int, ...]:
     total = 0
     for k, id in enumerate(ids, 1):
         total += len(bpe.ordinary[id])
