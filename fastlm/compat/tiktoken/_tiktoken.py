@@ -254,7 +254,10 @@ class CoreBPE:
     @functools.cached_property
     def _merges(self) -> Encoder:
         """The same, where a token is nothing special unless merges make it."""
-        vocabulary = replace(self._tokenizer.vocabulary, pattern=OnePretoken(""), rules=Rules())
+        vocabulary = self._tokenizer.vocabulary
+        if len(vocabulary.merge_new) == sum(len(token) > 1 for token in self._ranks):
+            return self._pieces
+        vocabulary = replace(vocabulary, pattern=OnePretoken(""), rules=Rules())
         return Tokenizer.from_vocabulary(vocabulary)._encoder
 
     @functools.cached_property
