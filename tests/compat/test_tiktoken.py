@@ -18,6 +18,7 @@ import tiktoken.model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastlm import patterns
 from fastlm.compat import tiktoken as ours
 from fastlm.compat.tiktoken import load, published, splitting
 from tests import texts
@@ -28,6 +29,7 @@ pytestmark = [
 ]
 
 GPT2, CL100K = published.R50K_PATTERN, published.CL100K_PATTERN
+GPT2_UNFINISHED = patterns.GPT2.removesuffix(r"|\s+")
 CUSTOM = r"\p{L}+|\p{N}{1,2}|\s+$|[^\s\p{L}\p{N}]+|\s"
 WORDS_ONLY = r"\w+"
 BYTES = {bytes([byte]): byte for byte in range(256)}
@@ -554,7 +556,28 @@ def test_an_expression_that_names_no_character_is_none():
         assert outcome(pair, pattern, BYTES, {}) is ValueError
 
 
+@pytest.mark.parametrize("name", sorted(patterns.PATTERNS))
+def test_named_patterns_split_as_their_expressions_do_in_tiktoken(name):
+    (expression, *more) = patterns.PATTERNS[name].splits
+    if more:
+        pytest.skip("a sequence of expressions, which tiktoken does not have")
+    made = pair(expression, BYTES | {b"  ": 300, b"th": 301, b" th": 302, b"\n ": 303, b"11": 304}, {})
+    rng = random.Random(name)
+    for _ in range(300):
+        text = texts.random_string(rng)
+        assert made.ours.encode(text) == made.theirs.encode(text)
+
+
+def test_gpt2s_split_without_its_end_leaves_blanks_out():
+    made = pair(GPT2_UNFINISHED, BYTES, {})
+    assert made.ours.encode("a  b c \t") == made.theirs.encode("a  b c \t")
+
+
+def test_a_name_of_a_pattern_is_an_expression():
+    assert outcome(pair, "gpt2", BYTES, {}).ours.encode("a gpt2 b") == [103, 112, 116, 50]
+
+
 def test_a_pattern_with_a_scanner_does_not_warn(ranks, recwarn):
-    for pattern in (GPT2, CL100K):
+    for pattern in (GPT2, CL100K, published.O200K_PATTERN, patterns.KIMI_K2):
         ours.Encoding("known", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}).encode("text")
     assert not recwarn.list

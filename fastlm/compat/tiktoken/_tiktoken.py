@@ -248,7 +248,7 @@ class CoreBPE:
     @functools.cached_property
     def _pieces(self) -> Encoder:
         """Takes each text for one pretoken."""
-        vocabulary = replace(self._tokenizer.vocabulary, pattern=OnePretoken(""))
+        vocabulary = replace(self._tokenizer.vocabulary, pattern=OnePretoken(("",)))
         return Tokenizer.from_vocabulary(vocabulary)._encoder
 
     @functools.cached_property
@@ -257,7 +257,7 @@ class CoreBPE:
         vocabulary = self._tokenizer.vocabulary
         if len(vocabulary.merge_new) == sum(len(token) > 1 for token in self._ranks):
             return self._pieces
-        vocabulary = replace(vocabulary, pattern=OnePretoken(""), rules=Rules())
+        vocabulary = replace(vocabulary, pattern=OnePretoken(("",)), rules=Rules())
         return Tokenizer.from_vocabulary(vocabulary)._encoder
 
     @functools.cached_property
