@@ -170,7 +170,7 @@ class CoreBPE:
 
         Raises TypeError for what is no set of str, UnicodeEncodeError for a lone surrogate in one.
         """
-        if not isinstance(tokens, set | frozenset):
+        if not isinstance(tokens, (set, frozenset)):
             raise TypeError(f"special tokens must be in a set, not in {type(tokens).__name__}")
         if not tokens:
             return None
@@ -184,12 +184,12 @@ class CoreBPE:
             self._finders[key] = SpecialFinder([spelled[token] for token in found], [ids[token] for token in found])
         return self._finders[key]
 
-    def pretokens(self, text: bytes) -> list[bytes]:
-        """The pretokens of UTF-8 text without special tokens."""
+    def last_pretoken(self, text: bytes) -> bytes:
+        """The last pretoken of UTF-8 text without special tokens, or nothing where there is none."""
         if isinstance(self._pattern, RegexPattern):
-            return self._pattern.pieces(text.decode())
-        ends = self._pattern.find_ends(text).tolist()
-        return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+            return b"".join(self._pattern.pieces(text.decode())[-1:])
+        ends = self._pattern.find_ends(text)
+        return text[int(ends[-2]) if len(ends) > 1 else 0 :]
 
     def rank_of(self, token: bytes) -> int:
         return self._ranks[token]
@@ -222,6 +222,7 @@ class CoreBPE:
 
     def _covered_ids(self, text: str | bytes, cuts: SpecialFinder | None) -> list[int]:
         """Ids in the core of what the pattern matches of a text."""
+        assert isinstance(self._pattern, RegexPattern)
         warnings.warn(
             "the pattern does not match all of the text: the rest is left out, as tiktoken does", stacklevel=4
         )
@@ -230,7 +231,7 @@ class CoreBPE:
         at = 0
         rows = [] if cuts is None else cuts.find(utf8).tolist()
         for start, end, id in [*rows, (len(utf8), len(utf8), None)]:
-            pieces = self.pretokens(utf8[at:start])
+            pieces = self._pattern.pieces(utf8[at:start].decode())
             ids += self._pieces.encode_batch_flat(pieces)[0].tolist()
             if id is not None:
                 ids.append(id)

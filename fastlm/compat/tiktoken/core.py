@@ -16,11 +16,8 @@ from fastlm.compat.tiktoken._tiktoken import CoreBPE
 from fastlm.compat.tiktoken.arguments import encodable
 from fastlm.compat.tiktoken.batch import mapped
 from fastlm.compat.tiktoken.plugins import ENCODING_CONSTRUCTORS, available_plugins, find_plugins
-from fastlm.compat.tiktoken.special import SpecialSearch, not_a_str, raise_disallowed_special_token
-
-NONE: frozenset[str] = frozenset()
-# sets of disallowed special tokens whose searches are kept
-MOST_SEARCHES = 128
+from fastlm.compat.tiktoken.special import NONE, SpecialTokens, not_a_str
+from fastlm.compat.tiktoken.special import raise_disallowed_special_token as raise_disallowed_special_token
 
 
 class Encoding:
@@ -66,9 +63,7 @@ class Encoding:
                 )
         self._special_token_values = set(special_tokens.values())
         self._core_bpe = CoreBPE(mergeable_ranks, special_tokens, pat_str)
-        self._all_special = frozenset(special_tokens)
-        self._any_special = SpecialSearch(self._all_special)
-        self._searches: dict[frozenset[str], SpecialSearch] = {}
+        self._special = SpecialTokens(special_tokens)
 
     def __repr__(self) -> str:
         return f"<Encoding {self.name!r}>"
@@ -108,7 +103,7 @@ class Encoding:
 
         Raises as `encode`, and UnicodeEncodeError for a lone surrogate.
         """
-        allowed = self._allowed(text, allowed_special, disallowed_special)
+        allowed = self._special.checked(text, allowed_special, disallowed_special)
         return self._core_bpe.ids_array(encodable(text), self._core_bpe.finder(allowed))
 
     def encode_ordinary_batch(self, text: list[str], *, num_threads: int = 8) -> list[list[int]]:
@@ -124,9 +119,7 @@ class Encoding:
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> list[list[int]]:
         """`encode` of each text, in so many threads. Raises ValueError for fewer than one."""
-        if allowed_special == "all":
-            allowed_special = self._all_special
-        disallowed = frozenset(self._disallowed(allowed_special, disallowed_special))
+        disallowed = self._special.disallowed(allowed_special, disallowed_special)
         encode = functools.partial(self.encode, allowed_special=allowed_special, disallowed_special=disallowed)
         return mapped(encode, text, num_threads)
 
@@ -142,7 +135,7 @@ class Encoding:
         The ids spell a beginning of the text; with any of the completions after them they spell at least the text.
         Raises as `encode_to_numpy`.
         """
-        allowed = self._allowed(text, allowed_special, disallowed_special)
+        allowed = self._special.checked(text, allowed_special, disallowed_special)
         return self._core_bpe.encode_with_unstable(text, allowed)
 
     def count(
@@ -272,47 +265,9 @@ class Encoding:
             self.__init__(**value)  # type: ignore[misc]
 
     def _cuts(self, text: str, allowed: Any, disallowed: Any) -> SpecialFinder | None:
-        """What finds the allowed special tokens. Raises as `_allowed`."""
-        allowed = self._allowed(text, allowed, disallowed)
+        """What finds the allowed special tokens. Raises as `encode`."""
+        allowed = self._special.checked(text, allowed, disallowed)
         return None if allowed is NONE else self._core_bpe.finder(allowed)
-
-    def _allowed(self, text: str, allowed: Any, disallowed: Any) -> Any:
-        """The allowed special tokens. Raises ValueError where a disallowed one stands in the text."""
-        # asked for with no options, the least that does the same as what follows
-        if allowed is NONE and disallowed == "all":
-            if self._all_special:
-                found = self._any_special.first(text)
-                if found is not None:
-                    raise_disallowed_special_token(found)
-            elif not isinstance(text, str):
-                raise not_a_str(text)
-            return NONE
-        if allowed == "all":
-            allowed = self._all_special
-        disallowed = self._disallowed(allowed, disallowed)
-        if disallowed:
-            found = self._search(disallowed).first(text)
-            if found is not None:
-                raise_disallowed_special_token(found)
-        elif not isinstance(text, str):
-            raise not_a_str(text)
-        return allowed
-
-    def _disallowed(self, allowed: Any, disallowed: Any) -> Any:
-        if disallowed != "all":
-            return disallowed
-        if isinstance(allowed, set | frozenset) and not allowed:
-            return self._all_special
-        return self.special_tokens_set - allowed
-
-    def _search(self, tokens: Collection[str]) -> SpecialSearch:
-        key = tokens if isinstance(tokens, frozenset) else frozenset(tokens)
-        search = self._searches.get(key)
-        if search is None:
-            if len(self._searches) >= MOST_SEARCHES:
-                self._searches.clear()
-            search = self._searches[key] = SpecialSearch(key)
-        return search
 
 
 ENCODINGS: dict[str, Encoding] = {}
