@@ -11,6 +11,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     WIDE = 16  # a copy of so many bytes is two moves, where one of a token's length is a call
+    FEW = 512  # so many ids need no array
 
 
 cdef class Decoder:
@@ -26,8 +27,15 @@ cdef class Decoder:
 
         Raises KeyError for an id that the vocabulary lacks, TypeError for what is no integer.
         """
-        cdef const int64_t[::1] wanted = as_ids(ids)
-        cdef int64_t k, one, length, total = 0, n = wanted.shape[0], known = self.offsets.shape[0] - 1
+        cdef int64_t few[FEW]
+        cdef const int64_t[::1] wanted
+        if isinstance(ids, list) and len(ids) <= FEW and plain_integers(ids, few):
+            return self._joined(few, len(ids))
+        wanted = as_ids(ids)
+        return self._joined(&wanted[0], wanted.shape[0]) if wanted.shape[0] else b""
+
+    cdef bytes _joined(self, const int64_t *wanted, int64_t n):
+        cdef int64_t k, one, length, total = 0, known = self.offsets.shape[0] - 1
         for k in range(n):
             one = wanted[k]
             if one < 0 or one >= known or self.offsets[one] == self.offsets[one + 1]:
@@ -51,13 +59,17 @@ cdef class Decoder:
 
 def as_ids(ids):
     """A one-dimensional int64 array of ids that are given as any sequence or array of integers."""
+    cdef int64_t[::1] to
     if isinstance(ids, (str, bytes, bytearray)):
         raise TypeError(f"ids must be integers, not {type(ids).__name__}")
     if not isinstance(ids, np.ndarray):
         ids = ids if isinstance(ids, (list, tuple)) else list(ids)
-        array = plain_integers(ids)
-        if array is not None:
+        array = np.empty(len(ids), np.int64)
+        to = array
+        if not len(ids) or plain_integers(ids, &to[0]):
             return array
+        if any(isinstance(id, np.bool_) for id in ids):
+            raise TypeError("ids must be integers, not numpy.bool")
     try:
         array = np.asarray(ids)
     except ValueError:
@@ -74,17 +86,15 @@ def as_ids(ids):
     return np.array(array, np.int64, order="C")
 
 
-cdef object plain_integers(ids):
-    """An int64 array of a list or tuple of nothing but int, or None."""
+cdef bint plain_integers(ids, int64_t *to) except -1:
+    """Fills `to` from a list or tuple; says whether they are all plain ints of 64 bits."""
     cdef Py_ssize_t k, n = len(ids)
     cdef int overflow = 0
-    array = np.empty(n, np.int64)
-    cdef int64_t[::1] to = array
     for k in range(n):
         item = ids[k]
         if not PyLong_CheckExact(item):
-            return None
+            return False
         to[k] = PyLong_AsLongLongAndOverflow(item, &overflow)
         if overflow:
-            return None
-    return array
+            return False
+    return True

@@ -24,6 +24,9 @@ def pair_filter(tokens):
     return filter
 
 
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
 cdef class SpecialFinder:
     """Finds the given byte strings in a text, and says with each the id at its place in `ids`, or that place itself.
 
@@ -91,6 +94,18 @@ cdef class SpecialFinder:
         """int64 (k, 3): start, end and id of each special token found, in order."""
         found = self.find_in(&text[0], text.shape[0]) if self.tokens and text.shape[0] else None
         return np.empty((0, 3), np.int64) if found is None else found
+
+    def first(self, text):
+        """The leftmost special token in a str, as UTF-8, the longest of those that start there, or None.
+
+        Raises UnicodeEncodeError for a lone surrogate, whether or not a token stands before it.
+        """
+        cdef Py_ssize_t n = 0
+        cdef int64_t start = 0, end = 0
+        cdef const uint8_t *utf8 = <const uint8_t *>PyUnicode_AsUTF8AndSize(text, &n)
+        if not self.tokens or self._seek(utf8, n, &start, &end) < 0:
+            return None
+        return utf8[start:end]
 
     cdef object find_in(self, const uint8_t *text, int64_t n):
         """The rows of `find`, or None where there are none."""

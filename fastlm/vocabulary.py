@@ -290,7 +290,9 @@ def vocabulary_from_tokens(
 def checked_tokens(tokens: Mapping[int, bytes]) -> dict[int, bytes]:
     """A copy of id -> bytes. Raises TypeError or ValueError naming the id that does not fit."""
     table = dict(tokens)
-    for id, token in table.items():
+    # all of the right types, as mostly, need no look at each
+    is_plain = set(map(type, table)) == {int} and set(map(type, table.values())) == {bytes}
+    for id, token in () if is_plain and min(table) >= 0 and all(table.values()) else table.items():
         if not isinstance(id, int) or isinstance(id, bool) or not isinstance(token, bytes):
             raise TypeError(f"the vocabulary must map int to bytes, not {id!r} to {token!r}")
         if id < 0 or not token:

@@ -1,0 +1,130 @@
+"""Rank files: read from where they lie, checked, never fetched.
+
+A published file is looked for in the folders that the environment variables TIKTOKEN_CACHE_DIR and DATA_GYM_CACHE_DIR
+name: under the name that tiktoken gives a download, the SHA-1 of its address, or under its own name.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from fastlm.formats.atomic import write_files
+from fastlm.formats.gpt2 import unspell
+from fastlm.formats.tiktoken import content_of
+from fastlm.vocabulary import BYTE_ORDER
+
+CACHE_VARIABLES = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
+
+
+def read_file(blobpath: str) -> bytes:
+    """The content of a local file. Raises OSError for an address, as nothing is fetched."""
+    if "://" in blobpath:
+        raise FileNotFoundError(_how_to_get(blobpath, None))
+    return Path(blobpath).read_bytes()
+
+
+def check_hash(data: bytes, expected_hash: str) -> bool:
+    """Whether data has this SHA-256, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest() == expected_hash
+
+
+def read_file_cached(blobpath: str, expected_hash: str | None = None) -> bytes:
+    """The content of a local file as it is now, or of the copy of the file that has this address.
+
+    Raises FileNotFoundError saying what to put where, ValueError for content with another SHA-256; the file is left
+    alone.
+    """
+    path = Path(blobpath) if "://" not in blobpath else _copy_of(blobpath)
+    if path is None:
+        raise FileNotFoundError(_how_to_get(blobpath, expected_hash))
+    content = path.read_bytes()
+    if expected_hash and not check_hash(content, expected_hash):
+        raise ValueError(
+            f"Hash mismatch for {path}, read for {blobpath}: expected SHA-256 {expected_hash}, found "
+            f"{hashlib.sha256(content).hexdigest()}"
+        )
+    return content
+
+
+def data_gym_to_mergeable_bpe_ranks(
+    vocab_bpe_file: str,
+    encoder_json_file: str,
+    vocab_bpe_hash: str | None = None,
+    encoder_json_hash: str | None = None,
+    clobber_one_byte_tokens: bool = False,
+) -> dict[bytes, int]:
+    """Token -> rank of GPT-2's two files; with `clobber_one_byte_tokens` single bytes have the ids of the second.
+
+    Raises as `read_file_cached`, AssertionError where the files disagree.
+    """
+    lines = read_file_cached(vocab_bpe_file, vocab_bpe_hash).decode().split("\n")[1:-1]
+    ranks = {bytes([byte]): rank for rank, byte in enumerate(BYTE_ORDER)}
+    for line in lines:
+        left, right = line.split()
+        ranks[unspell(left + right)] = len(ranks)
+    encoder = json.loads(read_file_cached(encoder_json_file, encoder_json_hash))
+    ids = {unspell(token): id for token, id in encoder.items()}
+    for special in (b"<|endoftext|>", b"<|startoftext|>"):
+        ids.pop(special, None)
+    if clobber_one_byte_tokens:
+        ranks.update({token: id for token, id in ids.items() if len(token) == 1})
+    if ranks != ids:
+        raise AssertionError(f"{vocab_bpe_file} and {encoder_json_file} are not of one vocabulary")
+    return ranks
+
+
+def dump_tiktoken_bpe(bpe_ranks: dict[bytes, int], tiktoken_bpe_file: str) -> None:
+    """Writes a rank file, which appears whole or not at all. Raises OSError where it cannot be written."""
+    path = Path(tiktoken_bpe_file)
+    if "://" in tiktoken_bpe_file:
+        raise NotImplementedError(f"{tiktoken_bpe_file}: only local files are written")
+    write_files(path.parent, {path.name: content_of(bpe_ranks)})
+
+
+def load_tiktoken_bpe(tiktoken_bpe_file: str, expected_hash: str | None = None) -> dict[bytes, int]:
+    """Token -> rank of a rank file. Raises as `read_file_cached`, ValueError for a malformed line."""
+    content = read_file_cached(tiktoken_bpe_file, expected_hash)
+    ranks: dict[bytes, int] = {}
+    for line in content.splitlines():
+        if not line:
+            continue
+        try:
+            token, rank = line.split()
+            ranks[binascii.a2b_base64(token)] = int(rank)
+        except ValueError as error:
+            raise ValueError(f"Error parsing line {line!r} in {tiktoken_bpe_file}") from error
+    return ranks
+
+
+def _folders() -> list[Path]:
+    return [Path(folder) for name in CACHE_VARIABLES if (folder := os.environ.get(name))]
+
+
+def _names(address: str) -> tuple[str, str]:
+    return hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest(), address.rsplit("/", 1)[-1]
+
+
+def _copy_of(address: str) -> Path | None:
+    """The file that holds what is published at an address."""
+    candidates = [folder / name for folder in _folders() for name in _names(address)]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _how_to_get(address: str, expected_hash: str | None) -> str:
+    key, name = _names(address)
+    folders = " or ".join(map(str, _folders())) or "a folder that the environment variable TIKTOKEN_CACHE_DIR names"
+    lines = [
+        f"{address} is not on this machine, and fastlm fetches nothing.",
+        f"Download it and put it as {name} (or {key}) into {folders}.",
+    ]
+    if expected_hash:
+        lines.append(f"Its SHA-256 must be {expected_hash}.")
+    left = Path(tempfile.gettempdir(), "data-gym-cache", key)
+    if left.is_file():
+        lines.append(f"tiktoken seems to have fetched it before, to {left}: set TIKTOKEN_CACHE_DIR={left.parent}.")
+    return "\n".join(lines)

@@ -1,0 +1,78 @@
+"""The encodings that tiktoken has: what each is made of, and where its ranks are published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastlm import encodings
+from fastlm.compat.tiktoken.load import data_gym_to_mergeable_bpe_ranks, load_tiktoken_bpe
+
+_PLACE = "https://openaipublic.blob.core.windows.net"
+_GPT2_PLACE = f"{_PLACE}/gpt-2/encodings/main"
+_VOCAB_BPE_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
+_ENCODER_JSON_SHA256 = "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783"
+
+# as tiktoken 0.14 spells them: the same splits as those of patterns.py
+R50K_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
+CL100K_PATTERN = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
+    r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+)
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+O200K_PATTERN = "|".join(
+    [
+        rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ]
+)
+
+_KNOWN = {encoding.name: encoding for encoding in encodings.ENCODINGS}
+
+
+def _ranks(name: str) -> dict[bytes, int]:
+    """The ranks of a published file."""
+    return load_tiktoken_bpe(f"{_PLACE}/encodings/{name}.tiktoken", expected_hash=_KNOWN[name].sha256)
+
+
+def _gpt2_ranks() -> dict[bytes, int]:
+    """GPT-2's ranks: of its own two files, or of r50k_base, which are the same."""
+    try:
+        return data_gym_to_mergeable_bpe_ranks(
+            vocab_bpe_file=f"{_GPT2_PLACE}/vocab.bpe",
+            encoder_json_file=f"{_GPT2_PLACE}/encoder.json",
+            vocab_bpe_hash=_VOCAB_BPE_SHA256,
+            encoder_json_hash=_ENCODER_JSON_SHA256,
+        )
+    except FileNotFoundError:
+        return _ranks("r50k_base")
+
+
+def _constructor(
+    name: str, pattern: str, ranks: Callable[[], dict[bytes, int]], like: str, explicit_n_vocab: int | None = None
+) -> Callable[[], dict[str, Any]]:
+    """What makes the arguments of an Encoding with the special tokens of the encoding `like`."""
+
+    def construct() -> dict[str, Any]:
+        return {
+            "name": name,
+            "pat_str": pattern,
+            "mergeable_ranks": ranks(),
+            "special_tokens": dict(_KNOWN[like].special_tokens),
+            "explicit_n_vocab": explicit_n_vocab,
+        }
+
+    return construct
+
+
+ENCODING_CONSTRUCTORS: dict[str, Callable[[], dict[str, Any]]] = {
+    "gpt2": _constructor("gpt2", R50K_PATTERN, _gpt2_ranks, "r50k_base", 50257),
+    "r50k_base": _constructor("r50k_base", R50K_PATTERN, lambda: _ranks("r50k_base"), "r50k_base", 50257),
+    "p50k_base": _constructor("p50k_base", R50K_PATTERN, lambda: _ranks("p50k_base"), "p50k_base", 50281),
+    "p50k_edit": _constructor("p50k_edit", R50K_PATTERN, lambda: _ranks("p50k_base"), "p50k_edit"),
+    "cl100k_base": _constructor("cl100k_base", CL100K_PATTERN, lambda: _ranks("cl100k_base"), "cl100k_base"),
+    "o200k_base": _constructor("o200k_base", O200K_PATTERN, lambda: _ranks("o200k_base"), "o200k_base"),
+    "o200k_harmony": _constructor("o200k_harmony", O200K_PATTERN, lambda: _ranks("o200k_base"), "o200k_harmony"),
+}
+"""Name -> what makes the arguments of its Encoding. Each raises as `load.load_tiktoken_bpe`."""

@@ -1,0 +1,14 @@
+"""Encodings by name."""
+
+from __future__ import annotations
+
+from fastlm.compat.tiktoken.core import ENCODINGS, get_encoding
+from fastlm.compat.tiktoken.plugins import ENCODING_CONSTRUCTORS, find_plugins
+
+__all__ = ["ENCODINGS", "ENCODING_CONSTRUCTORS", "get_encoding", "list_encoding_names"]
+
+
+def list_encoding_names() -> list[str]:
+    """The names that `get_encoding` knows. Raises ValueError for a plugin that offers nothing or repeats a name."""
+    find_plugins()
+    return list(ENCODING_CONSTRUCTORS)

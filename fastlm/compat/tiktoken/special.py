@@ -1,0 +1,122 @@
+"""Special tokens in a text that must not be there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from fastlm._special import SpecialFinder
+
+NONE: frozenset[str] = frozenset()
+"""What is allowed unless a call says otherwise."""
+
+# sets of special tokens whose searches are kept
+MOST_SEARCHES = 128
+
+_SETS = (set, frozenset)
+
+
+class SpecialTokens:
+    """The special tokens of an encoding, and what calls say of them by `allowed_special` and `disallowed_special`."""
+
+    def __init__(self, tokens: Iterable[str]) -> None:
+        self.all = frozenset(tokens)
+        self._any = SpecialSearch(self.all) if self.all else None
+        self._others: dict[frozenset[str], SpecialSearch | None] = {}
+        self._named: dict[frozenset[str], SpecialSearch] = {}
+
+    def checked(self, text: str, allowed: Any, disallowed: Any) -> Any:
+        """The allowed special tokens. Raises ValueError where a disallowed one stands in the text, TypeError for what
+        is no str and for sets that are none."""
+        search: SpecialSearch | None
+        if allowed is NONE and disallowed == "all":
+            search = self._any
+        else:
+            if allowed == "all":
+                allowed = self.all
+            if disallowed == "all":
+                allowed = frozenset(allowed) if isinstance(allowed, _SETS) else allowed
+                search = self._search_for_others(allowed)
+            else:
+                search = self._search_for(disallowed) if disallowed else None
+        if search is not None:
+            found = search.first(text)
+            if found is not None:
+                raise_disallowed_special_token(found)
+        elif not isinstance(text, str):
+            raise not_a_str(text)
+        return allowed
+
+    def disallowed(self, allowed: Any, disallowed: Any) -> frozenset[str]:
+        """The disallowed special tokens. Raises TypeError for sets that are none."""
+        allowed = self.all if allowed == "all" else allowed
+        return frozenset(set(self.all) - allowed if disallowed == "all" else disallowed)
+
+    def _search_for_others(self, allowed: Any) -> SpecialSearch | None:
+        if not isinstance(allowed, frozenset):
+            others = set(self.all) - allowed
+            return self._search_for(others) if others else None
+        try:
+            return self._others[allowed]
+        except KeyError:
+            _make_room(self._others)
+            others = self.all - allowed
+            return self._others.setdefault(allowed, SpecialSearch(others) if others else None)
+
+    def _search_for(self, tokens: Iterable[str]) -> SpecialSearch:
+        tokens = frozenset(tokens)
+        search = self._named.get(tokens)
+        if search is None:
+            _make_room(self._named)
+            search = self._named[tokens] = SpecialSearch(tokens)
+        return search
+
+
+def _make_room(searches: dict[frozenset[str], Any]) -> None:
+    if len(searches) >= MOST_SEARCHES:
+        searches.clear()
+
+
+class SpecialSearch:
+    """Finds any of some strings in a text. Raises TypeError where they are not all str."""
+
+    def __init__(self, tokens: frozenset[str]) -> None:
+        if not all(isinstance(token, str) for token in tokens):
+            raise TypeError(f"special tokens must be str, not {tokens!r}")
+        self._tokens = tokens
+        self._finder: SpecialFinder | None = None
+        if tokens:
+            # without a finder where one of them has no characters, or a lone surrogate
+            with contextlib.suppress(ValueError):
+                self._finder = SpecialFinder([token.encode() for token in tokens])
+
+    def first(self, text: str) -> str | None:
+        """The leftmost in the text, of those the longest, or None. Raises TypeError for what is no str."""
+        if self._finder is not None:
+            try:
+                found = self._finder.first(text)
+                return found if found is None else found.decode()
+            except UnicodeEncodeError:
+                pass
+        if not isinstance(text, str):
+            raise not_a_str(text)
+        if not self._tokens:
+            return ""  # as the regular expression of no alternatives is found everywhere
+        places = [(text.index(token), -len(token), token) for token in self._tokens if token in text]
+        return min(places)[2] if places else None
+
+
+def raise_disallowed_special_token(token: str) -> NoReturn:
+    """Raises the ValueError for a text that holds it."""
+    raise ValueError(
+        f"Encountered text corresponding to disallowed special token {token!r}.\n"
+        f"To have it encoded as that token, name it: allowed_special={{{token!r}, ...}}.\n"
+        f"To have it encoded as ordinary text, do not disallow it: "
+        f"disallowed_special=(enc.special_tokens_set - {{{token!r}}}), or disallowed_special=() for all."
+    )
+
+
+def not_a_str(text: object) -> TypeError:
+    """The error for a text of another type."""
+    return TypeError(f"'{type(text).__name__}' object is not an instance of 'str'")
