@@ -1,0 +1,135 @@
+"""Training BPE with tokenizers' options: fastlm counts and merges, and the alphabet is tokenizers' own affair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from fastlm import _merge
+from fastlm._types import Int64Array, UInt8Array
+from fastlm.blocks import Blocks
+from fastlm.compat.tokenizers.component import unsupported
+from fastlm.compat.tokenizers.models import Merges, Vocab
+from fastlm.compat.tokenizers.normalizers import Normalizer
+from fastlm.compat.tokenizers.pre_tokenizers import ByteLevel, PreTokenizer, splitting
+from fastlm.compat.tokenizers.trainers import BpeTrainer
+from fastlm.formats.gpt2 import CHAR_OF_BYTE
+from fastlm.normalization import nfc
+from fastlm.segments import Cutter
+from fastlm.threads import thread_count
+from fastlm.trainer import SYMBOL_OF_BYTE, count_pretokens
+from fastlm.vocabulary import BYTE_ORDER
+
+# BYTE_ORDER is the order of the characters that spell the bytes, in which tokenizers numbers its alphabet
+_ALPHABET = [CHAR_OF_BYTE[byte] for byte in BYTE_ORDER]
+_ALWAYS = np.iinfo(np.int64).max
+
+
+def trained_vocabulary(
+    texts: Iterable[str], trainer: BpeTrainer, normalizer: Normalizer | None, pre_tokenizer: PreTokenizer | None
+) -> tuple[Vocab, Merges]:
+    """(token -> id, merges) learned from texts, with the bytes spelled as characters.
+
+    First come the special tokens, then the alphabet, then what merging makes. Raises NotImplementedError for a pipeline
+    that does not end with ByteLevel, or an option that is not for bytes.
+    """
+    steps = pre_tokenizer.steps() if pre_tokenizer else []
+    byte_level = steps[-1] if steps else None
+    if not isinstance(byte_level, ByteLevel) or any(isinstance(step, ByteLevel) for step in steps[:-1]):
+        unsupported(f"training with pre-tokenizer {pre_tokenizer!r}: ByteLevel must be the last one")
+    if byte_level.add_prefix_space and len(steps) > 1:
+        unsupported("training with add_prefix_space after other pre-tokenizers")
+    for option in ("continuing_subword_prefix", "end_of_word_suffix"):
+        if getattr(trainer, option):
+            unsupported(f"BpeTrainer with {option}")
+    initial = _initial_bytes(trainer.initial_alphabet)
+
+    normalizes = bool(normalizer and normalizer.steps())
+    prefix = " " if byte_level.add_prefix_space else ""
+    pattern = splitting(steps)
+    documents = _prepared(texts, normalizes, prefix)
+    counter = count_pretokens(Blocks(documents, Cutter([], pattern)), pattern, thread_count(None), _silent)
+    text, starts, counts = counter.words() if len(counter) else _nothing()
+    alphabet = _kept_bytes(text, starts, counts, initial, trainer.limit_alphabet)
+    text, starts = _without_others(text, starts, alphabet)
+
+    vocab: Vocab = {}
+    for special in trainer.special_tokens:
+        vocab.setdefault(special.content, len(vocab))
+    first_learned = len(vocab)
+    for k, char in enumerate(_ALPHABET):
+        if BYTE_ORDER[k] in alphabet:
+            vocab.setdefault(char, len(vocab))
+    # tokenizers lets any two characters merge, and beyond them makes tokens shorter than the limit only
+    longest = None if trainer.max_token_length is None else max(2, trainer.max_token_length - 1)
+    wanted = max(0, min(trainer.vocab_size - len(vocab), len(text)))
+    left, right = _merge.learn_merges(
+        text,
+        starts,
+        counts,
+        wanted,
+        SYMBOL_OF_BYTE,
+        "hf",
+        min_count=max(1, trainer.min_frequency),
+        max_token_length=longest,
+    )
+    tokens = list(_ALPHABET)
+    merges: Merges = []
+    for a, b in zip(left.tolist(), right.tolist(), strict=True):
+        made = tokens[a] + tokens[b]
+        if made in vocab and vocab[made] < first_learned:
+            unsupported(f"training where the special token {made!r} is also learned")
+        merges.append((tokens[a], tokens[b]))
+        tokens.append(made)
+        vocab[made] = len(vocab)
+    return vocab, merges
+
+
+def _silent(phase: str, done: int, total: int | None) -> None:
+    """Reports no progress."""
+
+
+def _prepared(texts: Iterable[str], normalizes: bool, prefix: str) -> Iterator[str]:
+    for text in texts:
+        prepared = nfc(text) if normalizes else text
+        if prepared:
+            yield prepared if prepared.startswith(" ") else prefix + prepared
+
+
+def _nothing() -> tuple[UInt8Array, Int64Array, Int64Array]:
+    return np.empty(0, np.uint8), np.zeros(1, np.int64), np.empty(0, np.int64)
+
+
+def _initial_bytes(characters: Iterable[str]) -> set[int]:
+    byte_of_char = {char: byte for byte, char in CHAR_OF_BYTE.items()}
+    unknown = [char for char in characters if char not in byte_of_char]
+    if unknown:
+        unsupported(f"initial_alphabet with {unknown[0]!r}, which spells no byte")
+    return {byte_of_char[char] for char in characters}
+
+
+def _kept_bytes(
+    text: UInt8Array, starts: Int64Array, counts: Int64Array, initial: set[int], limit: int | None
+) -> set[int]:
+    """The bytes that get a token: those that occur or are asked for, without the rarest beyond the limit.
+
+    Of those that are equally rare tokenizers drops any; here the last ones go.
+    """
+    occurrences = np.bincount(text, np.repeat(counts, np.diff(starts)).astype(np.float64), 256).astype(object)
+    for byte in initial:
+        occurrences[byte] = _ALWAYS
+    present = [byte for byte in BYTE_ORDER if occurrences[byte]]
+    if limit is not None and len(present) > limit:
+        present = sorted(present, key=lambda byte: -occurrences[byte])[:limit]
+    return set(present)
+
+
+def _without_others(text: UInt8Array, starts: Int64Array, alphabet: set[int]) -> tuple[UInt8Array, Int64Array]:
+    """The words without the bytes that have no token; what stood around one is then adjacent."""
+    kept = np.zeros(256, bool)
+    kept[list(alphabet)] = True
+    keep = kept[text]
+    if keep.all():
+        return text, starts
+    return text[keep], np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[starts]
