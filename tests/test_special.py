@@ -63,3 +63,21 @@ def test_ids_go_with_the_tokens():
     assert SpecialFinder([b"b", b"a"], [7, 1 << 40]).find(b"ab").tolist() == [[0, 1, 1 << 40], [1, 2, 7]]
     with pytest.raises(ValueError, match="zip"):
         SpecialFinder([b"a"], [1, 2])
+
+
+@given(st.lists(letters, min_size=1, max_size=12, unique=True), st.text("ab<|xé", max_size=200))
+def test_the_first_is_the_first_that_is_found(tokens, text):
+    finder = SpecialFinder([token.encode() for token in tokens])
+    rows = finder.find(text.encode()).tolist()
+    assert finder.first(text) == (text.encode()[rows[0][0] : rows[0][1]] if rows else None)
+
+
+def test_the_first_in_a_str_only():
+    finder = SpecialFinder([b"a"])
+    assert finder.first("") is None
+    assert SpecialFinder([]).first("a") is None
+    for text in (b"a", None, 5):
+        with pytest.raises(TypeError):
+            finder.first(text)
+    with pytest.raises(UnicodeEncodeError):
+        finder.first("a\ud800")

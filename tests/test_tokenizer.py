@@ -177,6 +177,17 @@ def test_decoding(trained):
         trained.decode(half, errors="strict")
 
 
+@pytest.mark.parametrize("n", [1, 511, 512, 513, 5000])
+def test_decoding_few_and_many(trained, n):
+    ids = (trained.encode(texts.DOCUMENTS[0]) * 5000)[:n]
+    spelled = b"".join(map(trained.vocab.__getitem__, ids))
+    for given_ids in (ids, tuple(ids), np.array(ids), [*map(np.int32, ids)]):
+        assert trained.decode_bytes(given_ids) == spelled
+    for bad in (-1, len(trained.vocab), 2**63 - 1):
+        with pytest.raises(KeyError, match=f"id {bad} at position {n - 1} is not in the vocabulary"):
+            trained.decode_bytes([*ids[:-1], bad])
+
+
 @pytest.mark.parametrize("bad", [[-1], [1000], [5, 2**40], np.array([2**63], np.uint64), [1, 2**31]])
 def test_decoding_unknown_ids(trained, bad):
     with pytest.raises(KeyError, match="is not in the vocabulary"):
@@ -184,7 +195,7 @@ def test_decoding_unknown_ids(trained, bad):
 
 
 @pytest.mark.parametrize(
-    "bad", ["12", b"12", [1.0], [None], ["1"], [[1]], np.ones((2, 2), int), [2**70], None, 3, [True]]
+    "bad", ["12", b"12", [1.0], [None], ["1"], [[1]], np.ones((2, 2), int), [2**70], None, 3, [True], [np.True_, 1]]
 )
 def test_decoding_what_are_no_ids(trained, bad):
     with pytest.raises(TypeError):

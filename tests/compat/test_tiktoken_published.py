@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import os
 import pickle
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ import tiktoken_ext.openai_public
 from fastlm.compat import tiktoken as ours
 from fastlm.compat.tiktoken import load, model, published, registry
 from fastlm.compat.tiktoken import plugins as plugins_module
+from tests.compat.test_tiktoken import Pair, Values, assert_same
 
 pytestmark = pytest.mark.filterwarnings("ignore:no scanner for the pattern")
 
@@ -84,6 +86,15 @@ def test_official_encodings_are_tiktokens(name, cache, data, monkeypatch):
         assert encoding._encode_single_piece(piece) == theirs._encode_single_piece(piece)
     assert len(pickle.dumps(encoding)) < 200
     assert pickle.loads(pickle.dumps(encoding)).encode("a b") == theirs.encode("a b")
+
+
+@pytest.mark.parametrize("name", ["p50k_edit", "cl100k_base", "o200k_base"])
+def test_random_calls_of_official_encodings_have_the_same_outcome(name, cache, monkeypatch):
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(cache))
+    made = Pair(tiktoken.get_encoding(name), ours.get_encoding(name))
+    values = Values(random.Random(name), made)
+    for _ in range(200):
+        assert_same(made, *values.call())
 
 
 def test_what_tiktoken_says_of_its_own_examples(cache, monkeypatch):
