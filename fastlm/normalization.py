@@ -68,7 +68,9 @@ def _class(char: str) -> int:
 
 def _decomposed(text: str) -> Iterator[_Change]:
     for char in text:
-        parts = char if _unknown_marks().match(char) else unicodedata.normalize("NFD", char)
+        parts = unicodedata.normalize("NFD", char)
+        if any(map(_unknown_marks().match, parts)):
+            parts = char
         for k, part in enumerate(parts):
             yield part, int(k > 0)
 
