@@ -31,7 +31,7 @@ def _unknown_marks() -> re.Pattern[str]:
 
 
 def is_nfc(text: str) -> bool:
-    """Whether `nfc` leaves a text as it is; true also tells that nothing was copied to find out."""
+    """True only where `nfc` leaves a text as it is; with marks that are plain characters here it may be False there."""
     # what is in form C by newer tables is so by older ones: a mark less moves and composes nothing
     return text.isascii() or unicodedata.is_normalized("NFC", text)
 
