@@ -6,10 +6,12 @@ import warnings
 from types import ModuleType
 from typing import Any
 
-import tokenizers as theirs
+import pytest
 
 import fastlm.compat.tokenizers as ours
 from tests import texts
+
+theirs: Any = pytest.importorskip("tokenizers", reason="tokenizers judges what its face answers")
 
 FRAGMENTS = [
     *(
@@ -212,7 +214,8 @@ def outcome(call: Any, module: ModuleType) -> Any:
     except Exception as error:
         if module is theirs:
             return "ValueError" if type(error) is Exception else type(error).__name__
-        return "ValueError" if isinstance(error, OSError | ValueError) else type(error).__name__
+        is_plain = isinstance(error, OSError) or type(error) in (ValueError, json.JSONDecodeError)
+        return "ValueError" if is_plain else type(error).__name__
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fastlm.compat.tokenizers.arguments import is_instance, known_options, optional_unsigned, string, unsigned
-from fastlm.compat.tokenizers.component import field
+from fastlm.compat.tokenizers.arguments import known_options, optional_unsigned, string, unsigned
+from fastlm.compat.tokenizers.component import Name, field
 from fastlm.compat.tokenizers.encoding import Direction, Encoding, padding_direction
 
 Strategy = Literal["longest_first", "only_first", "only_second"]
@@ -34,9 +34,8 @@ class Truncation:
     def given(cls, max_length: int, options: dict[str, Any]) -> Truncation:
         """Of the arguments of enable_truncation. Raises TypeError, OverflowError or ValueError."""
         options = known_options(options, "stride", "strategy", "direction")
-        strategy, direction = options.get("strategy", "longest_first"), options.get("direction", "right")
-        is_instance(strategy, str)
-        is_instance(direction, str)
+        strategy: Any = string(options.get("strategy", "longest_first"))
+        direction: Any = string(options.get("direction", "right"))
         if strategy not in _STRATEGIES.values():
             listed = "`longest_first`, `only_first`, or `only_second`"
             raise ValueError(f"Unknown `strategy`: `{strategy}`. Use one of {listed}")
@@ -98,6 +97,12 @@ class Truncation:
             "strategy": names[self.strategy],
             "stride": self.stride,
         }
+
+    type_name = "TruncationParams"
+
+    def shown_fields(self) -> dict[str, Any]:
+        content = self.content()
+        return {**content, **{name: Name(content[name]) for name in ("direction", "strategy")}}
 
     @classmethod
     def from_content(cls, content: Any) -> Truncation | None:
@@ -178,6 +183,12 @@ class Padding:
             "pad_type_id": self.pad_type_id,
             "pad_token": self.pad_token,
         }
+
+    type_name = "PaddingParams"
+
+    def shown_fields(self) -> dict[str, Any]:
+        strategy = Name("BatchLongest" if self.length is None else f"Fixed({self.length})")
+        return {**self.content(), "strategy": strategy, "direction": Name(self.direction.capitalize())}
 
     @classmethod
     def from_content(cls, content: Any) -> Padding | None:

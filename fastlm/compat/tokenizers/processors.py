@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from fastlm._types import UInt32Array
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
-from fastlm.compat.tokenizers.component import Component, Option, component_from, field, refused, shown, unsupported
-from fastlm.compat.tokenizers.encoding import Columns, Encoding, Nowhere, Run, joined, special_run
+from fastlm.compat.tokenizers.component import (
+    Component,
+    Option,
+    component_from,
+    field,
+    refused,
+    shown,
+    unsupported,
+)
+from fastlm.compat.tokenizers.encoding import Encoding, joined
+from fastlm.compat.tokenizers.runs import special_run
+from fastlm.compat.tokenizers.templates import piece_of, special_token, template
 
 
 class PostProcessor(Component):
@@ -65,7 +72,7 @@ class ByteLevel(PostProcessor):
     def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
         for k, encoding in enumerate(encodings):
             if self.trim_offsets:
-                encoding.trim(self.add_prefix_space)
+                _trim(encoding, self.add_prefix_space)
             encoding.set_sequence_id(k)
         return encodings
 
@@ -98,7 +105,11 @@ class RobertaProcessing(PostProcessor):
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> RobertaProcessing:
         pairs = [tuple(sequence(field(content, name))) for name in ("sep", "cls")]
-        return cls(*pairs, field(content, "trim_offsets"), field(content, "add_prefix_space"))  # type: ignore[arg-type]
+        if not {"trim_offsets", "add_prefix_space"} <= content.keys():
+            # tokenizers reads it so
+            unsupported("processors.BertProcessing")
+        flags = [content[name] for name in ("trim_offsets", "add_prefix_space")]
+        return cls(pairs[0], pairs[1], *flags)
 
     def num_special_tokens_to_add(self, is_pair: bool) -> int:
         return 4 if boolean(is_pair) else 2
@@ -106,7 +117,7 @@ class RobertaProcessing(PostProcessor):
     def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
         for encoding in encodings:
             if self.trim_offsets:
-                encoding.trim(self.add_prefix_space)
+                _trim(encoding, self.add_prefix_space)
             encoding.set_type_ids(0)
         if not add_special_tokens:
             return encodings
@@ -120,35 +131,6 @@ class RobertaProcessing(PostProcessor):
         return encoding.framed(before, after, min(k, 1))
 
 
-class Piece(NamedTuple):
-    """Of a template: a sequence, "A" or "B", or a special token, with the type id of its tokens."""
-
-    kind: str
-    id: str
-    type_id: int
-
-    def content(self) -> dict[str, Any]:
-        return {self.kind: {"id": self.id, "type_id": self.type_id}}
-
-    def __repr__(self) -> str:
-        name = self.id if self.kind == "Sequence" else shown(self.id)
-        return f"{self.kind}(id={name}, type_id={self.type_id})"
-
-
-class SpecialToken(NamedTuple):
-    """What a special token of a template stands for."""
-
-    id: str
-    ids: list[int]
-    tokens: list[str]
-
-    def content(self) -> dict[str, Any]:
-        return {"id": self.id, "ids": self.ids, "tokens": self.tokens}
-
-    def __repr__(self) -> str:
-        return f"SpecialToken(id={shown(self.id)}, ids={self.ids}, tokens={shown(self.tokens)})"
-
-
 class TemplateProcessing(PostProcessor):
     """Puts special tokens around and between texts, as `single` and `pair` say.
 
@@ -159,9 +141,9 @@ class TemplateProcessing(PostProcessor):
     type_name = "TemplateProcessing"
 
     def __init__(self, single: Any = None, pair: Any = None, special_tokens: Any = None) -> None:
-        self._single = _template("$0" if single is None else single)
-        self._pair = _template("$A:0 $B:1" if pair is None else pair)
-        given = [_special_token(token) for token in ([] if special_tokens is None else sequence(special_tokens))]
+        self._single = template("$0" if single is None else single)
+        self._pair = template("$A:0 $B:1" if pair is None else pair)
+        given = [special_token(token) for token in ([] if special_tokens is None else sequence(special_tokens))]
         self._special = {token.id: token for token in given}
         self._check()
 
@@ -176,11 +158,14 @@ class TemplateProcessing(PostProcessor):
     @property
     def single(self) -> str:
         """The template of one text, as a description."""
-        return f"Template({shown(self._single)})"
+        names = [piece.id if piece.kind == "Sequence" else shown(piece.id) for piece in self._single]
+        pieces = zip(self._single, names, strict=True)
+        listed = [f"{piece.kind} {{ id: {name}, type_id: {piece.type_id} }}" for piece, name in pieces]
+        return f"Template([{', '.join(listed)}])"
 
     @single.setter
     def single(self, single: Any) -> None:
-        self._single = _template(single)
+        self._single = template(single)
 
     def content(self) -> dict[str, Any]:
         return {
@@ -195,10 +180,10 @@ class TemplateProcessing(PostProcessor):
         made = cls()
         try:
             made._single, made._pair = (
-                [_piece_of(item) for item in field(content, name)] for name in ("single", "pair")
+                [piece_of(item) for item in field(content, name)] for name in ("single", "pair")
             )
             made._special = {
-                name: _special_token(token) for name, token in dict(field(content, "special_tokens")).items()
+                name: special_token(token) for name, token in dict(field(content, "special_tokens")).items()
             }
         except (KeyError, AttributeError) as error:
             raise ValueError(f"TemplateProcessing is malformed: {error}") from None
@@ -227,9 +212,9 @@ class TemplateProcessing(PostProcessor):
             result.append(encodings[k].copy())
         return result
 
-    def __repr__(self) -> str:
+    def shown_fields(self) -> dict[str, Any]:
         special = {id: self._special[id] for id in sorted(self._special)}
-        return f"TemplateProcessing(single={self._single}, pair={self._pair}, special_tokens={shown(special)})"
+        return {"single": self._single, "pair": self._pair, "special_tokens": special}
 
 
 class Sequence(PostProcessor):
@@ -241,7 +226,10 @@ class Sequence(PostProcessor):
         is_instance(processors, list)
         for processor in processors:
             is_instance(processor, PostProcessor)
-        self._processors = list(processors)
+        # sequences in it are taken apart
+        self._processors: list[PostProcessor] = []
+        for processor in processors:
+            self._processors += processor._processors if isinstance(processor, Sequence) else [processor]
 
     def content(self) -> dict[str, Any]:
         return {"type": self.type_name, "processors": [processor.content() for processor in self._processors]}
@@ -264,8 +252,8 @@ class Sequence(PostProcessor):
             raise IndexError("Index not found")
         return self._processors[index]
 
-    def __repr__(self) -> str:
-        return f"Sequence(processors={shown(self._processors)})"
+    def shown_fields(self) -> dict[str, Any]:
+        return {"processors": self._processors}
 
 
 def default_process(encodings: list[Encoding]) -> Encoding:
@@ -277,32 +265,9 @@ def default_process(encodings: list[Encoding]) -> Encoding:
     return joined(encodings)
 
 
-class Frame:
-    """What a post-processor makes of one text of any length but 0, told from what it makes of one token."""
-
-    def __init__(self, processor: PostProcessor | None, add_special_tokens: bool) -> None:
-        example = Run(np.zeros(1, np.uint32), Nowhere(""))
-        given = [Encoding.of((example,))]
-        made = default_process(given) if processor is None else processor.processed(given, add_special_tokens)
-        runs, self._ranges = made.runs_and_ranges()
-        places = [k for k, run in enumerate(runs) if run.columns is example.columns]
-        self.fits = len(places) == 1
-        """Whether the text stands once in what is made."""
-        if self.fits:
-            (at,) = places
-            self._before, self._own, self._after = runs[:at], runs[at], runs[at + 1 :]
-            self._at = sum(len(run.ids) for run in self._before)
-
-    def around(self, ids: UInt32Array, columns: Columns) -> Encoding:
-        """The encoding of a text with these ids."""
-        own = self._own
-        run = Run(ids, columns, 0, own.type_id, own.special, own.attention, own.steps)
-        more, at = len(ids) - 1, self._at
-        ranges = {
-            id: range(tokens.start + more * (tokens.start > at), tokens.stop + more * (tokens.stop > at))
-            for id, tokens in self._ranges.items()
-        }
-        return Encoding.of((*self._before, run, *self._after), ranges)
+def _trim(encoding: Encoding, add_prefix_space: bool) -> None:
+    for one in (encoding, *encoding.own_overflowing()):
+        one.trim(add_prefix_space)
 
 
 def _token_and_id(pair: Any) -> tuple[str, int]:
@@ -310,55 +275,6 @@ def _token_and_id(pair: Any) -> tuple[str, int]:
     if len(pair) != 2:
         raise ValueError(f"expected a token and its id, got {pair!r}")
     return string(pair[0]), unsigned(pair[1], 32)
-
-
-def _template(template: Any) -> list[Piece]:
-    if isinstance(template, str):
-        return [_piece(part) for part in template.split(" ")]
-    if not isinstance(template, list | tuple) or not all(isinstance(part, str) for part in template):
-        raise TypeError("Expected Union[str, List[str]]")
-    return [_piece(part) for part in template]
-
-
-def _piece(spelled: str) -> Piece:
-    name, *rest = spelled.split(":")
-    kind, id, type_id = "SpecialToken", name, 0
-    if name.startswith("$"):
-        which = name[1:]
-        kind, id = "Sequence", which.upper() if which in ("A", "a", "B", "b") else "A"
-        if which and which not in ("A", "a", "B", "b"):
-            type_id = _type_id(which, spelled)
-    if len(rest) > 1:
-        raise ValueError(f'Cannot build Piece from string "{spelled}"')
-    return Piece(kind, id, _type_id(rest[0], spelled) if rest else type_id)
-
-
-def _type_id(number: str, spelled: str) -> int:
-    digits = number.removeprefix("+")
-    if not (digits.isascii() and digits.isdigit()) or int(digits) >> 32:
-        raise ValueError(f'Cannot build Piece from string "{spelled}"')
-    return int(digits)
-
-
-def _piece_of(content: Any) -> Piece:
-    ((kind, inner),) = content.items()
-    if kind not in ("Sequence", "SpecialToken") or (kind == "Sequence" and inner["id"] not in ("A", "B")):
-        raise ValueError(f"{content!r:.80} is no piece of a template")
-    return Piece(kind, string(inner["id"]), unsigned(inner["type_id"], 32))
-
-
-def _special_token(token: Any) -> SpecialToken:
-    if isinstance(token, tuple) and len(token) == 2:
-        name, id = token if isinstance(token[0], str) else token[::-1]
-        if isinstance(name, str) and isinstance(id, int):
-            return SpecialToken(string(name), [unsigned(id, 32)], [name])
-    if not isinstance(token, dict):
-        raise TypeError("Expected Union[Tuple[str, int], Tuple[int, str], dict]")
-    ids = [unsigned(id, 32) for id in sequence(token["ids"])]
-    tokens = [string(name) for name in sequence(token["tokens"])]
-    if len(ids) != len(tokens):
-        raise ValueError("SpecialToken: ids and tokens must be of the same length")
-    return SpecialToken(string(token["id"]), ids, tokens)
 
 
 BertProcessing = refused("processors.BertProcessing", PostProcessor)
