@@ -39,8 +39,8 @@ class Backend(Tokenizer):
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._made_with = tokenizer._truncation, tokenizer._padding
-        self._settings = _Settings(*self._made_with)
-        own = {"_truncation", "_padding", "_encode_special_tokens", "_lock", "_settings", "_made_with"}
+        self._per_thread = _Settings(*self._made_with)
+        own = {"_truncation", "_padding", "_encode_special_tokens", "_lock", "_per_thread", "_made_with"}
         self.__dict__.update({name: value for name, value in tokenizer.__dict__.items() if name not in own})
         self._lock = threading.Lock()
 
@@ -59,27 +59,27 @@ class Backend(Tokenizer):
 
     @property
     def _truncation(self) -> Truncation | None:
-        return self._settings.truncation
+        return self._per_thread.truncation
 
     @_truncation.setter
     def _truncation(self, truncation: Truncation | None) -> None:
-        self._settings.truncation = truncation
+        self._per_thread.truncation = truncation
 
     @property
     def _padding(self) -> Padding | None:
-        return self._settings.padding
+        return self._per_thread.padding
 
     @_padding.setter
     def _padding(self, padding: Padding | None) -> None:
-        self._settings.padding = padding
+        self._per_thread.padding = padding
 
     @property
     def _encode_special_tokens(self) -> bool:
-        return self._settings.encode_special_tokens
+        return self._per_thread.encode_special_tokens
 
     @_encode_special_tokens.setter
     def _encode_special_tokens(self, value: bool) -> None:
-        self._settings.encode_special_tokens = value
+        self._per_thread.encode_special_tokens = value
 
     def _content(self) -> dict[str, Any]:
         truncation, padding = (part and part.content() for part in self._made_with)
@@ -88,7 +88,7 @@ class Backend(Tokenizer):
     def __deepcopy__(self, memo: dict[int, Any]) -> Backend:
         copied = Backend(self)
         copied._made_with = self._made_with
-        copied._settings = _Settings(*self._made_with)
+        copied._per_thread = _Settings(*self._made_with)
         # a model's tables are replaced where they change, never written to
         copied._model = object.__new__(type(self._model))
         copied._model.__dict__.update(self._model.__dict__)
