@@ -212,7 +212,8 @@ def outcome(call: Any, module: ModuleType) -> Any:
     except Exception as error:
         if module is theirs:
             return "ValueError" if type(error) is Exception else type(error).__name__
-        return "ValueError" if isinstance(error, OSError | ValueError) else type(error).__name__
+        is_plain = isinstance(error, OSError) or type(error) in (ValueError, json.JSONDecodeError)
+        return "ValueError" if is_plain else type(error).__name__
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise

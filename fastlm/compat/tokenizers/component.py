@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 _changes = itertools.count()
 _latest = next(_changes)
@@ -68,8 +68,15 @@ class Component:
         self.__dict__.update(self._from_state(state).__dict__)
         changed()
 
+    def shown_fields(self) -> dict[str, Any]:
+        """What printing shows of it."""
+        return {option: getattr(self, option) for option in self.options}
+
     def __repr__(self) -> str:
-        return f"{self.type_name}({', '.join(f'{option}={shown(getattr(self, option))}' for option in self.options)})"
+        return shown(self, WHOLE)
+
+    def __str__(self) -> str:
+        return shown(self, SHORT)
 
 
 def field(content: dict[str, Any], name: str) -> Any:
@@ -85,17 +92,43 @@ def to_json(content: Any, pretty: bool = False) -> str:
     return json.dumps(content, ensure_ascii=False, **layout)
 
 
-def shown(value: Any) -> str:
+class Limits(NamedTuple):
+    """How many elements of what is printed, and how many characters, are shown."""
+
+    elements: int
+    characters: int | None
+
+
+# what tokenizers shows with repr and with str
+WHOLE, SHORT = Limits(99, None), Limits(5, 100)
+
+
+class Name(str):
+    """What is printed without quotes."""
+
+
+def shown(value: Any, limits: Limits = WHOLE) -> str:
     """A value as tokenizers prints it: strings in double quotes, without escapes."""
+    if isinstance(value, Name):
+        return value
     if isinstance(value, str):
-        return f'"{value}"'
+        cut = limits.characters is not None and len(value) > limits.characters
+        return f'"{value[: limits.characters]}..."' if cut else f'"{value}"'
     if isinstance(value, list):
-        return f"[{', '.join(map(shown, value))}]"
-    if isinstance(value, tuple):
-        return f"({', '.join(map(shown, value))})"
+        return f"[{_listed([shown(item, limits) for item in value[: limits.elements]], len(value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{shown(key)}:{shown(item)}' for key, item in value.items())}}}"
+        entries = itertools.islice(value.items(), limits.elements)
+        return f"{{{_listed([f'{shown(key, limits)}:{shown(item, limits)}' for key, item in entries], len(value))}}}"
+    if hasattr(value, "shown_fields"):
+        fields = [f"{name}={shown(item, limits)}".removeprefix("=") for name, item in value.shown_fields().items()]
+        return f"{value.type_name}({', '.join(fields)})"
+    if isinstance(value, tuple):
+        return f"({', '.join([shown(item, limits) for item in value])})"
     return repr(value)
+
+
+def _listed(parts: list[str], size: int) -> str:
+    return ", ".join([*parts, "..."] if len(parts) < size else parts)
 
 
 def unsupported(what: str) -> NoReturn:

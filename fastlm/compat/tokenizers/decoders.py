@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
 from fastlm.compat.tokenizers.arguments import ids as id_array
-from fastlm.compat.tokenizers.component import Component, component_from, field, refused, shown, unsupported
+from fastlm.compat.tokenizers.component import Component, component_from, field, refused, unsupported
 from fastlm.compat.tokenizers.pipeline import bytes_of
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class ByteLevel(Decoder):
     def decode_chain(self, tokens: list[str]) -> list[str]:
         return [b"".join(map(bytes_of, tokens)).decode(errors="replace")]
 
-    def __repr__(self) -> str:
-        return "ByteLevel(add_prefix_space=True, trim_offsets=True, use_regex=True)"
+    def shown_fields(self) -> dict[str, Any]:
+        return {"add_prefix_space": True, "trim_offsets": True, "use_regex": True}
 
 
 class Sequence(Decoder):
@@ -60,7 +60,8 @@ class Sequence(Decoder):
     type_name = "Sequence"
 
     def __init__(self, decoders: list[Decoder]) -> None:
-        for decoder in sequence(decoders):
+        is_instance(decoders, list)
+        for decoder in decoders:
             is_instance(decoder, Decoder)
         self._decoders = list(decoders)
 
@@ -76,8 +77,8 @@ class Sequence(Decoder):
             tokens = decoder.decode_chain(tokens)
         return tokens
 
-    def __repr__(self) -> str:
-        return f"Sequence(decoders={shown(self._decoders)})"
+    def shown_fields(self) -> dict[str, Any]:
+        return {"decoders": self._decoders}
 
 
 class DecodeStream:

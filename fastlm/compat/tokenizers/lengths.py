@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastlm.compat.tokenizers.arguments import is_instance, known_options, optional_unsigned, string, unsigned
-from fastlm.compat.tokenizers.component import field
+from fastlm.compat.tokenizers.component import Name, field
 from fastlm.compat.tokenizers.encoding import Direction, Encoding, padding_direction
 
 Strategy = Literal["longest_first", "only_first", "only_second"]
@@ -99,6 +99,12 @@ class Truncation:
             "stride": self.stride,
         }
 
+    type_name = "TruncationParams"
+
+    def shown_fields(self) -> dict[str, Any]:
+        content = self.content()
+        return {**content, **{name: Name(content[name]) for name in ("direction", "strategy")}}
+
     @classmethod
     def from_content(cls, content: Any) -> Truncation | None:
         """Raises ValueError for what is malformed."""
@@ -178,6 +184,12 @@ class Padding:
             "pad_type_id": self.pad_type_id,
             "pad_token": self.pad_token,
         }
+
+    type_name = "PaddingParams"
+
+    def shown_fields(self) -> dict[str, Any]:
+        strategy = Name("BatchLongest" if self.length is None else f"Fixed({self.length})")
+        return {**self.content(), "strategy": strategy, "direction": Name(self.direction.capitalize())}
 
     @classmethod
     def from_content(cls, content: Any) -> Padding | None:

@@ -14,7 +14,6 @@ from fastlm.compat.tokenizers.component import (
     component_from,
     field,
     refused,
-    shown,
     unsupported,
 )
 from fastlm.formats.atomic import write_files
@@ -82,7 +81,7 @@ class BPE(Model):
         if (vocab is None) != (merges is None):
             raise ValueError("`vocab` and `merges` must be both specified")
         if isinstance(vocab, str) != isinstance(merges, str):
-            raise TypeError("vocab and merges must both be files, or neither")
+            raise ValueError("vocab and merges must both be files, or neither")
         if isinstance(vocab, str) and isinstance(merges, str):
             vocab, merges = self.read_file(vocab, merges)
         if cache_capacity is not None:
@@ -185,32 +184,20 @@ class BPE(Model):
     def _resize_cache(self, capacity: int) -> None:
         unsigned(capacity)
 
-    def __repr__(self) -> str:
-        return self._shown(None)
-
-    def __str__(self) -> str:
-        return self._shown(5)
-
-    def _shown(self, limit: int | None) -> str:
-        content = self.content()
-        vocab = [f"{shown(token)}:{id}" for token, id in list(content["vocab"].items())[:limit]]
-        merges = [shown(merge) for merge in self.merges[:limit]]
-        for parts, whole in ((vocab, self.vocab), (merges, self.merges)):
-            if len(parts) < len(whole):
-                parts.append("...")
-        options = ", ".join(f"{option}={shown(content[option])}" for option in _OPTIONS)
-        return f"BPE({options}, vocab={{{', '.join(vocab)}}}, merges=[{', '.join(merges)}])"
+    def shown_fields(self) -> dict[str, Any]:
+        vocab = {token: id for id, token in sorted(self.tokens.items())}
+        return {**{option: getattr(self, option) for option in _OPTIONS}, "vocab": vocab, "merges": self.merges}
 
 
 def _checked_vocab(vocab: Any) -> Vocab:
     is_instance(vocab, dict)
     for token, id in vocab.items():
-        if type(token) is not str or type(id) is not int or not 0 <= id < 1 << 32:
+        if type(token) is not str or not token.isascii() or type(id) is not int or not 0 <= id < 1 << 32:
             try:
                 string(token), unsigned(id, 32)
-            except (TypeError, OverflowError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 raise TypeError(f"vocab has {token!r:.80} with id {id!r}: {error}") from None
-    return dict(vocab)
+    return {str(token): int(id) for token, id in vocab.items()}
 
 
 def _checked_merges(merges: Any) -> Merges:

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from fastlm import normalization
 from fastlm.compat.tokenizers.arguments import is_instance, string, unsigned
-from fastlm.compat.tokenizers.component import Component, component_from, field, refused, shown, unsupported
+from fastlm.compat.tokenizers.component import Component, component_from, field, refused, unsupported
 
 
 class Normalizer(Component):
@@ -46,7 +46,10 @@ class Sequence(Normalizer):
         is_instance(normalizers, list)
         for normalizer in normalizers:
             is_instance(normalizer, Normalizer)
-        self._normalizers = list(normalizers)
+        # sequences in it are taken apart
+        self._normalizers: list[Normalizer] = []
+        for normalizer in normalizers:
+            self._normalizers += normalizer._normalizers if isinstance(normalizer, Sequence) else [normalizer]
 
     def steps(self) -> list[Normalizer]:
         return [step for normalizer in self._normalizers for step in normalizer.steps()]
@@ -67,8 +70,8 @@ class Sequence(Normalizer):
             raise IndexError("Index not found")
         return self._normalizers[index]
 
-    def __repr__(self) -> str:
-        return f"Sequence(normalizers={shown(self._normalizers)})"
+    def shown_fields(self) -> dict[str, Any]:
+        return {"normalizers": self._normalizers}
 
 
 BertNormalizer = refused("normalizers.BertNormalizer", Normalizer)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, string, unsigned
-from fastlm.compat.tokenizers.component import Component, Option, component_from, field, refused, shown, unsupported
+from fastlm.compat.tokenizers.component import Component, Name, Option, component_from, field, refused, unsupported
 from fastlm.formats.gpt2 import CHAR_OF_BYTE, spell
 from fastlm.patterns import DIGITS, GPT2, Pattern, find_pattern
 
@@ -142,9 +142,18 @@ class Split(PreTokenizer):
         given = pattern["String"] if "String" in pattern else Regex(pattern["Regex"])
         return cls(given, behavior, field(content, "invert"))
 
-    def __repr__(self) -> str:
+    def shown_fields(self) -> dict[str, Any]:
         ((kind, pattern),) = self._pattern.items()
-        return f"Split(pattern={kind}({shown(pattern)}), behavior={self.content()['behavior']}, invert={self.invert})"
+        behavior = Name(self.content()["behavior"])
+        return {"pattern": _SplitPattern(kind, pattern), "behavior": behavior, "invert": self.invert}
+
+
+class _SplitPattern(NamedTuple):
+    type_name: str
+    pattern: str
+
+    def shown_fields(self) -> dict[str, str]:
+        return {"": self.pattern}
 
 
 class Digits(PreTokenizer):
@@ -170,7 +179,10 @@ class Sequence(PreTokenizer):
         is_instance(pretokenizers, list)
         for pre_tokenizer in pretokenizers:
             is_instance(pre_tokenizer, PreTokenizer)
-        self._pretokenizers = list(pretokenizers)
+        # sequences in it are taken apart
+        self._pretokenizers: list[PreTokenizer] = []
+        for step in pretokenizers:
+            self._pretokenizers += step._pretokenizers if isinstance(step, Sequence) else [step]
 
     def steps(self) -> list[PreTokenizer]:
         return [step for pre_tokenizer in self._pretokenizers for step in pre_tokenizer.steps()]
@@ -188,8 +200,8 @@ class Sequence(PreTokenizer):
             raise IndexError("Index not found")
         return self._pretokenizers[index]
 
-    def __repr__(self) -> str:
-        return f"Sequence(pretokenizers={shown(self._pretokenizers)})"
+    def shown_fields(self) -> dict[str, Any]:
+        return {"pretokenizers": self._pretokenizers}
 
 
 BertPreTokenizer = refused("pre_tokenizers.BertPreTokenizer", PreTokenizer)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastlm._types import UInt32Array
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
-from fastlm.compat.tokenizers.component import Component, Option, component_from, field, refused, shown, unsupported
+from fastlm.compat.tokenizers.component import Component, Name, Option, component_from, field, refused, shown, unsupported
 from fastlm.compat.tokenizers.encoding import Columns, Encoding, Nowhere, Run, joined, special_run
 
 
@@ -130,9 +130,12 @@ class Piece(NamedTuple):
     def content(self) -> dict[str, Any]:
         return {self.kind: {"id": self.id, "type_id": self.type_id}}
 
-    def __repr__(self) -> str:
-        name = self.id if self.kind == "Sequence" else shown(self.id)
-        return f"{self.kind}(id={name}, type_id={self.type_id})"
+    @property
+    def type_name(self) -> str:
+        return self.kind
+
+    def shown_fields(self) -> dict[str, Any]:
+        return {"id": Name(self.id) if self.kind == "Sequence" else self.id, "type_id": self.type_id}
 
 
 class SpecialToken(NamedTuple):
@@ -145,8 +148,12 @@ class SpecialToken(NamedTuple):
     def content(self) -> dict[str, Any]:
         return {"id": self.id, "ids": self.ids, "tokens": self.tokens}
 
-    def __repr__(self) -> str:
-        return f"SpecialToken(id={shown(self.id)}, ids={self.ids}, tokens={shown(self.tokens)})"
+    @property
+    def type_name(self) -> str:
+        return "SpecialToken"
+
+    def shown_fields(self) -> dict[str, Any]:
+        return {"id": self.id, "ids": self.ids, "tokens": self.tokens}
 
 
 class TemplateProcessing(PostProcessor):
@@ -176,7 +183,10 @@ class TemplateProcessing(PostProcessor):
     @property
     def single(self) -> str:
         """The template of one text, as a description."""
-        return f"Template({shown(self._single)})"
+        names = [piece.id if piece.kind == "Sequence" else shown(piece.id) for piece in self._single]
+        pieces = zip(self._single, names, strict=True)
+        listed = [f"{piece.kind} {{ id: {name}, type_id: {piece.type_id} }}" for piece, name in pieces]
+        return f"Template([{', '.join(listed)}])"
 
     @single.setter
     def single(self, single: Any) -> None:
@@ -227,9 +237,9 @@ class TemplateProcessing(PostProcessor):
             result.append(encodings[k].copy())
         return result
 
-    def __repr__(self) -> str:
+    def shown_fields(self) -> dict[str, Any]:
         special = {id: self._special[id] for id in sorted(self._special)}
-        return f"TemplateProcessing(single={self._single}, pair={self._pair}, special_tokens={shown(special)})"
+        return {"single": self._single, "pair": self._pair, "special_tokens": special}
 
 
 class Sequence(PostProcessor):
@@ -241,7 +251,10 @@ class Sequence(PostProcessor):
         is_instance(processors, list)
         for processor in processors:
             is_instance(processor, PostProcessor)
-        self._processors = list(processors)
+        # sequences in it are taken apart
+        self._processors: list[PostProcessor] = []
+        for processor in processors:
+            self._processors += processor._processors if isinstance(processor, Sequence) else [processor]
 
     def content(self) -> dict[str, Any]:
         return {"type": self.type_name, "processors": [processor.content() for processor in self._processors]}
@@ -264,8 +277,8 @@ class Sequence(PostProcessor):
             raise IndexError("Index not found")
         return self._processors[index]
 
-    def __repr__(self) -> str:
-        return f"Sequence(processors={shown(self._processors)})"
+    def shown_fields(self) -> dict[str, Any]:
+        return {"processors": self._processors}
 
 
 def default_process(encodings: list[Encoding]) -> Encoding:

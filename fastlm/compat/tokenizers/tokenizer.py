@@ -14,7 +14,7 @@ from fastlm._types import UInt32Array
 from fastlm.compat.tokenizers.added_tokens import AddedToken, AddedVocabulary, added_token, given_tokens
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
 from fastlm.compat.tokenizers.arguments import ids as id_array
-from fastlm.compat.tokenizers.component import component_changes, shown, to_json, unsupported
+from fastlm.compat.tokenizers.component import SHORT, WHOLE, component_changes, shown, to_json, unsupported
 from fastlm.compat.tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from fastlm.compat.tokenizers.decoders import Decoder, decoder_from
 from fastlm.compat.tokenizers.encoding import Encoding, Nowhere, Run, joined
@@ -149,19 +149,27 @@ class Tokenizer:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Model], bytes]:
         return type(self), (BPE(),), self.__getstate__()
 
+    type_name = "Tokenizer"
+
+    def shown_fields(self) -> dict[str, Any]:
+        """What printing shows of it."""
+        return {
+            "version": "1.0",
+            "truncation": self._truncation,
+            "padding": self._padding,
+            "added_tokens": self._added.content(),
+            "normalizer": self._normalizer,
+            "pre_tokenizer": self._pre_tokenizer,
+            "post_processor": self._post_processor,
+            "decoder": self._decoder,
+            "model": self._model,
+        }
+
     def __repr__(self) -> str:
-        return self._shown(repr(self._model))
+        return shown(self, WHOLE)
 
     def __str__(self) -> str:
-        return self._shown(str(self._model))
-
-    def _shown(self, model: str) -> str:
-        content = self._content()
-        limits = ", ".join(f"{name}={_keywords(content[name])}" for name in ("truncation", "padding"))
-        added = ", ".join(_keywords(token) for token in content["added_tokens"])
-        names = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
-        parts = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-        return f'Tokenizer(version="1.0", {limits}, added_tokens=[{added}], {parts}, model={model})'
+        return shown(self, SHORT)
 
     # components
 
@@ -561,12 +569,6 @@ def _texts(items: Iterator[Any]) -> Iterator[str]:
             yield string(item)
         else:
             yield from map(string, sequence(item))
-
-
-def _keywords(content: dict[str, Any] | None) -> str:
-    if content is None:
-        return "None"
-    return f"{{{', '.join(f'{shown(name)}:{shown(value)}' for name, value in content.items())}}}"
 
 
 def _from_json(text: str | bytes) -> Tokenizer:
