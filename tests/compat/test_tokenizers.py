@@ -101,7 +101,9 @@ def test_is_itself_after_it_was_written_and_read(seed):
     assert all(other.to_str() == reread.to_str() for other in again)
 
 
-@given(st.lists(st.sampled_from(list("ea\u0301\u0323\u0334\u1100\u1161\u11a8가\u212b\u0345x ")), max_size=12).map("".join))
+@given(
+    st.lists(st.sampled_from(list("ea\u0301\u0323\u0334\u1100\u1161\u11a8가\u212b\u0345x ")), max_size=12).map("".join)
+)
 def test_offsets_lead_back_through_normalization(composing):
     judge, tokenizer = NORMALIZING
     assert json.loads(tokenizer.encode(composing).__getstate__()) == json.loads(judge.encode(composing).__getstate__())

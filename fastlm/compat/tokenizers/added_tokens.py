@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastlm.compat.tokenizers.arguments import boolean, is_instance, known_options, string
+from fastlm.compat.tokenizers.arguments import boolean, is_instance, known_options, one_of_kinds, string
 
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
@@ -101,10 +101,7 @@ def given_tokens(tokens: Any, special: bool) -> list[AddedToken]:
     found = []
     for token in tokens:
         if isinstance(token, str):
-            try:
-                found.append(AddedToken(token, special=special))
-            except UnicodeEncodeError:
-                raise TypeError("Input must be a List[Union[str, AddedToken]]") from None
+            found.append(AddedToken(one_of_kinds(token), special=special))
         elif isinstance(token, AddedToken):
             found.append(token.copy(special=True) if special else token.copy())
         else:

@@ -50,6 +50,14 @@ def string(value: Any) -> str:
     return str(value)
 
 
+def one_of_kinds(value: Any) -> str:
+    """A str where other types are taken too, so that one with a lone surrogate is of none. Raises TypeError."""
+    try:
+        return string(value)
+    except UnicodeEncodeError as error:
+        raise TypeError(f"expected text: {error}") from None
+
+
 def optional_string(value: Any) -> str | None:
     return None if value is None else string(value)
 

@@ -45,6 +45,11 @@ class Component:
     type_name: ClassVar[str]
     options: ClassVar[tuple[str, ...]] = ()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and not hasattr(type(self), name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        super().__setattr__(name, value)
+
     def content(self) -> dict[str, Any]:
         """What tokenizer.json says of it."""
         return {"type": self.type_name, **{option: getattr(self, option) for option in self.options}}

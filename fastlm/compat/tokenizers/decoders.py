@@ -92,7 +92,10 @@ class DecodeStream:
 
     def step(self, tokenizer: Tokenizer, id: int | list[int]) -> str | None:
         """The text that one more id, or several, complete. Raises as `Tokenizer.decode`."""
-        new = id_array(id).tolist() if hasattr(id, "__len__") else [unsigned(id, 32)]
+        try:
+            new = id_array(id).tolist() if hasattr(id, "__len__") else [unsigned(id, 32)]
+        except OverflowError as error:
+            raise TypeError(f"{id!r} is no id: {error}") from None
         if not self._prefix and self._ids:
             self._take_prefix(tokenizer.decode(self._ids, self._skip))
         self._ids += new

@@ -310,8 +310,6 @@ class Encoding:
             runs.append(run._replace(steps=(*run.steps, Trim(add_prefix_space, at == 0))))
             at += len(run.ids)
         self._runs = tuple(runs)
-        for encoding in self._overflowing:
-            encoding.trim(add_prefix_space)
 
     def own_overflowing(self) -> tuple[Encoding, ...]:
         """The pieces that were cut off, not copied."""
@@ -321,8 +319,11 @@ class Encoding:
         """With tokens around it that are special, while its own are not; and so what overflowed."""
         inner = tuple([run._replace(special=0, attention=1) for run in self._runs])
         ranges = {sequence_id: range(len(before.ids), len(before.ids) + len(self))}
-        overflowing = tuple([encoding.framed(before, after, sequence_id) for encoding in self._overflowing])
-        return Encoding.of((before, *inner, after), ranges, overflowing)
+        overflowing = [encoding.framed(before, after, sequence_id) for encoding in self._overflowing]
+        for encoding in overflowing:
+            # what overflowed of them is not kept
+            encoding._overflowing = ()
+        return Encoding.of((before, *inner, after), ranges, tuple(overflowing))
 
     def runs_and_ranges(self) -> tuple[tuple[Run, ...], Ranges]:
         """What it is made of."""
@@ -465,8 +466,7 @@ def _moved(ranges: Ranges, by: int) -> Ranges:
 
 def padding_direction(direction: Any) -> Direction:
     """Raises TypeError or ValueError."""
-    is_instance(direction, str)
-    if direction not in ("left", "right"):
+    if string(direction) not in ("left", "right"):
         raise ValueError(f"Unknown `direction`: `{direction}`. Use one of `left` or `right`")
     return direction  # type: ignore[no-any-return]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fastlm.compat.tokenizers.arguments import is_instance, known_options, optional_unsigned, string, unsigned
+from fastlm.compat.tokenizers.arguments import known_options, optional_unsigned, string, unsigned
 from fastlm.compat.tokenizers.component import Name, field
 from fastlm.compat.tokenizers.encoding import Direction, Encoding, padding_direction
 
@@ -34,9 +34,8 @@ class Truncation:
     def given(cls, max_length: int, options: dict[str, Any]) -> Truncation:
         """Of the arguments of enable_truncation. Raises TypeError, OverflowError or ValueError."""
         options = known_options(options, "stride", "strategy", "direction")
-        strategy, direction = options.get("strategy", "longest_first"), options.get("direction", "right")
-        is_instance(strategy, str)
-        is_instance(direction, str)
+        strategy: Any = string(options.get("strategy", "longest_first"))
+        direction: Any = string(options.get("direction", "right"))
         if strategy not in _STRATEGIES.values():
             listed = "`longest_first`, `only_first`, or `only_second`"
             raise ValueError(f"Unknown `strategy`: `{strategy}`. Use one of {listed}")

@@ -6,7 +6,15 @@ import json
 import os
 from typing import Any, NoReturn
 
-from fastlm.compat.tokenizers.arguments import boolean, is_instance, known_options, string, unsigned
+from fastlm.compat.tokenizers.arguments import (
+    boolean,
+    is_instance,
+    known_options,
+    one_of_kinds,
+    sequence,
+    string,
+    unsigned,
+)
 from fastlm.compat.tokenizers.component import (
     Component,
     Option,
@@ -36,6 +44,21 @@ class Model(Component):
         # tokenizers gives an empty BPE for the bare class
         return object.__new__(BPE if cls is Model else cls)
 
+    def token_to_id(self, tokens: str) -> int | None:
+        raise NotImplementedError(type(self).__name__)
+
+    def id_to_token(self, id: int) -> str | None:
+        raise NotImplementedError(type(self).__name__)
+
+    def save(self, folder: str, prefix: str | None = None, **options: Any) -> list[str]:
+        raise NotImplementedError(type(self).__name__)
+
+    def get_trainer(self) -> Any:
+        raise NotImplementedError(type(self).__name__)
+
+    def tokenize(self, sequence: str) -> Any:
+        raise NotImplementedError(type(self).__name__)
+
 
 def _off(name: str) -> Any:
     """A check that lets an option only be off."""
@@ -54,6 +77,11 @@ class BPE(Model):
     Raises ValueError where one is given without the other, or a merge has a token that is not in the vocabulary;
     NotImplementedError for dropout, byte_fallback, continuing_subword_prefix and end_of_word_suffix.
     """
+
+    vocab: Vocab
+    merges: Merges
+    tokens: dict[int, str]
+    """id -> token"""
 
     type_name = "BPE"
     dropout = _off("dropout")
@@ -80,6 +108,9 @@ class BPE(Model):
     ) -> None:
         if (vocab is None) != (merges is None):
             raise ValueError("`vocab` and `merges` must be both specified")
+        for given in (vocab, merges):
+            if isinstance(given, str):
+                one_of_kinds(given)
         if isinstance(vocab, str) != isinstance(merges, str):
             raise ValueError("vocab and merges must both be files, or neither")
         if isinstance(vocab, str) and isinstance(merges, str):
@@ -91,7 +122,9 @@ class BPE(Model):
         self.dropout, self.unk_token, self.fuse_unk = dropout, unk_token, fuse_unk or False
         self.continuing_subword_prefix, self.end_of_word_suffix = continuing_subword_prefix, end_of_word_suffix
         self.byte_fallback, self.ignore_merges = boolean(byte_fallback), ignore_merges
-        self.set_tables(_checked_vocab({} if vocab is None else vocab), _checked_merges(merges or []))
+        self.set_tables(
+            _checked_vocab({} if vocab is None else vocab), _checked_merges([] if merges is None else merges)
+        )
 
     def set_tables(self, vocab: Vocab, merges: Merges) -> None:
         """Takes checked tables. Raises ValueError where they do not fit together."""
@@ -103,9 +136,11 @@ class BPE(Model):
                     raise ValueError(f"merge {rank}: token `{token}` out of vocabulary")
         # of a pair given twice tokenizers keeps the last rank
         last = {merge: rank for rank, merge in enumerate(merges)}
-        self.vocab = vocab
-        self.merges = merges if len(last) == len(merges) else sorted(last, key=last.__getitem__)
-        self.tokens = {id: token for token, id in vocab.items()}
+        self.__dict__.update(
+            vocab=vocab,
+            merges=merges if len(last) == len(merges) else sorted(last, key=last.__getitem__),
+            tokens={id: token for token, id in vocab.items()},
+        )
         changed()
 
     @staticmethod
@@ -201,8 +236,7 @@ def _checked_vocab(vocab: Any) -> Vocab:
 
 
 def _checked_merges(merges: Any) -> Merges:
-    is_instance(merges, list)
-    for rank, merge in enumerate(merges):
+    for rank, merge in enumerate(sequence(merges)):
         if type(merge) is not tuple or len(merge) != 2 or type(merge[0]) is not str or type(merge[1]) is not str:
             raise TypeError(f"merge {rank} is {merge!r:.80}, not a tuple of two str")
     return list(merges)

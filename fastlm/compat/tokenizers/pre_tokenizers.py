@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from fastlm.compat.tokenizers.arguments import boolean, is_instance, string, unsigned
+from fastlm.compat.tokenizers.arguments import boolean, is_instance, one_of_kinds, string, unsigned
 from fastlm.compat.tokenizers.component import Component, Name, Option, component_from, field, refused, unsupported
 from fastlm.formats.gpt2 import CHAR_OF_BYTE, spell
 from fastlm.patterns import DIGITS, GPT2, Pattern, find_pattern
@@ -104,11 +104,11 @@ class Split(PreTokenizer):
     def __init__(self, pattern: str | Regex, behavior: str, invert: bool = False) -> None:
         if not isinstance(pattern, str | Regex):
             raise TypeError(f"pattern must be a str or a Regex, not {type(pattern).__name__}")
-        is_instance(behavior, str)
+        behavior = string(behavior)
         if behavior not in _BEHAVIORS:
             listed = ", ".join(_BEHAVIORS)
             raise ValueError(f"Wrong value for SplitDelimiterBehavior, expected one of: `{listed}`")
-        self._pattern = {"String": string(pattern)} if isinstance(pattern, str) else {"Regex": pattern.pattern}
+        self._pattern = {"String": one_of_kinds(pattern)} if isinstance(pattern, str) else {"Regex": pattern.pattern}
         self._behavior = behavior
         self.invert = invert
         covers = "Regex" in self._pattern and find_pattern((self._pattern["Regex"],)).scanner

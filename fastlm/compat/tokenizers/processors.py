@@ -7,8 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlm._types import UInt32Array
-from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
-from fastlm.compat.tokenizers.component import Component, Name, Option, component_from, field, refused, shown, unsupported
+from fastlm.compat.tokenizers.arguments import boolean, is_instance, one_of_kinds, sequence, string, unsigned
+from fastlm.compat.tokenizers.component import (
+    Component,
+    Name,
+    Option,
+    component_from,
+    field,
+    refused,
+    shown,
+    unsupported,
+)
 from fastlm.compat.tokenizers.encoding import Columns, Encoding, Nowhere, Run, joined, special_run
 
 
@@ -65,7 +74,7 @@ class ByteLevel(PostProcessor):
     def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
         for k, encoding in enumerate(encodings):
             if self.trim_offsets:
-                encoding.trim(self.add_prefix_space)
+                _trim(encoding, self.add_prefix_space)
             encoding.set_sequence_id(k)
         return encodings
 
@@ -98,7 +107,11 @@ class RobertaProcessing(PostProcessor):
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> RobertaProcessing:
         pairs = [tuple(sequence(field(content, name))) for name in ("sep", "cls")]
-        return cls(*pairs, field(content, "trim_offsets"), field(content, "add_prefix_space"))  # type: ignore[arg-type]
+        if not {"trim_offsets", "add_prefix_space"} <= content.keys():
+            # tokenizers reads it so
+            unsupported("processors.BertProcessing")
+        flags = [content[name] for name in ("trim_offsets", "add_prefix_space")]
+        return cls(pairs[0], pairs[1], *flags)  # type: ignore[arg-type]
 
     def num_special_tokens_to_add(self, is_pair: bool) -> int:
         return 4 if boolean(is_pair) else 2
@@ -106,7 +119,7 @@ class RobertaProcessing(PostProcessor):
     def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
         for encoding in encodings:
             if self.trim_offsets:
-                encoding.trim(self.add_prefix_space)
+                _trim(encoding, self.add_prefix_space)
             encoding.set_type_ids(0)
         if not add_special_tokens:
             return encodings
@@ -318,6 +331,11 @@ class Frame:
         return Encoding.of((*self._before, run, *self._after), ranges)
 
 
+def _trim(encoding: Encoding, add_prefix_space: bool) -> None:
+    for one in (encoding, *encoding.own_overflowing()):
+        one.trim(add_prefix_space)
+
+
 def _token_and_id(pair: Any) -> tuple[str, int]:
     is_instance(pair, tuple)
     if len(pair) != 2:
@@ -327,10 +345,10 @@ def _token_and_id(pair: Any) -> tuple[str, int]:
 
 def _template(template: Any) -> list[Piece]:
     if isinstance(template, str):
-        return [_piece(part) for part in template.split(" ")]
+        return [_piece(part) for part in one_of_kinds(template).split(" ")]
     if not isinstance(template, list | tuple) or not all(isinstance(part, str) for part in template):
         raise TypeError("Expected Union[str, List[str]]")
-    return [_piece(part) for part in template]
+    return [_piece(one_of_kinds(part)) for part in template]
 
 
 def _piece(spelled: str) -> Piece:
@@ -367,6 +385,8 @@ def _special_token(token: Any) -> SpecialToken:
             return SpecialToken(string(name), [unsigned(id, 32)], [name])
     if not isinstance(token, dict):
         raise TypeError("Expected Union[Tuple[str, int], Tuple[int, str], dict]")
+    for name in ("id", "ids", "tokens"):
+        field(token, name)
     ids = [unsigned(id, 32) for id in sequence(token["ids"])]
     tokens = [string(name) for name in sequence(token["tokens"])]
     if len(ids) != len(tokens):

@@ -456,13 +456,13 @@ class Tokenizer:
         self._train(_texts(iter(iterator)), trainer)
 
     def _train(self, texts: Iterable[str], trainer: Trainer | None) -> None:
-        from fastlm.compat.tokenizers.training import trained_vocabulary
-
         if trainer is None:
             trainer = self._model.get_trainer()
         is_instance(trainer, Trainer)
         if not isinstance(trainer, BpeTrainer):
             unsupported(f"training with {type(trainer).__name__}")
+        from fastlm.compat.tokenizers.training import trained_vocabulary
+
         vocab, merges = trained_vocabulary(texts, trainer, self._normalizer, self._pre_tokenizer)
         self._model.set_tables(vocab, merges)
         self._add(trainer.special_tokens)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from fastlm.compat.tokenizers.added_tokens import AddedToken, given_tokens
 from fastlm.compat.tokenizers.arguments import (
     boolean,
-    is_instance,
     known_options,
     optional_string,
     optional_unsigned,
+    sequence,
     string,
     unsigned,
 )
-from fastlm.compat.tokenizers.component import Component, Option, refused
+from fastlm.compat.tokenizers.component import Component, Option, refused, unsupported
 
 _DEFAULTS: dict[str, Any] = {
     "vocab_size": 30000,
@@ -35,8 +35,7 @@ def _special_tokens(tokens: Any) -> list[AddedToken]:
 
 
 def _first_characters(alphabet: Any) -> list[str]:
-    is_instance(alphabet, list)
-    return sorted({string(entry)[0] for entry in alphabet if entry})
+    return sorted({string(entry)[0] for entry in sequence(alphabet) if entry != ""})
 
 
 class Trainer(Component):
@@ -67,6 +66,10 @@ class BpeTrainer(Trainer):
     def __init__(self, **options: Any) -> None:
         for name, value in {**_DEFAULTS, **known_options(options, *_DEFAULTS)}.items():
             setattr(self, name, value)
+
+    def get_word_count(self) -> NoReturn:
+        """Not supported: raises NotImplementedError."""
+        unsupported("trainers.BpeTrainer.get_word_count")
 
     def content(self) -> dict[str, Any]:
         content = {option: getattr(self, option) for option in self.options}
