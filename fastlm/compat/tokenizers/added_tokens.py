@@ -111,7 +111,7 @@ def given_tokens(tokens: Any, special: bool) -> list[AddedToken]:
 
 @dataclass(frozen=True)
 class AddedVocabulary:
-    """The added tokens of a tokenizer. ids: content -> id; tokens: id -> token; special: contents once added as such."""
+    """The added tokens of a tokenizer. ids: content -> id; tokens: id -> token; special: contents added as such."""
 
     ids: dict[str, int] = field(default_factory=dict)
     tokens: dict[int, AddedToken] = field(default_factory=dict)

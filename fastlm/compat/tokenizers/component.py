@@ -56,7 +56,7 @@ class Component:
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Any:
-        """The component that tokenizer.json describes. Raises ValueError, or NotImplementedError naming what we lack."""
+        """The component that tokenizer.json describes. Raises ValueError or NotImplementedError."""
         return cls(**{option: field(content, option) for option in cls.options})
 
     def __getstate__(self) -> bytes:
@@ -143,14 +143,14 @@ def unsupported(what: str) -> NoReturn:
 def refused(name: str, base: type) -> Any:
     """A class of this name that can be imported and asked for with isinstance, but not made."""
 
-    def __new__(cls: type, *args: Any, **options: Any) -> NoReturn:
+    def refuse(cls: type, *args: Any, **options: Any) -> NoReturn:
         unsupported(name)
 
     def from_content(content: dict[str, Any]) -> NoReturn:
         unsupported(name)
 
     short = name.rpartition(".")[2]
-    body = {"__new__": __new__, "__doc__": f"Not supported: making one raises NotImplementedError naming {name}."}
+    body = {"__new__": refuse, "__doc__": f"Not supported: making one raises NotImplementedError naming {name}."}
     return type(short, (base,), {**body, "type_name": short, "from_content": staticmethod(from_content)})
 
 

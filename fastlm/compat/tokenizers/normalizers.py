@@ -100,8 +100,10 @@ def unicode_normalizer_from_str(normalizer: str) -> Normalizer:
 
 _KINDS: dict[str, type[Component]] = {
     kind.type_name: kind
-    for kind in (NFC, Sequence, BertNormalizer, ByteLevel, Lowercase, NFD, NFKC, NFKD, Nmt)
-    + (Precompiled, Prepend, Replace, Strip, StripAccents)
+    for kind in (
+        *(NFC, Sequence, BertNormalizer, ByteLevel, Lowercase, NFD, NFKC, NFKD, Nmt),
+        *(Precompiled, Prepend, Replace, Strip, StripAccents),
+    )
 }
 
 

@@ -6,6 +6,7 @@ A pipeline never changes, so that any number of threads may share it. A tokenize
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from fastlm.compat.tokenizers.models import BPE
 from fastlm.compat.tokenizers.normalizers import Normalizer
 from fastlm.compat.tokenizers.pre_tokenizers import ByteLevel, PreTokenizer, splitting
 from fastlm.formats.gpt2 import CHAR_OF_BYTE
+from fastlm.patterns import Pattern
 from fastlm.preparation import Preparation
 from fastlm.threads import map_in_order, thread_count
 from fastlm.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary
@@ -103,7 +105,7 @@ class Pipeline:
         parts = [list(texts)] if threads == 1 else slices(texts, threads)
         flat, offsets = joined(list(map_in_order(lambda part: self._encode(part, recognised), parts, threads)))
         bounds = offsets.tolist()
-        return [flat[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+        return [flat[start:stop] for start, stop in itertools.pairwise(bounds)]
 
     def _encode(self, texts: list[str], recognised: frozenset[int]) -> tuple[UInt32Array, Int64Array]:
         preparation = self.preparation
@@ -197,7 +199,7 @@ def _vocabulary(
     spelled: dict[int, bytes],
     byte_ids: UInt32Array,
     added: AddedVocabulary,
-    pattern: object,
+    pattern: Pattern,
     rules: Rules,
 ) -> Vocabulary:
     table = dict(spelled)
@@ -210,19 +212,21 @@ def _vocabulary(
         for left, right in model.merges
         if ids[left] in spelled and ids[right] in spelled
     ]
-    left, right, new = np.array(merges, np.uint32).reshape(-1, 3).T
+    left, right, new = (np.ascontiguousarray(side) for side in np.array(merges, np.uint32).reshape(-1, 3).T)
     options = ("special", "single_word", "lstrip", "rstrip", "normalized")
     in_order = sorted(added.ids.items(), key=lambda item: (item[0] not in added.special, item[1]))
     return Vocabulary(
         np.frombuffer(b"".join(by_id), np.uint8),
         np.cumsum([0, *map(len, by_id)], dtype=np.int64),
-        *(np.ascontiguousarray(side) for side in (left, right, new)),
+        left,
+        right,
+        new,
         byte_ids,
         tuple(
             AddedToken(content, id, **{name: getattr(added.tokens[id], name) for name in options})
             for content, id in in_order
         ),
-        pattern,  # type: ignore[arg-type]
+        pattern,
         rules,
     )
 

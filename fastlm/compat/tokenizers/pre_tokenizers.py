@@ -215,8 +215,10 @@ WhitespaceSplit = refused("pre_tokenizers.WhitespaceSplit", PreTokenizer)
 
 _KINDS: dict[str, type[Component]] = {
     kind.type_name: kind
-    for kind in (ByteLevel, Split, Digits, Sequence, BertPreTokenizer, CharDelimiterSplit, FixedLength, Metaspace)
-    + (Punctuation, UnicodeScripts, Whitespace, WhitespaceSplit)
+    for kind in (
+        *(ByteLevel, Split, Digits, Sequence, BertPreTokenizer, CharDelimiterSplit, FixedLength, Metaspace),
+        *(Punctuation, UnicodeScripts, Whitespace, WhitespaceSplit),
+    )
 }
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from fastlm._types import UInt32Array
-from fastlm.compat.tokenizers.arguments import boolean, is_instance, one_of_kinds, sequence, string, unsigned
+from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
 from fastlm.compat.tokenizers.component import (
     Component,
-    Name,
     Option,
     component_from,
     field,
@@ -18,7 +14,9 @@ from fastlm.compat.tokenizers.component import (
     shown,
     unsupported,
 )
-from fastlm.compat.tokenizers.encoding import Columns, Encoding, Nowhere, Run, joined, special_run
+from fastlm.compat.tokenizers.encoding import Encoding, joined
+from fastlm.compat.tokenizers.runs import special_run
+from fastlm.compat.tokenizers.templates import piece_of, special_token, template
 
 
 class PostProcessor(Component):
@@ -111,7 +109,7 @@ class RobertaProcessing(PostProcessor):
             # tokenizers reads it so
             unsupported("processors.BertProcessing")
         flags = [content[name] for name in ("trim_offsets", "add_prefix_space")]
-        return cls(pairs[0], pairs[1], *flags)  # type: ignore[arg-type]
+        return cls(pairs[0], pairs[1], *flags)
 
     def num_special_tokens_to_add(self, is_pair: bool) -> int:
         return 4 if boolean(is_pair) else 2
@@ -133,42 +131,6 @@ class RobertaProcessing(PostProcessor):
         return encoding.framed(before, after, min(k, 1))
 
 
-class Piece(NamedTuple):
-    """Of a template: a sequence, "A" or "B", or a special token, with the type id of its tokens."""
-
-    kind: str
-    id: str
-    type_id: int
-
-    def content(self) -> dict[str, Any]:
-        return {self.kind: {"id": self.id, "type_id": self.type_id}}
-
-    @property
-    def type_name(self) -> str:
-        return self.kind
-
-    def shown_fields(self) -> dict[str, Any]:
-        return {"id": Name(self.id) if self.kind == "Sequence" else self.id, "type_id": self.type_id}
-
-
-class SpecialToken(NamedTuple):
-    """What a special token of a template stands for."""
-
-    id: str
-    ids: list[int]
-    tokens: list[str]
-
-    def content(self) -> dict[str, Any]:
-        return {"id": self.id, "ids": self.ids, "tokens": self.tokens}
-
-    @property
-    def type_name(self) -> str:
-        return "SpecialToken"
-
-    def shown_fields(self) -> dict[str, Any]:
-        return {"id": self.id, "ids": self.ids, "tokens": self.tokens}
-
-
 class TemplateProcessing(PostProcessor):
     """Puts special tokens around and between texts, as `single` and `pair` say.
 
@@ -179,9 +141,9 @@ class TemplateProcessing(PostProcessor):
     type_name = "TemplateProcessing"
 
     def __init__(self, single: Any = None, pair: Any = None, special_tokens: Any = None) -> None:
-        self._single = _template("$0" if single is None else single)
-        self._pair = _template("$A:0 $B:1" if pair is None else pair)
-        given = [_special_token(token) for token in ([] if special_tokens is None else sequence(special_tokens))]
+        self._single = template("$0" if single is None else single)
+        self._pair = template("$A:0 $B:1" if pair is None else pair)
+        given = [special_token(token) for token in ([] if special_tokens is None else sequence(special_tokens))]
         self._special = {token.id: token for token in given}
         self._check()
 
@@ -203,7 +165,7 @@ class TemplateProcessing(PostProcessor):
 
     @single.setter
     def single(self, single: Any) -> None:
-        self._single = _template(single)
+        self._single = template(single)
 
     def content(self) -> dict[str, Any]:
         return {
@@ -218,10 +180,10 @@ class TemplateProcessing(PostProcessor):
         made = cls()
         try:
             made._single, made._pair = (
-                [_piece_of(item) for item in field(content, name)] for name in ("single", "pair")
+                [piece_of(item) for item in field(content, name)] for name in ("single", "pair")
             )
             made._special = {
-                name: _special_token(token) for name, token in dict(field(content, "special_tokens")).items()
+                name: special_token(token) for name, token in dict(field(content, "special_tokens")).items()
             }
         except (KeyError, AttributeError) as error:
             raise ValueError(f"TemplateProcessing is malformed: {error}") from None
@@ -303,34 +265,6 @@ def default_process(encodings: list[Encoding]) -> Encoding:
     return joined(encodings)
 
 
-class Frame:
-    """What a post-processor makes of one text of any length but 0, told from what it makes of one token."""
-
-    def __init__(self, processor: PostProcessor | None, add_special_tokens: bool) -> None:
-        example = Run(np.zeros(1, np.uint32), Nowhere(""))
-        given = [Encoding.of((example,))]
-        made = default_process(given) if processor is None else processor.processed(given, add_special_tokens)
-        runs, self._ranges = made.runs_and_ranges()
-        places = [k for k, run in enumerate(runs) if run.columns is example.columns]
-        self.fits = len(places) == 1
-        """Whether the text stands once in what is made."""
-        if self.fits:
-            (at,) = places
-            self._before, self._own, self._after = runs[:at], runs[at], runs[at + 1 :]
-            self._at = sum(len(run.ids) for run in self._before)
-
-    def around(self, ids: UInt32Array, columns: Columns) -> Encoding:
-        """The encoding of a text with these ids."""
-        own = self._own
-        run = Run(ids, columns, 0, own.type_id, own.special, own.attention, own.steps)
-        more, at = len(ids) - 1, self._at
-        ranges = {
-            id: range(tokens.start + more * (tokens.start > at), tokens.stop + more * (tokens.stop > at))
-            for id, tokens in self._ranges.items()
-        }
-        return Encoding.of((*self._before, run, *self._after), ranges)
-
-
 def _trim(encoding: Encoding, add_prefix_space: bool) -> None:
     for one in (encoding, *encoding.own_overflowing()):
         one.trim(add_prefix_space)
@@ -341,57 +275,6 @@ def _token_and_id(pair: Any) -> tuple[str, int]:
     if len(pair) != 2:
         raise ValueError(f"expected a token and its id, got {pair!r}")
     return string(pair[0]), unsigned(pair[1], 32)
-
-
-def _template(template: Any) -> list[Piece]:
-    if isinstance(template, str):
-        return [_piece(part) for part in one_of_kinds(template).split(" ")]
-    if not isinstance(template, list | tuple) or not all(isinstance(part, str) for part in template):
-        raise TypeError("Expected Union[str, List[str]]")
-    return [_piece(one_of_kinds(part)) for part in template]
-
-
-def _piece(spelled: str) -> Piece:
-    name, *rest = spelled.split(":")
-    kind, id, type_id = "SpecialToken", name, 0
-    if name.startswith("$"):
-        which = name[1:]
-        kind, id = "Sequence", which.upper() if which in ("A", "a", "B", "b") else "A"
-        if which and which not in ("A", "a", "B", "b"):
-            type_id = _type_id(which, spelled)
-    if len(rest) > 1:
-        raise ValueError(f'Cannot build Piece from string "{spelled}"')
-    return Piece(kind, id, _type_id(rest[0], spelled) if rest else type_id)
-
-
-def _type_id(number: str, spelled: str) -> int:
-    digits = number.removeprefix("+")
-    if not (digits.isascii() and digits.isdigit()) or int(digits) >> 32:
-        raise ValueError(f'Cannot build Piece from string "{spelled}"')
-    return int(digits)
-
-
-def _piece_of(content: Any) -> Piece:
-    ((kind, inner),) = content.items()
-    if kind not in ("Sequence", "SpecialToken") or (kind == "Sequence" and inner["id"] not in ("A", "B")):
-        raise ValueError(f"{content!r:.80} is no piece of a template")
-    return Piece(kind, string(inner["id"]), unsigned(inner["type_id"], 32))
-
-
-def _special_token(token: Any) -> SpecialToken:
-    if isinstance(token, tuple) and len(token) == 2:
-        name, id = token if isinstance(token[0], str) else token[::-1]
-        if isinstance(name, str) and isinstance(id, int):
-            return SpecialToken(string(name), [unsigned(id, 32)], [name])
-    if not isinstance(token, dict):
-        raise TypeError("Expected Union[Tuple[str, int], Tuple[int, str], dict]")
-    for name in ("id", "ids", "tokens"):
-        field(token, name)
-    ids = [unsigned(id, 32) for id in sequence(token["ids"])]
-    tokens = [string(name) for name in sequence(token["tokens"])]
-    if len(ids) != len(tokens):
-        raise ValueError("SpecialToken: ids and tokens must be of the same length")
-    return SpecialToken(string(token["id"]), ids, tokens)
 
 
 BertProcessing = refused("processors.BertProcessing", PostProcessor)

@@ -7,8 +7,8 @@ import functools
 import numpy as np
 
 from fastlm._types import Int64Array, UInt32Array
-from fastlm.compat.tokenizers.encoding import Offsets
 from fastlm.compat.tokenizers.pipeline import Pipeline
+from fastlm.compat.tokenizers.runs import Offsets
 from fastlm.preparation import Piece
 from fastlm.vocabulary import NO_ID
 

@@ -10,25 +10,24 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fastlm._types import UInt32Array
 from fastlm.compat.tokenizers.added_tokens import AddedToken, AddedVocabulary, added_token, given_tokens
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
 from fastlm.compat.tokenizers.arguments import ids as id_array
 from fastlm.compat.tokenizers.component import SHORT, WHOLE, component_changes, shown, to_json, unsupported
 from fastlm.compat.tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from fastlm.compat.tokenizers.decoders import Decoder, decoder_from
-from fastlm.compat.tokenizers.encoding import Encoding, Nowhere, Run, joined
+from fastlm.compat.tokenizers.encoding import Encoding
+from fastlm.compat.tokenizers.inputs import one_of_words, one_text, text_or_pair, words_or_pair
 from fastlm.compat.tokenizers.lengths import Padding, Truncation
 from fastlm.compat.tokenizers.models import BPE, Model, model_from
 from fastlm.compat.tokenizers.normalizers import Normalizer, normalizer_from
 from fastlm.compat.tokenizers.pipeline import ByteDecoder, Pipeline
 from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, pre_tokenizer_from
-from fastlm.compat.tokenizers.processors import Frame, PostProcessor, default_process, processor_from
-from fastlm.compat.tokenizers.text_columns import TextColumns
+from fastlm.compat.tokenizers.processors import PostProcessor, processor_from
+from fastlm.compat.tokenizers.settings import Settings, post_processed
 from fastlm.compat.tokenizers.trainers import BpeTrainer, Trainer
 from fastlm.formats.atomic import write_files
 
-_NOT_IN_TEXT = Nowhere("")
 _ENTRIES = {
     "version",
     "truncation",
@@ -40,15 +39,6 @@ _ENTRIES = {
     "decoder",
     "model",
 }
-_TEXTS = "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]"
-_WORDS = "PreTokenizedInputSequence must be Union[List[str], Tuple[str]]"
-_WORD_TEXTS = (
-    "PreTokenizedEncodeInput must be Union[PreTokenizedInputSequence, "
-    "Tuple[PreTokenizedInputSequence, PreTokenizedInputSequence]]"
-)
-
-# the words of one text, or the text as the only one
-Words = list[str]
 
 
 class Tokenizer:
@@ -341,9 +331,9 @@ class Tokenizer:
         self, sequence: Any, pair: Any = None, is_pretokenized: bool = False, add_special_tokens: bool = True
     ) -> Encoding:
         """The encoding of a text, or of a pair of them; each a list of words with is_pretokenized."""
-        take = _words if boolean(is_pretokenized) else _text
+        take = one_of_words if boolean(is_pretokenized) else one_text
         given = [take(sequence)] if pair is None else [take(sequence), take(pair)]
-        (encoding,) = self._encode([given], is_pretokenized, boolean(add_special_tokens), keep_places=True)
+        (encoding,) = self._settings().encode([given], is_pretokenized, boolean(add_special_tokens), keep_places=True)
         return encoding
 
     def encode_batch(
@@ -359,51 +349,19 @@ class Tokenizer:
         return self._encode_batch(input, is_pretokenized, add_special_tokens, keep_places=False)
 
     def _encode_batch(self, input: Any, words: bool, add_special_tokens: bool, keep_places: bool) -> list[Encoding]:
-        one = _words_or_pair if boolean(words) else _text_or_pair
+        one = words_or_pair if boolean(words) else text_or_pair
         add = boolean(add_special_tokens)
-        padding = self._padding
-        encodings = self._encode([one(item) for item in sequence(input)], words, add, keep_places)
-        if padding:
-            padding.pad(encodings)
+        settings = self._settings()
+        encodings = settings.encode([one(item) for item in sequence(input)], words, add, keep_places)
+        if settings.padding:
+            settings.padding.pad(encodings)
         return encodings
 
-    def _encode(
-        self, inputs: list[list[Words]], are_words: bool, add_special_tokens: bool, keep_places: bool
-    ) -> list[Encoding]:
-        """The encoding of each input, one text or two."""
-        # what a thread sets while this one encodes counts for its next call
-        pipeline, processor = self._pipeline(), self._post_processor
-        truncation, padding = self._truncation, self._padding
+    def _settings(self) -> Settings:
+        """What a call encodes by; what a thread sets meanwhile counts for its next call."""
+        pipeline = self._pipeline()
         recognised = pipeline.recognised_as_text if self._encode_special_tokens else pipeline.recognised
-        texts = [text for given in inputs for words in given for text in words]
-        ids = iter(pipeline.encode(texts, recognised))
-        frame = Frame(processor, add_special_tokens) if len(inputs) > 1 and not (are_words or truncation) else None
-        encodings = []
-        for given in inputs:
-            if frame and frame.fits and len(given) == 1:
-                own = next(ids)
-                if len(own):
-                    columns = TextColumns(pipeline, given[0][0], own, recognised) if keep_places else _NOT_IN_TEXT
-                    encodings.append(frame.around(own, columns))
-                else:
-                    encodings.append(_post_processed([Encoding()], processor, None, add_special_tokens))
-                if padding:
-                    padding.pad(encodings[-1:])
-                continue
-            made = []
-            for k, words in enumerate(given):
-                # without places tokenizers numbers no texts either
-                type_id = k if keep_places else 0
-                if are_words:
-                    made.append(_of_words(pipeline, words, ids, recognised, type_id, keep_places))
-                    continue
-                own = next(ids)
-                columns = TextColumns(pipeline, words[0], own, recognised) if keep_places else _NOT_IN_TEXT
-                made.append(Encoding.of((Run(own, columns, 0, type_id),)) if len(own) else Encoding())
-            encodings.append(_post_processed(made, processor, truncation, add_special_tokens))
-            if padding:
-                padding.pad(encodings[-1:])
-        return encodings
+        return Settings(pipeline, self._post_processor, self._truncation, self._padding, recognised)
 
     def post_process(
         self, encoding: Encoding, pair: Encoding | None = None, add_special_tokens: bool = True
@@ -414,7 +372,7 @@ class Tokenizer:
             is_instance(pair, Encoding)
         given = [encoding.copy()] if pair is None else [encoding.copy(), pair.copy()]
         padding = self._padding
-        whole = _post_processed(given, self._post_processor, self._truncation, boolean(add_special_tokens))
+        whole = post_processed(given, self._post_processor, self._truncation, boolean(add_special_tokens))
         if padding:
             padding.pad([whole])
         return whole
@@ -484,77 +442,6 @@ class Tokenizer:
     def async_decode_batch(self, *_: Any, **__: Any) -> NoReturn:
         """Not supported: raises NotImplementedError."""
         unsupported("Tokenizer.async_decode_batch")
-
-
-def _of_words(
-    pipeline: Pipeline,
-    words: Words,
-    ids: Iterator[UInt32Array],
-    recognised: frozenset[int],
-    type_id: int,
-    keep_places: bool,
-) -> Encoding:
-    parts = []
-    for k, word in enumerate(words):
-        own = next(ids)
-        columns = TextColumns(pipeline, word, own, recognised, k) if keep_places else _NOT_IN_TEXT
-        parts.append(Encoding.of((Run(own, columns, 0, type_id),)))
-    return joined(parts)
-
-
-def _post_processed(
-    encodings: list[Encoding], processor: PostProcessor | None, truncation: Truncation | None, add: bool
-) -> Encoding:
-    if truncation:
-        added = processor.num_special_tokens_to_add(len(encodings) == 2) if processor and add else 0
-        truncation.without(added).cut(encodings[0], encodings[1] if len(encodings) == 2 else None)
-    return default_process(encodings) if processor is None else processor.processed(encodings, add)
-
-
-def _is_text(text: Any) -> bool:
-    if not isinstance(text, str):
-        return False
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _text(text: Any) -> Words:
-    if not _is_text(text):
-        raise TypeError("TextInputSequence must be str")
-    return [text]
-
-
-def _are_words(words: Any) -> bool:
-    if isinstance(words, np.ndarray):
-        return words.ndim == 1 and words.dtype.kind in "UO" and all(map(_is_text, words))
-    return isinstance(words, list | tuple) and all(map(_is_text, words))
-
-
-def _words(words: Any) -> Words:
-    if not _are_words(words):
-        raise TypeError(_WORDS)
-    return list(words)
-
-
-def _text_or_pair(given: Any) -> list[Words]:
-    if _is_text(given):
-        return [[given]]
-    if isinstance(given, list | tuple) and len(given) == 2 and all(map(_is_text, given)):
-        return [[text] for text in given]
-    raise TypeError(_TEXTS)
-
-
-def _words_or_pair(given: Any) -> list[Words]:
-    if _are_words(given):
-        return [list(given)]
-    if isinstance(given, list | tuple) and len(given) == 2 and all(map(_are_words, given)):
-        return [list(words) for words in given]
-    raise TypeError(_WORD_TEXTS)
 
 
 def _lines(paths: list[str]) -> Iterator[str]:

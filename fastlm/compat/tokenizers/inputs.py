@@ -1,0 +1,68 @@
+"""Texts to encode, as tokenizers takes them: a str, or with is_pretokenized a list of words, and pairs of these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_TEXTS = "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]"
+_WORDS = "PreTokenizedInputSequence must be Union[List[str], Tuple[str]]"
+_WORD_TEXTS = (
+    "PreTokenizedEncodeInput must be Union[PreTokenizedInputSequence, "
+    "Tuple[PreTokenizedInputSequence, PreTokenizedInputSequence]]"
+)
+
+
+# the words of one text, or the text as the only one
+Words = list[str]
+
+
+def _is_text(text: Any) -> bool:
+    if not isinstance(text, str):
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def one_text(text: Any) -> Words:
+    """A text. Raises TypeError."""
+    if not _is_text(text):
+        raise TypeError("TextInputSequence must be str")
+    return [text]
+
+
+def _are_words(words: Any) -> bool:
+    if isinstance(words, np.ndarray):
+        return words.ndim == 1 and words.dtype.kind in "UO" and all(map(_is_text, words))
+    return isinstance(words, list | tuple) and all(map(_is_text, words))
+
+
+def one_of_words(words: Any) -> Words:
+    """A text given as words. Raises TypeError."""
+    if not _are_words(words):
+        raise TypeError(_WORDS)
+    return list(words)
+
+
+def text_or_pair(given: Any) -> list[Words]:
+    """A text, or two of them. Raises TypeError."""
+    if _is_text(given):
+        return [[given]]
+    if isinstance(given, list | tuple) and len(given) == 2 and all(map(_is_text, given)):
+        return [[text] for text in given]
+    raise TypeError(_TEXTS)
+
+
+def words_or_pair(given: Any) -> list[Words]:
+    """The same, given as words. Raises TypeError."""
+    if _are_words(given):
+        return [list(given)]
+    if isinstance(given, list | tuple) and len(given) == 2 and all(map(_are_words, given)):
+        return [list(words) for words in given]
+    raise TypeError(_WORD_TEXTS)

@@ -1,0 +1,90 @@
+"""What one call encodes by: all that was set on a tokenizer when the call began."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fastlm._types import UInt32Array
+from fastlm.compat.tokenizers.encoding import Encoding, joined
+from fastlm.compat.tokenizers.frame import Frame
+from fastlm.compat.tokenizers.inputs import Words
+from fastlm.compat.tokenizers.lengths import Padding, Truncation
+from fastlm.compat.tokenizers.pipeline import Pipeline
+from fastlm.compat.tokenizers.processors import PostProcessor, default_process
+from fastlm.compat.tokenizers.runs import Nowhere, Run
+from fastlm.compat.tokenizers.text_columns import TextColumns
+
+NOT_IN_TEXT = Nowhere("")
+
+
+class Settings(NamedTuple):
+    """recognised: the ids of added tokens that are found in a text."""
+
+    pipeline: Pipeline
+    processor: PostProcessor | None
+    truncation: Truncation | None
+    padding: Padding | None
+    recognised: frozenset[int]
+
+    def encode(
+        self, inputs: list[list[Words]], are_words: bool, add_special_tokens: bool, keep_places: bool
+    ) -> list[Encoding]:
+        """The encoding of each input, one text or two; without places, tokens have neither strings nor offsets."""
+        pipeline, processor, recognised = self.pipeline, self.processor, self.recognised
+        truncation, padding = self.truncation, self.padding
+        texts = [text for given in inputs for words in given for text in words]
+        ids = iter(pipeline.encode(texts, recognised))
+        frame = Frame(processor, add_special_tokens) if len(inputs) > 1 and not (are_words or truncation) else None
+        encodings = []
+        for given in inputs:
+            if frame and frame.fits and len(given) == 1:
+                own = next(ids)
+                if len(own):
+                    columns = TextColumns(pipeline, given[0][0], own, recognised) if keep_places else NOT_IN_TEXT
+                    encodings.append(frame.around(own, columns))
+                else:
+                    encodings.append(post_processed([Encoding()], processor, None, add_special_tokens))
+                if padding:
+                    padding.pad(encodings[-1:])
+                continue
+            made = []
+            for k, words in enumerate(given):
+                # without places tokenizers numbers no texts either
+                type_id = k if keep_places else 0
+                if are_words:
+                    made.append(_of_words(pipeline, words, ids, recognised, type_id, keep_places))
+                    continue
+                own = next(ids)
+                columns = TextColumns(pipeline, words[0], own, recognised) if keep_places else NOT_IN_TEXT
+                made.append(Encoding.of((Run(own, columns, 0, type_id),)) if len(own) else Encoding())
+            encodings.append(post_processed(made, processor, truncation, add_special_tokens))
+            if padding:
+                padding.pad(encodings[-1:])
+        return encodings
+
+
+def _of_words(
+    pipeline: Pipeline,
+    words: Words,
+    ids: Iterator[UInt32Array],
+    recognised: frozenset[int],
+    type_id: int,
+    keep_places: bool,
+) -> Encoding:
+    parts = []
+    for k, word in enumerate(words):
+        own = next(ids)
+        columns = TextColumns(pipeline, word, own, recognised, k) if keep_places else NOT_IN_TEXT
+        parts.append(Encoding.of((Run(own, columns, 0, type_id),)))
+    return joined(parts)
+
+
+def post_processed(
+    encodings: list[Encoding], processor: PostProcessor | None, truncation: Truncation | None, add: bool
+) -> Encoding:
+    """What truncation and the post-processor make of one or two encodings, which may be changed."""
+    if truncation:
+        added = processor.num_special_tokens_to_add(len(encodings) == 2) if processor and add else 0
+        truncation.without(added).cut(encodings[0], encodings[1] if len(encodings) == 2 else None)
+    return default_process(encodings) if processor is None else processor.processed(encodings, add)
