@@ -333,7 +333,9 @@ class Tokenizer:
         """The encoding of a text, or of a pair of them; each a list of words with is_pretokenized."""
         take = one_of_words if boolean(is_pretokenized) else one_text
         given = [take(sequence)] if pair is None else [take(sequence), take(pair)]
-        (encoding,) = self._settings().encode([given], is_pretokenized, boolean(add_special_tokens), keep_places=True)
+        (encoding,) = self._settings_of_call().encode(
+            [given], is_pretokenized, boolean(add_special_tokens), keep_places=True
+        )
         return encoding
 
     def encode_batch(
@@ -351,13 +353,13 @@ class Tokenizer:
     def _encode_batch(self, input: Any, words: bool, add_special_tokens: bool, keep_places: bool) -> list[Encoding]:
         one = words_or_pair if boolean(words) else text_or_pair
         add = boolean(add_special_tokens)
-        settings = self._settings()
+        settings = self._settings_of_call()
         encodings = settings.encode([one(item) for item in sequence(input)], words, add, keep_places)
         if settings.padding:
             settings.padding.pad(encodings)
         return encodings
 
-    def _settings(self) -> Settings:
+    def _settings_of_call(self) -> Settings:
         """What a call encodes by; what a thread sets meanwhile counts for its next call."""
         pipeline = self._pipeline()
         recognised = pipeline.recognised_as_text if self._encode_special_tokens else pipeline.recognised
