@@ -74,7 +74,7 @@ GPT4 = (
 
 def text(rng: random.Random, most: int = 10) -> str:
     if rng.random() < 0.2:
-        return texts.random_string(rng)[:20]
+        return texts.random_string(rng, any_scalar=False)[:20]
     return "".join(rng.choices(FRAGMENTS, k=rng.randrange(most)))
 
 
