@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
 from fastlm._types import Int64Array, UInt32Array
 from fastlm.preparation import Piece, Preparation, text_of
 from fastlm.vocabulary import NO_ID, Vocabulary
-
-if TYPE_CHECKING:
-    from fastlm._encode import Encoder
 
 Unit = Literal["character", "byte"]
 
@@ -20,12 +18,12 @@ def encode_with_spans(
     text: str | bytes,
     vocabulary: Vocabulary,
     preparation: Preparation,
-    encoder: Encoder,
+    encode: Callable[[bytes], UInt32Array],
     recognised: frozenset[int],
     unit: Unit = "character",
 ) -> tuple[UInt32Array, Int64Array]:
     """(ids, spans), uint32 (n,) and int64 (n, 2): the start and end in `text` of each token; added tokens only with a
-    `recognised` id.
+    `recognised` id. `encode` gives the ids of text without added tokens.
 
     A token whose bytes are part of a character has that whole character, as in tokenizers; in bytes it has its own,
     where the text is encoded as it is.
@@ -33,24 +31,20 @@ def encode_with_spans(
     if unit not in ("character", "byte"):
         raise ValueError(f"unit must be 'character' or 'byte', not {unit!r}")
     decoded = text_of(text)
-    pieces = list(preparation.pieces(decoded, recognised))
-    encoded = [piece.text.encode() for piece in pieces if piece.id is None]
-    flat, ends = encoder.encode_batch_flat(encoded)
     ids: list[UInt32Array] = [np.empty(0, np.uint32)]
     spans: list[Int64Array] = [np.empty((0, 2), np.int64)]
     lengths = np.diff(vocabulary.token_offsets)
     byte_starts = _byte_starts(decoded) if unit == "byte" else None
-    part = 0
-    for piece in pieces:
+    for piece in preparation.pieces(decoded, recognised):
         if piece.id is not None:
             ids.append(np.array([piece.id], np.uint32))
             found = np.array([[piece.origins[0], piece.origins[-1] + 1]], np.int64)
             spans.append(found if byte_starts is None else byte_starts[found])
             continue
-        own = flat[ends[part] : ends[part + 1]]
+        encoded = piece.text.encode()
+        own = encode(encoded)
         ids.append(own)
-        spans.append(_spans(piece, encoded[part], lengths[own], vocabulary, byte_starts))
-        part += 1
+        spans.append(_spans(piece, encoded, lengths[own], vocabulary, byte_starts))
     return np.concatenate(ids), np.concatenate(spans)
 
 

@@ -46,19 +46,6 @@ class Cutter:
         cut = after + self._safe_start(memoryview(text)[after:], settled - LOOKAHEAD - after)
         return _between(found, 0, cut), cut
 
-    def parts(self, text: bytes, number: int) -> Iterator[bytes]:
-        """A whole text in about so many parts, which have its pretokens."""
-        start, size = 0, max(SMALLEST_PART, len(text) // number + 1)
-        stop = size
-        while stop < len(text):
-            _, cut = self.partial_segments(memoryview(text)[start:stop])
-            if cut:
-                yield text[start : start + cut]
-                start += cut
-            stop += size
-        if start < len(text):
-            yield text[start:]
-
     def _safe_start(self, text: memoryview, limit: int) -> int:
         """Last place up to `limit` to cut a text without special tokens, or 0."""
         if self.whole_text:
@@ -76,6 +63,25 @@ def _between(found: Int64Array, start: int, stop: int) -> Int64Array:
     starts = np.concatenate([[start], found[:, 1]])
     ends = np.concatenate([found[:, 0], [stop]])
     return np.ascontiguousarray(np.stack([starts, ends], axis=1)[starts < ends])
+
+
+def parts_of(text: bytes, cuts: Int64Array, pattern: Pattern, number: int) -> Iterator[tuple[bytes, Int64Array]]:
+    """A whole text in about so many parts that have its pretokens, each with its own of the `cuts`: int64 (k, 3), start
+    and end of what stands between pretokens, and an id."""
+    view, size = memoryview(text), max(SMALLEST_PART, len(text) // number + 1)
+    start = first = 0
+    for wanted in range(size, len(text), size):
+        before = int(np.searchsorted(cuts[:, 0], wanted))  # cuts that start before the place
+        stretch = max(start, int(cuts[before - 1, 1])) if before > first else start
+        cut = stretch
+        if stretch < wanted:
+            stop = int(cuts[before, 0]) if before < len(cuts) else len(text)
+            cut += pattern.safe_start(view[stretch:stop], wanted - stretch)
+        if cut > start:
+            yield text[start:cut], cuts[first:before] - np.array([start, start, 0])
+            start, first = cut, before
+    if start < len(text):
+        yield text[start:], cuts[first:] - np.array([start, start, 0])
 
 
 def utf8_parts(chunks: Iterator[str]) -> Iterator[str]:

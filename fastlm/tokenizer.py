@@ -13,11 +13,12 @@ import numpy as np
 from fastlm import _scan, batches
 from fastlm._decode import Decoder, as_ids
 from fastlm._encode import utf8_bytes
+from fastlm._special import SpecialFinder
 from fastlm._types import Int64Array, UInt32Array
 from fastlm.offsets import encode_with_spans
 from fastlm.patterns import find_pattern
 from fastlm.preparation import Preparation
-from fastlm.segments import Cutter, utf8_parts
+from fastlm.segments import Cutter, parts_of, utf8_parts
 from fastlm.streaming import DecodeStream
 from fastlm.threads import map_in_order, thread_count
 from fastlm.vocabulary import Merge, Vocabulary, vocabulary_from_tokens
@@ -41,11 +42,12 @@ class Tokenizer:
     `pattern` is the name or the regular expression of the pre-tokenisation. A tokenizer never changes: any number of
     threads may share it, and it survives pickle, copy, and fork, if no other thread is then within its first encode.
 
-    All that encode take a str or UTF-8 bytes, a lone surrogate in a str counting as U+FFFD, and two options.
+    All that encode take a str or UTF-8 bytes, a lone surrogate in a str counting as U+FFFD, and these options.
     `on_special` says what becomes of special tokens in the text: "token", its id; "text", nothing special, as with
     text from outside; "raise", ValueError. `add_special_tokens` puts those around it that the vocabulary says begin
-    and end a text. They raise TypeError for a text of another type, ValueError naming the offset of bytes that are not
-    UTF-8 or have no id. A call runs to its end before Ctrl-C is seen.
+    and end a text. `num_threads` lets threads share a text, cut where that changes nothing, or many texts; None stands
+    for all processors. They raise TypeError for a text of another type, ValueError naming the offset of bytes that are
+    not UTF-8 or have no id. A call runs to its end before Ctrl-C is seen.
 
     Raises ValueError where vocabulary, merges and special tokens do not fit together.
 
@@ -115,9 +117,14 @@ class Tokenizer:
         return self.vocabulary.pattern.name or self.vocabulary.pattern.regex
 
     def encode(
-        self, text: Text, *, on_special: OnSpecial = "token", add_special_tokens: bool = False, num_threads: int = 1
+        self,
+        text: Text,
+        *,
+        on_special: OnSpecial = "token",
+        add_special_tokens: bool = False,
+        num_threads: int | None = 1,
     ) -> list[int]:
-        """Ids of a text. With num_threads a long text is cut where that changes nothing, and its parts share them."""
+        """Ids of a text."""
         if num_threads != 1:
             options: Any = {"on_special": on_special, "add_special_tokens": add_special_tokens}
             ids: list[int] = self.encode_to_numpy(text, num_threads=num_threads, **options).tolist()
@@ -127,9 +134,9 @@ class Tokenizer:
             return [*self.vocabulary.rules.begin, *ids, *self.vocabulary.rules.end]
         return ids
 
-    def encode_ordinary(self, text: Text) -> list[int]:
+    def encode_ordinary(self, text: Text, *, num_threads: int | None = 1) -> list[int]:
         """Ids of a text in which nothing is special."""
-        return self.encode(text, on_special="text")
+        return self.encode(text, on_special="text", num_threads=num_threads)
 
     def encode_to_numpy(
         self,
@@ -137,7 +144,7 @@ class Tokenizer:
         *,
         on_special: OnSpecial = "token",
         add_special_tokens: bool = False,
-        num_threads: int = 1,
+        num_threads: int | None = 1,
         dtype: type[np.unsignedinteger[Any]] = np.uint32,
         out: np.ndarray[Any, Any] | None = None,
     ) -> np.ndarray[Any, Any]:
@@ -211,13 +218,14 @@ class Tokenizer:
         options: Any = {"on_special": on_special, "add_special_tokens": add_special_tokens}
         return batches.padded(*self.encode_batch_flat(texts, num_threads, **options), pad_id, length, side)
 
-    def encode_parts(self, parts: Iterable[tuple[Text, bool]]) -> list[int]:
+    def encode_parts(self, parts: Iterable[tuple[Text, bool]], *, num_threads: int | None = 1) -> list[int]:
         """Ids of the text that the parts make together, each (text, trusted).
 
         A special token counts only where it stands within one trusted part: what comes from outside can neither be one
         nor complete one. Where no part holds any, the ids are those of the whole text.
         """
-        return self._encoder.encode(*self._preparation.prepare_parts(parts))
+        prepared = self._preparation.prepare_parts(parts)
+        return [id for ids in self._shared(*prepared, num_threads, self._encoder.encode) for id in ids]
 
     def encode_upto(self, text: Text, limit: int, *, on_special: OnSpecial = "token") -> list[int]:
         """The first `limit` ids of a text; the rest of it is not encoded. Raises ValueError for a negative limit."""
@@ -227,7 +235,12 @@ class Tokenizer:
         return self._encoder.encode_upto(prepared, limit, cuts)
 
     def encode_with_offsets(
-        self, text: Text, *, unit: Literal["character", "byte"] = "character", on_special: OnSpecial = "token"
+        self,
+        text: Text,
+        *,
+        unit: Literal["character", "byte"] = "character",
+        on_special: OnSpecial = "token",
+        num_threads: int | None = 1,
     ) -> tuple[UInt32Array, Int64Array]:
         """(ids, spans), uint32 (n,) and int64 (n, 2): the start and end of each token in the text.
 
@@ -236,7 +249,11 @@ class Tokenizer:
         """
         self._prepared(text, on_special)
         recognised = self._preparation.recognised if on_special == "token" else frozenset[int]()
-        return encode_with_spans(text, self.vocabulary, self._preparation, self._encoder, recognised, unit)
+
+        def encoded(piece: bytes) -> UInt32Array:
+            return np.concatenate(self._shared(piece, None, num_threads, self._encoder.encode_to_numpy))
+
+        return encode_with_spans(text, self.vocabulary, self._preparation, encoded, recognised, unit)
 
     def encode_iterable(self, chunks: Iterable[str], *, on_special: OnSpecial = "token") -> Iterator[int]:
         """Ids of the text that the chunks make together, one by one, as they come.
@@ -262,11 +279,13 @@ class Tokenizer:
             wanted = max(STREAM_BYTES, 2 * size)
         yield from self.encode(b"".join(parts), on_special=on_special)
 
-    def count(self, text: Text, *, on_special: OnSpecial = "token", num_threads: int = 1) -> int:
+    def count(self, text: Text, *, on_special: OnSpecial = "token", num_threads: int | None = 1) -> int:
         """Number of ids of a text, without making them."""
         return sum(self._in_parts(text, on_special, num_threads, self._encoder.count))
 
-    def decode(self, ids: Ids, errors: str = "replace", *, skip_special_tokens: bool = False) -> str:
+    def decode(
+        self, ids: Ids, errors: str = "replace", *, skip_special_tokens: bool = False, num_threads: int | None = 1
+    ) -> str:
         """Text of ids; `errors` says what becomes of bytes that are not UTF-8, as in `bytes.decode`.
 
         `skip_special_tokens` leaves out those added tokens that are marked as special. Raises KeyError for an id that
@@ -275,11 +294,16 @@ class Tokenizer:
         if skip_special_tokens:
             known = as_ids(ids)
             ids = known[~np.isin(known, self._special_ids)]
-        return self.decode_bytes(ids).decode("utf-8", errors)
+        return self.decode_bytes(ids, num_threads=num_threads).decode("utf-8", errors)
 
-    def decode_bytes(self, ids: Ids) -> bytes:
+    def decode_bytes(self, ids: Ids, *, num_threads: int | None = 1) -> bytes:
         """The bytes of ids. Raises as `decode`."""
-        return self._decoder.decode_bytes(ids)
+        threads = thread_count(num_threads)
+        if threads == 1:
+            return self._decoder.decode_bytes(ids)
+        known = as_ids(ids)
+        parts = np.array_split(known, 4 * threads)
+        return b"".join(map_in_order(self._decoder.decode_bytes, parts, threads))
 
     def decode_batch(self, batch: Sequence[Ids], num_threads: int | None = None, errors: str = "replace") -> list[str]:
         """Text of each sequence of ids, on all processors or so many threads. Raises as `decode`."""
@@ -314,16 +338,23 @@ class Tokenizer:
         return self._preparation.prepare(text, added_tokens=False)
 
     def _in_parts(
-        self, text: Text, on_special: OnSpecial, num_threads: int, function: Callable[[Text, Cuts], Result]
+        self, text: Text, on_special: OnSpecial, num_threads: int | None, function: Callable[[Text, Cuts], Result]
     ) -> list[Result]:
         """function(text, cuts) of a text, or of parts of it at a time."""
+        return self._shared(*self._prepared(text, on_special), num_threads, function)
+
+    def _shared(
+        self, text: Text, cuts: Cuts, num_threads: int | None, function: Callable[[Text, Cuts], Result]
+    ) -> list[Result]:
         threads = thread_count(num_threads)
-        prepared, cuts = self._prepared(text, on_special)
-        if threads == 1 or not self._preparation.is_plain:
-            return [function(prepared, cuts)]
-        cutter = self._text_cutter if on_special == "text" else self.cutter
-        parts = cutter.parts(utf8_bytes(prepared), 4 * threads)
-        return list(map_in_order(lambda part: function(part, cuts), parts, threads)) or [function(b"", None)]
+        if threads == 1:
+            return [function(text, cuts)]
+        encoded = utf8_bytes(text)
+        rows = np.empty((0, 3), np.int64) if cuts is None else cuts
+        if isinstance(rows, SpecialFinder):
+            rows = rows.find(encoded)
+        parts = parts_of(encoded, rows, self.vocabulary.pattern, 4 * threads)
+        return list(map_in_order(lambda part: function(*part), parts, threads)) or [function(b"", None)]
 
     @functools.cached_property
     def _special_ids(self) -> Int64Array:

@@ -190,6 +190,13 @@ def test_a_text_cut_for_threads_has_the_ids_of_the_whole(trained, monkeypatch, t
         assert trained.count(text, num_threads=threads) == len(ids)
         ordinary = trained.encode_ordinary(text)
         assert trained.encode(text, on_special="text", num_threads=threads) == ordinary
+        assert trained.encode_ordinary(text, num_threads=threads) == ordinary
+        ids_at, spans = trained.encode_with_offsets(text, num_threads=threads)
+        assert ids_at.tolist() == ids
+        assert spans.tolist() == trained.encode_with_offsets(text)[1].tolist()
+        parts = [(text, True), (text, False)]
+        assert trained.encode_parts(parts, num_threads=threads) == trained.encode_parts(parts)
+        assert trained.decode(ids, num_threads=threads) == text
     assert trained.encode("", num_threads=threads) == []
     assert trained.count("", num_threads=threads) == 0
     # nowhere to cut

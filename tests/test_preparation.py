@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastlm
+from fastlm import segments
 from fastlm.formats import hf_json
 from fastlm.normalization import aligned_nfc, is_nfc, nfc
 from tests import texts
@@ -147,3 +148,14 @@ def test_bytes_without_a_token_are_dropped_as_by_tokenizers(drop, tmp_path):
         assert ours.encode_upto(text, 50) == theirs.encode(text).ids[:50]
     ids, spans = ours.encode_with_offsets("the end", unit="byte")
     assert len(ids) == len(spans)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_prepared_text_cut_for_threads_has_the_ids_of_the_whole(seed, tmp_path, monkeypatch):
+    monkeypatch.setattr(segments, "SMALLEST_PART", 32)
+    rng = random.Random(seed)
+    (tmp_path / hf_json.FILE).write_text(json.dumps(tokenizer_json(rng)))
+    tokenizer = fastlm.load(tmp_path)
+    text = "".join(rng.choices(FRAGMENTS, k=2000))
+    assert tokenizer.encode(text, num_threads=2) == tokenizer.encode(text)
+    assert tokenizer.count(text, num_threads=3) == tokenizer.count(text)
