@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
 from fastlm.compat.tokenizers.arguments import ids as id_array
 from fastlm.compat.tokenizers.component import Component, component_from, field, refused, unsupported
 from fastlm.compat.tokenizers.pipeline import bytes_of
 
-if TYPE_CHECKING:
-    from fastlm.compat.tokenizers.tokenizer import Tokenizer
+
+class Decodes(Protocol):
+    """A Tokenizer."""
+
+    def decode(self, ids: Any, skip_special_tokens: bool = True) -> str: ...
 
 
 class Decoder(Component):
@@ -90,7 +93,7 @@ class DecodeStream:
         self._prefix = ""
         self._prefix_end = 0
 
-    def step(self, tokenizer: Tokenizer, id: int | list[int]) -> str | None:
+    def step(self, tokenizer: Decodes, id: int | list[int]) -> str | None:
         """The text that one more id, or several, complete. Raises as `Tokenizer.decode`."""
         try:
             new = id_array(id).tolist() if hasattr(id, "__len__") else [unsigned(id, 32)]
