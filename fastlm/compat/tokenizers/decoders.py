@@ -11,9 +11,9 @@ from fastlm.compat.tokenizers.pipeline import bytes_of
 
 
 class Decodes(Protocol):
-    """What a stream needs of a Tokenizer."""
+    """A Tokenizer."""
 
-    def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str: ...
+    def decode(self, ids: Any, skip_special_tokens: bool = True) -> str: ...
 
 
 class Decoder(Component):

@@ -27,6 +27,7 @@ from fastlm.compat.tokenizers.processors import PostProcessor, processor_from
 from fastlm.compat.tokenizers.settings import Settings, post_processed
 from fastlm.compat.tokenizers.trainers import BpeTrainer, Trainer
 from fastlm.formats.atomic import write_files
+from fastlm.normalization import nfc
 
 _ENTRIES = {
     "version",
@@ -238,7 +239,7 @@ class Tokenizer:
             return decoding[1]
         with self._lock:
             changes = component_changes()
-            decoder = ByteDecoder(self._model.tokens, self._added)
+            decoder = ByteDecoder(self._model.tokens, self._added.names(self._normalizes()), self._added.special)
             self._decoding = changes, decoder
         return decoder
 
@@ -270,9 +271,15 @@ class Tokenizer:
 
     def id_to_token(self, id: int) -> str | None:
         """The token of an id, or None."""
-        added = self._added.tokens.get(unsigned(id, 32))
-        found: str | None = self._model.tokens.get(id) if added is None else added.content
-        return found
+        number = unsigned(id, 32)
+        token = self._added.tokens.get(number)
+        if token is None:
+            found: str | None = self._model.tokens.get(number)
+            return found
+        return nfc(token.content) if token.normalized and self._normalizes() else token.content
+
+    def _normalizes(self) -> bool:
+        return self._normalizer is not None and bool(self._normalizer.steps())
 
     def add_tokens(self, tokens: list[str | AddedToken]) -> int:
         """Adds tokens, and returns how many of them say anything new."""
@@ -333,9 +340,8 @@ class Tokenizer:
         """The encoding of a text, or of a pair of them; each a list of words with is_pretokenized."""
         take = one_of_words if boolean(is_pretokenized) else one_text
         given = [take(sequence)] if pair is None else [take(sequence), take(pair)]
-        (encoding,) = self._settings_of_call().encode(
-            [given], is_pretokenized, boolean(add_special_tokens), keep_places=True
-        )
+        add = boolean(add_special_tokens)
+        (encoding,) = self._settings_of_call().encode([given], is_pretokenized, add, keep_places=True)
         return encoding
 
     def encode_batch(
