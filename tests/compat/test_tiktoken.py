@@ -438,6 +438,15 @@ def test_text_that_the_pattern_does_not_match_is_left_out_with_a_warning(ranks):
     assert made.ours.encode_upto(text, 3, disallowed_special=()) == ids[:3]
 
 
+def test_tuples_and_ranges_of_ids_are_decoded_as_lists_are(pairs):
+    for made in pairs:
+        known = sorted(made.theirs._mergeable_ranks.values())
+        given = [tuple(known), (), (known[0], True), (known[0], 2**40), (known[0], -1), (known[0], None), range(0)]
+        for ids in [*given, range(known[0], known[0] + 1), range(5, 0, -1), range(2**32 - 1, 2**32 + 1), range(-1, 1)]:
+            for method in ("decode_bytes", "decode"):
+                assert_same(made, method, lambda ids=ids: ((ids,), {}))
+
+
 def test_count_and_encode_upto_agree_with_encode(pairs):
     rng = random.Random(4)
     for made in pairs[:4]:

@@ -110,6 +110,8 @@ class CoreBPE:
         return unstable.encode_bytes(self, a_bytes(text))
 
     def decode_bytes(self, tokens: Sequence[int]) -> bytes:
+        if type(tokens) in (tuple, range):
+            tokens = list(tokens)  # the core has its short way for lists
         is_plain = type(tokens) is list or (isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iu")
         if is_plain and self._external is None:
             try:
