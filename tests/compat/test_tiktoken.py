@@ -398,6 +398,15 @@ def test_where_tiktoken_is_random_the_longest_special_token_wins(ranks):
         encoding.encode("<|a|><|b|>")
 
 
+def test_the_message_for_a_disallowed_special_token_is_tiktokens(pairs):
+    messages = []
+    for encoding in (pairs[0].theirs, pairs[0].ours):
+        with pytest.raises(ValueError, match="disallowed special token") as caught:
+            encoding.encode("a <|é|>")
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
 def test_of_two_special_tokens_with_one_id_decoding_knows_the_first(ranks):
     encoding = ours.Encoding("two", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={"<|z|>": 3000, "<|a|>": 3000})
     assert encoding.encode("<|z|><|a|>", allowed_special="all") == [3000, 3000]
