@@ -30,6 +30,7 @@ FLOORS = [
     ["tokenizer"],
     ["trainer", "encode_files"],
     [""],
+    ["compat.tiktoken.expressions"],
     ["compat", "compat.tiktoken.splitting", "compat.tiktoken.load", "compat.tiktoken.unstable"],
     ["compat.tiktoken.special", "compat.tiktoken.batch", "compat.tiktoken.arguments"],
     ["compat.tiktoken._tiktoken", "compat.tiktoken.published"],

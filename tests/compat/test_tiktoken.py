@@ -398,6 +398,15 @@ def test_where_tiktoken_is_random_the_longest_special_token_wins(ranks):
         encoding.encode("<|a|><|b|>")
 
 
+def test_the_message_for_a_disallowed_special_token_is_tiktokens(pairs):
+    messages = []
+    for encoding in (pairs[0].theirs, pairs[0].ours):
+        with pytest.raises(ValueError, match="disallowed special token") as caught:
+            encoding.encode("a <|é|>")
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
 def test_of_two_special_tokens_with_one_id_decoding_knows_the_first(ranks):
     encoding = ours.Encoding("two", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={"<|z|>": 3000, "<|a|>": 3000})
     assert encoding.encode("<|z|><|a|>", allowed_special="all") == [3000, 3000]
@@ -436,6 +445,15 @@ def test_text_that_the_pattern_does_not_match_is_left_out_with_a_warning(ranks):
     assert made.ours.encode_to_numpy(text, disallowed_special=()).tolist() == ids
     assert made.ours.count(text, disallowed_special=()) == len(ids)
     assert made.ours.encode_upto(text, 3, disallowed_special=()) == ids[:3]
+
+
+def test_tuples_and_ranges_of_ids_are_decoded_as_lists_are(pairs):
+    for made in pairs:
+        known = sorted(made.theirs._mergeable_ranks.values())
+        given = [tuple(known), (), (known[0], True), (known[0], 2**40), (known[0], -1), (known[0], None), range(0)]
+        for ids in [*given, range(known[0], known[0] + 1), range(5, 0, -1), range(2**32 - 1, 2**32 + 1), range(-1, 1)]:
+            for method in ("decode_bytes", "decode"):
+                assert_same(made, method, lambda ids=ids: ((ids,), {}))
 
 
 def test_count_and_encode_upto_agree_with_encode(pairs):

@@ -165,11 +165,24 @@ def test_a_published_file_is_found_by_either_name_in_either_folder(variable, by_
     load.dump_tiktoken_bpe(RANKS, str(tmp_path / "new" / name))
     monkeypatch.setenv(variable, str(tmp_path / "new"))
     content = (tmp_path / "new" / name).read_bytes()
-    assert load.load_tiktoken_bpe(address) == RANKS
+    if by_address:
+        assert load.load_tiktoken_bpe(address) == RANKS
     assert load.load_tiktoken_bpe(address, hashlib.sha256(content).hexdigest()) == RANKS
     monkeypatch.setenv(variable, "")
     with pytest.raises(FileNotFoundError):
         load.load_tiktoken_bpe(address)
+
+
+def test_a_file_of_the_same_name_is_not_taken_for_it_without_a_hash(tmp_path, monkeypatch):
+    load.dump_tiktoken_bpe(RANKS, str(tmp_path / "small.tiktoken"))
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    for place in (PLACE, "https://example.com/other"):
+        address = f"{place}/small.tiktoken"
+        key = hashlib.sha1(address.encode()).hexdigest()
+        with pytest.raises(FileNotFoundError, match=f"put it as {key} into"):
+            load.load_tiktoken_bpe(address)
+        with pytest.raises(ValueError, match="Hash mismatch"):
+            load.load_tiktoken_bpe(address, "0" * 64)
 
 
 def test_a_file_with_another_content_is_refused_and_left_alone(tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ class CoreBPE:
         self._tokenizer = Tokenizer.from_vocabulary(
             vocabulary_from_ranks(ranks, {token: id for id, token in first.items()}, self._pattern)
         )
-        self._finders: dict[frozenset[str], SpecialFinder | None] = {}
+        self._finders: dict[frozenset[str], SpecialFinder] = {}
 
     def encode_ordinary(self, text: str) -> list[int]:
         return self.ids(encodable(text), None)
@@ -110,6 +110,8 @@ class CoreBPE:
         return unstable.encode_bytes(self, a_bytes(text))
 
     def decode_bytes(self, tokens: Sequence[int]) -> bytes:
+        if type(tokens) in (tuple, range):
+            tokens = list(tokens)  # the core has its short way for lists
         is_plain = type(tokens) is list or (isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iu")
         if is_plain and self._external is None:
             try:
@@ -175,14 +177,17 @@ class CoreBPE:
         if not tokens:
             return None
         key = frozenset(tokens)
-        if key not in self._finders:
+        # looked up once: between two look-ups another thread may have cleared the dict
+        finder = self._finders.get(key)
+        if finder is None:
             ids = self._internal_special_ids
             spelled = {a_str(token): token.encode() for token in key}
             found = [token for token in spelled if token and token in ids]
             if len(self._finders) >= MOST_FINDERS:
                 self._finders.clear()
-            self._finders[key] = SpecialFinder([spelled[token] for token in found], [ids[token] for token in found])
-        return self._finders[key]
+            finder = SpecialFinder([spelled[token] for token in found], [ids[token] for token in found])
+            self._finders[key] = finder
+        return finder
 
     def last_pretoken(self, text: bytes) -> bytes:
         """The last pretoken of UTF-8 text without special tokens, or nothing where there is none."""

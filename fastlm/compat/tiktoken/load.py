@@ -1,7 +1,8 @@
 """Rank files: read from where they lie, checked, never fetched.
 
 A published file is looked for in the folders that the environment variables TIKTOKEN_CACHE_DIR and DATA_GYM_CACHE_DIR
-name: under the name that tiktoken gives a download, the SHA-1 of its address, or under its own name.
+name: under the name that tiktoken gives a download, the SHA-1 of its address, or, where its SHA-256 is given to tell it
+from other files of that name, under its own.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def read_file_cached(blobpath: str, expected_hash: str | None = None) -> bytes:
     Raises FileNotFoundError saying what to put where, ValueError for content with another SHA-256; the file is left
     alone.
     """
-    path = Path(blobpath) if "://" not in blobpath else _copy_of(blobpath)
+    path = Path(blobpath) if "://" not in blobpath else _copy_of(blobpath, expected_hash)
     if path is None:
         raise FileNotFoundError(_how_to_get(blobpath, expected_hash))
     content = path.read_bytes()
@@ -109,9 +110,11 @@ def _names(address: str) -> tuple[str, str]:
     return hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest(), address.rsplit("/", 1)[-1]
 
 
-def _copy_of(address: str) -> Path | None:
+def _copy_of(address: str, expected_hash: str | None) -> Path | None:
     """The file that holds what is published at an address."""
-    candidates = [folder / name for folder in _folders() for name in _names(address)]
+    # files of two addresses may have one name, and only a hash tells which of them lies there
+    names = _names(address)[: 2 if expected_hash else 1]
+    candidates = [folder / name for folder in _folders() for name in names]
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -120,7 +123,7 @@ def _how_to_get(address: str, expected_hash: str | None) -> str:
     folders = " or ".join(map(str, _folders())) or "a folder that the environment variable TIKTOKEN_CACHE_DIR names"
     lines = [
         f"{address} is not on this machine, and fastlm fetches nothing.",
-        f"Download it and put it as {name} (or {key}) into {folders}.",
+        f"Download it and put it as {f'{name} (or {key})' if expected_hash else key} into {folders}.",
     ]
     if expected_hash:
         lines.append(f"Its SHA-256 must be {expected_hash}.")

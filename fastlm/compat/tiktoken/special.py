@@ -108,12 +108,14 @@ class SpecialSearch:
 
 
 def raise_disallowed_special_token(token: str) -> NoReturn:
-    """Raises the ValueError for a text that holds it."""
+    """Raises the ValueError for a text that holds it, with tiktoken's message, which programs look for."""
     raise ValueError(
         f"Encountered text corresponding to disallowed special token {token!r}.\n"
-        f"To have it encoded as that token, name it: allowed_special={{{token!r}, ...}}.\n"
-        f"To have it encoded as ordinary text, do not disallow it: "
-        f"disallowed_special=(enc.special_tokens_set - {{{token!r}}}), or disallowed_special=() for all."
+        f"If you want this text to be encoded as a special token, pass it to `allowed_special`, e.g. "
+        f"`allowed_special={{{token!r}, ...}}`.\n"
+        f"If you want this text to be encoded as normal text, disable the check for this token by passing "
+        f"`disallowed_special=(enc.special_tokens_set - {{{token!r}}})`.\n"
+        "To disable this check for all special tokens, pass `disallowed_special=()`.\n"
     )
 
 
