@@ -75,8 +75,8 @@ def test_ids_of_published_vocabularies(data, name, capsys):
     rng = random.Random(4)
     strings = [*texts.DOCUMENTS, *(texts.random_string(rng) for _ in range(3_000))]
     folders = [path for path in data.iterdir() if path.name not in ("vectors", "vocabs", "checkpoints")]
-    for path in sorted(path for folder in folders for path in folder.iterdir()):
-        strings.append(path.read_bytes()[:30_000].decode("utf-8", "replace"))
+    paths = sorted(path for folder in folders for path in folder.iterdir())
+    strings += [path.read_bytes()[:30_000].decode("utf-8", "replace") for path in paths]
     assert judged.judges
     for judge, theirs in judged.judges.items():
         assert exactness.differences(judge, strings, judged.ours, theirs) == 0, capsys.readouterr().out

@@ -60,7 +60,7 @@ def test_learns_what_tokenizers_learns(seed):
     options = {
         "vocab_size": rng.choice([0, 5, 60, 270, 300, 400]),
         "min_frequency": rng.choice([0, 1, 2, 5]),
-        "special_tokens": rng.choice([[], ["<s>"], ["<s>", "<pad>", "<s>"]]),
+        "special_tokens": rng.choice([[], ["<s>"], ["<s>", "<pad>", "<s>"], ["d", "b"]]),
         "show_progress": False,
         "max_token_length": rng.choice([None, None, 1, 2, 5]),
     }

@@ -18,11 +18,9 @@ from fastlm.formats.gpt2 import CHAR_OF_BYTE
 from fastlm.normalization import nfc
 from fastlm.segments import Cutter
 from fastlm.threads import thread_count
-from fastlm.trainer import SYMBOL_OF_BYTE, count_pretokens
+from fastlm.trainer import count_pretokens
 from fastlm.vocabulary import BYTE_ORDER
 
-# BYTE_ORDER is the order of the characters that spell the bytes, in which tokenizers numbers its alphabet
-_ALPHABET = [CHAR_OF_BYTE[byte] for byte in BYTE_ORDER]
 _ALWAYS = np.iinfo(np.int64).max
 
 
@@ -31,7 +29,8 @@ def trained_vocabulary(
 ) -> tuple[Vocab, Merges]:
     """(token -> id, merges) learned from texts, with the bytes spelled as characters.
 
-    First come the special tokens, then the alphabet, then what merging makes. Raises NotImplementedError for a pipeline
+    First come the special tokens, then the alphabet in the order of its characters, which is BYTE_ORDER, then what
+    merging makes. Raises NotImplementedError for a pipeline
     that does not end with ByteLevel, or an option that is not for bytes.
     """
     steps = pre_tokenizer.steps() if pre_tokenizer else []
@@ -58,9 +57,11 @@ def trained_vocabulary(
     for special in trainer.special_tokens:
         vocab.setdefault(special.content, len(vocab))
     first_learned = len(vocab)
-    for k, char in enumerate(_ALPHABET):
-        if BYTE_ORDER[k] in alphabet:
-            vocab.setdefault(char, len(vocab))
+    for byte in BYTE_ORDER:
+        if byte in alphabet:
+            vocab.setdefault(CHAR_OF_BYTE[byte], len(vocab))
+    # ties are broken by id, and a special token may have given a byte a low one
+    by_id = sorted(BYTE_ORDER, key=lambda byte: vocab[CHAR_OF_BYTE[byte]] if byte in alphabet else len(vocab))
     # tokenizers lets any two characters merge, and beyond them makes tokens shorter than the limit only
     longest = None if trainer.max_token_length is None else max(2, trainer.max_token_length - 1)
     wanted = max(0, min(trainer.vocab_size - len(vocab), len(text)))
@@ -69,12 +70,12 @@ def trained_vocabulary(
         starts,
         counts,
         wanted,
-        SYMBOL_OF_BYTE,
+        np.argsort(by_id).astype(np.int32),
         "hf",
         min_count=max(1, trainer.min_frequency),
         max_token_length=longest,
     )
-    tokens = list(_ALPHABET)
+    tokens = [CHAR_OF_BYTE[byte] for byte in by_id]
     merges: Merges = []
     for a, b in zip(left.tolist(), right.tolist(), strict=True):
         made = tokens[a] + tokens[b]
