@@ -331,6 +331,22 @@ def test_added_tokens_are_numbered_as_by_tokenizers():
     assert results[0] == results[1]
 
 
+def test_added_tokens_are_named_as_the_normalizer_has_them():
+    results = []
+    for t in (theirs, ours):
+        made, found = tokenizer(t), []
+        names = ["\u1100\u1161", "e\u0301"]
+        made.add_tokens([t.AddedToken(names[0]), t.AddedToken(names[1], normalized=False, special=True)])
+        made.add_special_tokens([t.AddedToken("a\u0301", normalized=True)])
+        ids = [made.token_to_id(name) for name in [*names, "a\u0301"]]
+        for normalizer in (None, t.normalizers.NFC(), None):
+            made.normalizer = normalizer
+            found += [made.id_to_token(id) for id in ids] + [made.encode("".join(names)).tokens]
+            found += [made.decode(ids, skip) for skip in (True, False)] + [made.to_str(), made.get_vocab()]
+        results.append(found)
+    assert results[0] == results[1]
+
+
 def test_streams_decode_as_by_tokenizers():
     ids = tokenizer(ours).encode("a 😀 b \u0301中文 the").ids
     results = []

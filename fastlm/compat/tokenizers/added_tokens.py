@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, known_options, one_of_kinds, string
+from fastlm.normalization import nfc
 
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
@@ -137,6 +138,13 @@ class AddedVocabulary:
             tokens[id] = known[token.content] = token
             count += 1
         return AddedVocabulary(ids, tokens, frozenset(special)), count
+
+    def names(self, normalizes: bool) -> dict[int, str]:
+        """id -> the string that stands for it where ids become tokens; where texts are normalized, in form C."""
+        return {
+            id: nfc(token.content) if normalizes and token.normalized else token.content
+            for id, token in self.tokens.items()
+        }
 
     def content(self) -> list[dict[str, Any]]:
         """What tokenizer.json says of them."""

@@ -148,15 +148,15 @@ class Pipeline:
 class ByteDecoder:
     """Ids to bytes as the ByteLevel decoder has it: a token spelled otherwise is its own UTF-8."""
 
-    def __init__(self, tokens_of_model: dict[int, str], added: AddedVocabulary) -> None:
-        names = names_by_id(tokens_of_model | {id: token.content for id, token in added.tokens.items()})
+    def __init__(self, tokens_of_model: dict[int, str], added: dict[int, str], special: frozenset[str]) -> None:
+        names = names_by_id(tokens_of_model | added)
         tokens = [b"" if name is None else bytes_of(name) for name in names]
         blob = np.frombuffer(b"".join(tokens) or b"\0", np.uint8)
         offsets = np.cumsum([0, *map(len, tokens)], dtype=np.int64)
         self._known = np.diff(offsets) > 0
         self._decoder = Decoder(blob[: offsets[-1]], offsets)
         self._ordinary = self._known.copy()
-        self._ordinary[[id for id, name in enumerate(names) if name in added.special]] = False
+        self._ordinary[[id for id, name in enumerate(names) if name in special]] = False
 
     def decode(self, ids: Int64Array, skip_special_tokens: bool) -> str:
         """The text of ids; unknown ones are passed over."""

@@ -27,6 +27,7 @@ from fastlm.compat.tokenizers.processors import PostProcessor, processor_from
 from fastlm.compat.tokenizers.settings import Settings, post_processed
 from fastlm.compat.tokenizers.trainers import BpeTrainer, Trainer
 from fastlm.formats.atomic import write_files
+from fastlm.normalization import nfc
 
 _ENTRIES = {
     "version",
@@ -238,7 +239,7 @@ class Tokenizer:
             return decoding[1]
         with self._lock:
             changes = component_changes()
-            decoder = ByteDecoder(self._model.tokens, self._added)
+            decoder = ByteDecoder(self._model.tokens, self._added.names(self._normalizes()), self._added.special)
             self._decoding = changes, decoder
         return decoder
 
@@ -270,9 +271,15 @@ class Tokenizer:
 
     def id_to_token(self, id: int) -> str | None:
         """The token of an id, or None."""
-        added = self._added.tokens.get(unsigned(id, 32))
-        found: str | None = self._model.tokens.get(id) if added is None else added.content
-        return found
+        number = unsigned(id, 32)
+        token = self._added.tokens.get(number)
+        if token is None:
+            found: str | None = self._model.tokens.get(number)
+            return found
+        return nfc(token.content) if token.normalized and self._normalizes() else token.content
+
+    def _normalizes(self) -> bool:
+        return self._normalizer is not None and bool(self._normalizer.steps())
 
     def add_tokens(self, tokens: list[str | AddedToken]) -> int:
         """Adds tokens, and returns how many of them say anything new."""
