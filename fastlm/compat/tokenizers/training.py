@@ -30,8 +30,8 @@ def trained_vocabulary(
     """(token -> id, merges) learned from texts, with the bytes spelled as characters.
 
     First come the special tokens, then the alphabet in the order of its characters, which is BYTE_ORDER, then what
-    merging makes. Raises NotImplementedError for a pipeline
-    that does not end with ByteLevel, or an option that is not for bytes.
+    merging makes. Raises NotImplementedError for a pipeline that does not end with ByteLevel, or an option that is not
+    for bytes.
     """
     steps = pre_tokenizer.steps() if pre_tokenizer else []
     byte_level = steps[-1] if steps else None
