@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-from fastlm import _scan, batches
+from fastlm import batches
 from fastlm._decode import Decoder, as_ids
 from fastlm._encode import utf8_bytes
 from fastlm._special import SpecialFinder
 from fastlm._types import Int64Array, UInt32Array
+from fastlm.encoders import encoder_of
 from fastlm.offsets import encode_with_spans
 from fastlm.patterns import find_pattern
 from fastlm.preparation import Preparation
@@ -374,24 +375,7 @@ class Tokenizer:
 
     @functools.cached_property
     def _encoder(self) -> Encoder:
-        # numba takes longer to import than everything else together, so only encoding pays for it
-        from fastlm._encode import Encoder
-        from fastlm.kernels import bpe
-
-        v = self.vocabulary
-        return Encoder(
-            v.token_bytes,
-            v.token_offsets,
-            v.merge_left,
-            v.merge_right,
-            v.merge_new,
-            v.byte_ids,
-            v.rules.unknown_bytes == "drop",
-            v.ordinary_ids if v.rules.ignore_merges else np.empty(0, np.int64),
-            _scan.scanner_address(v.pattern.scanner) if v.pattern.scanner else 0,
-            v.pattern.find_ends,
-            bpe.compiled(),
-        )
+        return encoder_of(self.vocabulary)
 
     @functools.cached_property
     def _decoder(self) -> Decoder:

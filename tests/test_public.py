@@ -20,7 +20,7 @@ FLOORS = [
     ["_encode"],
     ["patterns"],
     ["vocabulary", "segments", "threads", "streaming", "batches", "encodings"],
-    ["ranks", "preparation"],
+    ["ranks", "preparation", "encoders"],
     ["offsets"],
     ["formats.reading", "formats.atomic"],
     ["formats.gpt2"],

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastlm import _scan
 from fastlm._decode import Decoder
 from fastlm._types import Int64Array, UInt32Array
 from fastlm.batches import joined, slices
@@ -22,6 +21,7 @@ from fastlm.compat.tokenizers.component import unsupported
 from fastlm.compat.tokenizers.models import BPE
 from fastlm.compat.tokenizers.normalizers import Normalizer
 from fastlm.compat.tokenizers.pre_tokenizers import ByteLevel, PreTokenizer, splitting
+from fastlm.encoders import encoder_of
 from fastlm.formats.gpt2 import CHAR_OF_BYTE
 from fastlm.patterns import Pattern
 from fastlm.preparation import Preparation
@@ -125,24 +125,7 @@ class Pipeline:
 
     @functools.cached_property
     def _encoder(self) -> Encoder:
-        # numba takes longer to import than everything else together, so only encoding pays for it
-        from fastlm._encode import Encoder
-        from fastlm.kernels import bpe
-
-        v = self.vocabulary
-        return Encoder(
-            v.token_bytes,
-            v.token_offsets,
-            v.merge_left,
-            v.merge_right,
-            v.merge_new,
-            v.byte_ids,
-            v.rules.unknown_bytes == "drop",
-            self._whole,
-            _scan.scanner_address(v.pattern.scanner) if v.pattern.scanner else 0,
-            v.pattern.find_ends,
-            bpe.compiled(),
-        )
+        return encoder_of(self.vocabulary, self._whole)
 
 
 class ByteDecoder:
