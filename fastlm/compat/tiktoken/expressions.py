@@ -287,7 +287,7 @@ def _literal(char: str, flags: frozenset[str]) -> str:
 def _set_of(members: str, is_negated: bool, flags: frozenset[str]) -> str:
     # all but one character: `regex` takes two such sets, side by side or one in another, for what is in both. So that
     # there is never but one, a surrogate, which no text holds, is with it.
-    found = f"[^{members}\ud800]" if is_negated else f"[{members}]"
+    found = rf"[^{members}\ud800]" if is_negated else f"[{members}]"
     if "i" not in flags:
         return found
     import regex
