@@ -456,6 +456,16 @@ def test_tuples_and_ranges_of_ids_are_decoded_as_lists_are(pairs):
                 assert_same(made, method, lambda ids=ids: ((ids,), {}))
 
 
+def test_the_warning_of_text_left_out_comes_once_for_each_encoding(ranks):
+    for _ in range(2):
+        made = pair(WORDS_ONLY, ranks, {})
+        made.ours.encode("theend")
+        with pytest.warns(UserWarning, match="does not match all") as caught:
+            found = [made.ours.encode("the end") for _ in range(3)]
+        assert found == [made.theirs.encode("the end")] * 3
+        assert len(caught) == 1
+
+
 def test_count_and_encode_upto_agree_with_encode(pairs):
     rng = random.Random(4)
     for made in pairs[:4]:

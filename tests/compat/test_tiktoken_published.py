@@ -1,6 +1,7 @@
 """fastlm.compat.tiktoken: encodings by name, of models, of plugins, and the files that they are made of."""
 
 import base64
+import doctest
 import hashlib
 import importlib
 import os
@@ -367,3 +368,23 @@ def test_importing_it_loads_neither_numba_nor_regex_nor_tiktoken_nor_plugins():
 def test_without_tiktoken_there_are_no_plugins(monkeypatch):
     monkeypatch.setitem(sys.modules, "tiktoken_ext", None)
     assert ours.list_encoding_names() == OFFICIAL
+
+
+def test_all_its_modules_can_take_the_place_of_tiktokens():
+    page = (Path(__file__).parents[2] / "docs" / "migrate" / "tiktoken.md").read_text()
+    # doctest's parser reads the page, whose lines are run in a process of their own
+    lines = [
+        example.source for example in doctest.DocTestParser().get_examples(page) if "take_the_place" in example.source
+    ]
+    program = (
+        f"import importlib, sys\n{lines[0]}\ntake_the_place_of_tiktoken()\n"
+        "import tiktoken, tiktoken.load\n"
+        "from tiktoken.core import Encoding\n"
+        "from tiktoken.registry import get_encoding\n"
+        "from tiktoken._tiktoken import CoreBPE\n"
+        "import fastlm.compat.tiktoken.core as core\n"
+        "assert Encoding is core.Encoding is tiktoken.Encoding\n"
+        "assert get_encoding is tiktoken.get_encoding\n"
+        "assert CoreBPE is core.CoreBPE\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -40,7 +40,7 @@ class CoreBPE:
     """Encodes and decodes by ranks: `encoder` is token -> rank, `special_tokens_encoder` special token -> id.
 
     Raises ValueError for a rank given twice or a pattern that is no regular expression, TypeError for tokens or ids of
-    another type, OverflowError for ids that do not fit 32 bits without sign. It never changes.
+    another type, OverflowError for ids that do not fit 32 bits without sign. What it gives never changes.
     """
 
     def __init__(self, encoder: dict[bytes, int], special_tokens_encoder: dict[str, int], pattern: str) -> None:
@@ -72,6 +72,7 @@ class CoreBPE:
             vocabulary_from_ranks(ranks, {token: id for id, token in first.items()}, self._pattern)
         )
         self._finders: dict[frozenset[str], SpecialFinder] = {}
+        self._has_warned = False
 
     def encode_ordinary(self, text: str) -> list[int]:
         return self.ids(encodable(text), None)
@@ -228,9 +229,12 @@ class CoreBPE:
     def _covered_ids(self, text: str | bytes, cuts: SpecialFinder | None) -> list[int]:
         """Ids in the core of what the pattern matches of a text."""
         assert isinstance(self._pattern, RegexPattern)
-        warnings.warn(
-            "the pattern does not match all of the text: the rest is left out, as tiktoken does", stacklevel=4
-        )
+        # once: a program that means it must not be told again with each text
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                "the pattern does not match all of the text: the rest is left out, as tiktoken does", stacklevel=4
+            )
         utf8 = utf8_bytes(text)
         ids: list[int] = []
         at = 0

@@ -131,7 +131,7 @@ class _Reader:
         if char == "|":
             return char, False
         if char == ".":
-            return "(?s:.)" if "s" in flags else r"[^\n]", True
+            return "(?s:.)" if "s" in flags else ".", True
         if char in "^$":
             whole = {"^": r"\A", "$": r"\Z"}[char]
             return f"(?m:{char})" if "m" in flags else whole, False
@@ -171,7 +171,7 @@ class _Reader:
             raise self.refusal(opening)
         self.at += 1
         self._closed |= keys
-        return f"{opening}{inner})", opening not in _AROUND
+        return f"{opening}{inner})", bool(inner) and opening not in _AROUND
 
     def _escape(self, flags: frozenset[str]) -> tuple[str, bool]:
         kind = self.pat_str[self.at + 1 : self.at + 2]
@@ -182,7 +182,7 @@ class _Reader:
             return _ASSERTIONS[kind], False
         if kind in ("N", "O"):
             self.at += 2
-            return r"[^\n]" if kind == "N" else "(?s:.)", True
+            return "." if kind == "N" else "(?s:.)", True
         if kind in ("<", ">"):
             raise self.refusal(f"\\{kind}")  # the start and the end of a word
         member, is_character = self._member(flags)
@@ -285,7 +285,9 @@ def _literal(char: str, flags: frozenset[str]) -> str:
 
 
 def _set_of(members: str, is_negated: bool, flags: frozenset[str]) -> str:
-    found = f"[{'^' * is_negated}{members}]"
+    # all but one character: `regex` takes two such sets, side by side or one in another, for what is in both. So that
+    # there is never but one, a surrogate, which no text holds, is with it.
+    found = rf"[^{members}\ud800]" if is_negated else f"[{members}]"
     if "i" not in flags:
         return found
     import regex
