@@ -39,7 +39,7 @@ FLOORS = [
     ["compat.tiktoken.registry"],
     ["compat.tiktoken.model"],
     ["compat.tiktoken"],
-    ["compat.tokenizers.arguments", "compat.tokenizers.component"],
+    ["compat.tokenizers.arguments", "compat.tokenizers.background", "compat.tokenizers.component"],
     ["compat.tokenizers.added_tokens", "compat.tokenizers.normalizers", "compat.tokenizers.pre_tokenizers"],
     ["compat.tokenizers.runs", "compat.tokenizers.templates", "compat.tokenizers.trainers", "compat.tokenizers.inputs"],
     ["compat.tokenizers.encoding"],

@@ -125,9 +125,8 @@ class RobertaProcessing(PostProcessor):
 
     def _framed(self, encoding: Encoding, k: int) -> Encoding:
         before, after = (special_run([id], [token], 0) for token, id in ((self.sep if k else self.cls), self.sep))
-        if k:
-            for inner in encoding.own_overflowing():
-                inner.set_type_ids(0)
+        for inner in encoding.own_overflowing():
+            inner.set_type_ids(0)
         return encoding.framed(before, after, min(k, 1))
 
 

@@ -27,10 +27,23 @@ class Settings(NamedTuple):
     padding: Padding | None
     recognised: frozenset[int]
 
-    def encode(
+    def encode_one(self, given: list[Words], are_words: bool, add_special_tokens: bool) -> Encoding:
+        """The encoding of a text or two."""
+        (encoding,) = self._encode([given], are_words, add_special_tokens, keep_places=True)
+        return encoding
+
+    def encode_batch(
         self, inputs: list[list[Words]], are_words: bool, add_special_tokens: bool, keep_places: bool
     ) -> list[Encoding]:
-        """The encoding of each input, one text or two; without places, tokens have neither strings nor offsets."""
+        """The encodings of inputs of a text or two, padded alike; without places, without strings and offsets."""
+        encodings = self._encode(inputs, are_words, add_special_tokens, keep_places)
+        if self.padding:
+            self.padding.pad(encodings)
+        return encodings
+
+    def _encode(
+        self, inputs: list[list[Words]], are_words: bool, add_special_tokens: bool, keep_places: bool
+    ) -> list[Encoding]:
         pipeline, processor, recognised = self.pipeline, self.processor, self.recognised
         truncation, padding = self.truncation, self.padding
         texts = [text for given in inputs for words in given for text in words]

@@ -6,13 +6,14 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from fastlm._types import Int64Array
 from fastlm.compat.tokenizers.added_tokens import AddedToken, AddedVocabulary, added_token, given_tokens
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
 from fastlm.compat.tokenizers.arguments import ids as id_array
+from fastlm.compat.tokenizers.background import in_background
 from fastlm.compat.tokenizers.component import SHORT, WHOLE, component_changes, shown, to_json, unsupported
 from fastlm.compat.tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from fastlm.compat.tokenizers.decoders import Decoder, decoder_from
@@ -28,6 +29,9 @@ from fastlm.compat.tokenizers.settings import Settings, post_processed
 from fastlm.compat.tokenizers.trainers import BpeTrainer, Trainer
 from fastlm.formats.atomic import write_files
 from fastlm.normalization import nfc
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 _ENTRIES = {
     "version",
@@ -338,32 +342,31 @@ class Tokenizer:
         self, sequence: Any, pair: Any = None, is_pretokenized: bool = False, add_special_tokens: bool = True
     ) -> Encoding:
         """The encoding of a text, or of a pair of them; each a list of words with is_pretokenized."""
-        take = one_of_words if boolean(is_pretokenized) else one_text
+        return self._encoding(sequence, pair, is_pretokenized, add_special_tokens)()
+
+    def _encoding(self, sequence: Any, pair: Any, words: bool, add_special_tokens: bool) -> Callable[[], Encoding]:
+        take = one_of_words if boolean(words) else one_text
         given = [take(sequence)] if pair is None else [take(sequence), take(pair)]
-        add = boolean(add_special_tokens)
-        (encoding,) = self._settings_of_call().encode([given], is_pretokenized, add, keep_places=True)
-        return encoding
+        return partial(self._settings_of_call().encode_one, given, words, boolean(add_special_tokens))
 
     def encode_batch(
         self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
     ) -> list[Encoding]:
         """The encodings of texts and pairs of texts, on all processors."""
-        return self._encode_batch(input, is_pretokenized, add_special_tokens, keep_places=True)
+        return self._encodings(input, is_pretokenized, add_special_tokens, keep_places=True)()
 
     def encode_batch_fast(
         self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
     ) -> list[Encoding]:
         """The same without strings, offsets and words of tokens."""
-        return self._encode_batch(input, is_pretokenized, add_special_tokens, keep_places=False)
+        return self._encodings(input, is_pretokenized, add_special_tokens, keep_places=False)()
 
-    def _encode_batch(self, input: Any, words: bool, add_special_tokens: bool, keep_places: bool) -> list[Encoding]:
+    def _encodings(
+        self, input: Any, words: bool, add_special_tokens: bool, keep_places: bool
+    ) -> Callable[[], list[Encoding]]:
         one = words_or_pair if boolean(words) else text_or_pair
-        add = boolean(add_special_tokens)
-        settings = self._settings_of_call()
-        encodings = settings.encode([one(item) for item in sequence(input)], words, add, keep_places)
-        if settings.padding:
-            settings.padding.pad(encodings)
-        return encodings
+        inputs = [one(item) for item in sequence(input)]
+        return partial(self._settings_of_call().encode_batch, inputs, words, boolean(add_special_tokens), keep_places)
 
     def _settings_of_call(self) -> Settings:
         """What a call encodes by; what a thread sets meanwhile counts for its next call."""
@@ -394,21 +397,30 @@ class Tokenizer:
 
     def decode(self, ids: Any, skip_special_tokens: bool = True) -> str:
         """The text of ids; those that are in no vocabulary are passed over."""
-        return self._decode(id_array(ids), boolean(skip_special_tokens))
+        return self._text_of(boolean(skip_special_tokens))(id_array(ids))
 
     def decode_batch(self, sequences: Any, skip_special_tokens: bool = True) -> list[str]:
         """The text of each sequence of ids."""
-        skip = boolean(skip_special_tokens)
-        return [self._decode(ids, skip) for ids in [id_array(ids) for ids in sequence(sequences)]]
+        return self._texts_of(sequences, skip_special_tokens)()
 
-    def _decode(self, ids: np.ndarray[Any, np.dtype[np.int64]], skip: bool) -> str:
-        decoder, added = self._decoder, self._added
+    def _texts_of(self, sequences: Any, skip_special_tokens: bool) -> Callable[[], list[str]]:
+        text_of = self._text_of(boolean(skip_special_tokens))
+        given = [id_array(ids) for ids in sequence(sequences)]
+        return lambda: [text_of(ids) for ids in given]
+
+    def _text_of(self, skip: bool) -> Callable[[Int64Array], str]:
+        """Decodes by what is set now."""
+        decoder, special = self._decoder, self._added.special
         if type(decoder) is ByteLevelDecoder:
-            return self._byte_decoder().decode(ids, skip)
-        tokens = [token for id in ids.tolist() if (token := self.id_to_token(id)) is not None]
-        if skip:
-            tokens = [token for token in tokens if token not in added.special]
-        return " ".join(tokens) if decoder is None else "".join(decoder.decode_chain(tokens))
+            return partial(self._byte_decoder().decode, skip_special_tokens=skip)
+        of_model, of_added = self._model.tokens, self._added.names(self._normalizes())
+
+        def text_of(ids: Int64Array) -> str:
+            found = (of_added.get(id, of_model.get(id)) for id in ids.tolist())
+            tokens = [token for token in found if token is not None and not (skip and token in special)]
+            return " ".join(tokens) if decoder is None else "".join(decoder.decode_chain(tokens))
+
+        return text_of
 
     # training
 
@@ -433,23 +445,29 @@ class Tokenizer:
         self._model.set_tables(vocab, merges)
         self._add(trainer.special_tokens)
 
-    # what needs an event loop
+    # in the background, for an event loop: arguments and settings are taken at once
 
-    def async_encode(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported: raises NotImplementedError."""
-        unsupported("Tokenizer.async_encode")
+    def async_encode(
+        self, sequence: Any, pair: Any = None, is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> Future[Encoding]:
+        """`encode` in another thread, to be awaited. Raises RuntimeError where no event loop runs."""
+        return in_background(self._encoding(sequence, pair, is_pretokenized, add_special_tokens))
 
-    def async_encode_batch(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported: raises NotImplementedError."""
-        unsupported("Tokenizer.async_encode_batch")
+    def async_encode_batch(
+        self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> Future[list[Encoding]]:
+        """`encode_batch` in another thread, to be awaited. Raises RuntimeError where no event loop runs."""
+        return in_background(self._encodings(input, is_pretokenized, add_special_tokens, keep_places=True))
 
-    def async_encode_batch_fast(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported: raises NotImplementedError."""
-        unsupported("Tokenizer.async_encode_batch_fast")
+    def async_encode_batch_fast(
+        self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> Future[list[Encoding]]:
+        """`encode_batch_fast` in another thread, to be awaited. Raises RuntimeError where no event loop runs."""
+        return in_background(self._encodings(input, is_pretokenized, add_special_tokens, keep_places=False))
 
-    def async_decode_batch(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported: raises NotImplementedError."""
-        unsupported("Tokenizer.async_decode_batch")
+    def async_decode_batch(self, sequences: Any, skip_special_tokens: bool = True) -> Future[list[str]]:
+        """`decode_batch` in another thread, to be awaited. Raises RuntimeError where no event loop runs."""
+        return in_background(self._texts_of(sequences, skip_special_tokens))
 
 
 def _lines(paths: list[str]) -> Iterator[str]:
