@@ -48,6 +48,7 @@ FLOORS = [
     ["compat.tokenizers.text_columns", "compat.tokenizers.decoders"],
     ["compat.tokenizers.settings"],
     ["compat.tokenizers.tokenizer"],
+    ["compat.tokenizers.implementations"],
     ["compat.tokenizers"],
     ["compat.transformers_backend"],
     ["compat.transformers"],

@@ -81,6 +81,7 @@ COMPONENTS = [
     lambda t: t.processors.ByteLevel(),
     lambda t: t.processors.ByteLevel(trim_offsets=False, add_prefix_space=False),
     lambda t: t.processors.RobertaProcessing(("<b>", 2), ("<a>", 1), add_prefix_space=False),
+    lambda t: t.processors.BertProcessing(("<b>", 2), ("<a>", 1)),
     template,
     lambda t: t.processors.TemplateProcessing(),
     lambda t: template(t, single=["<a>:3", "$1", "$"], pair="$a $B:4 <x>", special_tokens=[("<a>", 1), SPECIAL]),
@@ -133,6 +134,7 @@ TAKING = [
     lambda t, bad: t.processors.TemplateProcessing(special_tokens=bad),
     lambda t, bad: t.processors.TemplateProcessing(special_tokens=[bad]),
     lambda t, bad: t.processors.RobertaProcessing(bad, ("a", 1)),
+    lambda t, bad: t.processors.BertProcessing(("a", 1), bad),
     lambda t, bad: t.processors.ByteLevel(trim_offsets=bad),
     lambda t, bad: t.AddedToken(bad),
     lambda t, bad: t.AddedToken("a", lstrip=bad),
@@ -491,7 +493,7 @@ def test_what_is_not_byte_level_is_refused_by_name():
         lambda: changed(tokenizer(ours), pre_tokenizer=ours.pre_tokenizers.Digits()).encode("a"),
         lambda: ours.Tokenizer.from_str(json.dumps(json_of(normalizer={"type": "Lowercase"}))),
         lambda: ours.Tokenizer.from_str(json.dumps(json_of_model(type="WordPiece"))),
-        lambda: tokenizer(ours).async_encode("a"),
+        lambda: ours.ByteLevelBPETokenizer(lowercase=True),
     ):
         with pytest.raises(NotImplementedError):
             bad()

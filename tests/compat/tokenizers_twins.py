@@ -113,7 +113,9 @@ class Recipe:
         self.split = rng.choice(["bytes", "bytes", "gpt4", "digits", "digits-runs", "both", "whole"])
         if self.split != "bytes":
             self.prefix = False
-        self.post = rng.choice([None, "bytes", "bytes", "trim-no-prefix", "no-trim", "template", "sequence", "roberta"])
+        self.post = rng.choice(
+            [None, "bytes", "bytes", "trim-no-prefix", "no-trim", "template", "sequence", "roberta", "bert"]
+        )
         self.single = rng.choice(["<|end|> $A", "$A <|end|>", "<|end|> $A <|end|>", "$A:2", "$A"])
         self.pair = rng.choice(["<|end|> $A $B:1", "$A <|end|>:3 $B:1 <|end|>:1", "$B:0 $A:1", "$A $A $B", "$A $B"])
         self.added = [
@@ -173,6 +175,7 @@ class Recipe:
             "template": template,
             "sequence": m.processors.Sequence([trim, template]),
             "roberta": m.processors.RobertaProcessing(("<|end|>", 0), ("the", 5), add_prefix_space=self.prefix),
+            "bert": m.processors.BertProcessing(("<|end|>", 0), ("the", 5)),
         }[self.post]
         tokenizer.add_special_tokens(self.plain_special)
         tokenizer.add_tokens([m.AddedToken(name, **options) for name, options in self.added])

@@ -21,6 +21,13 @@ from fastlm.compat.tokenizers import decoders, models, normalizers, pre_tokenize
 from fastlm.compat.tokenizers.added_tokens import AddedToken
 from fastlm.compat.tokenizers.component import refused
 from fastlm.compat.tokenizers.encoding import Encoding
+from fastlm.compat.tokenizers.implementations import (
+    BertWordPieceTokenizer,
+    ByteLevelBPETokenizer,
+    CharBPETokenizer,
+    SentencePieceBPETokenizer,
+    SentencePieceUnigramTokenizer,
+)
 from fastlm.compat.tokenizers.pre_tokenizers import Regex
 from fastlm.compat.tokenizers.tokenizer import Tokenizer
 
@@ -60,11 +67,6 @@ class SplitDelimiterBehavior(Enum):
 NormalizedString = refused("NormalizedString", object)
 PreTokenizedString = refused("PreTokenizedString", object)
 Token = refused("Token", object)
-BertWordPieceTokenizer = refused("BertWordPieceTokenizer", object)
-ByteLevelBPETokenizer = refused("ByteLevelBPETokenizer", object)
-CharBPETokenizer = refused("CharBPETokenizer", object)
-SentencePieceBPETokenizer = refused("SentencePieceBPETokenizer", object)
-SentencePieceUnigramTokenizer = refused("SentencePieceUnigramTokenizer", object)
 
 __all__ = [
     "AddedToken",

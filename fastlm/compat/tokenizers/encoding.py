@@ -200,7 +200,8 @@ class Encoding:
         for encoding in overflowing:
             # what overflowed of them is not kept
             encoding._overflowing = ()
-        return Encoding.of((before, *inner, after), ranges, tuple(overflowing))
+        runs = tuple([run for run in (before, *inner, after) if len(run.ids)])
+        return Encoding.of(runs, ranges, tuple(overflowing))
 
     def runs_and_ranges(self) -> tuple[tuple[Run, ...], Ranges]:
         """What it is made of."""

@@ -196,7 +196,7 @@ class BPE(Model):
         vocab = json.dumps(self.content()["vocab"], ensure_ascii=False, separators=(",", ":"))
         merges = "".join(f"{left} {right}\n" for left, right in self.merges)
         files = {f"{start}vocab.json": vocab.encode(), f"{start}merges.txt": f"{VERSION_LINE}\n{merges}".encode()}
-        if not os.path.isdir(string(folder)):
+        if not os.path.isdir(string(folder) or os.curdir):
             raise FileNotFoundError(f"No such directory: {folder!r}")
         from pathlib import Path
 

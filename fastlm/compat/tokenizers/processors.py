@@ -10,7 +10,6 @@ from fastlm.compat.tokenizers.component import (
     Option,
     component_from,
     field,
-    refused,
     shown,
     unsupported,
 )
@@ -77,6 +76,38 @@ class ByteLevel(PostProcessor):
         return encodings
 
 
+class BertProcessing(PostProcessor):
+    """<cls> A <sep>, or <cls> A <sep> B <sep>, with B and what follows it of type 1."""
+
+    type_name = "BertProcessing"
+    options = ("sep", "cls")
+
+    def __init__(self, sep: tuple[str, int], cls_token: tuple[str, int]) -> None:
+        self.sep, self.cls = sep, cls_token
+
+    sep = Option(lambda pair: _token_and_id(pair))
+    cls = Option(lambda pair: _token_and_id(pair))
+
+    def content(self) -> dict[str, Any]:
+        return {"type": self.type_name, "sep": list(self.sep), "cls": list(self.cls)}
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> PostProcessor:
+        return _of_cls_and_sep(content)
+
+    def num_special_tokens_to_add(self, is_pair: bool) -> int:
+        return 3 if boolean(is_pair) else 2
+
+    def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
+        if not add_special_tokens:
+            return encodings
+        (cls, cls_id), (sep, sep_id) = self.cls, self.sep
+        return [
+            encoding.framed(special_run([cls_id][k:], [cls][k:], 0), special_run([sep_id], [sep], k), k)
+            for k, encoding in enumerate(encodings)
+        ]
+
+
 class RobertaProcessing(PostProcessor):
     """<cls> A <sep>, or <cls> A <sep> <sep> B <sep>, all of type 0."""
 
@@ -103,13 +134,8 @@ class RobertaProcessing(PostProcessor):
         return {"type": self.type_name, "sep": list(self.sep), "cls": list(self.cls), **flags}
 
     @classmethod
-    def from_content(cls, content: dict[str, Any]) -> RobertaProcessing:
-        pairs = [tuple(sequence(field(content, name))) for name in ("sep", "cls")]
-        if not {"trim_offsets", "add_prefix_space"} <= content.keys():
-            # tokenizers reads it so
-            unsupported("processors.BertProcessing")
-        flags = [content[name] for name in ("trim_offsets", "add_prefix_space")]
-        return cls(pairs[0], pairs[1], *flags)
+    def from_content(cls, content: dict[str, Any]) -> PostProcessor:
+        return _of_cls_and_sep(content)
 
     def num_special_tokens_to_add(self, is_pair: bool) -> int:
         return 4 if boolean(is_pair) else 2
@@ -276,10 +302,15 @@ def _token_and_id(pair: Any) -> tuple[str, int]:
     return string(pair[0]), unsigned(pair[1], 32)
 
 
-BertProcessing = refused("processors.BertProcessing", PostProcessor)
+def _of_cls_and_sep(content: dict[str, Any]) -> PostProcessor:
+    # whatever type it names, tokenizers tells the two apart by these options
+    flags = [content[name] for name in ("trim_offsets", "add_prefix_space") if name in content]
+    sep, cls = (tuple(sequence(field(content, name))) for name in ("sep", "cls"))
+    return RobertaProcessing(sep, cls, *flags) if len(flags) == 2 else BertProcessing(sep, cls)
+
 
 _KINDS: dict[str, type[Component]] = {
-    kind.type_name: kind for kind in (ByteLevel, RobertaProcessing, TemplateProcessing, Sequence, BertProcessing)
+    kind.type_name: kind for kind in (ByteLevel, BertProcessing, RobertaProcessing, TemplateProcessing, Sequence)
 }
 
 

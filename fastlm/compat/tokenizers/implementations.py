@@ -1,0 +1,319 @@
+"""Tokenizers put together: `ByteLevelBPETokenizer`, which GPT-2 and RoBERTa made known."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from fastlm.compat.tokenizers import decoders, pre_tokenizers, processors
+from fastlm.compat.tokenizers.added_tokens import AddedToken
+from fastlm.compat.tokenizers.component import refused
+from fastlm.compat.tokenizers.encoding import Encoding
+from fastlm.compat.tokenizers.models import BPE
+from fastlm.compat.tokenizers.normalizers import Lowercase, Sequence, unicode_normalizer_from_str
+from fastlm.compat.tokenizers.tokenizer import Tokenizer
+from fastlm.compat.tokenizers.trainers import BpeTrainer
+
+
+class BaseTokenizer:
+    """A tokenizer and what it was made with, which printing shows. Its methods are those of `Tokenizer`.
+
+    Where None is given in place of texts or ids, they raise ValueError.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, parameters: dict[str, Any] | None = None) -> None:
+        self._tokenizer = tokenizer
+        self._parameters = {} if parameters is None else parameters
+
+    def __repr__(self) -> str:
+        shown = ", ".join([f"{name}={value}" for name, value in self._parameters.items()])
+        return f"Tokenizer(vocabulary_size={self.get_vocab_size()}, {shown})"
+
+    # encoding and decoding
+
+    def normalize(self, sequence: str) -> str:
+        """What the normalizer makes of a text."""
+        normalized: str = self._tokenizer.normalizer.normalize_str(sequence)
+        return normalized
+
+    def encode(
+        self, sequence: Any, pair: Any = None, is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> Encoding:
+        """See `Tokenizer.encode`."""
+        return self._tokenizer.encode(_given(sequence, "sequence"), pair, is_pretokenized, add_special_tokens)
+
+    def encode_batch(
+        self, inputs: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> list[Encoding]:
+        """See `Tokenizer.encode_batch`."""
+        return self._tokenizer.encode_batch(_given(inputs, "inputs"), is_pretokenized, add_special_tokens)
+
+    async def async_encode_batch(
+        self, inputs: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> list[Encoding]:
+        """See `Tokenizer.async_encode_batch`."""
+        return await self._tokenizer.async_encode_batch(_given(inputs, "inputs"), is_pretokenized, add_special_tokens)
+
+    async def async_encode_batch_fast(
+        self, inputs: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> list[Encoding]:
+        """See `Tokenizer.async_encode_batch_fast`."""
+        encodings: Awaitable[list[Encoding]] = self._tokenizer.async_encode_batch_fast(
+            _given(inputs, "inputs"), is_pretokenized, add_special_tokens
+        )
+        return await encodings
+
+    def decode(self, ids: Any, skip_special_tokens: bool = True) -> str:
+        """See `Tokenizer.decode`."""
+        return self._tokenizer.decode(_given(ids, "ids"), skip_special_tokens)
+
+    def decode_batch(self, sequences: Any, skip_special_tokens: bool = True) -> list[str]:
+        """See `Tokenizer.decode_batch`."""
+        return self._tokenizer.decode_batch(_given(sequences, "sequences"), skip_special_tokens)
+
+    async def async_decode_batch(self, sequences: Any, skip_special_tokens: bool = True) -> list[str]:
+        """See `Tokenizer.async_decode_batch`."""
+        return await self._tokenizer.async_decode_batch(_given(sequences, "sequences"), skip_special_tokens)
+
+    def post_process(
+        self, encoding: Encoding, pair: Encoding | None = None, add_special_tokens: bool = True
+    ) -> Encoding:
+        """See `Tokenizer.post_process`."""
+        return self._tokenizer.post_process(encoding, pair, add_special_tokens)
+
+    def num_special_tokens_to_add(self, is_pair: bool) -> int:
+        """See `Tokenizer.num_special_tokens_to_add`."""
+        return self._tokenizer.num_special_tokens_to_add(is_pair)
+
+    # padding and truncation
+
+    def enable_padding(
+        self,
+        direction: str = "right",
+        pad_to_multiple_of: int | None = None,
+        pad_id: int = 0,
+        pad_type_id: int = 0,
+        pad_token: str = "[PAD]",
+        length: int | None = None,
+    ) -> None:
+        """See `Tokenizer.enable_padding`."""
+        self._tokenizer.enable_padding(
+            direction=direction,
+            pad_to_multiple_of=pad_to_multiple_of,
+            pad_id=pad_id,
+            pad_type_id=pad_type_id,
+            pad_token=pad_token,
+            length=length,
+        )
+
+    def no_padding(self) -> None:
+        """See `Tokenizer.no_padding`."""
+        self._tokenizer.no_padding()
+
+    @property
+    def padding(self) -> dict[str, Any] | None:
+        """See `Tokenizer.padding`."""
+        return self._tokenizer.padding
+
+    def enable_truncation(self, max_length: int, stride: int = 0, strategy: str = "longest_first") -> None:
+        """See `Tokenizer.enable_truncation`; cuts at the right."""
+        self._tokenizer.enable_truncation(max_length, stride=stride, strategy=strategy)
+
+    def no_truncation(self) -> None:
+        """See `Tokenizer.no_truncation`."""
+        self._tokenizer.no_truncation()
+
+    @property
+    def truncation(self) -> dict[str, Any] | None:
+        """See `Tokenizer.truncation`."""
+        return self._tokenizer.truncation
+
+    # vocabulary
+
+    def get_vocab(self, with_added_tokens: bool = True) -> dict[str, int]:
+        """See `Tokenizer.get_vocab`."""
+        return self._tokenizer.get_vocab(with_added_tokens)
+
+    def get_vocab_size(self, with_added_tokens: bool = True) -> int:
+        """See `Tokenizer.get_vocab_size`."""
+        return self._tokenizer.get_vocab_size(with_added_tokens)
+
+    def token_to_id(self, token: str) -> int | None:
+        """See `Tokenizer.token_to_id`."""
+        return self._tokenizer.token_to_id(token)
+
+    def id_to_token(self, id: int) -> str | None:
+        """See `Tokenizer.id_to_token`."""
+        return self._tokenizer.id_to_token(id)
+
+    def add_tokens(self, tokens: list[str | AddedToken]) -> int:
+        """See `Tokenizer.add_tokens`."""
+        return self._tokenizer.add_tokens(tokens)
+
+    def add_special_tokens(self, special_tokens: list[str | AddedToken]) -> int:
+        """See `Tokenizer.add_special_tokens`."""
+        return self._tokenizer.add_special_tokens(special_tokens)
+
+    def get_added_tokens_decoder(self) -> dict[int, AddedToken]:
+        """See `Tokenizer.get_added_tokens_decoder`."""
+        return self._tokenizer.get_added_tokens_decoder()
+
+    # files
+
+    def save(self, path: str, pretty: bool = True) -> None:
+        """See `Tokenizer.save`."""
+        self._tokenizer.save(path, pretty)
+
+    def to_str(self, pretty: bool = False) -> str:
+        """See `Tokenizer.to_str`."""
+        return self._tokenizer.to_str(pretty)
+
+    def save_model(self, directory: str, prefix: str | None = None) -> list[str]:
+        """See `BPE.save`."""
+        paths: list[str] = self._tokenizer.model.save(directory, prefix=prefix)
+        return paths
+
+    # components
+
+    @property
+    def model(self) -> Any:
+        """See `Tokenizer.model`."""
+        return self._tokenizer.model
+
+    @model.setter
+    def model(self, model: Any) -> None:
+        self._tokenizer.model = model
+
+    @property
+    def normalizer(self) -> Any:
+        """See `Tokenizer.normalizer`."""
+        return self._tokenizer.normalizer
+
+    @normalizer.setter
+    def normalizer(self, normalizer: Any) -> None:
+        self._tokenizer.normalizer = normalizer
+
+    @property
+    def pre_tokenizer(self) -> Any:
+        """See `Tokenizer.pre_tokenizer`."""
+        return self._tokenizer.pre_tokenizer
+
+    @pre_tokenizer.setter
+    def pre_tokenizer(self, pre_tokenizer: Any) -> None:
+        self._tokenizer.pre_tokenizer = pre_tokenizer
+
+    @property
+    def post_processor(self) -> Any:
+        """See `Tokenizer.post_processor`."""
+        return self._tokenizer.post_processor
+
+    @post_processor.setter
+    def post_processor(self, post_processor: Any) -> None:
+        self._tokenizer.post_processor = post_processor
+
+    @property
+    def decoder(self) -> Any:
+        """See `Tokenizer.decoder`."""
+        return self._tokenizer.decoder
+
+    @decoder.setter
+    def decoder(self, decoder: Any) -> None:
+        self._tokenizer.decoder = decoder
+
+
+def _given(value: Any, name: str) -> Any:
+    if value is None:
+        raise ValueError(f"`{name}` can't be `None`")
+    return value
+
+
+class ByteLevelBPETokenizer(BaseTokenizer):
+    """Byte-level BPE that cuts as GPT-2 does, of tables or files of them, or to be trained.
+
+    Raises NotImplementedError for lowercase, dropout, continuing_subword_prefix and end_of_word_suffix.
+    """
+
+    def __init__(
+        self,
+        vocab: str | dict[str, int] | None = None,
+        merges: str | list[tuple[str, str]] | None = None,
+        add_prefix_space: bool = False,
+        lowercase: bool = False,
+        dropout: float | None = None,
+        unicode_normalizer: str | None = None,
+        continuing_subword_prefix: str | None = None,
+        end_of_word_suffix: str | None = None,
+        trim_offsets: bool = False,
+    ) -> None:
+        model = BPE()
+        if vocab is not None and merges is not None:
+            affixes = (continuing_subword_prefix or "", end_of_word_suffix or "")
+            model = BPE(vocab, merges, None, dropout, None, *affixes)
+        tokenizer = Tokenizer(model)
+        steps = [unicode_normalizer_from_str(unicode_normalizer)] if unicode_normalizer else []
+        if lowercase:
+            steps.append(Lowercase())
+        if steps:
+            tokenizer.normalizer = steps[0] if len(steps) == 1 else Sequence(steps)
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.post_processor = processors.ByteLevel(trim_offsets=trim_offsets)
+        parameters = {
+            "model": "ByteLevelBPE",
+            "add_prefix_space": add_prefix_space,
+            "lowercase": lowercase,
+            "dropout": dropout,
+            "unicode_normalizer": unicode_normalizer,
+            "continuing_subword_prefix": continuing_subword_prefix,
+            "end_of_word_suffix": end_of_word_suffix,
+            "trim_offsets": trim_offsets,
+        }
+        super().__init__(tokenizer, parameters)
+
+    @staticmethod
+    def from_file(vocab_filename: str, merges_filename: str, **options: Any) -> ByteLevelBPETokenizer:
+        """The tokenizer of vocab.json and merges.txt. Raises OSError, or ValueError for what is malformed."""
+        return ByteLevelBPETokenizer(*BPE.read_file(vocab_filename, merges_filename), **options)
+
+    def train(
+        self,
+        files: str | list[str],
+        vocab_size: int = 30000,
+        min_frequency: int = 2,
+        show_progress: bool = True,
+        special_tokens: list[str | AddedToken] | None = None,
+    ) -> None:
+        """Trains on files; all bytes get a token. See `Tokenizer.train`."""
+        trainer = _trainer(vocab_size, min_frequency, show_progress, special_tokens)
+        self._tokenizer.train([files] if isinstance(files, str) else files, trainer)
+
+    def train_from_iterator(
+        self,
+        iterator: Any,
+        vocab_size: int = 30000,
+        min_frequency: int = 2,
+        show_progress: bool = True,
+        special_tokens: list[str | AddedToken] | None = None,
+        length: int | None = None,
+    ) -> None:
+        """Trains on texts; all bytes get a token. See `Tokenizer.train_from_iterator`."""
+        trainer = _trainer(vocab_size, min_frequency, show_progress, special_tokens)
+        self._tokenizer.train_from_iterator(iterator, trainer, length)
+
+
+def _trainer(
+    vocab_size: int, min_frequency: int, show_progress: bool, special_tokens: list[str | AddedToken] | None
+) -> BpeTrainer:
+    return BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        show_progress=show_progress,
+        special_tokens=[] if special_tokens is None else special_tokens,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+
+
+BertWordPieceTokenizer = refused("BertWordPieceTokenizer", BaseTokenizer)
+CharBPETokenizer = refused("CharBPETokenizer", BaseTokenizer)
+SentencePieceBPETokenizer = refused("SentencePieceBPETokenizer", BaseTokenizer)
+SentencePieceUnigramTokenizer = refused("SentencePieceUnigramTokenizer", BaseTokenizer)
