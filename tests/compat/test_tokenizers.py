@@ -137,6 +137,27 @@ def test_threads_with_settings_of_their_own_share_a_tokenizer():
         assert all(pool.map(cut, range(1, 9)))
 
 
+def test_a_character_between_texts_is_of_no_word():
+    # of a text that is there twice only the last place counts; with a number that none has, all tokens are searched
+    found = []
+    for module in (theirs, ours):
+        tokenizer = normalizing(module)
+        template = module.processors.TemplateProcessing(single="$A", pair="$A $A $B", special_tokens=[])
+        tokenizer.post_processor = template
+        encoding = tokenizer.encode("the end", "all")
+        queries = [(k, text) for k in range(8) for text in range(3)]
+        found.append([(encoding.char_to_token(*one), encoding.char_to_word(*one)) for one in queries])
+    assert found[0] == found[1]
+
+
+def test_files_keep_what_they_say_of_the_decoder():
+    flags = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    content = json.loads(normalizing(ours).to_str()) | {"decoder": flags}
+    judge, tokenizer = (module.Tokenizer.from_str(json.dumps(content)) for module in (theirs, ours))
+    assert tokenizer.to_str() == judge.to_str()
+    assert repr(tokenizer.decoder) == repr(judge.decoder)
+
+
 OFFICIAL = sorted(path.name for path in (DATA / "vectors").glob("*.tokenizer.json"))
 
 

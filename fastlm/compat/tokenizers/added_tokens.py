@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastlm.compat.tokenizers.arguments import boolean, is_instance, known_options, one_of_kinds, string
+from fastlm.compat.tokenizers.arguments import boolean, is_instance, known_options, one_of_kinds, string, unsigned
 from fastlm.normalization import nfc
 
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
@@ -91,8 +91,10 @@ def added_token(content: dict[str, Any]) -> AddedToken:
     if missing:
         raise ValueError(f"added token {content!r:.80}: missing field `{missing[0]}`")
     try:
+        # of another id than it says, but not of none
+        unsigned(content["id"], 32)
         return AddedToken(content["content"], **{name: content[name] for name in _FLAGS})
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         raise ValueError(f"added token {content!r:.80}: {error}") from None
 
 

@@ -38,23 +38,26 @@ class ByteLevel(Decoder):
 
     type_name = "ByteLevel"
 
+    options = ("add_prefix_space", "trim_offsets", "use_regex")
+
     def __init__(self, **_: Any) -> None:
-        pass
+        # without meaning for decoding; tokenizers keeps what a file says
+        self._flags = dict.fromkeys(self.options, True)
 
     def content(self) -> dict[str, Any]:
-        return {"type": self.type_name, "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+        return {"type": self.type_name, **self._flags}
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> ByteLevel:
-        for name in ("add_prefix_space", "trim_offsets"):
-            boolean(field(content, name))
-        return cls()
+        made = cls()
+        made._flags = {name: boolean(field({"use_regex": True, **content}, name)) for name in cls.options}
+        return made
 
     def decode_chain(self, tokens: list[str]) -> list[str]:
         return [b"".join(map(bytes_of, tokens)).decode(errors="replace")]
 
     def shown_fields(self) -> dict[str, Any]:
-        return {"add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+        return self._flags
 
 
 class Sequence(Decoder):

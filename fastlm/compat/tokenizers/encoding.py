@@ -171,7 +171,7 @@ class Encoding:
     def char_to_word(self, char_pos: int, sequence_index: int = 0) -> int | None:
         """The word of a character of a text."""
         token = self.char_to_token(char_pos, sequence_index)
-        return None if token is None else self.word_ids[token]
+        return None if token is None else self.token_to_word(token)
 
     def set_sequence_id(self, sequence_id: int) -> None:
         """Says which text all tokens are of."""

@@ -66,7 +66,7 @@ class ByteLevel(PostProcessor):
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> ByteLevel:
-        return cls(*(field({"use_regex": True, **content}, option) for option in cls.options))
+        return cls(*(boolean(field({"use_regex": True, **content}, option)) for option in cls.options))
 
     def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
         for k, encoding in enumerate(encodings):
