@@ -122,6 +122,9 @@ class Recipe:
             (name, {key: rng.random() < 0.3 for key in ("single_word", "lstrip", "rstrip", "normalized", "special")})
             for name in rng.sample(NAMES, rng.randrange(6))
         ]
+        if "é" in dict(self.added):
+            # normalized they are one, and tokenizers finds either
+            self.added = [token for token in self.added if token[0] != "e\u0301"]
         self.plain_special = rng.sample(["<|end|>", "<PAD>", "<m>"], rng.randrange(3))
         self.truncation = None
         if rng.random() < 0.5:
