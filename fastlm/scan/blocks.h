@@ -21,6 +21,9 @@ typedef struct {
     uint8_t flags;
 } fastlm_carry;
 
+/* Where a class goes on: the byte before is of it too, `last` if that is in the block before. */
+static inline uint64_t fastlm_goes_on(uint64_t mask, uint64_t last) { return mask & (mask << 1 | last); }
+
 /* What a family of splits asks of a character beyond letter, number and white space. */
 enum { FASTLM_PLAIN, FASTLM_NEWER_DIGITS, FASTLM_CASED, FASTLM_CASED_HAN, FASTLM_CJK };
 
@@ -234,4 +237,16 @@ static inline int64_t FASTLM_NAME(fastlm_write_ends)(uint64_t starts, int64_t ba
     for (; starts; starts &= starts - 1) ends[written++] = base + __builtin_ctzll(starts);
     return written;
 #endif
+}
+
+/* What every scan does after a block: writes the starts of the one before, keeps this one's, and ends where the text
+ * does. Returns whether the scan is over or there is no room for another block. */
+static inline __attribute__((always_inline)) int FASTLM_NAME(fastlm_end_block)(
+    uint64_t starts, int64_t base, int64_t start, int64_t n, uint64_t *pending, int64_t *ends, int64_t *written,
+    int64_t capacity) {
+    if (base == start) starts &= ~(uint64_t)1; /* the scan's own start is nobody's end */
+    *written = FASTLM_NAME(fastlm_write_ends)(*pending, base - 64, ends, *written);
+    *pending = starts;
+    if (base >= n) ends[(*written)++] = n;
+    return base >= n || *written > capacity - 72;
 }

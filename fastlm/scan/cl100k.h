@@ -31,9 +31,9 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_cl1
                 return -1;
             }
             uint64_t other = ~(m.letter | m.number | m.whitespace), inner = m.whitespace & ~m.newline;
-            uint64_t goes_on = (m.letter & (m.letter << 1 | last_letter)) | (m.number & (m.number << 1 | last_number))
-                             | (other & (other << 1 | last_other))
-                             | (m.whitespace & (m.whitespace << 1 | spaces.last));
+            uint64_t goes_on = fastlm_goes_on(m.letter, last_letter) | fastlm_goes_on(m.number, last_number)
+                             | fastlm_goes_on(other, last_other)
+                             | fastlm_goes_on(m.whitespace, spaces.last);
             starts = ~(goes_on | ((m.blank << 1 | last_blank) & other)) | start_here;
             uint64_t number_starts = starts & m.number, inner_before = inner << 1 | spaces.last_inner;
             FASTLM_NAME(fastlm_space_starts)(text, base, &m, other, last_other, m.newline, 0, &spaces, &starts,
@@ -64,14 +64,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_cl1
             last_blank = m.blank >> 63;
         }
         if (left <= 0 && !whole_tail) FASTLM_NAME(fastlm_release_held)(base, n, &spaces, &pending, ends, &written);
-        if (base == start) starts &= ~(uint64_t)1; /* the scan's own start is nobody's end */
-        written = FASTLM_NAME(fastlm_write_ends)(pending, base - 64, ends, written);
-        if (left <= 0) {
-            ends[written++] = n;
-            return written;
-        }
-        pending = starts;
-        if (written > capacity - 72) return written;
+        if (FASTLM_NAME(fastlm_end_block)(starts, base, start, n, &pending, ends, &written, capacity)) return written;
     }
 }
 

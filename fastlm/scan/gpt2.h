@@ -35,9 +35,9 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_gpt
                 return -1;
             }
             uint64_t other = ~(m.letter | m.number | m.whitespace);
-            uint64_t goes_on = (m.letter & (m.letter << 1 | last_letter)) | (m.number & (m.number << 1 | last_number))
-                             | (other & (other << 1 | last_other))
-                             | (m.whitespace & (m.whitespace << 1 | last_whitespace));
+            uint64_t goes_on = fastlm_goes_on(m.letter, last_letter) | fastlm_goes_on(m.number, last_number)
+                             | fastlm_goes_on(other, last_other)
+                             | fastlm_goes_on(m.whitespace, last_whitespace);
             uint64_t joins_blank = (m.blank << 1 | last_blank) & ~m.whitespace;
             if (digits_apart && m.number) {
                 uint64_t digits = m.number & ~m.above;
@@ -77,14 +77,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_gpt
             last_whitespace = m.whitespace >> 63;
             last_blank = m.blank >> 63;
         }
-        if (base == start) starts &= ~(uint64_t)1; /* the scan's own start is nobody's end */
-        written = FASTLM_NAME(fastlm_write_ends)(pending, base - 64, ends, written);
-        if (left <= 0) {
-            ends[written++] = n;
-            return written;
-        }
-        pending = starts;
-        if (written > capacity - 72) return written;
+        if (FASTLM_NAME(fastlm_end_block)(starts, base, start, n, &pending, ends, &written, capacity)) return written;
     }
 }
 

@@ -180,9 +180,9 @@ again: /* from `start`, a pretoken start, as if nothing came before */
                 goto again;
             }
 
-            uint64_t goes_on = (word & (word << 1 | last_word)) | (m.number & (m.number << 1 | last_number))
-                             | (other & (other << 1 | last_other)) | (m.apart & (m.apart << 1 | last_apart))
-                             | (m.whitespace & (m.whitespace << 1 | spaces.last));
+            uint64_t goes_on = fastlm_goes_on(word, last_word) | fastlm_goes_on(m.number, last_number)
+                             | fastlm_goes_on(other, last_other) | fastlm_goes_on(m.apart, last_apart)
+                             | fastlm_goes_on(m.whitespace, spaces.last);
             starts = (~(goes_on | ((m.blank << 1 | last_blank) & other)) | cuts) & ~gone;
             if (base == start) starts |= 1;
             uint64_t number_starts = starts & m.number, inner_before = inner << 1 | spaces.last_inner;
@@ -208,14 +208,7 @@ again: /* from `start`, a pretoken start, as if nothing came before */
             last_apart = m.apart >> 63;
         }
         if (left <= 0) FASTLM_NAME(fastlm_release_held)(base, n, &spaces, &pending, ends, &written);
-        if (base == start) starts &= ~(uint64_t)1; /* the scan's own start is nobody's end */
-        written = FASTLM_NAME(fastlm_write_ends)(pending, base - 64, ends, written);
-        if (left <= 0) {
-            ends[written++] = n;
-            return written;
-        }
-        pending = starts;
-        if (written > capacity - 72) return written;
+        if (FASTLM_NAME(fastlm_end_block)(starts, base, start, n, &pending, ends, &written, capacity)) return written;
     }
 }
 
