@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from fastlm._types import Int64Array, UInt32Array
+from fastlm.threads import map_in_order
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def slices(items: Sequence[Item], threads: int) -> Iterator[list[Item]]:
@@ -20,6 +22,12 @@ def slices(items: Sequence[Item], threads: int) -> Iterator[list[Item]]:
     size = max(1, len(items) // (4 * threads)) if threads > 1 else max(1, len(items))
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def mapped(function: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
+    """function(item) of each item, in order."""
+    parts = map_in_order(lambda part: list(map(function, part)), slices(items, threads), threads)
+    return [result for part in parts for result in part]
 
 
 def joined(parts: list[tuple[UInt32Array, Int64Array]]) -> tuple[UInt32Array, Int64Array]:

@@ -33,7 +33,7 @@ def encode_with_spans(
     decoded = text_of(text)
     ids: list[UInt32Array] = [np.empty(0, np.uint32)]
     spans: list[Int64Array] = [np.empty((0, 2), np.int64)]
-    lengths = np.diff(vocabulary.token_offsets)
+    lengths = vocabulary.token_lengths
     byte_starts = _byte_starts(decoded) if unit == "byte" else None
     for piece in preparation.pieces(decoded, recognised):
         if piece.id is not None:

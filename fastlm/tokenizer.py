@@ -154,7 +154,7 @@ class Tokenizer:
 
         Raises ValueError where the vocabulary's ids do not fit the type, or the ids of the text `out`.
         """
-        parts = self._in_parts(text, on_special, num_threads, self._encoder.encode_to_numpy)
+        parts = self._shared(*self._prepared(text, on_special), num_threads, self._encoder.encode_to_numpy)
         ids = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if add_special_tokens:
             ids = np.concatenate([self._begin, ids, self._end])
@@ -169,12 +169,8 @@ class Tokenizer:
         add_special_tokens: bool = False,
     ) -> list[list[int]]:
         """Ids of each text, on all processors or so many threads."""
-
-        def encoded(part: list[Text]) -> list[list[int]]:
-            return [self.encode(text, on_special=on_special, add_special_tokens=add_special_tokens) for text in part]
-
-        threads = thread_count(num_threads)
-        return [ids for part in map_in_order(encoded, batches.slices(texts, threads), threads) for ids in part]
+        encode = functools.partial(self.encode, on_special=on_special, add_special_tokens=add_special_tokens)
+        return batches.mapped(encode, texts, thread_count(num_threads))
 
     def encode_batch_flat(
         self,
@@ -248,8 +244,7 @@ class Tokenizer:
         In characters, tokens that share one, because its bytes are several tokens, all have it; in bytes each has its
         own, unless the text was normalized.
         """
-        self._prepared(text, on_special)
-        recognised = self._preparation.recognised if on_special == "token" else frozenset[int]()
+        recognised = self._preparation.recognised if self._recognises(text, on_special) else frozenset[int]()
 
         def encoded(piece: bytes) -> UInt32Array:
             return np.concatenate(self._shared(piece, None, num_threads, self._encoder.encode_to_numpy))
@@ -282,7 +277,7 @@ class Tokenizer:
 
     def count(self, text: Text, *, on_special: OnSpecial = "token", num_threads: int | None = 1) -> int:
         """Number of ids of a text, without making them."""
-        return sum(self._in_parts(text, on_special, num_threads, self._encoder.count))
+        return sum(self._shared(*self._prepared(text, on_special), num_threads, self._encoder.count))
 
     def decode(
         self, ids: Ids, errors: str = "replace", *, skip_special_tokens: bool = False, num_threads: int | None = 1
@@ -308,10 +303,7 @@ class Tokenizer:
 
     def decode_batch(self, batch: Sequence[Ids], num_threads: int | None = None, errors: str = "replace") -> list[str]:
         """Text of each sequence of ids, on all processors or so many threads. Raises as `decode`."""
-        threads = thread_count(num_threads)
-        parts = batches.slices(batch, threads)
-        decoded = map_in_order(lambda part: [self.decode(ids, errors) for ids in part], parts, threads)
-        return [text for part in decoded for text in part]
+        return batches.mapped(functools.partial(self.decode, errors=errors), batch, thread_count(num_threads))
 
     def decode_stream(self) -> DecodeStream:
         """A decoder of ids that come one by one; what it yields are whole characters."""
@@ -330,23 +322,20 @@ class Tokenizer:
 
     def _prepared(self, text: Text, on_special: OnSpecial) -> tuple[Text, Cuts]:
         """What to encode of a text, and what cuts it."""
-        if on_special == "token":
-            return self._preparation.prepare(text)
+        return self._preparation.prepare(text, self._recognises(text, on_special))
+
+    def _recognises(self, text: Text, on_special: OnSpecial) -> bool:
+        """Whether special tokens in a text become ids. Raises ValueError where they must not be there."""
         if on_special == "raise":
             self._preparation.refuse_added_tokens(text)
-        elif on_special != "text":
+        elif on_special not in ("token", "text"):
             raise ValueError(f"on_special must be 'token', 'text' or 'raise', not {on_special!r}")
-        return self._preparation.prepare(text, added_tokens=False)
-
-    def _in_parts(
-        self, text: Text, on_special: OnSpecial, num_threads: int | None, function: Callable[[Text, Cuts], Result]
-    ) -> list[Result]:
-        """function(text, cuts) of a text, or of parts of it at a time."""
-        return self._shared(*self._prepared(text, on_special), num_threads, function)
+        return on_special == "token"
 
     def _shared(
         self, text: Text, cuts: Cuts, num_threads: int | None, function: Callable[[Text, Cuts], Result]
     ) -> list[Result]:
+        """function(text, cuts) of a prepared text, or of parts of it that threads share."""
         threads = thread_count(num_threads)
         if threads == 1:
             return [function(text, cuts)]

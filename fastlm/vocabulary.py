@@ -123,7 +123,7 @@ class Vocabulary:
         # compared, not subtracted: differences of hostile offsets wrap around
         if n < 1 or offsets[0] != 0 or offsets[-1] != len(self.token_bytes) or (offsets[1:] < offsets[:-1]).any():
             raise ValueError("token offsets must ascend from 0 to the number of token bytes")
-        lengths = np.diff(offsets)
+        lengths = self.token_lengths
         merges = (self.merge_left, self.merge_right, self.merge_new)
         if len({len(ids) for ids in merges}) != 1 or any(len(ids) and ids.max() >= n for ids in merges):
             raise ValueError(f"merges must be three equally long arrays of ids below {n}")
@@ -213,9 +213,14 @@ class Vocabulary:
         return [(tokens[left], tokens[right]) for left, right in pairs]
 
     @functools.cached_property
+    def token_lengths(self) -> Int64Array:
+        """Number of bytes of each id, int64; 0 for one that is not used."""
+        return np.diff(self.token_offsets)
+
+    @functools.cached_property
     def ordinary_ids(self) -> Int64Array:
         """Ids of all tokens but the added ones, int64."""
-        ordinary = np.diff(self.token_offsets) > 0
+        ordinary = self.token_lengths > 0
         ordinary[[token.id for token in self.added_tokens]] = False
         return np.flatnonzero(ordinary)
 

@@ -30,6 +30,7 @@ CHAR_OF_BYTE = {b: chr(b) for b in PRINTABLE_BYTES} | {b: chr(0x100 + k) for k, 
 _BYTE_OF_CHAR = {char: byte for byte, char in CHAR_OF_BYTE.items()}
 # for str.translate to Latin-1; what stands for another byte in Latin-1 is no spelling, and must not pass for one
 _TO_LATIN_1 = dict.fromkeys(OTHER_BYTES, 0xFFFF) | {ord(char): byte for char, byte in _BYTE_OF_CHAR.items()}
+_CHARS = frozenset(_BYTE_OF_CHAR)
 _TO_SPELLING = {byte: ord(char) for byte, char in CHAR_OF_BYTE.items()}
 
 
@@ -48,7 +49,7 @@ def unspell(spelled: str) -> bytes:
 
 def spells_bytes(text: str) -> bool:
     """Whether each character of a text stands for a byte."""
-    return all(char in _BYTE_OF_CHAR for char in text)
+    return _CHARS.issuperset(text)
 
 
 def spelled_vocab(vocabulary: Vocabulary) -> dict[str, int]:

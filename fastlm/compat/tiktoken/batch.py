@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from operator import length_hint
 from typing import Any, TypeVar
 
-from fastlm.threads import map_in_order, thread_count
+from fastlm import batches
+from fastlm.threads import thread_count
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,7 +25,4 @@ def mapped(function: Callable[[Item], Result], items: Iterable[Item], num_thread
     threads = processors if num_threads is None else min(int(num_threads), processors)
     if threads == 1 or len(items) < 2 or sum(map(length_hint, items)) < SMALLEST_THREADED:
         return list(map(function, items))
-    size = max(1, len(items) // (4 * threads))
-    parts = (items[start : start + size] for start in range(0, len(items), size))
-    done = map_in_order(lambda part: list(map(function, part)), parts, threads)
-    return [result for part in done for result in part]
+    return batches.mapped(function, items, threads)

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
+from fastlm.compat.tokenizers.arguments import is_instance, unsigned
+
 _changes = itertools.count()
 _latest = next(_changes)
 
@@ -82,6 +84,43 @@ class Component:
 
     def __str__(self) -> str:
         return shown(self, SHORT)
+
+
+class Steps(Component):
+    """Components of one kind, one after the other: the base of each kind's Sequence.
+
+    `_key` is what tokenizer.json and printing call them.
+    """
+
+    type_name = "Sequence"
+    _key: ClassVar[str]
+
+    def _take(self, parts: list[Any], kind: type[Component]) -> None:
+        """Keeps the parts. Raises TypeError for what is no list of this kind."""
+        is_instance(parts, list)
+        for part in parts:
+            is_instance(part, kind)
+        self._parts = list(parts)
+
+    def content(self) -> dict[str, Any]:
+        return {"type": self.type_name, self._key: [part.content() for part in self._parts]}
+
+    def shown_fields(self) -> dict[str, Any]:
+        return {self._key: self._parts}
+
+
+class FlatSteps(Steps):
+    """The same with sequences among them taken apart, and each to be had by its index."""
+
+    def _take(self, parts: list[Any], kind: type[Component]) -> None:
+        super()._take(parts, kind)
+        self._parts = [step for part in parts for step in (part._parts if isinstance(part, FlatSteps) else [part])]
+
+    def __getitem__(self, index: int) -> Any:
+        index = unsigned(index)
+        if index >= len(self._parts):
+            raise IndexError("Index not found")
+        return self._parts[index]
 
 
 def field(content: dict[str, Any], name: str) -> Any:

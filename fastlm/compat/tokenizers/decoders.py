@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NoReturn, Protocol
 
-from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
+from fastlm.compat.tokenizers.arguments import boolean, sequence, string, unsigned
 from fastlm.compat.tokenizers.arguments import ids as id_array
-from fastlm.compat.tokenizers.component import Component, component_from, field, refused, unsupported
+from fastlm.compat.tokenizers.component import Component, Steps, component_from, field, refused, unsupported
 from fastlm.compat.tokenizers.pipeline import bytes_of
 
 
@@ -60,31 +60,22 @@ class ByteLevel(Decoder):
         return self._flags
 
 
-class Sequence(Decoder):
+class Sequence(Steps, Decoder):
     """Decoders, one after the other."""
 
-    type_name = "Sequence"
+    _key = "decoders"
 
     def __init__(self, decoders: list[Decoder]) -> None:
-        is_instance(decoders, list)
-        for decoder in decoders:
-            is_instance(decoder, Decoder)
-        self._decoders = list(decoders)
-
-    def content(self) -> dict[str, Any]:
-        return {"type": self.type_name, "decoders": [decoder.content() for decoder in self._decoders]}
+        self._take(decoders, Decoder)
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Sequence:
-        return cls([decoder_from(item) for item in field(content, "decoders")])
+        return cls([decoder_from(item) for item in field(content, cls._key)])
 
     def decode_chain(self, tokens: list[str]) -> list[str]:
-        for decoder in self._decoders:
+        for decoder in self._parts:
             tokens = decoder.decode_chain(tokens)
         return tokens
-
-    def shown_fields(self) -> dict[str, Any]:
-        return {"decoders": self._decoders}
 
 
 class DecodeStream:

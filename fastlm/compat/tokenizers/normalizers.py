@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from fastlm import normalization
-from fastlm.compat.tokenizers.arguments import is_instance, string, unsigned
-from fastlm.compat.tokenizers.component import Component, component_from, field, refused, unsupported
+from fastlm.compat.tokenizers.arguments import string
+from fastlm.compat.tokenizers.component import Component, FlatSteps, component_from, field, refused, unsupported
 
 
 class Normalizer(Component):
@@ -37,41 +37,23 @@ class NFC(Normalizer):
     type_name = "NFC"
 
 
-class Sequence(Normalizer):
+class Sequence(FlatSteps, Normalizer):
     """Normalizers, one after the other."""
 
-    type_name = "Sequence"
+    _key = "normalizers"
 
     def __init__(self, normalizers: list[Normalizer]) -> None:
-        is_instance(normalizers, list)
-        for normalizer in normalizers:
-            is_instance(normalizer, Normalizer)
-        # sequences in it are taken apart
-        self._normalizers: list[Normalizer] = []
-        for normalizer in normalizers:
-            self._normalizers += normalizer._normalizers if isinstance(normalizer, Sequence) else [normalizer]
-
-    def steps(self) -> list[Normalizer]:
-        return [step for normalizer in self._normalizers for step in normalizer.steps()]
-
-    def content(self) -> dict[str, Any]:
-        return {"type": self.type_name, "normalizers": [normalizer.content() for normalizer in self._normalizers]}
+        self._take(normalizers, Normalizer)
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Sequence:
-        return cls([normalizer_from(item) for item in field(content, "normalizers")])
+        return cls([normalizer_from(item) for item in field(content, cls._key)])
+
+    def steps(self) -> list[Normalizer]:
+        return [step for normalizer in self._parts for step in normalizer.steps()]
 
     def __len__(self) -> int:
-        return len(self._normalizers)
-
-    def __getitem__(self, index: int) -> Normalizer:
-        index = unsigned(index)
-        if index >= len(self._normalizers):
-            raise IndexError("Index not found")
-        return self._normalizers[index]
-
-    def shown_fields(self) -> dict[str, Any]:
-        return {"normalizers": self._normalizers}
+        return len(self._parts)
 
 
 BertNormalizer = refused("normalizers.BertNormalizer", Normalizer)

@@ -20,9 +20,9 @@ from fastlm.compat.tokenizers.added_tokens import AddedVocabulary
 from fastlm.compat.tokenizers.component import unsupported
 from fastlm.compat.tokenizers.models import BPE
 from fastlm.compat.tokenizers.normalizers import Normalizer
-from fastlm.compat.tokenizers.pre_tokenizers import ByteLevel, PreTokenizer, splitting
+from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, byte_level_and_pattern
 from fastlm.encoders import encoder_of
-from fastlm.formats.gpt2 import CHAR_OF_BYTE
+from fastlm.formats.gpt2 import CHAR_OF_BYTE, spells_bytes, unspell
 from fastlm.patterns import Pattern
 from fastlm.preparation import Preparation
 from fastlm.threads import map_in_order, thread_count
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 # a batch of fewer characters is encoded before threads have started
 _CHARACTERS_WORTH_THREADS = 1 << 16
-
-_BYTES_OF_CHARS = str.maketrans({char: chr(byte) for byte, char in CHAR_OF_BYTE.items()})
-_CHARS = frozenset(CHAR_OF_BYTE.values())
 
 
 class Pipeline:
@@ -48,12 +45,7 @@ class Pipeline:
         pre_tokenizer: PreTokenizer | None,
         added: AddedVocabulary,
     ) -> None:
-        steps = pre_tokenizer.steps() if pre_tokenizer else []
-        byte_level = steps[-1] if steps else None
-        if not isinstance(byte_level, ByteLevel) or any(isinstance(step, ByteLevel) for step in steps[:-1]):
-            unsupported(f"pre-tokenizer {pre_tokenizer!r}: ByteLevel must be the last one")
-        if byte_level.add_prefix_space and len(steps) > 1:
-            unsupported("ByteLevel with add_prefix_space after other pre-tokenizers")
+        byte_level, pattern = byte_level_and_pattern(pre_tokenizer)
         self.added = added
         named = names_by_id({id: token.content for id, token in added.tokens.items()} | model.tokens)
         self.names = [name or "" for name in named]
@@ -75,8 +67,8 @@ class Pipeline:
         )
         # those that a pretoken becomes whole
         self._whole = np.array(sorted(spelled), np.int64) if model.ignore_merges else np.empty(0, np.int64)
-        self.vocabulary = _vocabulary(model, spelled, byte_ids, added, splitting(steps), rules)
-        self.token_lengths = np.diff(self.vocabulary.token_offsets)
+        self.vocabulary = _vocabulary(model, spelled, byte_ids, added, pattern, rules)
+        self.token_lengths = self.vocabulary.token_lengths
         self.preparation = Preparation(self.vocabulary)
         self.recognised = frozenset(added.tokens)
         """Ids of added tokens that are found in a text."""
@@ -150,9 +142,7 @@ class ByteDecoder:
 
 def bytes_of(name: str) -> bytes:
     """The bytes of a token as the ByteLevel decoder has them."""
-    if _CHARS.issuperset(name):
-        return name.translate(_BYTES_OF_CHARS).encode("latin-1")
-    return name.encode()
+    return unspell(name) if spells_bytes(name) else name.encode()
 
 
 def names_by_id(tokens: dict[int, str]) -> list[str | None]:
@@ -168,13 +158,7 @@ def names_by_id(tokens: dict[int, str]) -> list[str | None]:
 
 def _spelled(tokens: dict[int, str]) -> dict[int, bytes]:
     """id -> bytes of the tokens that are made of characters that stand for bytes; no others ever result."""
-    if _CHARS.issuperset("".join(tokens.values())):
-        return {id: token.translate(_BYTES_OF_CHARS).encode("latin-1") for id, token in tokens.items() if token}
-    return {
-        id: token.translate(_BYTES_OF_CHARS).encode("latin-1")
-        for id, token in tokens.items()
-        if token and _CHARS.issuperset(token)
-    }
+    return {id: unspell(token) for id, token in tokens.items() if token and spells_bytes(token)}
 
 
 def _vocabulary(

@@ -7,8 +7,17 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from fastlm.compat.tokenizers.arguments import boolean, is_instance, one_of_kinds, string, unsigned
-from fastlm.compat.tokenizers.component import Component, Name, Option, component_from, field, refused, unsupported
+from fastlm.compat.tokenizers.arguments import boolean, one_of_kinds, string
+from fastlm.compat.tokenizers.component import (
+    Component,
+    FlatSteps,
+    Name,
+    Option,
+    component_from,
+    field,
+    refused,
+    unsupported,
+)
 from fastlm.formats.gpt2 import CHAR_OF_BYTE, spell
 from fastlm.patterns import DIGITS, GPT2, Pattern, find_pattern
 
@@ -170,38 +179,20 @@ class Digits(PreTokenizer):
         return DIGITS if self.individual_digits else f"{DIGITS}+"
 
 
-class Sequence(PreTokenizer):
+class Sequence(FlatSteps, PreTokenizer):
     """Pre-tokenizers, one after the other."""
 
-    type_name = "Sequence"
+    _key = "pretokenizers"
 
     def __init__(self, pretokenizers: list[PreTokenizer]) -> None:
-        is_instance(pretokenizers, list)
-        for pre_tokenizer in pretokenizers:
-            is_instance(pre_tokenizer, PreTokenizer)
-        # sequences in it are taken apart
-        self._pretokenizers: list[PreTokenizer] = []
-        for step in pretokenizers:
-            self._pretokenizers += step._pretokenizers if isinstance(step, Sequence) else [step]
-
-    def steps(self) -> list[PreTokenizer]:
-        return [step for pre_tokenizer in self._pretokenizers for step in pre_tokenizer.steps()]
-
-    def content(self) -> dict[str, Any]:
-        return {"type": self.type_name, "pretokenizers": [step.content() for step in self._pretokenizers]}
+        self._take(pretokenizers, PreTokenizer)
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Sequence:
-        return cls([pre_tokenizer_from(item) for item in field(content, "pretokenizers")])
+        return cls([pre_tokenizer_from(item) for item in field(content, cls._key)])
 
-    def __getitem__(self, index: int) -> PreTokenizer:
-        index = unsigned(index)
-        if index >= len(self._pretokenizers):
-            raise IndexError("Index not found")
-        return self._pretokenizers[index]
-
-    def shown_fields(self) -> dict[str, Any]:
-        return {"pretokenizers": self._pretokenizers}
+    def steps(self) -> list[PreTokenizer]:
+        return [step for pre_tokenizer in self._parts for step in pre_tokenizer.steps()]
 
 
 BertPreTokenizer = refused("pre_tokenizers.BertPreTokenizer", PreTokenizer)
@@ -226,6 +217,20 @@ def pre_tokenizer_from(content: Any) -> PreTokenizer:
     """The pre-tokenizer that tokenizer.json describes. Raises ValueError or NotImplementedError."""
     made: PreTokenizer = component_from(_KINDS, content, "pre_tokenizer")
     return made
+
+
+def byte_level_and_pattern(pre_tokenizer: PreTokenizer | None) -> tuple[ByteLevel, Pattern]:
+    """The ByteLevel that ends a pre-tokenizer, and the pattern that cuts as it all does.
+
+    Raises NotImplementedError for one that does not end so, or whose ByteLevel puts blanks into what others cut.
+    """
+    steps = pre_tokenizer.steps() if pre_tokenizer else []
+    byte_level = steps[-1] if steps else None
+    if not isinstance(byte_level, ByteLevel) or any(isinstance(step, ByteLevel) for step in steps[:-1]):
+        unsupported(f"pre-tokenizer {pre_tokenizer!r}: ByteLevel must be the last one")
+    if byte_level.add_prefix_space and len(steps) > 1:
+        unsupported("ByteLevel with add_prefix_space after other pre-tokenizers")
+    return byte_level, splitting(steps)
 
 
 def splitting(steps: list[PreTokenizer]) -> Pattern:

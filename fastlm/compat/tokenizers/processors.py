@@ -7,6 +7,7 @@ from typing import Any
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
 from fastlm.compat.tokenizers.component import (
     Component,
+    FlatSteps,
     Option,
     component_from,
     field,
@@ -242,43 +243,25 @@ class TemplateProcessing(PostProcessor):
         return {"single": self._single, "pair": self._pair, "special_tokens": special}
 
 
-class Sequence(PostProcessor):
+class Sequence(FlatSteps, PostProcessor):
     """Post-processors, one after the other."""
 
-    type_name = "Sequence"
+    _key = "processors"
 
     def __init__(self, processors: list[PostProcessor]) -> None:
-        is_instance(processors, list)
-        for processor in processors:
-            is_instance(processor, PostProcessor)
-        # sequences in it are taken apart
-        self._processors: list[PostProcessor] = []
-        for processor in processors:
-            self._processors += processor._processors if isinstance(processor, Sequence) else [processor]
-
-    def content(self) -> dict[str, Any]:
-        return {"type": self.type_name, "processors": [processor.content() for processor in self._processors]}
+        self._take(processors, PostProcessor)
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Sequence:
-        return cls([processor_from(item) for item in field(content, "processors")])
+        return cls([processor_from(item) for item in field(content, cls._key)])
 
     def num_special_tokens_to_add(self, is_pair: bool) -> int:
-        return sum(processor.num_special_tokens_to_add(is_pair) for processor in self._processors)
+        return sum(processor.num_special_tokens_to_add(is_pair) for processor in self._parts)
 
     def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
-        for processor in self._processors:
+        for processor in self._parts:
             encodings = processor.process_encodings(encodings, add_special_tokens)
         return encodings
-
-    def __getitem__(self, index: int) -> PostProcessor:
-        index = unsigned(index)
-        if index >= len(self._processors):
-            raise IndexError("Index not found")
-        return self._processors[index]
-
-    def shown_fields(self) -> dict[str, Any]:
-        return {"processors": self._processors}
 
 
 def default_process(encodings: list[Encoding]) -> Encoding:

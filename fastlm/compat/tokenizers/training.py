@@ -12,7 +12,7 @@ from fastlm.blocks import Blocks
 from fastlm.compat.tokenizers.component import unsupported
 from fastlm.compat.tokenizers.models import Merges, Vocab
 from fastlm.compat.tokenizers.normalizers import Normalizer
-from fastlm.compat.tokenizers.pre_tokenizers import ByteLevel, PreTokenizer, splitting
+from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, byte_level_and_pattern
 from fastlm.compat.tokenizers.trainers import BpeTrainer
 from fastlm.formats.gpt2 import CHAR_OF_BYTE
 from fastlm.normalization import nfc
@@ -33,12 +33,7 @@ def trained_vocabulary(
     merging makes. Raises NotImplementedError for a pipeline that does not end with ByteLevel, or an option that is not
     for bytes.
     """
-    steps = pre_tokenizer.steps() if pre_tokenizer else []
-    byte_level = steps[-1] if steps else None
-    if not isinstance(byte_level, ByteLevel) or any(isinstance(step, ByteLevel) for step in steps[:-1]):
-        unsupported(f"training with pre-tokenizer {pre_tokenizer!r}: ByteLevel must be the last one")
-    if byte_level.add_prefix_space and len(steps) > 1:
-        unsupported("training with add_prefix_space after other pre-tokenizers")
+    byte_level, pattern = byte_level_and_pattern(pre_tokenizer)
     for option in ("continuing_subword_prefix", "end_of_word_suffix"):
         if getattr(trainer, option):
             unsupported(f"BpeTrainer with {option}")
@@ -46,7 +41,6 @@ def trained_vocabulary(
 
     normalizes = bool(normalizer and normalizer.steps())
     prefix = " " if byte_level.add_prefix_space else ""
-    pattern = splitting(steps)
     documents = _prepared(texts, normalizes, prefix)
     counter = count_pretokens(Blocks(documents, Cutter([], pattern)), pattern, thread_count(None), _silent)
     text, starts, counts = counter.words() if len(counter) else _nothing()
