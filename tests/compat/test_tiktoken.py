@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from fastlm import patterns
 from fastlm.compat import tiktoken as ours
-from fastlm.compat.tiktoken import load, published, splitting
+from fastlm.compat.tiktoken import load, splitting
 from tests import texts
 
 pytestmark = [
@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:the pattern does not match all"),
 ]
 
-GPT2, CL100K = published.R50K_PATTERN, published.CL100K_PATTERN
+GPT2, CL100K = patterns.R50K, patterns.CL100K
 GPT2_UNFINISHED = patterns.GPT2.removesuffix(r"|\s+")
 CUSTOM = r"\p{L}+|\p{N}{1,2}|\s+$|[^\s\p{L}\p{N}]+|\s"
 WORDS_ONLY = r"\w+"
@@ -625,6 +625,6 @@ def test_a_name_of_a_pattern_is_an_expression():
 
 
 def test_a_pattern_with_a_scanner_does_not_warn(ranks, recwarn):
-    for pattern in (GPT2, CL100K, published.O200K_PATTERN, patterns.KIMI_K2):
+    for pattern in (GPT2, CL100K, patterns.O200K, patterns.KIMI_K2):
         ours.Encoding("known", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}).encode("text")
     assert not recwarn.list

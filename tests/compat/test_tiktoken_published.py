@@ -17,6 +17,7 @@ import tiktoken.load
 import tiktoken.model
 import tiktoken_ext.openai_public
 
+from fastlm import patterns
 from fastlm.compat import tiktoken as ours
 from fastlm.compat.tiktoken import load, model, published, registry
 from fastlm.compat.tiktoken import plugins as plugins_module
@@ -360,7 +361,7 @@ def test_importing_it_loads_neither_numba_nor_regex_nor_tiktoken_nor_plugins():
         " special_tokens={})\n"
         "assert enc.decode([97]) == 'a'\n"
         "print({'numba', 'torch', 'regex', 'tiktoken', 'tiktoken_ext', 'requests'}.intersection(sys.modules))"
-    ).replace("PATTERN", repr(published.R50K_PATTERN))
+    ).replace("PATTERN", repr(patterns.R50K))
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"
 

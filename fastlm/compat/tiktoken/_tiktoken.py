@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastlm._decode import Decoder
 from fastlm._encode import utf8_bytes
 from fastlm._special import SpecialFinder
 from fastlm._types import UInt32Array
@@ -23,17 +24,14 @@ from fastlm.compat.tiktoken.arguments import (
     encodable,
     items_of,
 )
+from fastlm.compat.tiktoken.special import remembered
 from fastlm.compat.tiktoken.splitting import OnePretoken, RegexPattern, UncoveredTextError, splitting_pattern
+from fastlm.encoders import encoder_of
 from fastlm.ranks import vocabulary_from_ranks
-from fastlm.tokenizer import Tokenizer
 from fastlm.vocabulary import SPARSE_IDS, Rules
 
 if TYPE_CHECKING:
-    from fastlm._decode import Decoder
     from fastlm._encode import Encoder
-
-# sets of special tokens whose finders are kept
-MOST_FINDERS = 128
 
 
 class CoreBPE:
@@ -68,9 +66,7 @@ class CoreBPE:
         taken = set(ranks.values())
         own = {token: id for token, id in reversed(specials.items()) if token and id not in taken}
         first = {id: token for token, id in own.items()}
-        self._tokenizer = Tokenizer.from_vocabulary(
-            vocabulary_from_ranks(ranks, {token: id for id, token in first.items()}, self._pattern)
-        )
+        self._vocabulary = vocabulary_from_ranks(ranks, {token: id for id, token in first.items()}, self._pattern)
         self._finders: dict[frozenset[str], SpecialFinder] = {}
         self._has_warned = False
 
@@ -177,18 +173,13 @@ class CoreBPE:
             raise TypeError(f"special tokens must be in a set, not in {type(tokens).__name__}")
         if not tokens:
             return None
-        key = frozenset(tokens)
-        # looked up once: between two look-ups another thread may have cleared the dict
-        finder = self._finders.get(key)
-        if finder is None:
-            ids = self._internal_special_ids
-            spelled = {a_str(token): token.encode() for token in key}
-            found = [token for token in spelled if token and token in ids]
-            if len(self._finders) >= MOST_FINDERS:
-                self._finders.clear()
-            finder = SpecialFinder([spelled[token] for token in found], [ids[token] for token in found])
-            self._finders[key] = finder
-        return finder
+        return remembered(self._finders, frozenset(tokens), self._finder_of)
+
+    def _finder_of(self, tokens: frozenset[str]) -> SpecialFinder:
+        ids = self._internal_special_ids
+        spelled = {a_str(token): token.encode() for token in tokens}
+        found = [token for token in spelled if token and token in ids]
+        return SpecialFinder([spelled[token] for token in found], [ids[token] for token in found])
 
     def last_pretoken(self, text: bytes) -> bytes:
         """The last pretoken of UTF-8 text without special tokens, or nothing where there is none."""
@@ -222,7 +213,7 @@ class CoreBPE:
             return ids
         numbered = [self._external[id] for id in ids]
         if numbered and min(numbered) < 0:
-            missing = self._tokenizer.vocabulary.bytes_of(ids[numbered.index(-1)])
+            missing = self._vocabulary.bytes_of(ids[numbered.index(-1)])
             raise ValueError(f"the text holds the byte 0x{missing.hex()}, which has no token")
         return numbered
 
@@ -249,26 +240,23 @@ class CoreBPE:
 
     @functools.cached_property
     def _decoder(self) -> Decoder:
-        return self._tokenizer._decoder
+        return Decoder(self._vocabulary.token_bytes, self._vocabulary.token_offsets)
 
     @functools.cached_property
     def _encoder(self) -> Encoder:
-        return self._tokenizer._encoder
+        return encoder_of(self._vocabulary)
 
     @functools.cached_property
     def _pieces(self) -> Encoder:
         """Takes each text for one pretoken."""
-        vocabulary = replace(self._tokenizer.vocabulary, pattern=OnePretoken(("",)))
-        return Tokenizer.from_vocabulary(vocabulary)._encoder
+        return encoder_of(replace(self._vocabulary, pattern=OnePretoken(("",))))
 
     @functools.cached_property
     def _merges(self) -> Encoder:
         """The same, where a token is nothing special unless merges make it."""
-        vocabulary = self._tokenizer.vocabulary
-        if len(vocabulary.merge_new) == sum(len(token) > 1 for token in self._ranks):
+        if len(self._vocabulary.merge_new) == sum(len(token) > 1 for token in self._ranks):
             return self._pieces
-        vocabulary = replace(vocabulary, pattern=OnePretoken(("",)), rules=Rules())
-        return Tokenizer.from_vocabulary(vocabulary)._encoder
+        return encoder_of(replace(self._vocabulary, pattern=OnePretoken(("",)), rules=Rules()))
 
     @functools.cached_property
     def _token_of(self) -> dict[int, bytes]:

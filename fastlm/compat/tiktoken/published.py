@@ -7,26 +7,12 @@ from typing import Any
 
 from fastlm import encodings
 from fastlm.compat.tiktoken.load import data_gym_to_mergeable_bpe_ranks, load_tiktoken_bpe
+from fastlm.patterns import CL100K, O200K, R50K
 
 _PLACE = "https://openaipublic.blob.core.windows.net"
 _GPT2_PLACE = f"{_PLACE}/gpt-2/encodings/main"
 _VOCAB_BPE_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 _ENCODER_JSON_SHA256 = "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783"
-
-# as tiktoken 0.14 spells them: the same splits as those of patterns.py
-R50K_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
-CL100K_PATTERN = (
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
-    r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
-)
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-O200K_PATTERN = "|".join(
-    [
-        rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-        rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-        r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    ]
-)
 
 _KNOWN = {encoding.name: encoding for encoding in encodings.ENCODINGS}
 
@@ -67,12 +53,12 @@ def _constructor(
 
 
 ENCODING_CONSTRUCTORS: dict[str, Callable[[], dict[str, Any]]] = {
-    "gpt2": _constructor("gpt2", R50K_PATTERN, _gpt2_ranks, "r50k_base", 50257),
-    "r50k_base": _constructor("r50k_base", R50K_PATTERN, lambda: _ranks("r50k_base"), "r50k_base", 50257),
-    "p50k_base": _constructor("p50k_base", R50K_PATTERN, lambda: _ranks("p50k_base"), "p50k_base", 50281),
-    "p50k_edit": _constructor("p50k_edit", R50K_PATTERN, lambda: _ranks("p50k_base"), "p50k_edit"),
-    "cl100k_base": _constructor("cl100k_base", CL100K_PATTERN, lambda: _ranks("cl100k_base"), "cl100k_base"),
-    "o200k_base": _constructor("o200k_base", O200K_PATTERN, lambda: _ranks("o200k_base"), "o200k_base"),
-    "o200k_harmony": _constructor("o200k_harmony", O200K_PATTERN, lambda: _ranks("o200k_base"), "o200k_harmony"),
+    "gpt2": _constructor("gpt2", R50K, _gpt2_ranks, "r50k_base", 50257),
+    "r50k_base": _constructor("r50k_base", R50K, lambda: _ranks("r50k_base"), "r50k_base", 50257),
+    "p50k_base": _constructor("p50k_base", R50K, lambda: _ranks("p50k_base"), "p50k_base", 50281),
+    "p50k_edit": _constructor("p50k_edit", R50K, lambda: _ranks("p50k_base"), "p50k_edit"),
+    "cl100k_base": _constructor("cl100k_base", CL100K, lambda: _ranks("cl100k_base"), "cl100k_base"),
+    "o200k_base": _constructor("o200k_base", O200K, lambda: _ranks("o200k_base"), "o200k_base"),
+    "o200k_harmony": _constructor("o200k_harmony", O200K, lambda: _ranks("o200k_base"), "o200k_harmony"),
 }
 """Name -> what makes the arguments of its Encoding. Each raises as `load.load_tiktoken_bpe`."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, TypeVar
 
 from fastlm._special import SpecialFinder
 
 NONE: frozenset[str] = frozenset()
 """What is allowed unless a call says otherwise."""
 
-# sets of special tokens whose searches are kept
+# sets of special tokens of which is kept what searches for them
 MOST_SEARCHES = 128
 
 _SETS = (set, frozenset)
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class SpecialTokens:
@@ -57,25 +60,25 @@ class SpecialTokens:
         if not isinstance(allowed, frozenset):
             others = set(self.all) - allowed
             return self._search_for(others) if others else None
-        try:
-            return self._others[allowed]
-        except KeyError:
-            _make_room(self._others)
-            others = self.all - allowed
-            return self._others.setdefault(allowed, SpecialSearch(others) if others else None)
+        return remembered(self._others, allowed, self._search_beside)
+
+    def _search_beside(self, allowed: frozenset[str]) -> SpecialSearch | None:
+        others = self.all - allowed
+        return SpecialSearch(others) if others else None
 
     def _search_for(self, tokens: Iterable[str]) -> SpecialSearch:
-        tokens = frozenset(tokens)
-        search = self._named.get(tokens)
-        if search is None:
-            _make_room(self._named)
-            search = self._named[tokens] = SpecialSearch(tokens)
-        return search
+        return remembered(self._named, frozenset(tokens), SpecialSearch)
 
 
-def _make_room(searches: dict[frozenset[str], Any]) -> None:
-    if len(searches) >= MOST_SEARCHES:
-        searches.clear()
+def remembered(cache: dict[Key, Value], key: Key, make: Callable[[Key], Value]) -> Value:
+    """cache[key], made where it is not there; what is full is emptied first."""
+    try:
+        return cache[key]
+    except KeyError:
+        pass
+    if len(cache) >= MOST_SEARCHES:
+        cache.clear()
+    return cache.setdefault(key, make(key))
 
 
 class SpecialSearch:
