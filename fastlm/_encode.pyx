@@ -216,7 +216,6 @@ cdef class Worker:
                     break
         return 0
 
-
     cdef int put(self, const uint8_t *key, int64_t length, uint32_t id, set kept) except -1:
         """Makes a pretoken of up to LONGEST_KEY bytes known as this one id; `kept` are the slots so filled before."""
         cdef uint64_t mask = self.learned.shape[0] // 4 - 1, slot, free = mask + 1, hashed, low = 0, high = 0

@@ -189,6 +189,8 @@ def _joined(pieces: Iterable[Piece]) -> tuple[bytes, Cuts]:
 
 def text_of(text: str | bytes) -> str:
     """The text that is encoded: lone surrogates as U+FFFD. Raises as `Preparation.prepare`."""
+    if type(text) is str and text.isascii():
+        return text
     encoded = utf8_bytes(text)
     try:
         return encoded.decode()

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from fastlm.encodings import find_encoding
+from fastlm.encodings import Encoding, find_encoding
 from fastlm.patterns import Pattern, find_pattern
 from fastlm.ranks import ranks_of, vocabulary_from_ranks
 from fastlm.vocabulary import Rules, Vocabulary
@@ -40,7 +40,8 @@ def read(
     """The vocabulary of a file. Raises OSError, or ValueError naming the file and line, or asking for the pattern."""
     content = Path(path).read_bytes()
     ranks = parse(content, path)
-    known = find_encoding(hashlib.sha256(content_of(ranks)).hexdigest())
+    # as published, or, where line ends or the order of lines are others, as it would be
+    known = _encoding_of(content) or _encoding_of(content_of(ranks))
     if known is None and pattern is None:
         raise ValueError(f"{path} is no published rank file and does not say how text is split: give pattern=")
     rules = Rules(ignore_merges=True)
@@ -54,6 +55,10 @@ def read(
         return vocabulary_from_ranks(ranks, special_tokens or {}, pattern, rules)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _encoding_of(content: bytes) -> Encoding | None:
+    return find_encoding(hashlib.sha256(content).hexdigest())
 
 
 def parse(content: bytes, path: str | os.PathLike[str]) -> dict[bytes, int]:
