@@ -81,6 +81,8 @@ def delivered(
     ids: UInt32Array, dtype: Any, out: np.ndarray[Any, Any] | None, vocabulary_length: int
 ) -> np.ndarray[Any, Any]:
     """The ids as `dtype`, or in `out`; see Tokenizer.encode_to_numpy."""
+    if out is None and dtype is np.uint32:
+        return ids
     kind = np.dtype(dtype) if out is None else out.dtype
     if kind.kind not in "iu" or vocabulary_length - 1 > np.iinfo(kind).max:
         raise ValueError(f"ids of up to {vocabulary_length - 1} do not fit {kind}")

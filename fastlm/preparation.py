@@ -105,11 +105,8 @@ class Preparation:
         one_search = not normalized or (not self.normalizes and not _overlap(as_given, normalized))
         self.needs_whole_text = stripping or bool(self.prefix) or not one_search
         """Whether what becomes of a part of a text depends on more of it than pretokens do."""
-
-    @property
-    def is_plain(self) -> bool:
+        self.is_plain = not self.normalizes and not self.needs_whole_text
         """Whether a text is encoded as it is, cut only where added tokens stand."""
-        return not self.normalizes and not self.needs_whole_text
 
     def prepare(self, text: str | bytes, added_tokens: bool = True) -> tuple[str | bytes, Cuts]:
         """The text to encode and what cuts it; without `added_tokens` none of these is recognised.

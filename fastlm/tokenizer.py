@@ -154,8 +154,9 @@ class Tokenizer:
 
         Raises ValueError where the vocabulary's ids do not fit the type, or the ids of the text `out`.
         """
-        parts = self._shared(*self._prepared(text, on_special), num_threads, self._encoder.encode_to_numpy)
-        ids = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        encode = self._encoder.encode_to_numpy
+        text, cuts = self._prepared(text, on_special)
+        ids = encode(text, cuts) if num_threads == 1 else np.concatenate(self._shared(text, cuts, num_threads, encode))
         if add_special_tokens:
             ids = np.concatenate([self._begin, ids, self._end])
         return batches.delivered(ids, dtype, out, len(self.vocabulary))
