@@ -2,12 +2,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from fastlm._special import SpecialFinder
-from fastlm._types import Int64Array, UInt8Array, UInt32Array, UInt64Array
+from fastlm._types import Int64Array, UInt8Array, UInt32Array
 
-SHARED_CONSTANTS: dict[str, int]
+SHORT_PRETOKEN: int
 
 def utf8_bytes(text: str | bytes) -> bytes: ...
-def merge_table(left: UInt32Array, right: UInt32Array, new: UInt32Array) -> tuple[UInt64Array, int]: ...
 
 Cuts: TypeAlias = SpecialFinder | Int64Array | None
 

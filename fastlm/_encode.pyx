@@ -1,9 +1,8 @@
-"""Text to ids: drives the compiled encode kernel without the GIL.
+"""Text to ids: drives the loop of known.h without the GIL.
 
 An Encoder owns what one vocabulary needs and never changes it after construction, so any number of threads share it.
-What a running call changes (learned pretokens, output, scratch) is a Worker; a call takes one from the idle list,
-makes one where none is idle, and puts it back. The table of known pretokens that all share is a Worker's table, filled
-once by encoding the vocabulary's own tokens.
+What a running call changes (known pretokens, output, scratch) is a Worker; a call takes one from the idle list, makes
+one where none is idle, and puts it back. A new worker knows the vocabulary's own tokens, encoded once for all.
 """
 import numpy as np
 
@@ -12,111 +11,85 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from fastlm._special cimport SpecialFinder
-from fastlm._arrays import grown
-from fastlm._scan import BLOCK_ENDS, InvalidUTF8Error, invalid_utf8
+from fastlm._pairs import PairTables
+from fastlm._scan import InvalidUTF8Error, invalid_utf8
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     PyObject *PyList_GET_ITEM(object items, Py_ssize_t k)
 
-cdef extern from "hash.h" nogil:
-    const uint64_t FASTLM_LONG_KEY
-    uint64_t fastlm_folded_product(uint64_t a, uint64_t b)
-    uint64_t fastlm_load8(const uint8_t *p)
-    void fastlm_short_key(const uint8_t *p, int64_t length, int64_t readable, uint64_t *low, uint64_t *high)
-
-ctypedef int64_t (*encode_fn)(
-    const uint8_t *text, int64_t n, const int64_t *cuts, int64_t n_cuts, int64_t scanner, int64_t *ends, int64_t n_ends,
-    const uint64_t *merges, uint64_t merges_mask, uint64_t multiplier, const uint32_t *byte_ids,
-    const uint64_t *seeded, uint64_t seeded_mask, const uint8_t *seeded_arena, const uint32_t *seeded_ids,
-    uint64_t *learned, uint64_t learned_mask, uint8_t *arena, int64_t arena_size, uint32_t *arena_ids,
-    int64_t arena_ids_size, uint64_t *scratch, int64_t scratch_size, uint32_t *out, int64_t out_size, int64_t *state,
-) noexcept nogil
-
-cdef enum:  # what the kernel returns
-    DONE, INVALID_UTF8, OUT_FULL, SCRATCH_SMALL, PRETOKEN_TOO_LONG, TABLE_FULL, UNKNOWN_BYTE
-
-cdef enum:  # what it keeps in a worker's state
-    POSITION, CUT, WRITTEN, ARENA_USED, ARENA_IDS_USED, WANTED, LEARNED, PARTIAL
-
-cdef enum:
-    WINDOW = 8
-    LONGEST_KEY = 255
-    LARGEST_TABLE = 1 << 19
+cdef extern from "known.h" nogil:
+    enum:
+        FASTLM_WINDOW, FASTLM_LONGEST_KEY, FASTLM_SPARE_IDS, FASTLM_SHORT_PRETOKEN
+        FASTLM_SCRATCH_WORDS, FASTLM_NOT_IN_TEXT
+    ctypedef enum fastlm_status:
+        FASTLM_DONE, FASTLM_INVALID_UTF8, FASTLM_OUT_FULL, FASTLM_SCRATCH_SMALL, FASTLM_PRETOKEN_TOO_LONG
+        FASTLM_TABLE_FULL, FASTLM_UNKNOWN_BYTE
+    ctypedef struct fastlm_known_entry:
+        uint64_t low, high
+        uint32_t ids[3]
+        uint32_t n_ids
+    ctypedef struct fastlm_known:
+        fastlm_known_entry *entries
+        uint64_t mask
+        int64_t used, full_at
+        uint8_t *bytes
+        int64_t bytes_used, bytes_size
+        uint32_t *ids
+        int64_t ids_used, ids_size
+    ctypedef int64_t (*fastlm_scan_fn)(const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity)
+    ctypedef int64_t (*fastlm_merge_fn)(
+        const uint8_t *pretoken, int64_t length, const uint32_t *byte_ids, const uint32_t *byte_pairs,
+        const uint32_t *slots, uint64_t shift, uint64_t multiplier, uint64_t row_bits, const uint64_t *merges,
+        uint32_t *ids, uint64_t *scratch)
+    ctypedef struct fastlm_merges:
+        fastlm_merge_fn merge
+        const uint32_t *byte_ids
+        const uint32_t *byte_pairs
+        const uint32_t *slots
+        uint64_t shift, multiplier, row_bits
+        const uint64_t *merges
+        const fastlm_known *whole
+        int partial
+    ctypedef struct fastlm_encoding:
+        const uint8_t *text
+        int64_t n
+        const int64_t *cuts
+        int64_t n_cuts
+        fastlm_scan_fn scan
+        int64_t *ends
+        int64_t n_ends
+        uint32_t *out
+        int64_t out_size
+        uint64_t *scratch
+        int64_t scratch_words
+        int64_t position, cut, written, wanted
+    ctypedef struct fastlm_key:
+        uint64_t low, high, hash
+    fastlm_key fastlm_key_of(const uint8_t *p, int64_t length, int64_t readable)
+    uint64_t fastlm_hash_of(const fastlm_known_entry *entry)
+    const fastlm_known_entry *fastlm_find(const fastlm_known *known, fastlm_key key, const uint8_t *p, int64_t length)
+    void fastlm_remember(fastlm_known *known, fastlm_key key, const uint8_t *p, int64_t length, const uint32_t *ids,
+                         int64_t n_ids)
+    void fastlm_prefetch(const uint8_t *text, int64_t n)
+    fastlm_status fastlm_encode(const fastlm_merges *merges, fastlm_known *known, fastlm_encoding *encoding)
 
 cdef uint32_t NO_ID = 0xFFFFFFFF
 
-HASH_0, HASH_1 = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03
-cdef uint64_t HASH_0_C = HASH_0, HASH_1_C = HASH_1
-
-# the names and numbers that kernels/bpe.py must share; a test compares them
-SHARED_CONSTANTS = {
-    "DONE": DONE, "INVALID_UTF8": INVALID_UTF8, "OUT_FULL": OUT_FULL, "SCRATCH_SMALL": SCRATCH_SMALL,
-    "PRETOKEN_TOO_LONG": PRETOKEN_TOO_LONG, "TABLE_FULL": TABLE_FULL, "UNKNOWN_BYTE": UNKNOWN_BYTE,
-    "POSITION": POSITION, "CUT": CUT, "WRITTEN": WRITTEN, "ARENA_USED": ARENA_USED, "ARENA_IDS_USED": ARENA_IDS_USED,
-    "WANTED": WANTED, "LEARNED": LEARNED, "PARTIAL": PARTIAL, "WINDOW": WINDOW, "LONGEST_KEY": LONGEST_KEY,
-    "LARGEST_TABLE": LARGEST_TABLE, "NO_ID": NO_ID, "HASH_0": HASH_0, "HASH_1": HASH_1,
-}
+SHORT_PRETOKEN = FASTLM_SHORT_PRETOKEN  # what the kernel must agree to; a test compares them
 
 # ids that a worker's output holds at first; a larger one is given away with its ids
 OUT_IDS = 1 << 15
+# the ends of a block of text stay in the first cache, with the text and its ids
+BLOCK_ENDS = 512
 # the least that a scanner may be given to fill: more than the characters of a block of 64 bytes
 FEWEST_ENDS = 128
-# entries of a worker's table of learned pretokens at first
-FIRST_TABLE = 1 << 13
-EMPTY_PAIR = 0xFFFFFFFFFFFFFFFF
-# odd multipliers for the merge table, tried in turn until no search in it is long
-MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)
-# entries in a row that a search may have to pass; chance alone gives about 100 in the largest vocabularies
-LONGEST_RUN = 512
-
-
-def merge_table(const uint32_t[::1] left not None, const uint32_t[::1] right not None, const uint32_t[::1] new not None):
-    """Open-addressing table of merges for the kernel: (uint64 (2 * 2^k,), multiplier); see kernels/bpe.py.
-
-    left, right, new: IN (n_merges,), in order of merge rank. Raises ValueError for a pair given twice, or pairs made to
-    collide.
-    """
-    cdef int64_t n = left.shape[0], k, probes, worst
-    cdef uint64_t mask, key, slot, product, multiplier
-    cdef uint64_t empty = EMPTY_PAIR
-    cdef uint64_t[::1] table
-    bits = max(4, (2 * n).bit_length())
-    mask = (<uint64_t>1 << <int>bits) - 1
-    for candidate in MULTIPLIERS:
-        multiplier = candidate
-        array = np.full(2 << bits, empty, np.uint64)
-        table = array
-        worst = 0
-        for k in range(n):
-            key = <uint64_t>left[k] << 32 | right[k]
-            product = key * multiplier
-            slot = (product ^ product >> 32) & mask
-            probes = 0
-            while table[2 * slot] != empty:
-                if table[2 * slot] == key:
-                    raise ValueError(f"merge {k} repeats merge {table[2 * slot + 1] >> 32}: ids {left[k]}, {right[k]}")
-                slot = (slot + 1) & mask
-                probes += 1
-                if probes > LONGEST_RUN:
-                    break
-            worst = max(worst, probes)
-            if worst > LONGEST_RUN:
-                break
-            table[2 * slot] = key
-            table[2 * slot + 1] = <uint64_t>k << 32 | new[k]
-        if worst <= LONGEST_RUN and longest_run(array[::2] != empty) <= LONGEST_RUN:
-            return array, candidate
-    raise ValueError("the merges collide under every hash; they were not learned from text")
-
-
-def longest_run(occupied) -> int:
-    """Length of the longest stretch of true entries."""
-    free = np.flatnonzero(~occupied)
-    return int(np.diff(free, prepend=-1, append=len(occupied)).max()) - 1
+# entries of a table of known pretokens, at least and at most (a vocabulary of more tokens has more). A larger one costs
+# more in cache misses than it saves
+SMALLEST_TABLE, LARGEST_TABLE = 1 << 14, 1 << 19
 
 
 def utf8_bytes(text):
@@ -151,108 +124,102 @@ cdef const uint8_t *address_of(object utf8, Py_ssize_t *n) except NULL:
     return <const uint8_t *>PyUnicode_AsUTF8AndSize(utf8, n)
 
 
-cdef uint64_t long_hash(const uint8_t *p, int64_t length) noexcept nogil:
-    """The kernel's hash of a key of more than 15 bytes."""
-    cdef uint64_t seed_0 = HASH_0_C, seed_1 = HASH_1_C, mixed = seed_0 ^ <uint64_t>length
-    cdef int64_t k
-    for k in range(0, length - 8, 8):
-        mixed = fastlm_folded_product(mixed ^ fastlm_load8(p + k), seed_1)
-    return fastlm_folded_product(mixed ^ fastlm_load8(p + length - 8), seed_0)
+cdef class Known:
+    """A table of known pretokens with `entries`, a power of two, and the memory that it points to."""
+    cdef uint64_t[::1] memory
+    cdef uint8_t[::1] bytes
+    cdef uint32_t[::1] ids
+    cdef fastlm_known table
+
+    def __init__(self, int64_t entries, int64_t bytes_size, int64_t ids_size):
+        self.memory = np.zeros(4 * entries + 8, np.uint64)
+        self.bytes = np.empty(bytes_size, np.uint8)
+        self.ids = np.empty(ids_size + FASTLM_SPARE_IDS, np.uint32)
+        # two entries to a cache line
+        self.table.entries = <fastlm_known_entry *>(<uintptr_t>(&self.memory[7]) & ~<uintptr_t>63)
+        self.table.mask = entries - 1
+        self.table.used, self.table.full_at = 0, entries // 8 * 5
+        self.table.bytes, self.table.bytes_used, self.table.bytes_size = &self.bytes[0], 0, bytes_size
+        self.table.ids, self.table.ids_used, self.table.ids_size = &self.ids[0], 0, ids_size + FASTLM_SPARE_IDS
+
+    cdef int64_t entries(self) noexcept:
+        return <int64_t>self.table.mask + 1
+
+    cdef Known resized(self, int64_t entries):
+        """The same pretokens in a table of so many entries, of which some may be lost, and as much more memory."""
+        cdef int64_t grown = max(1, entries // self.entries()), k, length
+        cdef Known new = Known(entries, grown * self.table.bytes_size, grown * self.table.ids_size)
+        cdef fastlm_known_entry *entry
+        cdef fastlm_key key
+        cdef uint64_t at
+        cdef int probe
+        if grown == 1:
+            memcpy(new.table.entries, self.table.entries, entries * sizeof(fastlm_known_entry))
+            new.table.used = self.table.used
+        else:
+            for k in range(self.entries()):
+                entry = self.table.entries + k
+                if not entry.low | entry.high:
+                    continue
+                at = fastlm_hash_of(entry) & new.table.mask & ~<uint64_t>1
+                for probe in range(FASTLM_WINDOW):
+                    if not (new.table.entries[at].low | new.table.entries[at].high):
+                        new.table.entries[at] = entry[0]
+                        new.table.used += 1
+                        break
+                    at = (at + 1) & new.table.mask
+        memcpy(new.table.bytes, self.table.bytes, self.table.bytes_used)
+        memcpy(new.table.ids, self.table.ids, self.table.ids_used * sizeof(uint32_t))
+        new.table.bytes_used, new.table.ids_used = self.table.bytes_used, self.table.ids_used
+        return new
 
 
 cdef class Worker:
-    """What one running call changes. `entries`, of the table of learned pretokens, is a power of two."""
+    """What one running call changes."""
     cdef object out_array
-    cdef uint64_t[::1] learned
-    cdef uint8_t[::1] arena
-    cdef uint32_t[::1] arena_ids
+    cdef Known known
     cdef int64_t[::1] ends
     cdef uint64_t[::1] scratch
     cdef uint32_t[::1] out
-    cdef int64_t[::1] state
+    cdef fastlm_encoding encoding
 
-    def __init__(self, entries, arena_bytes, arena_ids):
-        self.learned = np.zeros(4 * entries, np.uint64)
-        self.arena = np.empty(arena_bytes, np.uint8)
-        self.arena_ids = np.empty(arena_ids, np.uint32)
+    def __init__(self, Known known):
+        self.known = known
         self.ends = np.empty(BLOCK_ENDS, np.int64)
-        self.scratch = np.empty(64, np.uint64)
-        self.state = np.zeros(8, np.int64)
+        self.scratch = np.empty(FASTLM_SCRATCH_WORDS, np.uint64)
+        self.encoding.written = 0
         self.renew_out(OUT_IDS)
 
     cdef int renew_out(self, int64_t size) except -1:
         """A larger output, holding the ids written so far."""
         new = np.empty(size, np.uint32)
-        if self.state[WRITTEN]:
-            new[: self.state[WRITTEN]] = self.out[: self.state[WRITTEN]]
+        if self.encoding.written:
+            new[: self.encoding.written] = self.out[: self.encoding.written]
         self.out_array = new
         self.out = new
         return 0
 
     cdef int make_room(self) except -1:
-        """Room for as many more ids as the kernel wants, and some."""
-        return self.renew_out(max(self.out.shape[0] + self.out.shape[0] // 2, self.state[WRITTEN] + self.state[WANTED]))
+        """Room for as many more ids as are wanted, and some."""
+        return self.renew_out(
+            max(self.out.shape[0] + self.out.shape[0] // 2, self.encoding.written + self.encoding.wanted))
 
-    cdef int widen_table(self) except -1:
-        """Twice the room for learned pretokens; what finds no place in its window is forgotten."""
-        cdef const uint64_t[::1] old = self.learned
-        cdef uint64_t mask = old.shape[0] // 2 - 1, slot, hashed
-        cdef int64_t entry, probe
-        self.learned = np.zeros(2 * old.shape[0], np.uint64)
-        self.arena = grown(self.arena, 2 * self.arena.shape[0])
-        self.arena_ids = grown(self.arena_ids, 2 * self.arena_ids.shape[0])
-        self.state[LEARNED] = 0
-        for entry in range(0, old.shape[0], 4):
-            if not old[entry + 1]:
-                continue
-            hashed = old[entry]  # which it is for a long key
-            if old[entry + 1] < FASTLM_LONG_KEY:
-                hashed = fastlm_folded_product(old[entry] ^ HASH_0_C, old[entry + 1] ^ HASH_1_C)
-            for probe in range(WINDOW):
-                slot = (hashed + <uint64_t>probe) & mask
-                if not self.learned[4 * slot + 1]:
-                    memcpy(&self.learned[4 * slot], &old[entry], 32)
-                    self.state[LEARNED] += 1
-                    break
+    cdef int reserve(self, int64_t more) except -1:
+        """Room for some more ids."""
+        if self.encoding.written + more > self.out.shape[0]:
+            self.renew_out(2 * self.encoding.written + more + OUT_IDS)
         return 0
 
-    cdef int put(self, const uint8_t *key, int64_t length, uint32_t id, set kept) except -1:
-        """Makes a pretoken of up to LONGEST_KEY bytes known as this one id; `kept` are the slots so filled before."""
-        cdef uint64_t mask = self.learned.shape[0] // 4 - 1, slot, free = mask + 1, hashed, low = 0, high = 0
-        cdef int64_t probe, entry, offset
-        cdef bint is_long = length > 15
-        if is_long:
-            low = hashed = long_hash(key, length)
-            high = FASTLM_LONG_KEY | <uint64_t>length << 32 | <uint64_t>self.state[ARENA_USED]
-        else:
-            fastlm_short_key(key, length, length, &low, &high)
-            hashed = fastlm_folded_product(low ^ HASH_0_C, high ^ HASH_1_C)
-        for probe in range(WINDOW):
-            slot = (hashed + <uint64_t>probe) & mask
-            entry = 4 * <int64_t>slot
-            if self.learned[entry + 1] == 0:
-                free = slot
-                break
-            if self.learned[entry] == low and self.learned[entry + 1] >> 32 == high >> 32:
-                offset = self.learned[entry + 1] & 0xFFFFFFFF
-                if not is_long and self.learned[entry + 1] == high or (
-                        is_long and not memcmp(&self.arena[offset], key, length)):
-                    self.learned[entry + 2], self.learned[entry + 3] = id, <uint64_t>1 << 32
-                    kept.add(slot)
-                    return 0
-            if slot not in kept:
-                free = slot
-        if free > mask:
-            raise ValueError(f"the tokens collide: {bytes(key[:length])!r} finds no place beside others")
-        if is_long:
-            self.arena = grown(self.arena, self.arena.shape[0] + length)
-            memcpy(&self.arena[self.state[ARENA_USED]], key, length)
-            self.state[ARENA_USED] += length
-        entry = 4 * <int64_t>free
-        self.learned[entry], self.learned[entry + 1] = low, high
-        self.learned[entry + 2], self.learned[entry + 3] = id, <uint64_t>1 << 32
-        kept.add(free)
-        return 0
+
+cdef int put(Known known, const uint8_t *p, int64_t length, uint32_t id) except -1:
+    """Makes a pretoken known as this one id."""
+    cdef fastlm_key key = fastlm_key_of(p, length, length)
+    cdef fastlm_known_entry *entry = <fastlm_known_entry *>fastlm_find(&known.table, key, p, length)
+    if entry:
+        entry.n_ids, entry.ids[0] = 1, id
+    else:
+        fastlm_remember(&known.table, key, p, length, &id, 1)
+    return 0
 
 
 cdef class Encoder:
@@ -262,131 +229,180 @@ cdef class Encoder:
     not used; left, right and new (uint32) are the merges in order of rank; byte_ids (256,) uint32, NO_ID for a
     byte that is refused or, with `drops_unknown`, dropped. `whole` (int64) are the ids that a pretoken becomes if it
     has just their bytes, whatever the merges say. `scanner` is a scanner's address, or 0: then `find_ends(text: bytes)`
-    returns the int64 array of pretoken ends of a text without special tokens.
+    returns the int64 array of pretoken ends of a text without special tokens. `compiled` is kernels.bpe.compiled().
 
     The methods take a str or UTF-8 bytes, and with it what cuts it: a SpecialFinder, or an int64 array (k, 3) of start
     and end in bytes and the id that stands there, in order; or None.
     """
     cdef list boxed
-    cdef const uint64_t[::1] merges
-    cdef uint64_t multiplier
-    cdef const uint32_t[::1] byte_ids
-    cdef bint partial, drops_unknown
-    cdef int64_t scanner
+    cdef const uint32_t[::1] byte_ids, byte_pairs, slots
+    cdef const uint64_t[::1] merge_rows
+    cdef fastlm_merges merges
+    cdef bint drops_unknown
+    cdef fastlm_scan_fn scan
     cdef object find_ends, compiled
-    cdef encode_fn entry
-    cdef Worker seeded
+    cdef Known seeded, whole
     cdef list idle
 
     def __init__(self, token_bytes, token_offsets, left, right, new, byte_ids, drops_unknown, whole,
                  int64_t scanner, find_ends, compiled):
-        self.merges, self.multiplier = merge_table(left, right, new)
-        self.byte_ids = byte_ids
-        self.partial, self.drops_unknown = byte_ids.max() == NO_ID, drops_unknown
-        self.scanner, self.find_ends = scanner, find_ends
-        self.compiled = compiled
-        self.entry = <encode_fn><uintptr_t>compiled.address
+        pairs = PairTables(left, right, new, byte_ids)
+        self.byte_ids, self.byte_pairs, self.slots = byte_ids, pairs.byte_pairs, pairs.slots
+        self.merge_rows = pairs.merges
+        self.compiled = compiled  # which owns the machine code
+        self.merges.merge = <fastlm_merge_fn><uintptr_t>compiled.address
+        self.merges.byte_ids, self.merges.byte_pairs = &self.byte_ids[0], &self.byte_pairs[0]
+        self.merges.slots, self.merges.merges = &self.slots[0], &self.merge_rows[0]
+        self.merges.shift, self.merges.multiplier = pairs.shift, pairs.multiplier
+        self.merges.row_bits = pairs.row_bits
+        self.merges.whole = NULL
+        self.merges.partial = byte_ids.max() == NO_ID
+        self.drops_unknown = drops_unknown
+        self.scan = <fastlm_scan_fn><uintptr_t>scanner
+        self.find_ends = find_ends
         self.idle = []
         self.boxed = list(range(len(token_offsets) - 1))
-        self._seed(token_bytes, token_offsets, whole)
+        self._seed(token_bytes, token_offsets)
+        if len(whole):
+            self._keep_whole(token_bytes, token_offsets, whole)
 
-    cdef int _seed(self, token_bytes, token_offsets, whole) except -1:
+    cdef int _seed(self, token_bytes, token_offsets) except -1:
         """Encodes every token of the vocabulary as a pretoken, so that the first sight of most words is a hit."""
-        cdef int64_t n = len(token_bytes)
         cdef const uint8_t[::1] text = token_bytes
         ends = token_offsets[1:][np.diff(token_offsets) > 0]
-        self.seeded = Worker(16, 16, 16)
-        filling = Worker(max(16, 1 << (2 * len(ends)).bit_length()), n + 16, n + 16)
-        if not self.partial:
-            self._run(filling, &text[0], n, None, 0, ends)
-        if len(whole) and filling.state[WRITTEN] != len(ends):
-            self._keep_whole(filling, text, token_offsets, whole)
-        self.seeded = filling
+        entries = max(SMALLEST_TABLE, 1 << (2 * len(ends) - 1).bit_length())
+        worker = Worker(Known(entries, 16 * entries, 8 * entries))
+        if not self.merges.partial and len(ends):
+            self._run(worker, &text[0], text.shape[0], None, False, ends)
+        self.seeded = worker.known
         return 0
 
-    cdef int _keep_whole(self, Worker filling, const uint8_t[::1] text, const int64_t[::1] offsets,
+    cdef int _keep_whole(self, const uint8_t[::1] text, const int64_t[::1] offsets,
                          const int64_t[::1] whole) except -1:
-        """Puts in the tokens that merging their bytes does not make."""
+        """Makes known the tokens that merging their bytes does not make."""
         cdef int64_t k, start, length
-        cdef int64_t[::1] end = np.zeros(1, np.int64)
-        cdef set kept = set()
-        probe = Worker(16, 16, 16)
-        # of tokens with the same bytes the first is put in last
+        cdef uint32_t id
+        cdef const fastlm_known_entry *entry
+        cdef list unmade = []
+        cdef Worker worker = Worker(Known(16, 16, 16))
+        # of tokens with the same bytes the first comes last
         for k in range(whole.shape[0] - 1, -1, -1):
-            start, length = offsets[whole[k]], offsets[whole[k] + 1] - offsets[whole[k]]
-            probe.state[WRITTEN] = 0
-            if not self.partial:
-                end[0] = length
-                self._run(probe, &text[start], length, None, 0, end)
-            if probe.state[WRITTEN] == 1 and probe.out[0] == whole[k]:
+            id, start, length = whole[k], offsets[whole[k]], offsets[whole[k] + 1] - offsets[whole[k]]
+            if text[start + length - 1] >= FASTLM_NOT_IN_TEXT:  # no pretoken ends so
                 continue
-            if length > LONGEST_KEY:
-                raise ValueError(f"token {whole[k]} has {length} bytes and no merges make it, so it is never found")
-            filling.put(&text[start], length, <uint32_t>whole[k], kept)
+            if length > FASTLM_LONGEST_KEY:
+                if not self._makes(worker, &text[start], length, id):
+                    raise ValueError(f"token {id} has {length} bytes and no merges make it, so it is never found")
+                continue
+            entry = fastlm_find(&self.seeded.table, fastlm_key_of(&text[start], length, length), &text[start], length)
+            if not entry or entry.n_ids != 1 or entry.ids[0] != id:
+                if not self._makes(worker, &text[start], length, id):
+                    unmade.append(id)
+        if not unmade:
+            return 0
+        # a table that holds them all, with no more than the first 8 entries from a token's place searched
+        for more in range(2, 6):
+            self.whole = Known(1 << (len(unmade).bit_length() + more), FASTLM_LONGEST_KEY * len(unmade), 0)
+            for id in unmade:
+                put(self.whole, &text[offsets[id]], offsets[id + 1] - offsets[id], id)
+            if all([self._is_kept(&text[offsets[id]], offsets[id + 1] - offsets[id]) for id in unmade]):
+                break
+        else:
+            raise ValueError("the tokens that no merges make collide: there is no place for one beside others")
+        for id in unmade:
+            put(self.seeded, &text[offsets[id]], offsets[id + 1] - offsets[id], id)
+        self.merges.whole = &self.whole.table
         return 0
+
+    cdef bint _is_kept(self, const uint8_t *token, int64_t length) noexcept:
+        return fastlm_find(&self.whole.table, fastlm_key_of(token, length, length), token, length) != NULL
+
+    cdef bint _makes(self, Worker worker, const uint8_t *token, int64_t length, uint32_t id) except -1:
+        """Whether merging these bytes gives just this id."""
+        cdef int64_t k
+        for k in range(length):
+            if self.byte_ids[token[k]] == NO_ID:
+                return False
+        worker.encoding.written = 0
+        self._run(worker, token, length, None, False, np.array([length]))
+        return worker.encoding.written == 1 and worker.out[0] == id
 
     cdef Worker _take(self):
         try:
             return <Worker>self.idle.pop()
         except IndexError:
-            worker = Worker(FIRST_TABLE, 16 * FIRST_TABLE, 8 * FIRST_TABLE)
-            worker.state[PARTIAL] = self.partial
-            return worker
+            return Worker(self.seeded.resized(self.seeded.entries()))
 
-    cdef int64_t _step(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, int64_t scanner,
-                       int64_t[::1] ends, int64_t out_size) except -1:
-        """Calls of the kernel until it is done or lacks room; returns DONE or OUT_FULL.
+    cdef int _step(self, Worker worker, int64_t out_size) except -1 nogil:
+        """Encodes on until the text is done or there is no room for ids; returns FASTLM_DONE or FASTLM_OUT_FULL.
 
         Raises ValueError for bytes that are not UTF-8 or have no id.
         """
-        cdef int64_t status, n_cuts = 0 if cuts is None else cuts.shape[0]
-        cdef const int64_t *first_cut = &cuts[0, 0] if n_cuts else NULL
-        cdef Worker known = self.seeded
+        cdef fastlm_encoding *e = &worker.encoding
+        cdef fastlm_status status
         while True:
-            with nogil:
-                status = self.entry(
-                    text, n, first_cut, n_cuts, scanner, &ends[0], ends.shape[0],
-                    &self.merges[0], self.merges.shape[0] // 2 - 1, self.multiplier, &self.byte_ids[0],
-                    &known.learned[0], known.learned.shape[0] // 4 - 1, &known.arena[0], &known.arena_ids[0],
-                    &worker.learned[0], worker.learned.shape[0] // 4 - 1, &worker.arena[0], worker.arena.shape[0],
-                    &worker.arena_ids[0], worker.arena_ids.shape[0],
-                    &worker.scratch[0], worker.scratch.shape[0], &worker.out[0], out_size, &worker.state[0],
-                )
-            if status == DONE or status == OUT_FULL:
+            e.out, e.out_size = &worker.out[0], out_size
+            e.scratch, e.scratch_words = &worker.scratch[0], worker.scratch.shape[0]
+            status = fastlm_encode(&self.merges, &worker.known.table, e)
+            if status == FASTLM_DONE or status == FASTLM_OUT_FULL:
                 return status
-            if status == INVALID_UTF8:
-                raise invalid_utf8(<const uint8_t[:n]>text, worker.state[POSITION])
-            if status == PRETOKEN_TOO_LONG:
-                raise ValueError(f"the pretoken at byte {worker.state[POSITION]} has 4 GiB or more")
-            if status == UNKNOWN_BYTE:
-                self._pass_unknown(worker, text)
-            elif status == TABLE_FULL:
-                worker.widen_table()
-            else:
-                worker.scratch = np.empty(worker.state[WANTED], np.uint64)
+            with gil:
+                if status == FASTLM_INVALID_UTF8:
+                    raise invalid_utf8(<const uint8_t[:e.n]>e.text, e.position)
+                if status == FASTLM_PRETOKEN_TOO_LONG:
+                    raise ValueError(f"the pretoken at byte {e.position} has 4 GiB or more")
+                if status == FASTLM_UNKNOWN_BYTE:
+                    self._pass_unknown(worker)
+                elif status == FASTLM_TABLE_FULL:
+                    self._make_table_room(worker)
+                else:
+                    worker.scratch = np.empty(e.wanted, np.uint64)
 
-    cdef int _pass_unknown(self, Worker worker, const uint8_t *text) except -1:
-        """Encodes the pretoken at the worker's position without the bytes that have no id, or refuses them."""
-        cdef int64_t at = worker.state[POSITION], cut = worker.state[CUT], after = at + worker.state[WANTED], k
-        kept = bytearray()
-        for k in range(at, after):
-            if self.byte_ids[text[k]] != NO_ID:
-                kept.append(text[k])
-            elif not self.drops_unknown:
-                raise ValueError(f"byte {k} of the text, 0x{text[k]:02x}, has no token in the vocabulary")
-        if kept:
-            self._run(worker, kept, len(kept), None, 0, np.array([len(kept)], np.int64))
-        worker.state[POSITION], worker.state[CUT] = after, cut
+    cdef int _make_table_room(self, Worker worker) except -1:
+        """A larger table, or one that knows only the vocabulary's tokens: that costs less than to choose."""
+        cdef int64_t entries = worker.known.entries()
+        if entries < LARGEST_TABLE:
+            worker.known = worker.known.resized(2 * entries)
+        else:
+            worker.known = self.seeded.resized(max(self.seeded.entries(), <int64_t>LARGEST_TABLE))
         return 0
 
-    cdef int _run(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, int64_t scanner,
-                  int64_t[::1] ends) except -1:
-        """Encodes the whole text; its ids follow those in worker.out[:worker.state[WRITTEN]]."""
-        worker.state[POSITION] = worker.state[CUT] = 0
-        if worker.state[WRITTEN] + n // 3 > worker.out.shape[0]:
-            worker.renew_out(2 * worker.state[WRITTEN] + n // 3 + OUT_IDS)
-        while self._step(worker, text, n, cuts, scanner, ends, worker.out.shape[0]) == OUT_FULL:
-            worker.make_room()
+    cdef int _pass_unknown(self, Worker worker) except -1:
+        """Encodes the pretoken at the worker's position without the bytes that have no id, or refuses them."""
+        cdef fastlm_encoding held = worker.encoding
+        cdef int64_t k
+        kept = bytearray()
+        for k in range(held.position, held.position + held.wanted):
+            if self.byte_ids[held.text[k]] != NO_ID:
+                kept.append(held.text[k])
+            elif not self.drops_unknown:
+                raise ValueError(f"byte {k} of the text, 0x{held.text[k]:02x}, has no token in the vocabulary")
+        if kept:
+            self._run(worker, kept, len(kept), None, False, np.array([len(kept)], np.int64))
+        held.written = worker.encoding.written
+        held.position += held.wanted
+        worker.encoding = held
+        return 0
+
+    cdef int _begin(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, bint scans,
+                    int64_t[::1] ends) except -1 nogil:
+        """Sets the worker to the beginning of a text; its ids will follow those written."""
+        cdef fastlm_encoding *e = &worker.encoding
+        e.text, e.n = text, n
+        e.n_cuts = 0 if cuts is None else cuts.shape[0]
+        e.cuts = &cuts[0, 0] if e.n_cuts else NULL
+        e.scan = self.scan if scans else NULL
+        e.ends, e.n_ends = &ends[0], ends.shape[0]
+        e.position = e.cut = 0
+        return 0
+
+    cdef int _run(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, bint scans,
+                  int64_t[::1] ends) except -1 nogil:
+        """Encodes the whole text; its ids follow those in worker.out[:worker.encoding.written]."""
+        self._begin(worker, text, n, cuts, scans, ends)
+        while self._step(worker, worker.out.shape[0]) == FASTLM_OUT_FULL:
+            with gil:
+                worker.make_room()
         return 0
 
     cdef object _rows(self, const uint8_t *text, int64_t n, cuts):
@@ -410,36 +426,64 @@ cdef class Encoder:
     cdef Worker _encode(self, text, cuts):
         """A worker that holds the ids of a text of any length; the caller puts it back."""
         cdef Worker worker = self._take()
-        worker.state[WRITTEN] = 0
+        worker.encoding.written = 0
         self._append(worker, text, cuts)
         return worker
 
     cdef int _append(self, Worker worker, text, cuts) except -1:
         """Adds the ids of a text to those that a worker holds."""
         cdef Py_ssize_t n = 0
+        cdef const int64_t[:, ::1] rows
+        cdef int64_t[::1] ends
         utf8 = with_utf8(text)
         cdef const uint8_t *start = address_of(utf8, &n)
-        rows = self._rows(start, n, cuts)
-        if self.scanner:
-            self._run(worker, start, n, rows, self.scanner, worker.ends)
-        else:
-            ends = self._ends(utf8_bytes(text), rows)
-            self._run(worker, start, n, rows, 0, ends if len(ends) else worker.ends)
+        found = self._rows(start, n, cuts)
+        rows = found
+        worker.reserve(n // 3)
+        if self.scan:
+            with nogil:
+                self._run(worker, start, n, rows, True, worker.ends)
+            return 0
+        ends = self._ends(utf8_bytes(text), found)
+        if not ends.shape[0]:
+            ends = worker.ends
+        with nogil:
+            self._run(worker, start, n, rows, False, ends)
+        return 0
+
+    cdef int _append_all(self, Worker worker, const int64_t[:, ::1] places, SpecialFinder finder,
+                         int64_t[::1] offsets) except -1 nogil:
+        """Adds the ids of the texts at these addresses and of these lengths; offsets[k + 1] is where the k-th ends.
+
+        All without the GIL: to let it go and take it again for each text would keep threads waiting for each other.
+        """
+        cdef int64_t k, n
+        cdef const uint8_t *text
+        for k in range(places.shape[0]):
+            text, n = <const uint8_t *><uintptr_t>places[k, 0], places[k, 1]
+            if k + 1 < places.shape[0]:
+                fastlm_prefetch(<const uint8_t *><uintptr_t>places[k + 1, 0], places[k + 1, 1])
+            if finder is not None and finder.occurs_in(text, n):
+                with gil:
+                    self._run(worker, text, n, finder.find_in(text, n), True, worker.ends)
+            else:
+                self._run(worker, text, n, None, True, worker.ends)
+            offsets[k + 1] = worker.encoding.written
         return 0
 
     cdef int _put_back(self, Worker worker) except -1:
         if worker.out.shape[0] > OUT_IDS:
-            worker.state[WRITTEN] = 0
+            worker.encoding.written = 0
             worker.renew_out(OUT_IDS)
         if worker.scratch.shape[0] > OUT_IDS:
-            worker.scratch = np.empty(64, np.uint64)
+            worker.scratch = np.empty(FASTLM_SCRATCH_WORDS, np.uint64)
         self.idle.append(worker)
         return 0
 
     def encode(self, text, cuts=None) -> list[int]:
         """Ids of a text as a list."""
         cdef Worker worker = self._encode(text, cuts)
-        return self._give_list(worker, worker.state[WRITTEN])
+        return self._give_list(worker, worker.encoding.written)
 
     def encode_to_numpy(self, text, cuts=None):
         """The same as a uint32 array."""
@@ -450,15 +494,29 @@ cdef class Encoder:
 
         `cuts`: one for all texts, or a list with one for each.
         """
-        cdef Worker worker = self._take()
+        cdef Worker worker
+        cdef Py_ssize_t n = 0, total = 0
         cdef int64_t k = 0
+        cdef SpecialFinder finder
         offsets = np.zeros(len(texts) + 1, np.int64)
         cdef int64_t[::1] ends = offsets
-        worker.state[WRITTEN] = 0
-        for text in texts:
-            self._append(worker, text, cuts[k] if isinstance(cuts, list) else cuts)
-            k += 1
-            ends[k] = worker.state[WRITTEN]
+        cdef int64_t[:, ::1] places = np.empty((len(texts), 2), np.int64)
+        cdef list utf8 = list(map(with_utf8, texts))
+        for k in range(len(utf8)):
+            places[k, 0] = <int64_t><uintptr_t>address_of(utf8[k], &n)
+            places[k, 1] = n
+            total += n
+        worker = self._take()
+        worker.encoding.written = 0
+        worker.reserve(total // 3)
+        if self.scan and (cuts is None or isinstance(cuts, SpecialFinder)):
+            finder = cuts
+            with nogil:
+                self._append_all(worker, places, finder, ends)
+        else:
+            for k in range(len(utf8)):
+                self._append(worker, utf8[k], cuts[k] if isinstance(cuts, list) else cuts)
+                ends[k + 1] = worker.encoding.written
         return self._give_ids(worker), offsets
 
     def encode_upto(self, text, int64_t limit, cuts=None) -> list[int]:
@@ -467,23 +525,25 @@ cdef class Encoder:
         cdef Worker worker = self._take()
         utf8 = with_utf8(text)
         cdef const uint8_t *start = address_of(utf8, &n)
-        cdef int64_t room = min(limit, OUT_IDS // 2)
+        cdef int64_t room = min(limit, OUT_IDS // 2), out_size
         cdef int64_t[::1] ends = worker.ends
-        cdef int64_t scanner = self.scanner
+        cdef fastlm_status status = FASTLM_OUT_FULL
         rows = self._rows(start, n, cuts)
-        worker.state[POSITION] = worker.state[CUT] = worker.state[WRITTEN] = 0
-        if scanner:
+        if self.scan:
             ends = ends[:min(ends.shape[0], limit + FEWEST_ENDS)]
         else:
             found = self._ends(utf8_bytes(text), rows)
             ends = found if len(found) else ends
-        while worker.state[WRITTEN] < limit and n:
-            if self._step(worker, start, n, rows, scanner, ends, min(room, worker.out.shape[0])) == DONE:
-                break
-            room = worker.state[WRITTEN] + worker.state[WANTED]
+        worker.encoding.written = 0
+        self._begin(worker, start, n, rows, self.scan != NULL, ends)
+        while worker.encoding.written < limit and n and status == FASTLM_OUT_FULL:
+            out_size = min(room, worker.out.shape[0])
+            with nogil:
+                status = <fastlm_status>self._step(worker, out_size)
+            room = worker.encoding.written + worker.encoding.wanted
             if room > worker.out.shape[0]:
                 worker.make_room()
-        return self._give_list(worker, min(limit, worker.state[WRITTEN]))
+        return self._give_list(worker, min(limit, worker.encoding.written))
 
     def count(self, text, cuts=None) -> int:
         """Number of ids, without making them all at once."""
@@ -492,21 +552,23 @@ cdef class Encoder:
         cdef const uint8_t *start = address_of(utf8, &n)
         cdef Worker worker
         cdef int64_t total = 0
-        if not self.scanner:
+        cdef fastlm_status status = FASTLM_OUT_FULL
+        if not self.scan:
             worker = self._encode(text, cuts)
-            total = worker.state[WRITTEN]
+            total = worker.encoding.written
             self._put_back(worker)
             return total
         worker = self._take()
-        rows = self._rows(start, n, cuts)
-        worker.state[POSITION] = worker.state[CUT] = worker.state[WRITTEN] = 0
-        while self._step(worker, start, n, rows, self.scanner, worker.ends, worker.out.shape[0]) == OUT_FULL:
-            if worker.state[WRITTEN]:
-                total += worker.state[WRITTEN]
-                worker.state[WRITTEN] = 0
-            else:
+        rows = self._rows(start, n, cuts)  # lives as long as the encoding that points to it
+        worker.encoding.written = 0
+        self._begin(worker, start, n, rows, True, worker.ends)
+        while status == FASTLM_OUT_FULL:
+            with nogil:
+                status = <fastlm_status>self._step(worker, worker.out.shape[0])
+            if status == FASTLM_OUT_FULL and not worker.encoding.written:
                 worker.make_room()
-        total += worker.state[WRITTEN]
+            total += worker.encoding.written
+            worker.encoding.written = 0
         self._put_back(worker)
         return total
 
@@ -523,11 +585,11 @@ cdef class Encoder:
 
     cdef object _give_ids(self, Worker worker):
         """The ids that a worker holds, as an array; puts the worker back."""
-        cdef int64_t n = worker.state[WRITTEN]
+        cdef int64_t n = worker.encoding.written
         cdef Py_buffer copied
         if worker.out.shape[0] > OUT_IDS:
             ids, worker.out_array, worker.out = worker.out_array, None, None
-            worker.state[WRITTEN] = 0
+            worker.encoding.written = 0
             worker.renew_out(OUT_IDS)
             ids.resize(n, refcheck=False)
         else:

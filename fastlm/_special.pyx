@@ -107,6 +107,11 @@ cdef class SpecialFinder:
             return None
         return utf8[start:end]
 
+    cdef bint occurs_in(self, const uint8_t *text, int64_t n) except -1 nogil:
+        """Whether any of them stands in the text."""
+        cdef int64_t start = 0, end = 0
+        return self.longest > 0 and self._seek(text, n, &start, &end) >= 0
+
     cdef object find_in(self, const uint8_t *text, int64_t n):
         """The rows of `find`, or None where there are none."""
         cdef int64_t position = 0, end = 0, filled

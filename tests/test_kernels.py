@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numba import njit
 
 import fastlm
-from fastlm import _encode
+from fastlm import _encode, _pairs
+from fastlm._pairs import PairTables
 from fastlm.kernels import bpe as kernel
 from tests import texts
 from tests.reference import bpe
@@ -21,67 +23,104 @@ from tests.reference import bpe
 ROOT = Path(fastlm.__file__).resolve().parents[1]
 
 
-def test_kernel_and_driver_share_their_constants():
-    assert {name: getattr(kernel, name) for name in _encode.SHARED_CONSTANTS} == _encode.SHARED_CONSTANTS
+def test_kernel_and_driver_agree_on_what_needs_more_scratch():
+    assert kernel.SHORT_PRETOKEN == _encode.SHORT_PRETOKEN
+
+
+def tables_of(vocabulary) -> tuple:
+    v = vocabulary
+    pairs = PairTables(v.merge_left, v.merge_right, v.merge_new, v.byte_ids)
+    bits = (np.uint64(pairs.shift), np.uint64(pairs.multiplier), np.uint64(pairs.row_bits))
+    return v.byte_ids, pairs.byte_pairs, pairs.slots, *bits, pairs.merges
+
+
+def merged(pretoken: bytes, tables, heap: bool = False) -> list[int]:
+    """Ids of a pretoken as the compiled kernel gives them, or its loop for long ones."""
+    text = np.frombuffer(pretoken, np.uint8)
+    ids = np.full(len(pretoken) + 1, 77, np.uint32)
+    scratch = np.empty(max(128, 3 * len(pretoken)), np.uint64)
+    if heap:
+        n = kernel.merge_with_heap(text, len(text), *tables, ids[:-1], scratch)
+    else:
+        function = kernel.compiled().ctypes
+        given = zip((text, len(text), *tables, ids, scratch), function.argtypes, strict=True)
+        n = function(*(x.ctypes.data_as(kind) if isinstance(x, np.ndarray) else int(x) for x, kind in given))
+    assert ids[-1] == 77
+    return ids[:n].tolist()
 
 
 @pytest.fixture(scope="module")
 def tables(trained):
-    v = trained.vocabulary
-    merges, multiplier = _encode.merge_table(v.merge_left, v.merge_right, v.merge_new)
-    return v.byte_ids, merges, np.uint64(len(merges) // 2 - 1), np.uint64(multiplier)
+    return tables_of(trained.vocabulary)
 
 
-def merged(function, pretoken: bytes, tables) -> list[int]:
-    ids = np.zeros(len(pretoken) + 5, np.uint32)
-    text = np.frombuffer(b"__" + pretoken, np.uint8)
-    scratch = np.zeros(3 * len(pretoken), np.uint64)
-    n = function(text, 2, len(pretoken), *tables, ids, 5, scratch)
-    assert not ids[:5].any()
-    return ids[5 : 5 + n].tolist()
-
-
-@given(st.one_of(st.binary(min_size=1, max_size=120), texts.strings().filter(bool).map(str.encode)))
+@given(st.one_of(st.binary(min_size=1, max_size=150), texts.strings().filter(bool).map(str.encode)))
 def test_both_merge_loops_do_what_the_reference_does(trained, tables, pretoken):
-    pattern = r"(?s).+"
-    expected = []
-    if pretoken.isascii():
-        expected = [bpe.encode(pretoken.decode(), trained.vocab, trained.merges, (), pattern)]
-    found = [merged(function, pretoken, tables) for function in (kernel.merge_short, kernel.merge_long)]
-    assert all(ids == found[0] for ids in found + expected)
+    expected = reference_ids(pretoken, trained)
+    assert merged(pretoken, tables) == merged(pretoken, tables, heap=True) == expected
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered")
-def test_the_loops_as_plain_python(trained, tables):
-    for word in (b"accomplishment", b"aaaaaaaa", "日本語".encode(), b"x"):
-        plain = {f.py_func: f for f in (kernel.merge_short, kernel.merge_long)}
-        for python, compiled in plain.items():
-            assert merged(python, word, tables) == merged(compiled, word, tables)
+def reference_ids(pretoken: bytes, tokenizer) -> list[int]:
+    id_of = {token: id for id, token in tokenizer.vocab.items()}
+    rank_of = {pair: rank for rank, pair in enumerate(tokenizer.merges)}
+    return [id_of[token] for token in bpe.merge(pretoken, rank_of)]
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 66])
+def test_every_length_at_which_the_loop_changes(trained, tables, length):
+    rng = random.Random(length)
+    for alphabet in (b"a", b"ab", b"the ", bytes(range(256))):
+        for _ in range(20):
+            pretoken = bytes(rng.choices(alphabet, k=length))
+            assert merged(pretoken, tables) == reference_ids(pretoken, trained)
 
 
 def test_long_runs(trained, tables):
     rng = random.Random(1)
     for text in ("a" * 3000, "ab" * 1500, "".join(rng.choices("abcd", k=3000)), " " * 3000):
-        found = merged(kernel.merge_long, text.encode(), tables)
-        assert found == bpe.encode(text, trained.vocab, trained.merges, (), r"(?s).+")
+        assert merged(text.encode(), tables) == bpe.encode(text, trained.vocab, trained.merges, (), r"(?s).+")
 
 
-def test_merge_table_refuses_a_pair_given_twice():
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), unique=True, max_size=600),
+    st.integers(0, 2**32 - 1),
+)
+def test_pairs_are_found_and_others_are_not(pairs, seed):
+    """Ids of merges are any; the loop does not care whether they come in order."""
+    rng = np.random.default_rng(seed)
+    left, right = np.array(pairs, np.uint32).reshape(-1, 2).T
+    new = rng.integers(0, 2**32 - 1, len(pairs)).astype(np.uint32)
+    made = PairTables(left, right, new, np.arange(256, dtype=np.uint32))
+    bits = (np.uint64(made.shift), np.uint64(made.multiplier), np.uint64(made.row_bits))
+    rank_of = {pair: rank for rank, pair in enumerate(pairs)}
+    for pair in [*pairs, *zip(*rng.integers(0, 301, (2, 50)).tolist(), strict=True)]:
+        rank = find_rank(made.slots, *bits, made.merges, *map(np.uint32, pair))
+        assert rank == rank_of.get(tuple(pair), 2**32 - 1)
+        if pair in rank_of:
+            assert made.merges[2 * rank + 3] == new[rank]
+        if max(pair) < 256:
+            assert made.byte_pairs[pair[0] << 8 | pair[1]] == rank
+
+
+@njit
+def find_rank(slots, shift, multiplier, row_bits, merges, left, right):
+    return kernel.rank_of(slots, shift, multiplier, row_bits, merges, left, right)
+
+
+def test_a_pair_given_twice_is_refused():
     ids = np.array([1, 2, 1], np.uint32)
     with pytest.raises(ValueError, match="merge 2 repeats merge 0: ids 1, 1"):
-        _encode.merge_table(ids, ids, ids)
+        PairTables(ids, ids, ids, np.arange(256, dtype=np.uint32))
 
 
-def test_merge_table_holds_every_pair(trained):
-    v = trained.vocabulary
-    table, _ = _encode.merge_table(v.merge_left, v.merge_right, v.merge_new)
-    entries = table.reshape(-1, 2)[table.reshape(-1, 2)[:, 0] != 2**64 - 1]
-    found = {
-        (int(key >> 32), int(key & 0xFFFFFFFF)): (int(value >> 32), int(value & 0xFFFFFFFF))
-        for key, value in entries.tolist()
-    }
-    pairs = zip(v.merge_left.tolist(), v.merge_right.tolist(), v.merge_new.tolist(), strict=True)
-    assert found == {(a, b): (rank, new) for rank, (a, b, new) in enumerate(pairs)}
+def test_pairs_made_to_collide_are_refused(monkeypatch):
+    """With a multiplier of 0 all pairs have the same hash, as if someone had found 64 * 8 that have."""
+    ids = np.arange(2000, dtype=np.uint32)
+    monkeypatch.setattr(_pairs, "MULTIPLIERS", (0, 0))
+    with pytest.raises(ValueError, match="collide under every hash"):
+        PairTables(ids, ids, ids, ids[:256])
+    monkeypatch.setattr(_pairs, "MULTIPLIERS", (0, 0x9E3779B97F4A7C15))
+    assert PairTables(ids, ids, ids, ids[:256]).multiplier == 0x9E3779B97F4A7C15
 
 
 # --- the disk cache ---

@@ -15,7 +15,7 @@ PACKAGE = Path(fastlm.__file__).resolve().parent
 # a module may import those above it; ARCHITECTURE.md says what each floor is
 FLOORS = [
     ["_types", "_arrays"],
-    ["_scan", "_special", "_merge", "_ranks", "_decode", "normalization"],
+    ["_scan", "_special", "_merge", "_ranks", "_pairs", "_decode", "normalization"],
     ["_count", "kernels", "kernels.bpe"],
     ["_encode"],
     ["patterns"],

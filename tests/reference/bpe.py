@@ -106,6 +106,18 @@ def train(
     return dict(enumerate(tokens)), merges
 
 
+def merge(pretoken: bytes, rank_of: dict[Pair, int]) -> list[bytes]:
+    """Tokens of a pretoken: the pair of lowest rank is merged, leftmost first, until none is left."""
+    word = [bytes([b]) for b in pretoken]
+    while len(word) > 1:
+        ranks = [rank_of.get(pair, len(rank_of)) for pair in itertools.pairwise(word)]
+        if min(ranks) == len(rank_of):
+            break
+        i = ranks.index(min(ranks))
+        word[i : i + 2] = [word[i] + word[i + 1]]
+    return word
+
+
 def encode(
     text: str,
     vocab: dict[int, bytes],
@@ -113,7 +125,7 @@ def encode(
     special_tokens: Iterable[str] = (),
     pattern: str | Iterable[str] = GPT2,
 ) -> list[int]:
-    """Token ids: in each pretoken the pair of lowest rank is merged, leftmost first, until none is left."""
+    """Token ids of a text: of its special tokens, and of the tokens that its pretokens merge to."""
     special_tokens = list(special_tokens)
     id_of = {token: id for id, token in vocab.items()}
     rank_of = {pair: rank for rank, pair in enumerate(merges)}
@@ -123,12 +135,5 @@ def encode(
             ids.append(id_of[stretch.encode()])
             continue
         for pretoken in pretokens(stretch, pattern):
-            word = [bytes([b]) for b in pretoken]
-            while len(word) > 1:
-                ranks = [rank_of.get(pair, len(merges)) for pair in itertools.pairwise(word)]
-                if min(ranks) == len(merges):
-                    break
-                i = ranks.index(min(ranks))
-                word[i : i + 2] = [word[i] + word[i + 1]]
-            ids += [id_of[token] for token in word]
+            ids += [id_of[token] for token in merge(pretoken, rank_of)]
     return ids

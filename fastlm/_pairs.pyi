@@ -1,0 +1,12 @@
+from fastlm._types import UInt32Array, UInt64Array
+
+class PairTables:
+    byte_pairs: UInt32Array
+    slots: UInt32Array
+    merges: UInt64Array
+    shift: int
+    multiplier: int
+    row_bits: int
+    def __init__(self, left: UInt32Array, right: UInt32Array, new: UInt32Array, byte_ids: UInt32Array) -> None: ...
+
+def byte_pair_ranks(left: UInt32Array, right: UInt32Array, byte_ids: UInt32Array) -> UInt32Array: ...
