@@ -1,30 +1,34 @@
-"""What all benchmarks share: sizes, texts, the vocabulary, the tokenizers, and what the report says of the run."""
+"""What all benchmarks share: sizes, the tokenizers, and what the report says of the run."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fastlm
-from benchmarks import corpus, peers
-from benchmarks.measure import OURS
-from benchmarks.peers import Encoder
+from benchmarks import OURS, peers, vocabulary
+from benchmarks.peers import Encoder, UnsupportedError, ids_of
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.trainers import TRAINERS
 from benchmarks.vocabulary import SharedVocabulary, shared_vocabulary
 from fastlm.kernels import bpe
 
-VOCABULARY_NAME = pytest.StashKey[str]()
 PROCESSORS = pytest.StashKey[int]()
 LIBRARIES = ("numpy", "numba", *(name for name in peers.ADAPTERS if name != OURS))
+JUDGES = ("tiktoken", "tokenizers")
+"""Whose ids are right: where fastlm's differ from theirs, the run fails."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="small texts, to see that all works; the figures mean little")
+    parser.addoption("--long", action="store_true", help="also the slow trainers in all training benchmarks")
     parser.addoption(
         "--threads", type=int, default=1, help="run the benchmarks of so many threads, on as many processors"
     )
@@ -34,6 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keeps the process on as many processors as there are to be threads, before a peer makes its pool of them.
 
     A pool of two threads on one processor would be slower than a pool of one: each thread has caches of its own.
+    fastokens makes two even where RAYON_NUM_THREADS is 1, so that alone would not do.
     """
     threads = config.getoption("--threads")
     os.environ["RAYON_NUM_THREADS"] = str(threads)
@@ -57,7 +62,7 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list[Any], o
     names = sorted({*LIBRARIES, *TRAINERS} - {OURS})
     versions = {name: peers.version_of(name) for name in names}
     output_json["fastlm"] = {
-        "vocabulary": config.stash.get(VOCABULARY_NAME, None),
+        "vocabularies": vocabulary.names(),
         "quick": config.getoption("--quick"),
         "python": platform.python_version(),
         "fastlm": fastlm.__version__,
@@ -73,34 +78,81 @@ def sizes(request: pytest.FixtureRequest) -> Sizes:
     return QUICK if request.config.getoption("--quick") else FULL
 
 
-@pytest.fixture(scope="session")
-def documents() -> Callable[[str], list[str]]:
-    """Documents of a corpus by name; skips where it is not there."""
-    found = corpus.corpora()
+@dataclass
+class Field:
+    """fastlm and the peers that have a vocabulary: tokenizers that stay and get warm, and makers of cold ones.
 
-    def get(name: str) -> list[str]:
-        if name not in found:
-            pytest.skip(f"there are no {name} texts in FASTLM_DATA")
-        return found[name]
+    `left_out` says why a peer does not run: what it cannot do, and what it does wrong.
+    """
+
+    vocabulary: SharedVocabulary
+    warm: dict[str, Encoder] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    right: set[tuple[str, object]] = field(default_factory=set)
+
+    def cold(self, name: str) -> Encoder:
+        return peers.fresh(name, self.vocabulary)
+
+    def able(self, form: str, threads: int = 1) -> dict[str, Encoder]:
+        """Those that have such a way."""
+        return {name: encoder for name, encoder in self.warm.items() if encoder.way(form, threads)}
+
+    def with_right_ids(
+        self,
+        form: str,
+        threads: int,
+        encode: Callable[[Encoder], object],
+        key: object,
+        among: Collection[str] = tuple(peers.ADAPTERS),
+    ) -> tuple[list[str], int]:
+        """Names of those that have such a way and give fastlm's ids, fastlm's among them, and the number of ids.
+
+        `key` names the texts: whose ids were right once is not asked again. A peer with other ids runs no more with
+        this vocabulary; where it is one of JUDGES, the benchmark fails.
+        """
+        able = {name: encoder for name, encoder in self.able(form, threads).items() if name in among}
+        expected = ids_of(encode(able[OURS]))
+        for name, encoder in able.items():
+            if name == OURS or (name, key) in self.right:
+                continue
+            try:
+                wrong = difference(expected, ids_of(encode(encoder)))
+            except Exception as error:
+                wrong = f"raises {type(error).__name__}"
+            if not wrong:
+                self.right.add((name, key))
+                continue
+            if name in JUDGES:
+                pytest.fail(f"{name} {wrong}, against {OURS}: {key}")
+            self.left_out[name] = wrong
+            del self.warm[name]
+        return [name for name in able if name in self.warm], sum(len(row) for row in expected)
+
+
+def difference(expected: list[np.ndarray[Any, Any]], found: list[np.ndarray[Any, Any]]) -> str | None:
+    """What is wrong with the ids found."""
+    if len(found) != len(expected):
+        return f"gives ids of {len(found)} texts, not of {len(expected)}"
+    wrong = sum(not np.array_equal(*pair) for pair in zip(expected, found, strict=True))
+    return f"wrong ids in {wrong:,} of {len(expected):,} texts" if wrong else None
+
+
+@pytest.fixture(scope="session")
+def contest(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Field]:
+    """The contestants of a vocabulary by name; those of the last one asked for stay."""
+    bpe.compiled()  # once a process, and not what any benchmark measures
+    last: dict[str, Field] = {}
+
+    def get(name: str) -> Field:
+        if name not in last:
+            last.clear()
+            directory: Path = tmp_path_factory.mktemp(name)
+            last[name] = made = Field(shared_vocabulary(directory, name))
+            for peer in peers.installed():
+                try:
+                    made.warm[peer] = made.cold(peer)
+                except UnsupportedError as reason:
+                    made.left_out[peer] = str(reason)
+        return last[name]
 
     return get
-
-
-@pytest.fixture(scope="session")
-def base_corpus() -> str:
-    """The corpus that the grown one grows from: English where it is there, else the demo corpus."""
-    return "english" if corpus.paths_of("english") else "demo"
-
-
-@pytest.fixture(scope="session")
-def vocabulary(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SharedVocabulary:
-    bpe.compiled()  # once a process, and not what any benchmark measures
-    shared = shared_vocabulary(tmp_path_factory.mktemp("vocabulary"))
-    request.config.stash[VOCABULARY_NAME] = shared.name
-    return shared
-
-
-@pytest.fixture(scope="session")
-def encoders(vocabulary: SharedVocabulary) -> dict[str, Encoder]:
-    """fastlm and every installed peer; they stay for the session and get warm."""
-    return {name: peers.fresh(name, vocabulary) for name in peers.installed()}

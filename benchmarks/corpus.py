@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import os
+import functools
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks import DATA
 from fastlm.demo import demo_corpus
 
-DATA = Path(os.environ.get("FASTLM_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 FILES = {
     "english": (
         "english/movie_reviews_pos.txt",
-        "webtext/owt_0-499.txt",
-        "webtext/c4_0-499.txt",
+        "english/inaugural.txt",
         "english/tinyshakespeare.txt",
+        "webtext/c4_0-499.txt",
     ),
     "code": ("code/*.txt",),
     "multilingual": ("multilingual/*",),
-    "tinystories": ("tinystories/ts_v2_train_head.txt",),
+    "tinystories": ("tinystories/ts_v2_train_head.txt", "tinystories/ts_v1_sampleA.txt"),
+    "openwebtext": ("webtext/owt_0-499.txt",),
 }
+DEMO = "demo"
+MIXED = "mixed"
 DOCUMENT_LENGTH = 3000
 
 # the share of words that are spliced: it gives some 600,000 distinct pretokens in 100 MB of English
@@ -34,13 +38,21 @@ Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 
 
-def corpora() -> dict[str, list[str]]:
-    """Name -> documents: "demo" always, and those of FILES that lie under DATA."""
-    texts: dict[str, Iterable[str]] = {"demo": demo_corpus()}
-    for name in FILES:
-        if paths := paths_of(name):
-            texts[name] = [path.read_bytes().decode("utf-8", "replace") for path in paths]
-    return {name: [part for text in parts for part in documents_of(text)] for name, parts in texts.items()}
+def names() -> tuple[str, ...]:
+    """The corpora of FILES that lie under DATA, else the one that can always be made."""
+    return tuple(name for name in FILES if paths_of(name)) or (DEMO,)
+
+
+@functools.cache
+def documents(name: str) -> list[str]:
+    """The documents of a corpus; MIXED has those of all in turn."""
+    if name == MIXED:
+        mixed = zip_longest(*map(documents, names()))
+        return [document for row in mixed for document in row if document is not None]
+    texts: Iterable[str] = demo_corpus()
+    if name != DEMO:
+        texts = [path.read_bytes().decode("utf-8", "replace") for path in paths_of(name)]
+    return [part for text in texts for part in documents_of(text)]
 
 
 def paths_of(name: str) -> list[Path]:
@@ -48,11 +60,11 @@ def paths_of(name: str) -> list[Path]:
     return [path for pattern in FILES[name] for path in sorted(DATA.glob(pattern))]
 
 
-def documents_of(text: str) -> Iterator[str]:
-    """The text in pieces that end with the first line end after DOCUMENT_LENGTH characters, or with the text."""
+def documents_of(text: str, length: int = DOCUMENT_LENGTH) -> Iterator[str]:
+    """The text in pieces that end with the first line end after `length` characters, or with the text."""
     start = 0
     while start < len(text):
-        end = text.find("\n", start + DOCUMENT_LENGTH) + 1 or len(text)
+        end = text.find("\n", start + length) + 1 or len(text)
         yield text[start:end]
         start = end
 
