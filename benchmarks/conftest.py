@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastlm
-from benchmarks import OURS, peers, vocabulary
+from benchmarks import OURS, corpus, peers, vocabulary
 from benchmarks.peers import Encoder, UnsupportedError, ids_of
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.trainers import TRAINERS
@@ -51,6 +51,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     threads = config.getoption("--threads")
     # a benchmark that does not name a number of threads uses one
     items[:] = [item for item in items if _parameters(item).get("threads", 1) == threads]
+    if config.getoption("--quick"):
+        few: dict[str, tuple[str, ...]] = {
+            "vocabulary_name": vocabulary.names()[:2][-1:],
+            "corpus_name": corpus.names()[:2],
+        }
+        items[:] = [
+            item for item in items if all(_parameters(item).get(key, names[0]) in names for key, names in few.items())
+        ]
 
 
 def _parameters(item: pytest.Item) -> dict[str, Any]:

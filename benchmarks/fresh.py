@@ -59,7 +59,7 @@ def _load(vocabulary: SharedVocabulary, name: str, source: str) -> dict[str, Any
 
 
 def _memory(vocabulary: SharedVocabulary, name: str, form: str, path: str) -> dict[str, Any]:
-    """MB that the loaded tokenizer and the text hold, and the most that encoding then adds."""
+    """MB that the loaded tokenizer and the text hold, and the most it holds while it encodes."""
     from benchmarks.corpus import documents_of
 
     encoder = peers.fresh(name, vocabulary)
@@ -67,13 +67,14 @@ def _memory(vocabulary: SharedVocabulary, name: str, form: str, path: str) -> di
     way = encoder.way(form, 1)
     assert way is not None
     argument: Any = list(documents_of(text)) if form == "arrays" else text
+    memory.give_back()
     memory.reset_peak()
     before = memory.resident_mb()
     way(argument, 1)
-    return {"before_mb": before, "added_mb": memory.peak_mb() - before}
+    return {"before_mb": before, "peak_mb": memory.peak_mb()}
 
 
 if __name__ == "__main__":
     what, vocabulary, *arguments = sys.argv[1:]
-    measure = {"load": _load, "memory": _memory}[what]
+    measure: Any = {"load": _load, "memory": _memory}[what]
     print(json.dumps(measure(SharedVocabulary.from_json(vocabulary), *arguments)))

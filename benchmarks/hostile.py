@@ -11,15 +11,15 @@ LOWER = "abcdefghijklmnopqrstuvwxyz"
 
 
 def _drawn(characters: str) -> Callable[[int], str]:
-    return lambda size: "".join(random.Random(SEED).choices(characters, k=size))
+    return lambda size: "".join(random.Random(SEED).choices(characters, k=size // len(characters[0].encode())))
 
 
 def _repeated(text: str, end: str = "") -> Callable[[int], str]:
-    return lambda size: text * (size // len(text)) + end
+    return lambda size: text * (size // len(text.encode())) + end
 
 
 Text = Callable[[int], str]
-"""A text of so many characters, which is the same each time."""
+"""A text of about so many UTF-8 bytes, which is the same each time."""
 
 LONG_PRETOKENS: dict[str, Text] = {
     "repeats": _repeated("a"),

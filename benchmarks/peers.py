@@ -175,9 +175,7 @@ def fastokens(vocabulary: SharedVocabulary, source: str = "tokenizer.json") -> E
     path = str(_file(vocabulary, source, "tokenizer.json", "tiktoken"))
     if source == "tiktoken":
         special = vocabulary.special_tokens
-        return _flat_batch(
-            fastokens.Tokenizer.from_tiktoken(path, pattern=vocabulary.pattern, special_tokens=special)
-        )
+        return _flat_batch(fastokens.Tokenizer.from_tiktoken(path, pattern=vocabulary.pattern, special_tokens=special))
     return _flat_batch(fastokens.Tokenizer.from_file(path))
 
 

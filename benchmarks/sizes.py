@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes of text, tokens to learn, rounds; after `*_seconds` a peer sits out its further rounds.
+    """Bytes of text, tokens to learn, rounds (`cold_rounds_of_two`: in two threads); after `*_seconds` a peer sits out
+    its further rounds.
 
     A trainer that has not ended after `trainer_limit` seconds is ended.
     """
@@ -25,9 +26,10 @@ class Sizes:
     word_vocab_size: int = 2_000
     rounds: int = 7
     cold_rounds: int = 3
+    cold_rounds_of_two: int = 2
     whole_rounds: int = 3
     train_rounds: int = 3
-    fresh_rounds: int = 3
+    fresh_rounds: int = 2
     encode_seconds: float = 0.5
     train_seconds: float = 7.0
     trainer_limit: float = 120.0
@@ -49,6 +51,7 @@ QUICK = Sizes(
     word_vocab_size=400,
     rounds=1,
     cold_rounds=1,
+    cold_rounds_of_two=1,
     whole_rounds=1,
     train_rounds=1,
     fresh_rounds=1,

@@ -18,14 +18,19 @@ from benchmarks.sizes import Sizes
 VOCABULARIES = vocabulary.names()
 
 
-@pytest.mark.parametrize("text", corpus.names())
+@pytest.mark.parametrize("corpus_name", corpus.names())
 @pytest.mark.parametrize("form", ["array", "list"])
-@pytest.mark.parametrize("name", VOCABULARIES[:2])
+@pytest.mark.parametrize("vocabulary_name", VOCABULARIES[:2])
 def test_decode(
-    benchmark: BenchmarkFixture, contest: Callable[[str], Field], sizes: Sizes, name: str, form: str, text: str
+    benchmark: BenchmarkFixture,
+    contest: Callable[[str], Field],
+    sizes: Sizes,
+    vocabulary_name: str,
+    form: str,
+    corpus_name: str,
 ) -> None:
-    contestants = contest(name)
-    expected = "".join(sample(documents(text), sizes.encode_bytes))
+    contestants = contest(vocabulary_name)
+    expected = "".join(sample(documents(corpus_name), sizes.encode_bytes))
     utf8 = expected.encode()
     encode = contestants.warm[OURS].whole
     assert encode is not None
@@ -46,6 +51,6 @@ def test_decode(
     timings = take_turns(benchmark, prepares, sizes.rounds, sizes.encode_seconds)
     benchmark.extra_info |= compared(timings, len(utf8))
     benchmark.extra_info |= {
-        "topic": "decode", "form": form, "vocabulary": name, "corpus": text, "threads": 1, "tokens": len(ids),
-        "left_out": left_out,
+        "topic": "decode", "form": form, "vocabulary": vocabulary_name, "corpus": corpus_name, "threads": 1,
+        "tokens": len(ids), "left_out": left_out,
     }  # fmt: skip

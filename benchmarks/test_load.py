@@ -16,9 +16,9 @@ from benchmarks.peers import SOURCES, installed
 from benchmarks.sizes import Sizes
 
 
-@pytest.mark.parametrize("name", vocabulary.names()[-2:])
-def test_load(benchmark: BenchmarkFixture, contest: Callable[[str], Field], sizes: Sizes, name: str) -> None:
-    shared = contest(name).vocabulary
+@pytest.mark.parametrize("vocabulary_name", vocabulary.names()[-2:])
+def test_load(benchmark: BenchmarkFixture, contest: Callable[[str], Field], sizes: Sizes, vocabulary_name: str) -> None:
+    shared = contest(vocabulary_name).vocabulary
     runs: dict[tuple[str, str], list[dict[str, Any]]] = {
         (peer, source): [] for source in SOURCES for peer in installed()
     }
@@ -51,4 +51,4 @@ def test_load(benchmark: BenchmarkFixture, contest: Callable[[str], Field], size
         medians = {key: statistics.median(run[key] for run in done) for key in keys}
         rows.append({"name": peer, "source": source, **medians})
     assert OURS not in left_out
-    benchmark.extra_info |= {"topic": "load", "vocabulary": name, "rows": rows, "left_out": left_out}
+    benchmark.extra_info |= {"topic": "load", "vocabulary": vocabulary_name, "rows": rows, "left_out": left_out}

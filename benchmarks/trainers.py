@@ -128,7 +128,9 @@ def ffbpe(task: Task) -> Callable[[], Merges]:
             files = Path(directory) / "vocab.json", Path(directory) / "merges.txt"
             trainer.save_files(*files, format="gpt2")
             lines = files[1].read_text("utf-8").split("\n")
-        return [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+        # the pair, "=>", and how often it occurred
+        pairs = (line.split(" ")[:2] for line in lines if line and not line.startswith("#version"))
+        return [(left, right) for left, right in pairs]
 
     return merges
 
@@ -165,8 +167,7 @@ def sentencepiece(task: Task) -> Callable[[], Merges]:
 
 
 TRAINERS = {
-    trainer.__name__: trainer
-    for trainer in (tokenizers, gigabpe, gigatoken, rustbpe, ffbpe, sentencepiece, fastlm)
+    trainer.__name__: trainer for trainer in (tokenizers, gigabpe, gigatoken, rustbpe, ffbpe, sentencepiece, fastlm)
 }
 DIFFERING = {"rustbpe": "breaks ties by byte values", "sentencepiece": "another task: characters, not bytes"}
 """Trainers whose merges are known to differ from fastlm's with tie_break="hf", and why."""

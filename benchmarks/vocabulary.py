@@ -41,7 +41,6 @@ class SharedVocabulary:
         lines = (line.split() for line in self.tiktoken.read_bytes().splitlines() if line)
         return {base64.b64decode(token): int(rank) for token, rank in lines}
 
-
     def to_json(self) -> str:
         return json.dumps({field.name: getattr(self, field.name) for field in fields(self)}, default=str)
 
