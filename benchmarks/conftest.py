@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import fastlm
 from benchmarks import OURS, corpus, peers, vocabulary
-from benchmarks.peers import Encoder, UnsupportedError, ids_of
+from benchmarks.contest import Contest
+from benchmarks.peers import UnsupportedError
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.trainers import TRAINERS
-from benchmarks.vocabulary import SharedVocabulary, shared_vocabulary
+from benchmarks.vocabulary import shared_vocabulary
 from fastlm.kernels import bpe
 
 PROCESSORS = pytest.StashKey[int]()
 LIBRARIES = ("numpy", "numba", *(name for name in peers.ADAPTERS if name != OURS))
-JUDGES = ("tiktoken", "tokenizers")
-"""Whose ids are right: where fastlm's differ from theirs, the run fails."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,76 +83,17 @@ def sizes(request: pytest.FixtureRequest) -> Sizes:
     return QUICK if request.config.getoption("--quick") else FULL
 
 
-@dataclass
-class Field:
-    """fastlm and the peers that have a vocabulary: tokenizers that stay and get warm, and makers of cold ones.
-
-    `left_out` says why a peer does not run: what it cannot do, and what it does wrong.
-    """
-
-    vocabulary: SharedVocabulary
-    warm: dict[str, Encoder] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    right: set[tuple[str, object]] = field(default_factory=set)
-
-    def cold(self, name: str) -> Encoder:
-        return peers.fresh(name, self.vocabulary)
-
-    def able(self, form: str, threads: int = 1) -> dict[str, Encoder]:
-        """Those that have such a way."""
-        return {name: encoder for name, encoder in self.warm.items() if encoder.way(form, threads)}
-
-    def with_right_ids(
-        self,
-        form: str,
-        threads: int,
-        encode: Callable[[Encoder], object],
-        key: object,
-        among: Collection[str] = tuple(peers.ADAPTERS),
-    ) -> tuple[list[str], int]:
-        """Names of those that have such a way and give fastlm's ids, fastlm's among them, and the number of ids.
-
-        `key` names the texts: whose ids were right once is not asked again. A peer with other ids runs no more with
-        this vocabulary; where it is one of JUDGES, the benchmark fails.
-        """
-        able = {name: encoder for name, encoder in self.able(form, threads).items() if name in among}
-        expected = ids_of(encode(able[OURS]))
-        for name, encoder in able.items():
-            if name == OURS or (name, key) in self.right:
-                continue
-            try:
-                wrong = difference(expected, ids_of(encode(encoder)))
-            except Exception as error:
-                wrong = f"raises {type(error).__name__}"
-            if not wrong:
-                self.right.add((name, key))
-                continue
-            if name in JUDGES:
-                pytest.fail(f"{name} {wrong}, against {OURS}: {key}")
-            self.left_out[name] = wrong
-            del self.warm[name]
-        return [name for name in able if name in self.warm], sum(len(row) for row in expected)
-
-
-def difference(expected: list[np.ndarray[Any, Any]], found: list[np.ndarray[Any, Any]]) -> str | None:
-    """What is wrong with the ids found."""
-    if len(found) != len(expected):
-        return f"gives ids of {len(found)} texts, not of {len(expected)}"
-    wrong = sum(not np.array_equal(*pair) for pair in zip(expected, found, strict=True))
-    return f"wrong ids in {wrong:,} of {len(expected):,} texts" if wrong else None
-
-
 @pytest.fixture(scope="session")
-def contest(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Field]:
+def contest(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Contest]:
     """The contestants of a vocabulary by name; those of the last one asked for stay."""
     bpe.compiled()  # once a process, and not what any benchmark measures
-    last: dict[str, Field] = {}
+    last: dict[str, Contest] = {}
 
-    def get(name: str) -> Field:
+    def get(name: str) -> Contest:
         if name not in last:
             last.clear()
             directory: Path = tmp_path_factory.mktemp(name)
-            last[name] = made = Field(shared_vocabulary(directory, name))
+            last[name] = made = Contest(shared_vocabulary(directory, name))
             for peer in peers.installed():
                 try:
                     made.warm[peer] = made.cold(peer)

@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 from benchmarks import OURS
 from benchmarks.tables import Entry, distinct, select
 
-PLOT = Path(__file__).with_name("RESULTS.svg")
-
 
 def draw(entries: list[Entry], path: Path) -> None:
     """One thread, documents of about 3 KB to arrays, CPU time. Raises ValueError without such entries."""

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import MB, OURS, plot
+from benchmarks import MB, OURS
 from benchmarks.bars import bars, best_ratio, ratio
 from benchmarks.peers import ADAPTERS
 from benchmarks.tables import Entry, distinct, number, select, table, threads_of
 from benchmarks.trainers import TRAINERS
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+PLOT = RESULTS.with_suffix(".svg")
 
 READING = """\
 MB are 10^6 bytes of UTF-8, and every figure is the median of its rounds. In each round fastlm and all peers take their
@@ -51,7 +52,7 @@ def render(content: dict[str, Any]) -> str:
         _bars(entries),
     ]
     if select(entries, topic="encode"):
-        parts += [f"![MB/s by corpus and library]({plot.PLOT.name})"]
+        parts += [f"![MB/s by corpus and library]({PLOT.name})"]
     parts += ["## How to read the tables", READING]
     for title, topic, render_topic in (
         ("Encoding", "encode", _encode),
@@ -227,8 +228,10 @@ def _load(entries: list[Entry], skipped: list[str]) -> list[str]:
 
 def write(content: dict[str, Any]) -> None:
     """RESULTS.md and RESULTS.svg."""
+    from benchmarks import plot  # rendering needs no matplotlib
+
     RESULTS.write_text(render(content), "utf-8")
-    plot.draw([benchmark["extra_info"] for benchmark in content["benchmarks"]], plot.PLOT)
+    plot.draw([benchmark["extra_info"] for benchmark in content["benchmarks"]], PLOT)
 
 
 def main() -> None:

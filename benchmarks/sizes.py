@@ -32,7 +32,7 @@ class Sizes:
     fresh_rounds: int = 2
     encode_seconds: float = 0.5
     train_seconds: float = 7.0
-    trainer_limit: float = 120.0
+    trainer_limit: float = 1200.0
     word_limit: float = 10.0
 
 

@@ -10,7 +10,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import OURS, corpus, vocabulary
-from benchmarks.conftest import Field
+from benchmarks.contest import Contest
 from benchmarks.corpus import documents, sample
 from benchmarks.measure import Prepare, compared, take_turns
 from benchmarks.sizes import Sizes
@@ -23,7 +23,7 @@ VOCABULARIES = vocabulary.names()
 @pytest.mark.parametrize("vocabulary_name", VOCABULARIES[:2])
 def test_decode(
     benchmark: BenchmarkFixture,
-    contest: Callable[[str], Field],
+    contest: Callable[[str], Contest],
     sizes: Sizes,
     vocabulary_name: str,
     form: str,

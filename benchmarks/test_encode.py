@@ -12,7 +12,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import OURS, corpus, fresh, memory, vocabulary
-from benchmarks.conftest import Field
+from benchmarks.contest import Contest
 from benchmarks.corpus import documents, documents_of, grown_corpus, sample, size_of
 from benchmarks.measure import Call, Prepare, compared, take_turns
 from benchmarks.peers import Encoder
@@ -80,7 +80,7 @@ def encoding(form: str, texts: list[str], threads: int) -> Callable[[Encoder], o
 @pytest.mark.parametrize(("form", "size", "vocabulary_name", "corpus_name", "state", "threads"), cases())
 def test_encode(
     benchmark: BenchmarkFixture,
-    contest: Callable[[str], Field],
+    contest: Callable[[str], Contest],
     sizes: Sizes,
     form: str,
     size: str,
@@ -124,7 +124,7 @@ def test_encode(
 @pytest.mark.skipif(not memory.STATUS.exists(), reason="reads /proc")
 @pytest.mark.parametrize("form", ["whole", "arrays"])
 def test_encode_memory(
-    benchmark: BenchmarkFixture, contest: Callable[[str], Field], sizes: Sizes, tmp_path: Path, form: str
+    benchmark: BenchmarkFixture, contest: Callable[[str], Contest], sizes: Sizes, tmp_path: Path, form: str
 ) -> None:
     """Peak of resident memory that encoding adds, cold, in a fresh process each."""
     contestants = contest(VOCABULARY)

@@ -11,7 +11,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import LEADERS, OURS, vocabulary
-from benchmarks.conftest import Field
+from benchmarks.contest import Contest
 from benchmarks.hostile import ADVERSARIAL, LONG_PRETOKENS
 from benchmarks.measure import Call, Prepare, Timing, compared, take_turns
 from benchmarks.peers import Encoder
@@ -24,7 +24,7 @@ ROUNDS = 3
 @pytest.mark.parametrize("step", [0, 1])
 @pytest.mark.parametrize("kind", LONG_PRETOKENS)
 def test_long_pretoken(
-    benchmark: BenchmarkFixture, contest: Callable[[str], Field], sizes: Sizes, kind: str, step: int
+    benchmark: BenchmarkFixture, contest: Callable[[str], Contest], sizes: Sizes, kind: str, step: int
 ) -> None:
     """By fastlm and the leaders, cold: nobody is to find in a cache what it merged before."""
     contestants = contest(VOCABULARY)
@@ -49,7 +49,7 @@ def test_long_pretoken(
 
 
 @pytest.mark.parametrize("kind", ADVERSARIAL)
-def test_adversarial(benchmark: BenchmarkFixture, contest: Callable[[str], Field], sizes: Sizes, kind: str) -> None:
+def test_adversarial(benchmark: BenchmarkFixture, contest: Callable[[str], Contest], sizes: Sizes, kind: str) -> None:
     """fastlm alone, cold: time for a text and for one ten times as long. That the ids are right is tests' business."""
     contestants = contest(VOCABULARY)
     timings: dict[int, Timing] = {size: Timing() for size in sizes.adversarial_bytes}

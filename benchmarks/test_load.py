@@ -11,13 +11,15 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import OURS, fresh, vocabulary
-from benchmarks.conftest import Field
+from benchmarks.contest import Contest
 from benchmarks.peers import SOURCES, installed
 from benchmarks.sizes import Sizes
 
 
 @pytest.mark.parametrize("vocabulary_name", vocabulary.names()[-2:])
-def test_load(benchmark: BenchmarkFixture, contest: Callable[[str], Field], sizes: Sizes, vocabulary_name: str) -> None:
+def test_load(
+    benchmark: BenchmarkFixture, contest: Callable[[str], Contest], sizes: Sizes, vocabulary_name: str
+) -> None:
     shared = contest(vocabulary_name).vocabulary
     runs: dict[tuple[str, str], list[dict[str, Any]]] = {
         (peer, source): [] for source in SOURCES for peer in installed()

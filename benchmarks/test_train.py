@@ -13,7 +13,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import OURS, corpus, trainers
-from benchmarks.corpus import MIXED, documents, grown_corpus
+from benchmarks.corpus import BLOCK_BYTES, MIXED, documents, grown_corpus
 from benchmarks.hostile import LONG_PRETOKENS
 from benchmarks.measure import Timing, compared
 from benchmarks.peers import version_of
@@ -21,12 +21,13 @@ from benchmarks.sizes import Sizes
 from benchmarks.trainers import Task, TooSlowError, Trained
 
 SEED = 336
-# the others take minutes there
+# the others take minutes on the larger tasks
 QUICKEST = (OURS, "gigabpe", "gigatoken")
-EASY = (*QUICKEST, "rustbpe", "ffbpe")
+QUICK = (*QUICKEST, "rustbpe", "ffbpe")
 ENGLISH = corpus.names()[0]
 
 File = Callable[[str, int], Path]
+Names = Callable[[tuple[str, ...]], tuple[str, ...]]
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +46,19 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> File:
     return get
 
 
+def distinct_bytes(path: Path) -> int:
+    """How many of the 256 bytes occur in a file."""
+    text = np.memmap(path, np.uint8, "r")
+    blocks = (text[start : start + BLOCK_BYTES] for start in range(0, len(text), BLOCK_BYTES))
+    return int(np.count_nonzero(sum(np.bincount(block, minlength=256) for block in blocks)))
+
+
 class Training:
     """Runs of several trainers of one task."""
 
     def __init__(self, path: Path, vocab_size: int, threads: int, names: tuple[str, ...], sizes: Sizes) -> None:
-        distinct_bytes = int(np.count_nonzero(np.bincount(np.fromfile(path, np.uint8))))
         # 256 bytes and the special token
-        self.task = Task(path, vocab_size - 257, distinct_bytes, threads)
+        self.task = Task(path, vocab_size - 257, distinct_bytes(path), threads)
         self.sizes = sizes
         self.limit = sizes.trainer_limit
         self.runs: dict[str, list[Trained]] = {
@@ -106,32 +113,35 @@ class Training:
                     pytest.fail(f"{name} learned {run.merges} merges that are not the {expected.merges} expected")
 
 
+@pytest.fixture
+def trainers_of(pytestconfig: pytest.Config) -> Names:
+    """The trainers to run where these are quick enough."""
+    return lambda names: tuple(trainers.TRAINERS) if pytestconfig.getoption("--long") else names
+
+
 @pytest.mark.parametrize(("size", "threads"), [("train", 1), ("train", 2), ("long_train", 1)])
 def test_train(
-    benchmark: BenchmarkFixture, file: File, sizes: Sizes, pytestconfig: pytest.Config, size: str, threads: int
+    benchmark: BenchmarkFixture, file: File, trainers_of: Names, sizes: Sizes, size: str, threads: int
 ) -> None:
-    all_run = pytestconfig.getoption("--long") or (size, threads) == ("train", 1)
+    names = trainers_of(tuple(trainers.TRAINERS) if (size, threads) == ("train", 1) else QUICKEST)
     path = file(MIXED, getattr(sizes, f"{size}_bytes"))
-    training = Training(path, sizes.train_vocab_size, threads, tuple(trainers.TRAINERS) if all_run else QUICKEST, sizes)
-    if pytestconfig.getoption("--long"):
-        training.limit *= 10
+    training = Training(path, sizes.train_vocab_size, threads, names, sizes)
     training.measure(benchmark, sizes.train_rounds if size == "train" else 1)
     benchmark.extra_info |= {"topic": "train", "corpus": MIXED, "size": size}
 
 
-def test_count(benchmark: BenchmarkFixture, file: File, sizes: Sizes) -> None:
+def test_count(benchmark: BenchmarkFixture, file: File, trainers_of: Names, sizes: Sizes) -> None:
     """A vocabulary without a merge: what is left is counting, and what a trainer makes ready for merging."""
-    training = Training(file(ENGLISH, sizes.train_bytes), 257, 1, EASY, sizes)
+    training = Training(file(ENGLISH, sizes.train_bytes), 257, 1, trainers_of(QUICK), sizes)
     training.measure(benchmark, sizes.train_rounds)
     benchmark.extra_info |= {"topic": "count", "corpus": ENGLISH}
 
 
-def test_one_word(benchmark: BenchmarkFixture, sizes: Sizes, tmp_path: Path) -> None:
+def test_one_word(benchmark: BenchmarkFixture, trainers_of: Names, sizes: Sizes, tmp_path: Path) -> None:
     """One word of random letters that is the whole text."""
     path = tmp_path / "word"
     path.write_text(LONG_PRETOKENS["random letters"](sizes.word_bytes), "ascii")
-    training = Training(path, sizes.word_vocab_size, 1, (*EASY, "tokenizers"), sizes)
-    training.left_out["sentencepiece"] = "another task: characters, not bytes"
+    training = Training(path, sizes.word_vocab_size, 1, trainers_of((*QUICK, "tokenizers")), sizes)
     training.limit = sizes.word_limit
     training.measure(benchmark, 1)
     benchmark.extra_info |= {"topic": "word", "corpus": "one word"}
