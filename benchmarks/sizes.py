@@ -13,8 +13,10 @@ class Sizes:
     A trainer that has not ended after `trainer_limit` seconds is ended.
     """
 
-    encode_bytes: int = 4_000_000
-    short_bytes: int = 1_000_000
+    encode_bytes: int = 3_000_000
+    list_bytes: int = 1_000_000
+    decode_bytes: int = 1_500_000
+    short_bytes: int = 500_000
     document_bytes: int = 1_000_000
     whole_bytes: int = 20_000_000
     pretoken_bytes: tuple[int, int] = (1_000_000, 4_000_000)
@@ -39,6 +41,8 @@ class Sizes:
 FULL = Sizes()
 QUICK = Sizes(
     encode_bytes=100_000,
+    list_bytes=50_000,
+    decode_bytes=50_000,
     short_bytes=30_000,
     document_bytes=50_000,
     whole_bytes=1_000_000,

@@ -30,7 +30,7 @@ def test_decode(
     corpus_name: str,
 ) -> None:
     contestants = contest(vocabulary_name)
-    expected = "".join(sample(documents(corpus_name), sizes.encode_bytes))
+    expected = "".join(sample(documents(corpus_name), sizes.decode_bytes))
     utf8 = expected.encode()
     encode = contestants.warm[OURS].whole
     assert encode is not None
