@@ -8,7 +8,6 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks import DATA, END_OF_TEXT
 from fastlm.demo import demo_corpus
@@ -33,9 +32,6 @@ DOCUMENT_LENGTH = 3000
 SPLICED = 1 / 13
 SHORTEST_WORD = 3
 BLOCK_BYTES = 4_000_000
-
-Bytes = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.int64]
 
 
 def names() -> tuple[str, ...]:
@@ -100,23 +96,21 @@ def grown_corpus(documents: Iterable[str], size: int, seed: int) -> Iterator[byt
     no longer grows. The same documents, size and seed give the same bytes.
     """
     lines = lines_of(documents)
-    source = np.frombuffer(b"".join(lines), np.uint8)
-    bounds = np.cumsum([0, *map(len, lines)], dtype=np.int64)
     rng = np.random.default_rng(seed)
-    draws = max(1, BLOCK_BYTES * len(lines) // len(source))
+    draws = max(1, BLOCK_BYTES * len(lines) // sum(map(len, lines)))
     written = 0
     while written < size:
-        drawn = rng.integers(len(lines), size=draws)
-        block = _spliced(_joined(source, bounds[drawn], bounds[drawn + 1]), rng).tobytes()
+        block = _spliced(b"".join([lines[line] for line in rng.integers(len(lines), size=draws).tolist()]), rng)
         if written + len(block) > size:
             block = block[: block.index(b"\n", size - written - 1) + 1]
         yield block
         written += len(block)
 
 
-def _spliced(text: Bytes, rng: np.random.Generator) -> Bytes:
+def _spliced(text: bytes, rng: np.random.Generator) -> bytes:
     """The text with the share SPLICED of its words replaced by their heads and other words' tails."""
-    lower = np.concatenate([[False], (text >= ord("a")) & (text <= ord("z")), [False]])
+    codes = np.frombuffer(text, np.uint8)
+    lower = np.concatenate([[False], (codes >= ord("a")) & (codes <= ord("z")), [False]])
     words = np.flatnonzero(lower[1:] != lower[:-1]).reshape(-1, 2)
     words = words[words[:, 1] - words[:, 0] >= SHORTEST_WORD]
     spliced = words[rng.random(len(words)) < SPLICED]
@@ -128,12 +122,4 @@ def _spliced(text: Bytes, rng: np.random.Generator) -> Bytes:
     # the text from the last spliced word's end to the next one's head, then a tail, and so on
     starts = np.append(np.stack([np.append(0, spliced[:-1, 1]), tails], axis=1), spliced[-1, 1])
     ends = np.append(np.stack([heads, donors[:, 1]], axis=1), len(text))
-    return _joined(text, starts, ends)
-
-
-def _joined(text: Bytes, starts: Indices, ends: Indices) -> Bytes:
-    """The slices text[start:end], one after the other."""
-    lengths = ends - starts
-    shifts = starts - (np.cumsum(lengths) - lengths)
-    joined: Bytes = text[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
-    return joined
+    return b"".join([text[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)])
