@@ -141,8 +141,7 @@ def gigatoken(vocabulary: SharedVocabulary, source: str = "tokenizer.json") -> E
 
     path = _file(vocabulary, source, "tokenizer.json", "tiktoken")
     if source == "tiktoken":
-        # it names patterns as the vocabularies are named here
-        pattern = "gpt2" if vocabulary.name == "demo" else vocabulary.name
+        pattern = vocabulary.pattern_name.removesuffix("_base")
         tokenizer = gigatoken.Tokenizer.from_tiktoken(path, pattern, vocabulary.special_tokens)
     else:
         tokenizer = gigatoken.Tokenizer(path)

@@ -152,13 +152,11 @@ def _left_out(entries: list[Entry], names: Iterable[str], skipped: list[str]) ->
     """Who is not in the table of the entries, and why."""
     why: dict[str, str] = {}
     for name in names:
-        reasons = dict.fromkeys(entry["left_out"][name] for entry in entries if name in entry["left_out"])
+        missing = [entry["left_out"].get(name, "has no such way") for entry in entries if name not in entry["peers"]]
         if name in skipped:
             why[name] = "not installed"
-        elif reasons:
-            why[name] = "; ".join(reasons)
-        elif name != OURS and not any(name in entry["peers"] for entry in entries):
-            why[name] = "has no such way"
+        elif name != OURS and missing:
+            why[name] = "; ".join(dict.fromkeys(missing))
     return "Not timed: " + (", ".join(f"{name} ({reason})" for name, reason in why.items()) or "none") + "."
 
 

@@ -126,7 +126,7 @@ def test_train(
     names = trainers_of(tuple(trainers.TRAINERS) if (size, threads) == ("train", 1) else QUICKEST)
     path = file(MIXED, getattr(sizes, f"{size}_bytes"))
     training = Training(path, sizes.train_vocab_size, threads, names, sizes)
-    training.measure(benchmark, sizes.train_rounds if size == "train" else 1)
+    training.measure(benchmark, sizes.train_rounds)
     benchmark.extra_info |= {"topic": "train", "corpus": MIXED, "size": size}
 
 
