@@ -1,30 +1,31 @@
-"""What all benchmarks share: sizes, texts, the vocabulary, the tokenizers, and what the report says of the run."""
+"""What all benchmarks share: sizes, the tokenizers, and what the report says of the run."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fastlm
-from benchmarks import corpus, peers
-from benchmarks.measure import OURS
-from benchmarks.peers import Encoder
+from benchmarks import OURS, corpus, peers, vocabulary
+from benchmarks.contest import Contest
+from benchmarks.peers import UnsupportedError
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.trainers import TRAINERS
-from benchmarks.vocabulary import SharedVocabulary, shared_vocabulary
+from benchmarks.vocabulary import shared_vocabulary
 from fastlm.kernels import bpe
 
-VOCABULARY_NAME = pytest.StashKey[str]()
 PROCESSORS = pytest.StashKey[int]()
 LIBRARIES = ("numpy", "numba", *(name for name in peers.ADAPTERS if name != OURS))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="small texts, to see that all works; the figures mean little")
+    parser.addoption("--long", action="store_true", help="also the slow trainers in all training benchmarks")
     parser.addoption(
         "--threads", type=int, default=1, help="run the benchmarks of so many threads, on as many processors"
     )
@@ -34,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keeps the process on as many processors as there are to be threads, before a peer makes its pool of them.
 
     A pool of two threads on one processor would be slower than a pool of one: each thread has caches of its own.
+    fastokens makes two even where RAYON_NUM_THREADS is 1, so that alone would not do.
     """
     threads = config.getoption("--threads")
     os.environ["RAYON_NUM_THREADS"] = str(threads)
@@ -46,6 +48,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     threads = config.getoption("--threads")
     # a benchmark that does not name a number of threads uses one
     items[:] = [item for item in items if _parameters(item).get("threads", 1) == threads]
+    if config.getoption("--quick"):
+        few: dict[str, tuple[str, ...]] = {
+            "vocabulary_name": vocabulary.names()[:2][-1:],
+            "corpus_name": corpus.names()[:2],
+        }
+        items[:] = [
+            item for item in items if all(_parameters(item).get(key, names[0]) in names for key, names in few.items())
+        ]
 
 
 def _parameters(item: pytest.Item) -> dict[str, Any]:
@@ -57,7 +67,7 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list[Any], o
     names = sorted({*LIBRARIES, *TRAINERS} - {OURS})
     versions = {name: peers.version_of(name) for name in names}
     output_json["fastlm"] = {
-        "vocabulary": config.stash.get(VOCABULARY_NAME, None),
+        "vocabularies": vocabulary.names(),
         "quick": config.getoption("--quick"),
         "python": platform.python_version(),
         "fastlm": fastlm.__version__,
@@ -74,33 +84,21 @@ def sizes(request: pytest.FixtureRequest) -> Sizes:
 
 
 @pytest.fixture(scope="session")
-def documents() -> Callable[[str], list[str]]:
-    """Documents of a corpus by name; skips where it is not there."""
-    found = corpus.corpora()
+def contest(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Contest]:
+    """The contestants of a vocabulary by name; those of the last one asked for stay."""
+    bpe.compiled()  # once a process, and not what any benchmark measures
+    last: dict[str, Contest] = {}
 
-    def get(name: str) -> list[str]:
-        if name not in found:
-            pytest.skip(f"there are no {name} texts in FASTLM_DATA")
-        return found[name]
+    def get(name: str) -> Contest:
+        if name not in last:
+            last.clear()
+            directory: Path = tmp_path_factory.mktemp(name)
+            last[name] = made = Contest(shared_vocabulary(directory, name))
+            for peer in peers.installed():
+                try:
+                    made.warm[peer] = made.cold(peer)
+                except UnsupportedError as reason:
+                    made.left_out[peer] = str(reason)
+        return last[name]
 
     return get
-
-
-@pytest.fixture(scope="session")
-def base_corpus() -> str:
-    """The corpus that the grown one grows from: English where it is there, else the demo corpus."""
-    return "english" if corpus.paths_of("english") else "demo"
-
-
-@pytest.fixture(scope="session")
-def vocabulary(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SharedVocabulary:
-    bpe.compiled()  # once a process, and not what any benchmark measures
-    shared = shared_vocabulary(tmp_path_factory.mktemp("vocabulary"))
-    request.config.stash[VOCABULARY_NAME] = shared.name
-    return shared
-
-
-@pytest.fixture(scope="session")
-def encoders(vocabulary: SharedVocabulary) -> dict[str, Encoder]:
-    """fastlm and every installed peer; they stay for the session and get warm."""
-    return {name: peers.fresh(name, vocabulary) for name in peers.installed()}

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import os
+import functools
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from benchmarks import DATA, END_OF_TEXT
 from fastlm.demo import demo_corpus
 
-DATA = Path(os.environ.get("FASTLM_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 FILES = {
     "english": (
         "english/movie_reviews_pos.txt",
-        "webtext/owt_0-499.txt",
-        "webtext/c4_0-499.txt",
+        "english/inaugural.txt",
         "english/tinyshakespeare.txt",
+        "webtext/c4_0-499.txt",
     ),
     "code": ("code/*.txt",),
     "multilingual": ("multilingual/*",),
-    "tinystories": ("tinystories/ts_v2_train_head.txt",),
+    "tinystories": ("tinystories/ts_v2_train_head.txt", "tinystories/ts_v1_sampleA.txt"),
+    "openwebtext": ("webtext/owt_0-499.txt",),
 }
+DEMO = "demo"
+MIXED = "mixed"
 DOCUMENT_LENGTH = 3000
 
 # the share of words that are spliced: it gives some 600,000 distinct pretokens in 100 MB of English
@@ -30,17 +33,23 @@ SPLICED = 1 / 13
 SHORTEST_WORD = 3
 BLOCK_BYTES = 4_000_000
 
-Bytes = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.int64]
+
+def names() -> tuple[str, ...]:
+    """The corpora of FILES that lie under DATA, else the one that can always be made."""
+    return tuple(name for name in FILES if paths_of(name)) or (DEMO,)
 
 
-def corpora() -> dict[str, list[str]]:
-    """Name -> documents: "demo" always, and those of FILES that lie under DATA."""
-    texts: dict[str, Iterable[str]] = {"demo": demo_corpus()}
-    for name in FILES:
-        if paths := paths_of(name):
-            texts[name] = [path.read_bytes().decode("utf-8", "replace") for path in paths]
-    return {name: [part for text in parts for part in documents_of(text)] for name, parts in texts.items()}
+@functools.cache
+def documents(name: str) -> list[str]:
+    """The documents of a corpus; MIXED has those of all in turn."""
+    if name == MIXED:
+        mixed = zip_longest(*map(documents, names()))
+        return [document for row in mixed for document in row if document is not None]
+    texts: Iterable[str] = demo_corpus()
+    if name != DEMO:
+        texts = [path.read_bytes().decode("utf-8", "replace") for path in paths_of(name)]
+    # tokenizers gives special tokens other ids than cl100k's file says, where a number before theirs is free
+    return [part for text in texts for part in documents_of(text.replace(END_OF_TEXT, ""))]
 
 
 def paths_of(name: str) -> list[Path]:
@@ -48,11 +57,11 @@ def paths_of(name: str) -> list[Path]:
     return [path for pattern in FILES[name] for path in sorted(DATA.glob(pattern))]
 
 
-def documents_of(text: str) -> Iterator[str]:
-    """The text in pieces that end with the first line end after DOCUMENT_LENGTH characters, or with the text."""
+def documents_of(text: str, length: int = DOCUMENT_LENGTH) -> Iterator[str]:
+    """The text in pieces that end with the first line end after `length` characters, or with the text."""
     start = 0
     while start < len(text):
-        end = text.find("\n", start + DOCUMENT_LENGTH) + 1 or len(text)
+        end = text.find("\n", start + length) + 1 or len(text)
         yield text[start:end]
         start = end
 
@@ -87,23 +96,21 @@ def grown_corpus(documents: Iterable[str], size: int, seed: int) -> Iterator[byt
     no longer grows. The same documents, size and seed give the same bytes.
     """
     lines = lines_of(documents)
-    source = np.frombuffer(b"".join(lines), np.uint8)
-    bounds = np.cumsum([0, *map(len, lines)], dtype=np.int64)
     rng = np.random.default_rng(seed)
-    draws = max(1, BLOCK_BYTES * len(lines) // len(source))
+    draws = max(1, BLOCK_BYTES * len(lines) // sum(map(len, lines)))
     written = 0
     while written < size:
-        drawn = rng.integers(len(lines), size=draws)
-        block = _spliced(_joined(source, bounds[drawn], bounds[drawn + 1]), rng).tobytes()
+        block = _spliced(b"".join([lines[line] for line in rng.integers(len(lines), size=draws).tolist()]), rng)
         if written + len(block) > size:
             block = block[: block.index(b"\n", size - written - 1) + 1]
         yield block
         written += len(block)
 
 
-def _spliced(text: Bytes, rng: np.random.Generator) -> Bytes:
+def _spliced(text: bytes, rng: np.random.Generator) -> bytes:
     """The text with the share SPLICED of its words replaced by their heads and other words' tails."""
-    lower = np.concatenate([[False], (text >= ord("a")) & (text <= ord("z")), [False]])
+    codes = np.frombuffer(text, np.uint8)
+    lower = np.concatenate([[False], (codes >= ord("a")) & (codes <= ord("z")), [False]])
     words = np.flatnonzero(lower[1:] != lower[:-1]).reshape(-1, 2)
     words = words[words[:, 1] - words[:, 0] >= SHORTEST_WORD]
     spliced = words[rng.random(len(words)) < SPLICED]
@@ -115,12 +122,4 @@ def _spliced(text: Bytes, rng: np.random.Generator) -> Bytes:
     # the text from the last spliced word's end to the next one's head, then a tail, and so on
     starts = np.append(np.stack([np.append(0, spliced[:-1, 1]), tails], axis=1), spliced[-1, 1])
     ends = np.append(np.stack([heads, donors[:, 1]], axis=1), len(text))
-    return _joined(text, starts, ends)
-
-
-def _joined(text: Bytes, starts: Indices, ends: Indices) -> Bytes:
-    """The slices text[start:end], one after the other."""
-    lengths = ends - starts
-    shifts = starts - (np.cumsum(lengths) - lengths)
-    joined: Bytes = text[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
-    return joined
+    return b"".join([text[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)])

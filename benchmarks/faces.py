@@ -23,8 +23,9 @@ import tiktoken as real_tiktoken
 import tokenizers as real_tokenizers
 
 import fastlm
-from benchmarks.corpus import corpora
-from benchmarks.vocabulary import END_OF_TEXT, SharedVocabulary, shared_vocabulary
+from benchmarks import END_OF_TEXT
+from benchmarks.corpus import documents, names
+from benchmarks.vocabulary import SharedVocabulary, shared_vocabulary
 from fastlm.compat import tiktoken as our_tiktoken
 from fastlm.compat import tokenizers as our_tokenizers
 from fastlm.patterns import R50K
@@ -78,11 +79,12 @@ def unseen(name: str, makes: Sequence[Callable[[], Call]], items: Sequence[objec
 
 
 def tiktoken_rows(vocabulary: SharedVocabulary, text: str) -> list[Row]:
-    special = {END_OF_TEXT: len(vocabulary.ranks)}
     modules = (real_tiktoken, our_tiktoken)
 
     def encoding(module: Any) -> Any:
-        return module.Encoding("faces", pat_str=R50K, mergeable_ranks=vocabulary.ranks, special_tokens=special)
+        return module.Encoding(
+            "faces", pat_str=R50K, mergeable_ranks=vocabulary.ranks, special_tokens=vocabulary.special_tokens
+        )
 
     makes = [lambda module=module: encoding(module).encode for module in modules]
     both = [encoding(module) for module in modules]
@@ -173,9 +175,8 @@ share their words; "again" by one that has.
 
 def main() -> None:
     os.environ |= {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    documents = corpora()
     # the separators of documents are special tokens, which tiktoken refuses
-    text = "".join(documents.get("english") or documents["demo"]).replace(END_OF_TEXT, "")[:TEXT_CHARACTERS]
+    text = "".join(documents(names()[0])).replace(END_OF_TEXT, "")[:TEXT_CHARACTERS]
     with tempfile.TemporaryDirectory() as directory:
         PAGE.write_text(page(shared_vocabulary(Path(directory)), text), "utf-8")
 

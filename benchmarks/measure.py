@@ -10,8 +10,7 @@ from typing import Any
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-OURS = "fastlm"
-MB = 1e6
+from benchmarks import MB, OURS
 
 Call = Callable[[], object]
 Prepare = Callable[[], Call]
@@ -62,8 +61,6 @@ def take_turns(
 
 
 def compared(timings: Mapping[str, Timing], size: int) -> dict[str, Any]:
-    """For a benchmark's extra_info: everyone's rates for a text of `size` bytes, and OURS as a multiple of each."""
+    """For a benchmark's extra_info: everyone's rates for a text of `size` bytes."""
     rates = {name: timing.rates(size) for name, timing in timings.items() if timing.seconds}
-    ours = rates.pop(OURS)
-    ratios = {f"x_{name}": ours["mb_per_s"] / rate["mb_per_s"] for name, rate in rates.items()}
-    return {"bytes": size, **ours, **ratios, "peers": rates}
+    return {"bytes": size, **rates.pop(OURS), "peers": rates}

@@ -1,158 +1,245 @@
-"""One adapter a tokenizer: fastlm's and its peers' fastest public ways to do the same."""
+"""One adapter a tokenizer: fastlm's and its peers' fastest public ways to do the same.
+
+Nothing that a peer may need is imported before its adapter runs, so that a fresh process can time that too.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from benchmarks import OURS
 
-from benchmarks.measure import OURS
-from benchmarks.vocabulary import END_OF_TEXT, SharedVocabulary
-from fastlm import Tokenizer
-from fastlm._types import UInt32Array
+if TYPE_CHECKING:
+    from benchmarks.vocabulary import SharedVocabulary
+    from fastlm._types import UInt32Array
+
+SOURCES = ("native", "tokenizer.json", "tiktoken")
+"""What a vocabulary may be loaded from: a library's own file or what is built into it, or a file that others read."""
+
+ALL_SPECIAL: Any = {"allowed_special": "all"}
+
+
+class UnsupportedError(LookupError):
+    """The peer has no such vocabulary, or does not read it from such a file."""
 
 
 @dataclass(frozen=True)
 class Encoder:
     """What one tokenizer can do; None where it has no such way. `ids_of` reads whatever the first four return.
 
-    one: a short text. lists: documents, in so many threads, to a list of ints each. arrays: documents to flat arrays.
-    whole: one long text to a flat array. decode_list, decode_array: its own ids in that form to text, as str or bytes.
-    id_of: fastlm's id of each id of this tokenizer, where they differ.
+    one: a short text. lists: documents to a list of ints each. arrays: documents to flat arrays. whole: one long text
+    to a flat array. counts: documents to the number of ids of each. decode_list, decode_array: ids in that form to
+    text, as str or bytes. An int argument is the number of threads; those that heed it are named in `threaded`.
     """
 
-    one: Callable[[str], object]
-    lists: Callable[[list[str], int], object]
-    arrays: Callable[[list[str]], object] | None
-    whole: Callable[[str], object] | None
-    decode_list: Callable[[list[int]], str | bytes]
-    decode_array: Callable[[UInt32Array], str | bytes] | None
-    id_of: UInt32Array | None = None
+    one: Callable[[str], object] | None = None
+    lists: Callable[[list[str], int], object] | None = None
+    arrays: Callable[[list[str], int], object] | None = None
+    whole: Callable[[str, int], object] | None = None
+    counts: Callable[[list[str], int], list[int]] | None = None
+    decode_list: Callable[[list[int]], str | bytes] | None = None
+    decode_array: Callable[[UInt32Array], str | bytes] | None = None
+    threaded: frozenset[str] = frozenset()
 
-    def ids_of(self, result: Any) -> list[UInt32Array]:
-        """The ids of each document, or of the one text, as fastlm's ids."""
-        rows = [np.asarray(row, np.uint32) for row in _rows(result)]
-        return rows if self.id_of is None else [self.id_of[row] for row in rows]
+    def way(self, form: str, threads: int) -> Callable[..., object] | None:
+        """The way of that name, if it has one that uses so many threads."""
+        return getattr(self, form) if threads == 1 or form in self.threaded else None
 
-    def own_ids(self, ids: UInt32Array) -> UInt32Array:
-        """This tokenizer's ids of fastlm's ids."""
-        return ids if self.id_of is None else np.argsort(self.id_of)[ids].astype(np.uint32)
+    def first_ids(self, text: str) -> object:
+        """Ids of a text, or their number."""
+        return self.one(text) if self.one else self.counts([text], 1) if self.counts else None
+
+
+def ids_of(result: Any) -> list[UInt32Array]:
+    """The ids of each document, or of the one text, from whatever a way of an Encoder returned."""
+    import numpy as np
+
+    return [np.asarray(row, np.uint32) for row in _rows(result)]
 
 
 def _rows(result: Any) -> Iterable[Any]:
-    if isinstance(result, tuple):  # bytes of ids and of offsets
-        ids, offsets = np.frombuffer(result[0], np.uint32), np.frombuffer(result[1], np.uint64)
-        return np.split(ids, offsets[1:-1].astype(np.int64))
+    import numpy as np
+
+    if isinstance(result, bytes):
+        return [np.frombuffer(result, np.uint32)]
+    if isinstance(result, tuple):  # ids and offsets, as arrays or bytes
+        ids, offsets = result
+        if isinstance(ids, bytes):
+            ids, offsets = np.frombuffer(ids, np.uint32), np.frombuffer(offsets, np.uint64).astype(np.int64)
+        return np.split(ids, offsets[1:-1])
     if isinstance(result, np.ndarray) or (isinstance(result, list) and result and isinstance(result[0], int)):
         return [result]
     return result  # type: ignore[no-any-return]
 
 
-def fastlm(vocabulary: SharedVocabulary) -> Encoder:
-    tokenizer = Tokenizer.from_vocabulary(vocabulary.tokenizer.vocabulary)
+def _file(vocabulary: SharedVocabulary, source: str, *readable: str) -> Path:
+    if source not in readable:
+        raise UnsupportedError(f"does not read {source}")
+    files = {"native": vocabulary.native, "tokenizer.json": vocabulary.tokenizer_json, "tiktoken": vocabulary.tiktoken}
+    return files[source]
+
+
+def fastlm(vocabulary: SharedVocabulary, source: str = "native") -> Encoder:
+    from fastlm import load
+
+    path = _file(vocabulary, source, *SOURCES)
+    ranks: Any = {"pattern": vocabulary.pattern_name, "special_tokens": vocabulary.special_tokens}
+    tokenizer = load(path, **(ranks if source == "tiktoken" else {}))
     return Encoder(
         one=tokenizer.encode,
         lists=tokenizer.encode_batch,
-        arrays=lambda texts: tokenizer.encode_batch_flat(texts, num_threads=1),
-        whole=tokenizer.encode_to_numpy,
+        arrays=tokenizer.encode_batch_flat,
+        whole=lambda text, threads: tokenizer.encode_to_numpy(text, num_threads=threads),
+        counts=lambda texts, _: [tokenizer.count(text) for text in texts],
         decode_list=tokenizer.decode_bytes,
         decode_array=tokenizer.decode_bytes,
+        threaded=frozenset({"lists", "arrays", "whole"}),
     )
 
 
-def tiktoken(vocabulary: SharedVocabulary) -> Encoder:
+def tiktoken(vocabulary: SharedVocabulary, source: str = "tiktoken") -> Encoder:
     import tiktoken
+    from tiktoken.load import load_tiktoken_bpe
 
+    os.environ["TIKTOKEN_CACHE_DIR"] = ""  # else a file is copied before it is read
     encoding = tiktoken.Encoding(
-        "shared",
-        pat_str=vocabulary.tokenizer.vocabulary.pattern.regex,
-        mergeable_ranks=vocabulary.ranks,
-        special_tokens={END_OF_TEXT: len(vocabulary.id_of_rank) - 1},
+        vocabulary.name,
+        pat_str=vocabulary.pattern,
+        mergeable_ranks=load_tiktoken_bpe(str(_file(vocabulary, source, "tiktoken"))),
+        special_tokens=vocabulary.special_tokens,
     )
     return Encoder(
-        one=lambda text: encoding.encode(text, allowed_special="all"),
-        lists=lambda texts, threads: encoding.encode_batch(texts, num_threads=threads, allowed_special="all"),
-        arrays=lambda texts: [encoding.encode_to_numpy(text, allowed_special="all") for text in texts],
-        whole=lambda text: encoding.encode_to_numpy(text, allowed_special="all"),
+        one=lambda text: encoding.encode(text, **ALL_SPECIAL),
+        lists=lambda texts, threads: encoding.encode_batch(texts, num_threads=threads, **ALL_SPECIAL),
+        arrays=lambda texts, _: [encoding.encode_to_numpy(text, **ALL_SPECIAL) for text in texts],
+        whole=lambda text, _: encoding.encode_to_numpy(text, **ALL_SPECIAL),
         decode_list=encoding.decode_bytes,
-        decode_array=None,
-        id_of=vocabulary.id_of_rank,
+        threaded=frozenset({"lists"}),
     )
 
 
-def tokenizers(vocabulary: SharedVocabulary) -> Encoder:
+def tokenizers(vocabulary: SharedVocabulary, source: str = "tokenizer.json") -> Encoder:
     import tokenizers
 
-    tokenizer = tokenizers.Tokenizer.from_file(str(vocabulary.tokenizer_json))
+    tokenizer = tokenizers.Tokenizer.from_file(str(_file(vocabulary, source, "tokenizer.json")))
     return Encoder(
         one=lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
         lists=lambda texts, _: [e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)],
-        arrays=None,
-        whole=None,
         decode_list=lambda ids: tokenizer.decode(ids, skip_special_tokens=False),
-        decode_array=None,
+        threaded=frozenset({"lists"}),
     )
 
 
-def gigatoken(vocabulary: SharedVocabulary) -> Encoder:
+def gigatoken(vocabulary: SharedVocabulary, source: str = "tokenizer.json") -> Encoder:
     import gigatoken
 
-    tokenizer = gigatoken.Tokenizer(vocabulary.tokenizer_json)
+    path = _file(vocabulary, source, "tokenizer.json", "tiktoken")
+    if source == "tiktoken":
+        pattern = vocabulary.pattern_name.removesuffix("_base")
+        tokenizer = gigatoken.Tokenizer.from_tiktoken(path, pattern, vocabulary.special_tokens)
+    else:
+        tokenizer = gigatoken.Tokenizer(path)
     return Encoder(
         one=tokenizer.encode,
         lists=lambda texts, threads: tokenizer.encode_batch_list(texts, parallel=threads > 1),
-        arrays=lambda texts: tokenizer.encode_batch(texts, parallel=False),
-        whole=tokenizer.encode,
+        arrays=lambda texts, threads: tokenizer.encode_batch(texts, parallel=threads > 1),
+        whole=lambda text, _: tokenizer.encode(text),
         decode_list=tokenizer.decode,
         decode_array=tokenizer.decode,
+        threaded=frozenset({"lists", "arrays"}),
     )
 
 
-def _flat_batch(module: Any, vocabulary: SharedVocabulary) -> Encoder:
+def _flat_batch(tokenizer: Any) -> Encoder:
     """fastokens and snaptokens, whose interface is the same."""
-    tokenizer = module.Tokenizer.from_file(str(vocabulary.tokenizer_json))
     return Encoder(
         one=lambda text: tokenizer.encode(text).ids,
         lists=lambda texts, _: [encoding.ids for encoding in tokenizer.encode_batch(texts)],
-        arrays=tokenizer.encode_batch_flat,
-        whole=lambda text: tokenizer.encode_batch_flat([text]),
+        arrays=lambda texts, _: tokenizer.encode_batch_flat(texts),
+        whole=lambda text, _: tokenizer.encode_batch_flat([text]),
         decode_list=tokenizer.decode,
-        decode_array=None,
+        threaded=frozenset({"lists", "arrays"}),
     )
 
 
-def fastokens(vocabulary: SharedVocabulary) -> Encoder:
+def fastokens(vocabulary: SharedVocabulary, source: str = "tokenizer.json") -> Encoder:
     import fastokens
 
-    return _flat_batch(fastokens, vocabulary)
+    path = str(_file(vocabulary, source, "tokenizer.json", "tiktoken"))
+    if source == "tiktoken":
+        special = vocabulary.special_tokens
+        return _flat_batch(fastokens.Tokenizer.from_tiktoken(path, pattern=vocabulary.pattern, special_tokens=special))
+    return _flat_batch(fastokens.Tokenizer.from_file(path))
 
 
-def snaptokens(vocabulary: SharedVocabulary) -> Encoder:
+def snaptokens(vocabulary: SharedVocabulary, source: str = "tokenizer.json") -> Encoder:
     import snaptokens
 
-    return _flat_batch(snaptokens, vocabulary)
+    return _flat_batch(snaptokens.Tokenizer.from_file(str(_file(vocabulary, source, "tokenizer.json"))))
 
 
-ADAPTERS = {adapter.__name__: adapter for adapter in (tiktoken, tokenizers, gigatoken, fastokens, snaptokens, fastlm)}
+def splintr(vocabulary: SharedVocabulary, source: str = "tokenizer.json") -> Encoder:
+    import splintr
+
+    tokenizer = splintr.from_json(str(_file(vocabulary, source, "tokenizer.json")))
+    return Encoder(
+        one=tokenizer.encode,
+        lists=lambda texts, _: tokenizer.encode_batch(texts),
+        arrays=lambda texts, _: tokenizer.encode_batch_flat(texts),
+        whole=lambda text, threads: tokenizer.encode_flat(text) if threads == 1 else tokenizer.encode_rayon(text),
+        decode_list=tokenizer.decode_with_special,
+        threaded=frozenset({"lists", "arrays", "whole"}),
+    )
+
+
+def toktok(vocabulary: SharedVocabulary, source: str = "native") -> Encoder:
+    """Its public interface counts and gives no ids; its vocabularies are built in."""
+    import toktok
+
+    encoding = f"{vocabulary.name}_base"
+    if source != "native" or vocabulary.name not in ("cl100k", "o200k"):
+        raise UnsupportedError(f"has no {vocabulary.name}" if source == "native" else f"does not read {source}")
+    return Encoder(
+        counts=lambda texts, threads: toktok.batch_count(texts, encoding, threads=threads, with_special=True),
+        threaded=frozenset({"counts"}),
+    )
+
+
+ADAPTERS = {
+    adapter.__name__: adapter
+    for adapter in (tiktoken, tokenizers, gigatoken, fastokens, snaptokens, splintr, toktok, fastlm)
+}
+PACKAGES = {"splintr": "splintr-rs", "toktok": "toktok-rs"}
+"""What installs a peer, where it has another name."""
 
 
 @functools.cache
-def version_of(package: str) -> str | None:
-    """The installed version of a package, None where it is not installed."""
+def version_of(name: str) -> str | None:
+    """The installed version of a peer, None where it is not installed."""
     try:
-        return importlib.metadata.version(package)
+        return importlib.metadata.version(PACKAGES.get(name, name))
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
 def fresh(name: str, vocabulary: SharedVocabulary) -> Encoder:
-    """A tokenizer that has seen no text; what is set up only once, at the first call, is set up."""
+    """A tokenizer that has seen no text; what is set up only once, at the first call, is set up.
+
+    None of the peers keeps what it learned of a text outside the tokenizer: a second one is as cold as the first.
+    Raises UnsupportedError for a vocabulary that the peer has not.
+    """
     encoder = ADAPTERS[name](vocabulary)
-    encoder.one(" ")
+    for form in ("lists", "arrays", "counts"):
+        for threads in (1, 2):
+            if way := encoder.way(form, threads):
+                way([" ", " "], threads)
+    encoder.first_ids(" ")
     return encoder
 
 

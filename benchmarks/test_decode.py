@@ -4,42 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
+import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.corpus import FILES, sample
-from benchmarks.measure import OURS, Prepare, compared, take_turns
-from benchmarks.peers import Encoder
+from benchmarks import OURS, corpus, vocabulary
+from benchmarks.contest import Contest
+from benchmarks.corpus import documents, sample
+from benchmarks.measure import Prepare, compared, take_turns
 from benchmarks.sizes import Sizes
 
+VOCABULARIES = vocabulary.names()
 
-@pytest.mark.parametrize("corpus", ["demo", *FILES])
+
+@pytest.mark.parametrize("corpus_name", corpus.names())
 @pytest.mark.parametrize("form", ["array", "list"])
+@pytest.mark.parametrize("vocabulary_name", VOCABULARIES[:2])
 def test_decode(
     benchmark: BenchmarkFixture,
-    encoders: dict[str, Encoder],
-    documents: Callable[[str], list[str]],
+    contest: Callable[[str], Contest],
     sizes: Sizes,
-    corpus: str,
+    vocabulary_name: str,
     form: str,
+    corpus_name: str,
 ) -> None:
-    text = "".join(sample(documents(corpus), sizes.encode_bytes))
-    utf8 = text.encode()
-    ours = encoders[OURS]
-    (ids,) = ours.ids_of(ours.one(text))
+    contestants = contest(vocabulary_name)
+    expected = "".join(sample(documents(corpus_name), sizes.decode_bytes))
+    utf8 = expected.encode()
+    encode = contestants.warm[OURS].whole
+    assert encode is not None
+    ids = np.asarray(encode(expected, 1))
+    argument = ids if form == "array" else ids.tolist()
+    left_out = dict(contestants.left_out)
     prepares: dict[str, Prepare] = {}
-    for name, encoder in encoders.items():
-        decode: Callable[[Any], str | bytes] | None = encoder.decode_array if form == "array" else encoder.decode_list
-        if decode is None:
-            continue
-        own_ids = encoder.own_ids(ids)
-        argument = own_ids if form == "array" else own_ids.tolist()
+    for peer, encoder in contestants.able(f"decode_{form}").items():
+        decode = encoder.way(f"decode_{form}", 1)
+        assert decode is not None
         decoded = decode(argument)
-        if decoded != (text if isinstance(decoded, str) else utf8):
-            pytest.fail(f"{name} does not decode to the text")
-        prepares[name] = partial(partial, decode, argument)
+        if decoded == (expected if isinstance(decoded, str) else utf8):
+            prepares[peer] = partial(partial, decode, argument)
+        elif peer == OURS:
+            pytest.fail(f"{peer} does not decode to the text")
+        else:
+            left_out[peer] = "another text"
     timings = take_turns(benchmark, prepares, sizes.rounds, sizes.encode_seconds)
     benchmark.extra_info |= compared(timings, len(utf8))
-    benchmark.extra_info |= {"case": [form], "corpus": corpus, "tokens": len(ids)}
+    benchmark.extra_info |= {
+        "topic": "decode", "form": form, "vocabulary": vocabulary_name, "corpus": corpus_name, "threads": 1,
+        "tokens": len(ids), "left_out": left_out,
+    }  # fmt: skip

@@ -1,100 +1,160 @@
-"""Text to ids: each form of output, cold and warm, beside the peers that have that form."""
+"""Text to ids, cold and warm, in one thread and in two, beside the peers that have that way."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks import peers
-from benchmarks.corpus import FILES, sample, size_of
-from benchmarks.measure import OURS, Call, Prepare, compared, take_turns
+from benchmarks import OURS, corpus, fresh, memory, vocabulary
+from benchmarks.contest import Contest
+from benchmarks.corpus import documents, documents_of, grown_corpus, sample, size_of
+from benchmarks.measure import Call, Prepare, compared, take_turns
 from benchmarks.peers import Encoder
 from benchmarks.sizes import Sizes
-from benchmarks.vocabulary import SharedVocabulary
 
-CASES = [
-    ("arrays", "cold", 1),
-    ("arrays", "warm", 1),
-    ("lists", "warm", 1),
-    ("lists", "cold", 2),
-    ("lists", "warm", 2),
-    ("whole", "cold", 1),
-    ("whole", "warm", 1),
-]
 SHORT_LENGTH = 100
+SEED = 336
+VOCABULARIES = vocabulary.names()
+CORPORA = corpus.names()
+ASKED = 3
+"""So many corpora, the first, are those that something is asked of: English, code and multilingual text."""
+VOCABULARY = VOCABULARIES[min(1, len(VOCABULARIES) - 1)]
+CORPUS = CORPORA[0]
+ALONE = f"{OURS}, 1 thread"
 
-Encode = Callable[[Encoder], object]
-
-
-def encoding(form: str, texts: list[str], threads: int) -> Encode:
-    """One pass over all texts that gives their ids in a form, see peers.Encoder."""
-    if form == "lists":
-        return lambda encoder: encoder.lists(texts, threads)
-    if form == "arrays":
-        return lambda encoder: encoder.arrays(texts) if encoder.arrays else None
-    whole = "".join(texts)
-    return lambda encoder: encoder.whole(whole) if encoder.whole else None
+Case = tuple[str, str, str, str, str, int]
 
 
-def compare_ids(encoders: dict[str, Encoder], encode: Encode) -> int:
-    """Fails where a peer's ids differ from fastlm's; returns their number."""
-    expected = encoders[OURS].ids_of(encode(encoders[OURS]))
-    for name, encoder in encoders.items():
-        found = encoder.ids_of(encode(encoder))
-        if len(found) != len(expected):
-            pytest.fail(f"{name} gives ids of {len(found)} texts, not of {len(expected)}")
-        for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
-            if not np.array_equal(ours, theirs):
-                pytest.fail(f"{name} gives other ids than {OURS} for text {number}")
-    return sum(map(len, expected))
+def cases() -> list[Case]:
+    """(form, size of documents, vocabulary, corpus, state, threads), all of a vocabulary together.
+
+    What is asked of fastlm is measured with every vocabulary, the rest with VOCABULARY or on CORPUS only.
+    """
+    found: list[Case] = []
+    for name in VOCABULARIES:
+        for threads in (1, 2):
+            for state in ("warm", "cold"):
+                all_corpora = threads == 1 and (name == VOCABULARY or state == "warm")
+                found += [
+                    ("arrays", "3 KB", name, text, state, threads)
+                    for text in (CORPORA if all_corpora else CORPORA[:ASKED])
+                ]
+                if name == VOCABULARY:
+                    found += [("arrays", size, name, CORPUS, state, threads) for size in ("100 B", "1 MB")]
+                    found += [("whole", "20 MB", name, CORPUS, state, threads)]
+            if name == VOCABULARY:
+                found += [("lists", "3 KB", name, text, "warm", threads) for text in CORPORA]
+        if name == VOCABULARY:
+            found += [("counts", "3 KB", name, CORPUS, "warm", 1)]
+        found += [("one", "100 B", name, text, "warm", 1) for text in CORPORA[:2]]
+    return found
 
 
-@pytest.mark.parametrize("corpus", ["demo", *FILES])
-@pytest.mark.parametrize(("form", "state", "threads"), CASES)
+def texts_of(form: str, size: str, name: str, sizes: Sizes) -> list[str]:
+    """Documents of about that size; the "20 MB" are one."""
+    if size == "20 MB":
+        return [whole_text(name, sizes)]
+    if size == "3 KB":
+        return sample(documents(name), sizes.list_bytes if form == "lists" else sizes.encode_bytes)
+    text = "".join(sample(documents(name), sizes.short_bytes if size == "100 B" else sizes.encode_bytes))
+    if size == "1 MB":
+        return list(documents_of(text, sizes.document_bytes))
+    return [text[start : start + SHORT_LENGTH] for start in range(0, len(text), SHORT_LENGTH)]
+
+
+def whole_text(name: str, sizes: Sizes) -> str:
+    return b"".join(grown_corpus(documents(name), sizes.whole_bytes, SEED)).decode()
+
+
+def encoding(form: str, texts: list[str], threads: int) -> Callable[[Encoder], object]:
+    """One pass over all texts in a form, see peers.Encoder."""
+
+    def encode(encoder: Encoder) -> object:
+        way = encoder.way(form, threads)
+        assert way is not None
+        if form == "one":
+            return [way(text) for text in texts]
+        return way(texts[0], threads) if form == "whole" else way(texts, threads)
+
+    return encode
+
+
+@pytest.mark.parametrize(("form", "size", "vocabulary_name", "corpus_name", "state", "threads"), cases())
 def test_encode(
     benchmark: BenchmarkFixture,
-    encoders: dict[str, Encoder],
-    vocabulary: SharedVocabulary,
-    documents: Callable[[str], list[str]],
+    contest: Callable[[str], Contest],
     sizes: Sizes,
-    corpus: str,
     form: str,
+    size: str,
+    vocabulary_name: str,
+    corpus_name: str,
     state: str,
     threads: int,
 ) -> None:
-    texts = sample(documents(corpus), sizes.encode_bytes)
+    contestants = contest(vocabulary_name)
+    texts = texts_of(form, size, corpus_name, sizes)
     encode = encoding(form, texts, threads)
-    able = {name: encoder for name, encoder in encoders.items() if getattr(encoder, form)}
-    tokens = compare_ids(able, encode)
+    names, tokens = contestants.with_right_ids(form, threads, encode, (form, size, corpus_name))
 
     def prepare(name: str) -> Call:
         # cold: each round has a tokenizer of its own, which has seen no text
-        return partial(encode, peers.fresh(name, vocabulary) if state == "cold" else encoders[name])
+        made = contestants.cold(name) if state == "cold" else contestants.warm[name]
+        return partial(encode, made)
 
-    prepares: dict[str, Prepare] = {name: partial(prepare, name) for name in able}
-    rounds = sizes.cold_rounds if state == "cold" else sizes.rounds
+    def alone() -> Call:
+        made = contestants.cold(OURS) if state == "cold" else contestants.warm[OURS]
+        return partial(encoding(form, texts, 1), made)
+
+    prepares: dict[str, Prepare] = {name: partial(prepare, name) for name in names}
+    if threads > 1:
+        prepares[ALONE] = alone
+    rounds = sizes.whole_rounds if form == "whole" else sizes.rounds
+    if state == "cold":
+        rounds = sizes.cold_rounds if threads == 1 else sizes.cold_rounds_of_two
     timings = take_turns(benchmark, prepares, rounds, sizes.encode_seconds)
-    benchmark.extra_info |= compared(timings, size_of(texts))
-    benchmark.extra_info |= {"case": [form, state, threads], "corpus": corpus, "tokens": tokens}
+    figures = compared(timings, size_of(texts))
+    if threads > 1:
+        figures["alone"] = figures["peers"].pop(ALONE)
+    benchmark.extra_info |= figures
+    benchmark.extra_info |= {
+        "topic": "encode", "form": form, "size": size, "vocabulary": vocabulary_name, "corpus": corpus_name,
+        "state": state, "threads": threads, "tokens": tokens, "texts": len(texts),
+        "left_out": dict(contestants.left_out),
+    }  # fmt: skip
 
 
-def test_encode_short_texts(
-    benchmark: BenchmarkFixture, encoders: dict[str, Encoder], documents: Callable[[str], list[str]], sizes: Sizes
+@pytest.mark.skipif(not memory.STATUS.exists(), reason="reads /proc")
+@pytest.mark.parametrize("form", ["whole", "arrays"])
+def test_encode_memory(
+    benchmark: BenchmarkFixture, contest: Callable[[str], Contest], sizes: Sizes, tmp_path: Path, form: str
 ) -> None:
-    """One call a text; the demo corpus is ASCII but for a few characters, so lengths are bytes."""
-    text = "".join(sample(documents("demo"), sizes.encode_bytes // 3))
-    texts = [text[start : start + SHORT_LENGTH] for start in range(0, len(text), SHORT_LENGTH)]
+    """Peak of resident memory that encoding adds, cold, in a fresh process each."""
+    contestants = contest(VOCABULARY)
+    path = tmp_path / "text"
+    text = whole_text(CORPUS, sizes)
+    path.write_text(text, "utf-8", newline="\n")
+    names = list(contestants.able(form))
+    found: dict[str, Any] = {}
 
-    def encode(encoder: Encoder) -> list[object]:
-        one = encoder.one
-        return [one(text) for text in texts]
+    def measure(name: str) -> None:
+        found[name] = fresh.memory_of(name, contestants.vocabulary, form, path)
 
-    tokens = compare_ids(encoders, encode)
-    prepares: dict[str, Prepare] = {name: partial(partial, encode, encoder) for name, encoder in encoders.items()}
-    timings = take_turns(benchmark, prepares, sizes.rounds, sizes.encode_seconds)
-    benchmark.extra_info |= compared(timings, size_of(texts))
-    benchmark.extra_info |= {"case": ["short", "warm", 1], "corpus": "demo", "tokens": tokens, "calls": len(texts)}
+    def others() -> None:
+        for name in names:
+            if name != OURS:
+                try:
+                    measure(name)
+                except subprocess.CalledProcessError as error:
+                    contestants.left_out[name] = f"ended with {error.returncode}"
+
+    benchmark.pedantic(measure, args=(OURS,), setup=others, rounds=1)  # type: ignore[no-untyped-call]
+    benchmark.extra_info |= {
+        "topic": "memory", "form": form, "vocabulary": VOCABULARY, "corpus": CORPUS, "bytes": size_of([text]),
+        **found.pop(OURS), "peers": found, "left_out": dict(contestants.left_out),
+    }  # fmt: skip

@@ -1,0 +1,77 @@
+"""Texts that bring tokenizers down: single pretokens of megabytes, and what makes them take more than linear time."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks import LEADERS, OURS, vocabulary
+from benchmarks.contest import Contest
+from benchmarks.hostile import ADVERSARIAL, LONG_PRETOKENS
+from benchmarks.measure import Call, Prepare, Timing, compared, take_turns
+from benchmarks.peers import Encoder
+from benchmarks.sizes import Sizes
+
+VOCABULARY = vocabulary.names()[:2][-1]
+ROUNDS = 3
+
+
+@pytest.mark.parametrize("step", [0, 1])
+@pytest.mark.parametrize("kind", LONG_PRETOKENS)
+def test_long_pretoken(
+    benchmark: BenchmarkFixture, contest: Callable[[str], Contest], sizes: Sizes, kind: str, step: int
+) -> None:
+    """By fastlm and the leaders, cold: nobody is to find in a cache what it merged before."""
+    contestants = contest(VOCABULARY)
+    text = LONG_PRETOKENS[kind](sizes.pretoken_bytes[step])
+
+    def encode(encoder: Encoder) -> object:
+        assert encoder.whole is not None
+        return encoder.whole(text, 1)
+
+    def prepare(name: str) -> Call:
+        return partial(encode, contestants.cold(name))
+
+    # the shorter text speaks for the longer one
+    names, tokens = contestants.with_right_ids("whole", 1, encode, ("pretoken", kind), (OURS, *LEADERS))
+    prepares: dict[str, Prepare] = {name: partial(prepare, name) for name in names}
+    timings = take_turns(benchmark, prepares, 1 if step else ROUNDS, sizes.encode_seconds)
+    benchmark.extra_info |= compared(timings, len(text))
+    benchmark.extra_info |= {
+        "topic": "pretoken", "vocabulary": VOCABULARY, "corpus": kind, "tokens": tokens,
+        "left_out": dict(contestants.left_out),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ADVERSARIAL)
+def test_adversarial(benchmark: BenchmarkFixture, contest: Callable[[str], Contest], sizes: Sizes, kind: str) -> None:
+    """fastlm alone, cold: time for a text and for one ten times as long. That the ids are right is tests' business."""
+    contestants = contest(VOCABULARY)
+    timings: dict[int, Timing] = {size: Timing() for size in sizes.adversarial_bytes}
+    texts = {size: ADVERSARIAL[kind](size) for size in timings}
+    sizes_in_bytes = {size: len(text.encode()) for size, text in texts.items()}
+
+    def run(size: int) -> None:
+        encoder = contestants.cold(OURS)
+        assert encoder.whole is not None
+        timings[size].run(partial(encoder.whole, texts[size], 1))
+
+    short, long = timings
+
+    def several_short() -> None:
+        for _ in range(ROUNDS):
+            run(short)
+
+    benchmark.pedantic(run, args=(long,), setup=several_short, rounds=1)  # type: ignore[no-untyped-call]
+    seconds = {size: statistics.median(timing.cpu_seconds) for size, timing in timings.items()}
+    figures: dict[str, Any] = {
+        "bytes": sizes_in_bytes[long],
+        "ns_per_byte": seconds[long] / sizes_in_bytes[long] * 1e9,
+        "growth": seconds[long] / seconds[short],
+    }
+    benchmark.extra_info |= figures | {"topic": "adversarial", "vocabulary": VOCABULARY, "corpus": kind}
