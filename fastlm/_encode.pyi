@@ -4,7 +4,7 @@ from typing import Any, TypeAlias
 from fastlm._special import SpecialFinder
 from fastlm._types import Int64Array, UInt8Array, UInt32Array
 
-SHORT_PRETOKEN: int
+SCRATCH_WORDS: int
 
 def utf8_bytes(text: str | bytes) -> bytes: ...
 

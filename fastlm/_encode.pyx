@@ -23,7 +23,7 @@ cdef extern from "Python.h":
 
 cdef extern from "known.h" nogil:
     enum:
-        FASTLM_WINDOW, FASTLM_LONGEST_KEY, FASTLM_SPARE_IDS, FASTLM_SHORT_PRETOKEN
+        FASTLM_WINDOW, FASTLM_LONGEST_KEY, FASTLM_SPARE_IDS
         FASTLM_SCRATCH_WORDS, FASTLM_NOT_IN_TEXT
     ctypedef enum fastlm_status:
         FASTLM_DONE, FASTLM_INVALID_UTF8, FASTLM_OUT_FULL, FASTLM_SCRATCH_SMALL, FASTLM_PRETOKEN_TOO_LONG
@@ -44,7 +44,7 @@ cdef extern from "known.h" nogil:
     ctypedef int64_t (*fastlm_merge_fn)(
         const uint8_t *pretoken, int64_t length, const uint32_t *byte_ids, const uint32_t *byte_pairs,
         const uint32_t *slots, uint64_t shift, uint64_t multiplier, uint64_t row_bits, const uint64_t *merges,
-        uint32_t *ids, uint64_t *scratch)
+        uint32_t *ids, uint64_t *scratch, int64_t scratch_words)
     ctypedef struct fastlm_merges:
         fastlm_merge_fn merge
         const uint32_t *byte_ids
@@ -79,7 +79,7 @@ cdef extern from "known.h" nogil:
 
 cdef uint32_t NO_ID = 0xFFFFFFFF
 
-SHORT_PRETOKEN = FASTLM_SHORT_PRETOKEN  # what the kernel must agree to; a test compares them
+SCRATCH_WORDS = FASTLM_SCRATCH_WORDS  # what the kernel counts on; a test compares them
 
 # ids that a worker's output holds at first; a larger one is given away with its ids
 OUT_IDS = 1 << 15
@@ -87,9 +87,11 @@ OUT_IDS = 1 << 15
 BLOCK_ENDS = 512
 # the least that a scanner may be given to fill: more than the characters of a block of 64 bytes
 FEWEST_ENDS = 128
-# entries of a table of known pretokens, at least and at most (a vocabulary of more tokens has more). A larger one costs
-# more in cache misses than it saves
-SMALLEST_TABLE, LARGEST_TABLE = 1 << 14, 1 << 19
+# a worker begins with room for the vocabulary's tokens and so many other pretokens
+FIRST_ROOM = 1 << 16
+# the largest table of known pretokens, in entries, unless the vocabulary itself takes more: a larger one costs more in
+# cache misses than it saves
+LARGEST_TABLE = 1 << 19
 
 
 def utf8_bytes(text):
@@ -138,7 +140,7 @@ cdef class Known:
         # two entries to a cache line
         self.table.entries = <fastlm_known_entry *>(<uintptr_t>(&self.memory[7]) & ~<uintptr_t>63)
         self.table.mask = entries - 1
-        self.table.used, self.table.full_at = 0, entries // 8 * 5
+        self.table.used, self.table.full_at = 0, entries // 4 * 3
         self.table.bytes, self.table.bytes_used, self.table.bytes_size = &self.bytes[0], 0, bytes_size
         self.table.ids, self.table.ids_used, self.table.ids_size = &self.ids[0], 0, ids_size + FASTLM_SPARE_IDS
 
@@ -270,7 +272,7 @@ cdef class Encoder:
         """Encodes every token of the vocabulary as a pretoken, so that the first sight of most words is a hit."""
         cdef const uint8_t[::1] text = token_bytes
         ends = token_offsets[1:][np.diff(token_offsets) > 0]
-        entries = max(SMALLEST_TABLE, 1 << (2 * len(ends) - 1).bit_length())
+        entries = 1 << ((len(ends) + FIRST_ROOM) * 4 // 3).bit_length()
         worker = Worker(Known(entries, 16 * entries, 8 * entries))
         if not self.merges.partial and len(ends):
             self._run(worker, &text[0], text.shape[0], None, False, ends)

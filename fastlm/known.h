@@ -28,8 +28,8 @@ enum { FASTLM_WINDOW = 8, FASTLM_INLINE_BYTES = 16, FASTLM_INLINE_IDS = 3, FASTL
 enum { FASTLM_NOT_IN_TEXT = 0xFE };
 /* ids that are written past the last one, and read past an arena's: copies are of four */
 enum { FASTLM_SPARE_IDS = 4 };
-/* the longest pretoken that needs no scratch beyond this many words */
-enum { FASTLM_SHORT_PRETOKEN = 64, FASTLM_SCRATCH_WORDS = 128 };
+/* what the kernel needs to work with, at least */
+enum { FASTLM_SCRATCH_WORDS = 256 };
 
 typedef enum {
     FASTLM_DONE,
@@ -61,7 +61,7 @@ typedef int64_t (*fastlm_scan_fn)(const uint8_t *text, int64_t n, int64_t start,
 typedef int64_t (*fastlm_merge_fn)(const uint8_t *pretoken, int64_t length, const uint32_t *byte_ids,
                                    const uint32_t *byte_pairs, const uint32_t *slots, uint64_t shift,
                                    uint64_t multiplier, uint64_t row_bits, const uint64_t *merges, uint32_t *ids,
-                                   uint64_t *scratch);
+                                   uint64_t *scratch, int64_t scratch_words);
 
 /* What a vocabulary brings: the kernel and its tables (kernels/bpe.py, _pairs.pyx), the pretokens that become one id
  * whatever the merges say, and whether there are bytes without an id. */
@@ -271,12 +271,13 @@ static FASTLM_APART fastlm_status fastlm_encode_rare(const fastlm_merges *merges
                 }
         if (length >= UINT32_MAX)
             return FASTLM_PRETOKEN_TOO_LONG;
-        if (length > FASTLM_SHORT_PRETOKEN && 3 * length > e->scratch_words) {
-            e->wanted = 3 * length;
+        n_ids = merges->merge(p, length, merges->byte_ids, merges->byte_pairs, merges->slots, merges->shift,
+                              merges->multiplier, merges->row_bits, merges->merges, out, e->scratch,
+                              e->scratch_words);
+        if (n_ids < 0) {
+            e->wanted = -n_ids;
             return FASTLM_SCRATCH_SMALL;
         }
-        n_ids = merges->merge(p, length, merges->byte_ids, merges->byte_pairs, merges->slots, merges->shift,
-                              merges->multiplier, merges->row_bits, merges->merges, out, e->scratch);
     }
     if (knowable)
         fastlm_remember(known, key, p, length, out, n_ids);

@@ -23,8 +23,8 @@ from tests.reference import bpe
 ROOT = Path(fastlm.__file__).resolve().parents[1]
 
 
-def test_kernel_and_driver_agree_on_what_needs_more_scratch():
-    assert kernel.SHORT_PRETOKEN == _encode.SHORT_PRETOKEN
+def test_kernel_and_driver_agree_on_the_least_scratch():
+    assert kernel.SCRATCH_WORDS == _encode.SCRATCH_WORDS
 
 
 def tables_of(vocabulary) -> tuple:
@@ -34,19 +34,32 @@ def tables_of(vocabulary) -> tuple:
     return v.byte_ids, pairs.byte_pairs, pairs.slots, *bits, pairs.merges
 
 
-def merged(pretoken: bytes, tables, heap: bool = False) -> list[int]:
-    """Ids of a pretoken as the compiled kernel gives them, or its loop for long ones."""
+def merged(pretoken: bytes, tables, words: int = kernel.SCRATCH_WORDS) -> list[int]:
+    """Ids of a pretoken as the compiled kernel gives them."""
     text = np.frombuffer(pretoken, np.uint8)
     ids = np.full(len(pretoken) + 1, 77, np.uint32)
-    scratch = np.empty(max(128, 3 * len(pretoken)), np.uint64)
-    if heap:
-        n = kernel.merge_with_heap(text, len(text), *tables, ids[:-1], scratch)
-    else:
-        function = kernel.compiled().ctypes
-        given = zip((text, len(text), *tables, ids, scratch), function.argtypes, strict=True)
-        n = function(*(x.ctypes.data_as(kind) if isinstance(x, np.ndarray) else int(x) for x, kind in given))
+    scratch = np.empty(words, np.uint64)
+    function = kernel.compiled().ctypes
+    given = zip((text, len(text), *tables, ids, scratch, words), function.argtypes, strict=True)
+    n = function(*(x.ctypes.data_as(kind) if isinstance(x, np.ndarray) else int(x) for x, kind in given))
     assert ids[-1] == 77
-    return ids[:n].tolist()
+    return merged(pretoken, tables, -n) if n < 0 else ids[:n].tolist()
+
+
+def settled(pretoken: bytes, tables) -> list[int]:
+    """The same by the loop with a heap."""
+    symbols = np.empty(len(pretoken), np.uint32)
+    scratch = np.empty(3 * len(pretoken), np.uint64)
+    kernel.settle_with_heap(np.frombuffer(pretoken, np.uint8), 0, len(pretoken), *tables, scratch, symbols)
+    return symbols[symbols != 2**32 - 1].tolist()
+
+
+def by_windows(pretoken: bytes, tables, window: int) -> list[int] | None:
+    """The same by windows of this size, or None where that fails."""
+    ids = np.empty(len(pretoken), np.uint32)
+    scratch = np.empty(4 * window, np.uint64)
+    n = kernel.merge_by_windows(np.frombuffer(pretoken, np.uint8), len(pretoken), *tables, ids, window, scratch)
+    return None if n < 0 else ids[:n].tolist()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +70,7 @@ def tables(trained):
 @given(st.one_of(st.binary(min_size=1, max_size=150), texts.strings().filter(bool).map(str.encode)))
 def test_both_merge_loops_do_what_the_reference_does(trained, tables, pretoken):
     expected = reference_ids(pretoken, trained)
-    assert merged(pretoken, tables) == merged(pretoken, tables, heap=True) == expected
+    assert merged(pretoken, tables) == settled(pretoken, tables) == expected
 
 
 def reference_ids(pretoken: bytes, tokenizer) -> list[int]:
@@ -78,7 +91,36 @@ def test_every_length_at_which_the_loop_changes(trained, tables, length):
 def test_long_runs(trained, tables):
     rng = random.Random(1)
     for text in ("a" * 3000, "ab" * 1500, "".join(rng.choices("abcd", k=3000)), " " * 3000):
-        assert merged(text.encode(), tables) == bpe.encode(text, trained.vocab, trained.merges, (), r"(?s).+")
+        expected = bpe.encode(text, trained.vocab, trained.merges, (), r"(?s).+")
+        assert merged(text.encode(), tables) == settled(text.encode(), tables) == expected
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(65, 1500), st.sampled_from(["ab", "the and of", "aeiou nrst", None]))
+def test_windows_give_the_ids_of_the_whole_or_fail(trained, tables, seed, length, alphabet):
+    rng = random.Random(seed)
+    if alphabet is None:
+        text = rng.randbytes(length)
+    else:  # repeats of some pieces, and then others
+        pieces = ["".join(rng.choices(alphabet, k=rng.randint(1, 9))) for _ in range(rng.randint(1, 4))]
+        text = "".join(rng.choices(pieces, k=length)).encode()[:length]
+    whole = settled(text, tables)
+    assert merged(text, tables) == whole
+    for window in (64, 80, 100, 300, length):
+        assert by_windows(text, tables, window) in (whole, None)
+    assert by_windows(text, tables, length) == whole
+
+
+def test_windows_fail_where_a_token_is_as_long_as_they_are():
+    """Then a larger one is taken."""
+    tokens = [b"-" * 2**k for k in range(1, 9)]
+    left = [b"-" * 2**k for k in range(8)]
+    vocab = {id: bytes([id]) for id in range(256)} | {256 + k: token for k, token in enumerate(tokens)}
+    tokenizer = fastlm.Tokenizer(vocab, list(zip(left, left, strict=True)))
+    dashes = b"-" * 5000
+    assert by_windows(dashes, tables_of(tokenizer.vocabulary), 64) is None
+    assert by_windows(dashes, tables_of(tokenizer.vocabulary), 4096) is not None
+    # 5000 = 19 * 256 + 128 + 8
+    assert merged(dashes, tables_of(tokenizer.vocabulary)) == [263] * 19 + [262, 258]
 
 
 @given(

@@ -27,8 +27,9 @@ from numba.core import cgutils
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
-# a pretoken of up to so many bytes is merged in lanes, a longer one with a heap; known.h gives scratch accordingly
+# a pretoken of up to so many bytes is merged at once, a longer one by windows of as many, or of more with a heap
 SHORT_PRETOKEN = 64
+SCRATCH_WORDS = 256  # at least
 
 NONE = np.uint32(0xFFFFFFFF)  # no rank; no id
 ZERO, ONE, TWO, SEVEN, EIGHT = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(7), np.uint64(8)
@@ -177,27 +178,27 @@ def id_made(merges, rank):
 # --- pretokens ---
 
 
-def merge_in_lanes(size):
-    """A function that merges a pretoken of up to `size` bytes, 16, 32 or 64. Quadratic, with a small constant.
+def settling_in_lanes(size):
+    """A function that merges text[start:start + n], 1 to `size` bytes, as far as it goes; `size` is 16, 32 or 64.
 
-    The symbols stay where their first bytes were: bit k of `alive` says that one begins at byte k, `symbols[k + 1]` is
-    its id, and lane k of `ranks` is the rank of its merge with the next. The symbols before the first and after the
-    last are NONE, which merges with nothing.
+    The symbols stay where their first bytes were: bit k of `alive`, which is returned, says that one begins at byte k,
+    `symbols[k + 1]` is its id, NONE where none begins, and lane k of `ranks` is the rank of its merge with the next.
+    The symbols before the first and after the last are NONE, which merges with nothing. Quadratic, with a small
+    constant.
     """
     lanes = Lanes(size)
     fill, least, equal, put = lanes.fill, lanes.least, lanes.equal, lanes.put
     end = np.uint64(size)
 
     @njit
-    def merge(pretoken, length, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ids, ranks, symbols):
-        n = np.uint64(length)
+    def settle(text, start, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ranks, symbols):
         fill(ranks, ZERO)
-        before = np.uint64(pretoken[ZERO])
+        before = np.uint64(text[start])
         symbols[ZERO] = symbols[end + ONE] = NONE
         symbols[ONE] = byte_ids[before]
         k = ONE
         while k < n:
-            byte = np.uint64(pretoken[k])
+            byte = np.uint64(text[start + k])
             symbols[k + ONE] = byte_ids[byte]
             ranks[k - ONE] = byte_pairs[before << EIGHT | byte]
             before = byte
@@ -215,20 +216,16 @@ def merge_in_lanes(size):
             one_past_previous = U64 - leading_zeros(alive & ((ONE << at) - ONE))
             new = id_made(merges, rank)
             symbols[at + ONE] = new
+            symbols[merged + ONE] = NONE
             left = rank_of(slots, shift, multiplier, row_bits, merges, symbols[one_past_previous], new)
             right = rank_of(slots, shift, multiplier, row_bits, merges, new, symbols[after + ONE])
             put(ranks, ZERO, one_past_previous - ONE, left, at, right, merged, NONE)
-        count = ZERO
-        while alive != ZERO:
-            ids[count] = symbols[trailing_zeros(alive) + ONE]
-            count += ONE
-            alive &= alive - ONE
-        return np.int64(count)
+        return alive
 
-    return merge
+    return settle
 
 
-merge_16, merge_32, merge_64 = merge_in_lanes(16), merge_in_lanes(32), merge_in_lanes(64)
+settle_16, settle_32, settle_64 = settling_in_lanes(16), settling_in_lanes(32), settling_in_lanes(64)
 
 
 @njit
@@ -260,22 +257,24 @@ def sift_up(heap, size, item):
 
 
 @njit
-def merge_with_heap(pretoken, length, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ids, scratch):
-    """Ids of a pretoken of any length; returns how many. O(n log n).
+def settle_with_heap(
+    text, start, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, heap_and_links, symbols
+):  # fmt: skip
+    """The same for any number of bytes, O(n log n): symbols[k] is the id of the symbol at byte k, or NONE.
 
     A linked list of symbols and a heap of `merge rank << 32 | position`; an entry is stale when the pair at its
-    position no longer has that rank. `scratch` (3 * length,) holds two links to a word, then the heap: every merge
-    takes one entry out and puts at most two in, so 2 * length are enough.
+    position no longer has that rank. `heap_and_links` (3 * n,) holds two links to a word, then the heap: every merge
+    takes one entry out and puts at most two in, so 2 * n are enough.
     """
-    link = scratch[:length]  # next << 32 | previous; the end of the list is `length`
-    heap = scratch[length : 3 * length]
+    link = heap_and_links[:n]  # next << 32 | previous; the end of the list is `n`
+    heap = heap_and_links[n : 3 * n]
     size = 0
-    for k in range(length):
-        ids[k] = byte_ids[pretoken[k]]
-        previous = k - 1 if k > 0 else length
+    for k in range(n):
+        symbols[k] = byte_ids[text[start + k]]
+        previous = k - 1 if k > 0 else n
         link[k] = np.uint64(k + 1) << U32 | np.uint64(previous)
-    for k in range(length - 1):
-        rank = byte_pairs[np.uint64(pretoken[k]) << EIGHT | np.uint64(pretoken[k + 1])]
+    for k in range(n - 1):
+        rank = byte_pairs[np.uint64(text[start + k]) << EIGHT | np.uint64(text[start + k + 1])]
         if rank != NONE:
             sift_up(heap, size, np.uint64(rank) << U32 | np.uint64(k))
             size += 1
@@ -285,41 +284,129 @@ def merge_with_heap(pretoken, length, byte_ids, byte_pairs, slots, shift, multip
         sift_down(heap, size, heap[size])
         at = np.int64(entry & LOW_32)
         after = np.int64(link[at] >> U32)
-        if ids[at] == NONE or after == length:
+        if symbols[at] == NONE or after == n:
             continue
-        rank = rank_of(slots, shift, multiplier, row_bits, merges, ids[at], ids[after])
+        rank = rank_of(slots, shift, multiplier, row_bits, merges, symbols[at], symbols[after])
         if rank == NONE or np.uint64(rank) != entry >> U32:
             continue
-        ids[at] = id_made(merges, rank)
-        ids[after] = NONE
+        symbols[at] = id_made(merges, rank)
+        symbols[after] = NONE
         next_after = np.int64(link[after] >> U32)
         before = np.int64(link[at] & LOW_32)
         link[at] = np.uint64(next_after) << U32 | np.uint64(before)
-        if next_after < length:
+        if next_after < n:
             link[next_after] = (link[next_after] & ~LOW_32) | np.uint64(at)
-            rank = rank_of(slots, shift, multiplier, row_bits, merges, ids[at], ids[next_after])
+            rank = rank_of(slots, shift, multiplier, row_bits, merges, symbols[at], symbols[next_after])
             if rank != NONE:
                 sift_up(heap, size, np.uint64(rank) << U32 | np.uint64(at))
                 size += 1
-        if before < length:
-            rank = rank_of(slots, shift, multiplier, row_bits, merges, ids[before], ids[at])
+        if before < n:
+            rank = rank_of(slots, shift, multiplier, row_bits, merges, symbols[before], symbols[at])
             if rank != NONE:
                 sift_up(heap, size, np.uint64(rank) << U32 | np.uint64(before))
                 size += 1
-    count = 0
-    for k in range(length):
-        if ids[k] != NONE:
-            ids[count] = ids[k]
+
+
+@njit
+def next_start(symbols, at, n):
+    """Where the symbol after that at `at` begins, or n."""
+    at += 1
+    while at < n and symbols[at] == NONE:
+        at += 1
+    return at
+
+
+@njit
+def is_repeated(text, first, second, n):
+    """Whether text[first:first + n] is text[second:second + n]."""
+    k = 0
+    while k < n and text[first + k] == text[second + k]:
+        k += 1
+    return k == n
+
+
+@njit
+def merge_by_windows(
+    text, length, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ids, window, scratch
+):  # fmt: skip
+    """Ids of a pretoken from windows of `window` bytes that overlap; returns how many, or -1 where that fails.
+
+    Tokens are what merging makes of a text if and only if merging makes each two neighbours of what the two spell: the
+    merges within two neighbours happen in the same order with any text around them, up to the first that would reach
+    across, and then it would reach across in the two alone as well. So where two windows have a token in common, same
+    bytes and same place, those of the first up to it and those of the second from it on are what merging makes of both
+    together: each two neighbours come from one window. The second window begins at a token of the first; then what
+    they make of the overlap differs only towards the first window's end, if at all.
+
+    `scratch`: (4 * window,) words.
+    """
+    in_lanes = window == SHORT_PRETOKEN
+    room = scratch.view(np.uint32)
+    # two windows take turns; their symbols begin at index 1, as the lanes have them
+    if in_lanes:
+        held, other = room[2 * window :], room[4 * window :]
+    else:
+        held, other = room[6 * window - 1 :], room[7 * window - 1 :]
+    start = done = count = 0  # done: how far into the held window its tokens are in `ids`
+    size = min(window, length)
+    if in_lanes:
+        settle_64(text, np.uint64(0), np.uint64(size), byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges,
+                  room, held)  # fmt: skip
+    else:
+        settle_with_heap(text, 0, size, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges,
+                         scratch, held[1:])  # fmt: skip
+    while start + size < length:
+        # the next window begins at the last token of the first five eighths
+        step = 5 * window // 8
+        while step > done and held[step + 1] == NONE:
+            step -= 1
+        if step <= done:
+            return -1
+        next_size = min(window, length - start - step)
+        repeated = next_size == size and is_repeated(text, start, start + step, size)
+        if repeated:  # is merged once
+            following = held
+        elif in_lanes:
+            following = other
+            settle_64(text, np.uint64(start + step), np.uint64(next_size), byte_ids, byte_pairs, slots, shift,
+                      multiplier, row_bits, merges, room, other)  # fmt: skip
+        else:
+            following = other
+            settle_with_heap(text, start + step, next_size, byte_ids, byte_pairs, slots, shift, multiplier, row_bits,
+                             merges, scratch, other[1:])  # fmt: skip
+        # a token that both have
+        at = step
+        while at < size:
+            end = next_start(held[1:], at, size)
+            same = held[at + 1] == following[at - step + 1]
+            if same and end - step == next_start(following[1:], at - step, next_size):
+                break
+            at = end
+        if at == size:
+            return -1
+        while done <= at:
+            ids[count] = held[done + 1]
             count += 1
+            done = next_start(held[1:], done, size)
+        start += step
+        done -= step
+        if not repeated:
+            held, other = other, held
+        size = next_size
+    while done < size:
+        ids[count] = held[done + 1]
+        count += 1
+        done = next_start(held[1:], done, size)
     return count
 
 
 def merge(
-    pretoken_p, length, byte_ids_p, byte_pairs_p, slots_p, shift, multiplier, row_bits, merges_p, ids_p, scratch_p
+    pretoken_p, length, byte_ids_p, byte_pairs_p, slots_p, shift, multiplier, row_bits, merges_p,
+    ids_p, scratch_p, scratch_words,
 ):  # fmt: skip
     """Ids of pretoken[:length], at least one byte, into ids[:length]; returns how many. Every byte has an id.
 
-    `scratch` has 128 words, or for a pretoken of more than SHORT_PRETOKEN bytes 3 * length.
+    `scratch` has SCRATCH_WORDS or more. Where that is too little, the negative of how many it takes is returned.
     """
     pretoken = carray(pretoken_p, length)
     byte_ids = carray(byte_ids_p, 256)
@@ -327,29 +414,44 @@ def merge(
     slots = carray(slots_p, 8)  # these two are larger: nothing here checks an index
     merges = carray(merges_p, 2)
     ids = carray(ids_p, length)
-    scratch = carray(scratch_p, 3 * length)
+    scratch = carray(scratch_p, scratch_words)
     if length > SHORT_PRETOKEN:
-        return merge_with_heap(
-            pretoken, length, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ids, scratch
-        )
-    words = carray(scratch_p, 128).view(np.uint32)
+        window = np.int64(SHORT_PRETOKEN)
+        while True:
+            if 4 * window > scratch_words:
+                return -4 * window
+            count = merge_by_windows(
+                pretoken, length, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ids, window, scratch
+            )
+            if count >= 0:
+                return count
+            window = min(8 * window, length)
+    n, words = np.uint64(length), scratch.view(np.uint32)
     ranks, symbols = words[:64], words[64:]
     if length <= 16:
-        return merge_16(
-            pretoken, length, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ids, ranks, symbols
+        alive = settle_16(
+            pretoken, ZERO, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ranks, symbols
         )
-    if length <= 32:
-        return merge_32(
-            pretoken, length, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ids, ranks, symbols
+    elif length <= 32:
+        alive = settle_32(
+            pretoken, ZERO, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ranks, symbols
         )
-    return merge_64(
-        pretoken, length, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ids, ranks, symbols
-    )
+    else:
+        alive = settle_64(
+            pretoken, ZERO, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ranks, symbols
+        )
+    count = 0
+    while alive != ZERO:
+        ids[count] = symbols[trailing_zeros(alive) + ONE]
+        count += 1
+        alive &= alive - ONE
+    return count
 
 
 _u8, _u32, _u64 = (types.CPointer(t) for t in (types.uint8, types.uint32, types.uint64))
 SIGNATURE = types.int64(
-    _u8, types.int64, _u32, _u32, _u32, types.uint64, types.uint64, types.uint64, _u64, _u32, _u64
+    _u8, types.int64, _u32, _u32, _u32, types.uint64, types.uint64, types.uint64, _u64, _u32, _u64,
+    types.int64,
 )  # fmt: skip
 
 
