@@ -81,15 +81,12 @@ def train_bpe(
 
     # a token is made of at least one symbol less, so more than this cannot be learned, nor need room
     wanted = min(vocab_size - smallest, len(words[0]))
-    left, right = _merge.learn_merges(
-        *words,
-        wanted,
-        SYMBOL_OF_BYTE,
-        tie_break,
-        lambda done: report("merge", done, wanted),
-        min_frequency,
-        max_token_length,
+    learner = _merge.MergeLearner(
+        *words, wanted, SYMBOL_OF_BYTE, tie_break, min_count=min_frequency, max_token_length=max_token_length
     )
+    del words
+    left, right = learner.learn(lambda done: report("merge", done, wanted))
+    del learner
     tokens = [bytes([byte]) for byte in BYTE_ORDER]
     merges = []
     for a, b in zip(left.tolist(), right.tolist(), strict=True):

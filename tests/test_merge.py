@@ -1,4 +1,4 @@
-"""learn_merges against the trainer that recounts everything after each merge."""
+"""MergeLearner against the trainer that recounts everything after each merge."""
 
 from collections import Counter
 
@@ -19,7 +19,7 @@ def arrays(words: Counter[bytes]):
 
 
 def learn(words: Counter[bytes], num_merges: int, tie_break: str, **limits: int | None) -> list[tuple[bytes, bytes]]:
-    left, right = _merge.learn_merges(*arrays(words), num_merges, SYMBOL_OF_BYTE, tie_break, **limits)
+    left, right = _merge.MergeLearner(*arrays(words), num_merges, SYMBOL_OF_BYTE, tie_break, **limits).learn()
     tokens = [bytes([b]) for b in bpe.BYTE_ORDER]
     merges = []
     for a, b in zip(left, right, strict=True):
@@ -76,14 +76,14 @@ def test_one_long_word():
 
 def test_progress_is_told_and_may_interrupt():
     seen = []
-    _merge.learn_merges(*arrays(Counter({b"abcdefgh": 2})), 7, SYMBOL_OF_BYTE, "hf", seen.append)
+    _merge.MergeLearner(*arrays(Counter({b"abcdefgh": 2})), 7, SYMBOL_OF_BYTE, "hf").learn(seen.append)
     assert seen[-1] == 7
 
     def interrupt(done):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _merge.learn_merges(*arrays(Counter({b"abcdefgh": 2})), 7, SYMBOL_OF_BYTE, "hf", interrupt)
+        _merge.MergeLearner(*arrays(Counter({b"abcdefgh": 2})), 7, SYMBOL_OF_BYTE, "hf").learn(interrupt)
 
 
 def test_bad_arguments():
@@ -99,6 +99,6 @@ def test_bad_arguments():
         (4, np.zeros(256, np.int32), "permutation"),
     ]:
         with pytest.raises(ValueError, match=message):
-            _merge.learn_merges(*good[:position], bad, *good[position + 1 :])
+            _merge.MergeLearner(*good[:position], bad, *good[position + 1 :])
     with pytest.raises(ValueError, match="dtype"):
-        _merge.learn_merges(text, starts.astype(np.int32), counts, 2, SYMBOL_OF_BYTE, "hf")
+        _merge.MergeLearner(text, starts.astype(np.int32), counts, 2, SYMBOL_OF_BYTE, "hf")
