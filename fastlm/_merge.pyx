@@ -32,7 +32,9 @@ cdef extern from *:
     """
     #define fastlm_prefetch(address) __builtin_prefetch(address, 1)
     #define fastlm_leading_zeros(word) __builtin_clzll(word)
+    #define fastlm_trailing_zeros(word) __builtin_ctzll(word)
     """
+    int fastlm_trailing_zeros(uint64_t word) nogil
     int fastlm_leading_zeros(uint64_t word) nogil
     void fastlm_prefetch(const void *address) nogil
 
@@ -47,8 +49,8 @@ cdef enum:
     ROW = 4
     # lists hold at most this part of all cells when they are made: fewer readings against a larger index
     BUDGET = 4
-    # sums by hash, at most so many; see _index
-    MOST_SUMS = 1 << 21
+    # pairs are first summed by hash in at most so many buckets
+    MOST_BUCKETS = 1 << 20
     # thresholds considered: this many between a power of two and the next
     STEPS = 8
 
@@ -89,6 +91,9 @@ cdef class MergeLearner:
     cdef int64_t pairs, news
     cdef int32_t[::1] slots
     cdef int64_t mask
+    # buckets of pairs that reach the threshold together, one bit each; a bucket is left * side + right, or a hash
+    cdef uint64_t[::1] frequent
+    cdef int64_t bucket_side, bucket_mask
     cdef uint32_t[::1] lists
     cdef int64_t lists_used, threshold
     # the heap of (count, row); the greatest comes first
@@ -128,6 +133,7 @@ cdef class MergeLearner:
         self.num_merges, self.min_count = num_merges, min_count
         self.max_token_length = np.iinfo(np.int64).max if max_token_length is None else max_token_length
         self.smallest_symbols = tie_break == "hf"
+        self.threshold = np.iinfo(np.int64).max
         self.cells = np.empty(text.shape[0] + HEADER * counts.shape[0], np.int32)
         with nogil:
             self._take_words(text, starts, counts, byte_symbols)
@@ -138,7 +144,7 @@ cdef class MergeLearner:
             self.bytes[byte_symbols[k]] = k
             self.prefix[byte_symbols[k]] = <uint64_t>k << 56
         self.rows, self.slots = np.empty(ROW << 10, np.int64), np.empty(0, np.int32)
-        self.lists = np.empty(0, np.uint32)
+        self.lists, self.frequent = np.empty(0, np.uint32), np.empty(0, np.uint64)
         self.heap_count, self.heap_row = np.empty(1 << 10, np.int64), np.empty(1 << 10, np.int32)
         self.found, self.given = np.empty(1 << 10, np.uint64), np.empty(1 << 10, np.int32)
         self.new_of_left, self.new_of_right = np.full(vocabulary, -1, np.int32), np.full(vocabulary, -1, np.int32)
@@ -211,104 +217,146 @@ cdef class MergeLearner:
     cdef bint _index(self) except -1:
         """Indexes the most frequent pairs; false when none may be merged.
 
-        Sums by hash come first: only pairs whose sum reaches the threshold are counted one by one. The threshold is
-        the lowest at which the lists hold at most a part of all places, and lower than the last one.
+        Sums by bucket come first: only pairs whose bucket reaches the threshold are counted one by one. While there are
+        few symbols each pair has a bucket of its own, and its sum is its count.
         """
-        cdef int64_t sums_size = 1 << 12, top = 0, k
+        cdef int64_t top = 0, k, symbols = FIRST_MERGED + self.merges, buckets = symbols * symbols
+        self.bucket_side = symbols if buckets <= MOST_BUCKETS else 0
+        if not self.bucket_side:
+            buckets = 1 << 12
+            while buckets < self.cells_used // 8 and buckets < MOST_BUCKETS:
+                buckets *= 2
+            self.bucket_mask = buckets - 1
+        self.lists = np.empty(0, np.uint32)
+        self.pairs = self.news = self.lists_used = self.heap_size = 0
+        cdef int64_t[::1] sums = np.zeros(2 * buckets, np.int64)
         with nogil:
             self._close_gaps()
-        while sums_size < self.cells_used // 8 and sums_size < (MOST_SUMS if self.merges else 1 << 16):
-            sums_size *= 2
-        cdef int64_t[::1] sums = np.zeros(sums_size, np.int64)
-        cdef uint32_t[::1] places = np.zeros(sums_size, np.uint32)
-        with nogil:
-            self._sum_pairs(sums, places)
-            for k in range(sums_size):
+            self._sum_pairs(sums)
+            for k in range(0, sums.shape[0], 2):
                 top = max(top, sums[k])
         if top < self.min_count:
             return False
-        self.threshold = self._lower_threshold(sums, places, top)
-        places = None
-        self.lists = np.empty(0, np.uint32)
-        self.pairs = self.news = self.lists_used = self.heap_size = 0
-        self._clear_slots(1 << 12)
+        self.threshold = self._lower_threshold(sums, top)
+        self.frequent = np.zeros(buckets // 64 + 1, np.uint64)
         with nogil:
-            self._find_pairs(sums)
+            for k in range(buckets):
+                if sums[2 * k] >= self.threshold:
+                    self.frequent[k >> 6] |= <uint64_t>1 << (k & 63)
+                    if self.bucket_side:
+                        self._new_pair(self._key(<int32_t>(k // symbols), <int32_t>(k % symbols)))
+                        self.rows[ROW * self.news - 3] = sums[2 * k]
+                        self.rows[ROW * self.news - 1] = sums[2 * k + 1]
         sums = None
+        if not self.bucket_side:
+            self._clear_slots(1 << 12)
+            with nogil:
+                self._find_pairs()
         self._clear_slots(self.news)
         with nogil:
             self._file_new_pairs()
+            self.frequent[:] = 0
+            for k in range(self.pairs):
+                top = self._bucket(self.rows[ROW * k])
+                self.frequent[top >> 6] |= <uint64_t>1 << (top & 63)
             self._fill_lists()
         return True
 
-    cdef int64_t _lower_threshold(self, const int64_t[::1] sums, const uint32_t[::1] places, int64_t top) except -1:
-        cdef int64_t k, step, threshold, budget, taken = 0
-        cdef int64_t[::1] of_step = np.zeros(64 * STEPS, np.int64)
-        budget = max(1 << 12, self.cells_used // BUDGET)
-        for k in range(sums.shape[0]):
+    cdef int64_t _lower_threshold(self, const int64_t[::1] sums, int64_t top) except -1:
+        """The lowest threshold at which lists hold a part of all places only, and below the last one.
+
+        Nor lower than what the merges still to be done may need: about as many as there are pairs above it.
+        """
+        cdef int64_t k, step, threshold = top, places = max(1 << 12, self.cells_used // BUDGET), buckets = 0
+        cdef int64_t[:, ::1] of_step = np.zeros((64 * STEPS, 2), np.int64)
+        for k in range(0, sums.shape[0], 2):
             if sums[k]:
-                of_step[_step_of(sums[k])] += places[k]
+                step = _step_of(sums[k])
+                of_step[step, 0] += sums[k + 1]
+                of_step[step, 1] += 1
         step = _step_of(top)
-        threshold = top
-        while step >= 0 and taken + of_step[step] <= budget:
-            taken += of_step[step]
+        while step >= 0 and of_step[step, 0] <= places and buckets < 2 * (self.num_merges - self.merges):
+            places -= of_step[step, 0]
+            buckets += of_step[step, 1]
             threshold = _first_of_step(step)
             step -= 1
-        if self.merges:
-            threshold = min(threshold, self.threshold // 2)
-        return max(threshold, self.min_count)
+        return max(min(threshold, self.threshold // 2), self.min_count)
 
-    cdef int _sum_pairs(self, int64_t[::1] sums, uint32_t[::1] places) except -1 nogil:
-        cdef int64_t word = 0, i, end, times
-        cdef uint64_t slot, sums_mask = sums.shape[0] - 1
+    cdef int _sum_pairs(self, int64_t[::1] sums) except -1 nogil:
+        """Adds up, for each bucket, the counts of its pairs and the places where they stand."""
+        cdef int64_t word = 0, i, end, times, bucket
         while word < self.cells_used:
             end = word + HEADER + self.cells[word]
             times = self._times(word)
             for i in range(word + HEADER, end - 1):
-                slot = self._hash(self._key(self.cells[i], self.cells[i + 1])) & sums_mask
-                sums[slot] += times
-                places[slot] += 1
+                bucket = self._bucket(self._key_at(i))
+                sums[2 * bucket] += times
+                sums[2 * bucket + 1] += 1
             word = end
         return 0
 
-    cdef int _find_pairs(self, const int64_t[::1] sums) except -1 nogil:
-        """Notes every pair whose sum reaches the threshold as a new one."""
-        cdef int64_t word = 0, i, end, times, key, slot
-        cdef uint64_t hashed, sums_mask = sums.shape[0] - 1
+    cdef int _find_pairs(self) except -1 nogil:
+        """Notes every pair of a frequent bucket as a new one."""
+        cdef int64_t word = 0, at, end, times, key, slot
+        cdef uint64_t places
         while word < self.cells_used:
-            end = word + HEADER + self.cells[word]
+            at, end = word + HEADER, word + HEADER + self.cells[word]
             times = self._times(word)
-            for i in range(word + HEADER, end - 1):
-                key = self._key(self.cells[i], self.cells[i + 1])
-                if sums[self._hash(key) & sums_mask] < self.threshold:
-                    continue
-                slot = self._slot(key)
-                if self.slots[slot] < 0:
-                    self.slots[slot] = self._new_pair(key)
-                    if 2 * self.news > self.mask:
-                        self._widen_slots(self.news)
-                        slot = self._slot(key)
-                self._count_new(self.slots[slot], word, times)
+            while at + 1 < end:
+                places = self._frequent_places(at, end)
+                while places:
+                    key = self._key_at(at + fastlm_trailing_zeros(places))
+                    places &= places - 1
+                    slot = self._slot(key)
+                    if self.slots[slot] < 0:
+                        self.slots[slot] = self._new_pair(key)
+                        if 2 * self.news > self.mask:
+                            self._widen_slots(self.news)
+                            slot = self._slot(key)
+                    self._count_new(self.slots[slot], word, times)
+                at += 64
             word = end
         return 0
 
     cdef int _fill_lists(self) except -1 nogil:
         """Lists the words of every pair of the index."""
-        cdef int64_t word = 0, i, end, row, at
+        cdef int64_t word = 0, at, end, row, to
         cdef int32_t found
+        cdef uint64_t places
         while word < self.cells_used:
-            end = word + HEADER + self.cells[word]
-            for i in range(word + HEADER, end - 1):
-                found = self.slots[self._slot(self._key(self.cells[i], self.cells[i + 1]))]
-                if found < 0:
-                    continue
-                row = ROW * found
-                at = self.rows[row + 2] + self.rows[row + 3]
-                if self.rows[row + 3] == 0 or self.lists[at - 1] != word:
-                    self.lists[at] = <uint32_t>word
-                    self.rows[row + 3] += 1
+            at, end = word + HEADER, word + HEADER + self.cells[word]
+            while at + 1 < end:
+                places = self._frequent_places(at, end)
+                while places:
+                    found = self.slots[self._slot(self._key_at(at + fastlm_trailing_zeros(places)))]
+                    places &= places - 1
+                    if found < 0:
+                        continue
+                    row = ROW * found
+                    to = self.rows[row + 2] + self.rows[row + 3]
+                    if self.rows[row + 3] == 0 or self.lists[to - 1] != word:
+                        self.lists[to] = <uint32_t>word
+                        self.rows[row + 3] += 1
+                at += 64
             word = end
         return 0
+
+    cdef inline uint64_t _frequent_places(self, int64_t at, int64_t end) except? 0 nogil:
+        """A bit for each of 64 cells from `at` on, of those before `end`, that begins a pair of a frequent bucket."""
+        cdef int64_t k, bucket
+        cdef uint64_t places = 0
+        for k in range(min(end - 1 - at, <int64_t>64)):  # without a branch that nothing could predict
+            bucket = self._bucket(self._key_at(at + k))
+            places |= (self.frequent[bucket >> 6] >> (bucket & 63) & 1) << k
+        return places
+
+    cdef inline int64_t _bucket(self, int64_t key) noexcept nogil:
+        if self.bucket_side:
+            return (key >> 32) * self.bucket_side + <uint32_t>key
+        return <int64_t>(self._hash(key) & <uint64_t>self.bucket_mask)
+
+    cdef inline int64_t _key_at(self, int64_t cell) except -1 nogil:
+        return self._key(self.cells[cell], self.cells[cell + 1])
 
     cdef inline uint64_t _hash(self, int64_t key) noexcept nogil:
         cdef uint64_t product = <uint64_t>key * MULTIPLIER
