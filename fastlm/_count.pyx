@@ -11,7 +11,7 @@ import os
 
 import numpy as np
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 
 from fastlm._scan import BLOCK_ENDS, invalid_utf8
@@ -34,7 +34,7 @@ ctypedef int64_t (*scan_fn)(const uint8_t *text, int64_t n, int64_t start, int64
 cdef enum:
     BATCH = 64
     FIRST_SLOTS = 1 << 14
-    # words of an entry: two of key, and the count
+    # words of an entry
     ENTRY = 3
 
 # the half of a slot that is the hash's; the other is the entry's number and 1, so that 0 is empty
@@ -214,7 +214,8 @@ cdef class PretokenCounter:
 
     # --- counting ---
 
-    cdef int64_t _count_segment(self, const uint8_t[::1] text, int64_t position, int64_t stop, scan_fn scan) except -2 nogil:
+    cdef int64_t _count_segment(self, const uint8_t[::1] text, int64_t position, int64_t stop,
+                                scan_fn scan) except -2 nogil:
         """Counts the pretokens of text[position:stop]; the offset of the first byte that is not UTF-8, or -1."""
         cdef int64_t written
         while position < stop:

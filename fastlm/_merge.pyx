@@ -508,7 +508,8 @@ cdef class MergeLearner:
 
     cdef int _merge_pair(self, int64_t row) except -1 nogil:
         """Merges the pair of this row everywhere."""
-        cdef int64_t key = self.rows[ROW * row], start = self.rows[ROW * row + 2], length = self.rows[ROW * row + 3], k, at
+        cdef int64_t key = self.rows[ROW * row], start = self.rows[ROW * row + 2], length = self.rows[ROW * row + 3]
+        cdef int64_t k, at
         cdef int32_t a = <int32_t>(key >> 32), b = <int32_t>key, new = <int32_t>(FIRST_MERGED + self.merges), x, y
         self._spell(a, b, new)
         for k in range(length):
