@@ -267,7 +267,7 @@ cdef class MergeLearner:
 
         Nor lower than what the merges still to be done may need: about as many as there are pairs above it.
         """
-        cdef int64_t k, step, threshold = top, places = max(1 << 12, self.cells_used // BUDGET), buckets = 0
+        cdef int64_t k, step, threshold = top, places = self.cells_used // BUDGET, buckets = 0
         cdef int64_t[:, ::1] of_step = np.zeros((64 * STEPS, 2), np.int64)
         for k in range(0, sums.shape[0], 2):
             if sums[k]:
