@@ -111,19 +111,21 @@ cdef class PretokenCounter:
         """Adds the counts of another table to this one."""
         cdef Batch batch
         cdef uint64_t[BATCH] times
-        cdef int64_t first = 0, k, size, entry
-        self._make_room(other.distinct, other.arena_used)
+        cdef int64_t first = 0, k, size, entry, long_bytes
         with nogil:
             while first < other.distinct:
                 size = min(other.distinct - first, <int64_t>BATCH)
+                long_bytes = 0
                 for k in range(size):
                     entry = ENTRY * (first + k)
                     batch.low[k], batch.high[k] = other.entries[entry], other.entries[entry + 1]
                     times[k] = other.entries[entry + 2]
                     if batch.high[k] >= FASTLM_LONG_KEY:
                         batch.long_bytes[k] = &other.arena[<int64_t>batch.low[k]]
+                        long_bytes += self._length(batch.high[k])
                     batch.hashed[k] = other._hash(batch.low[k], batch.high[k])
                     fastlm_prefetch(&self.slots[batch.hashed[k] & self.mask])
+                self._make_room(size, long_bytes)
                 self._find(&batch, size)
                 for k in range(size):
                     self.entries[ENTRY * self._entry(&batch, k) + 2] += times[k]
