@@ -48,7 +48,7 @@ cdef enum:
     # cells of a pair's row: its key (left << 32 | right), its count, where its list starts, and how long that is
     ROW = 4
     # lists hold at most this part of all cells when they are made: fewer readings against a larger index
-    BUDGET = 4
+    BUDGET = 3
     # pairs are first summed by hash in at most so many buckets
     MOST_BUCKETS = 1 << 20
     # thresholds considered: this many between a power of two and the next
