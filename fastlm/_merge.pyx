@@ -47,7 +47,7 @@ cdef enum:
     HEADER = 3
     # cells of a pair's row: its key (left << 32 | right), its count, where its list starts, and how long that is
     ROW = 4
-    # lists hold at most this part of all cells when they are made: fewer readings against a larger index
+    # when lists are made they hold a word for every so many cells at most: fewer readings against a larger index
     BUDGET = 3
     # pairs are first summed by hash in at most so many buckets
     MOST_BUCKETS = 1 << 20
