@@ -1,9 +1,11 @@
 """Text to distinct pretokens with 64-bit counts.
 
-The table is open addressing over a uint64 array, four words an entry: two of key (see hash.h), the count, and for a
-pretoken of more than 15 bytes the offset of its bytes in an arena; word 1 is 0 in an empty entry. A block of pretoken
-ends is hashed 64 at a time and their entries prefetched before they are looked at, since on a large table the cost is
-the cache misses. A table is one thread's; `merge` adds another's counts to it.
+Entries lie in one array in the order in which their pretokens first came, three words each: two of key (see hash.h) and
+the count. So those of frequent pretokens, which come early, share cache lines and pages. A pretoken of more than 15
+bytes has the place of its bytes in an arena instead of the first word. The table that finds entries is open addressing
+over one word a slot: half of the hash, and the entry's number. What a large table costs are cache misses, so a block of
+pretoken ends goes through in batches, whose slots are prefetched, then their entries, before they are looked at. A
+table is one thread's; `merge` adds another's counts to it.
 """
 import os
 
@@ -31,27 +33,43 @@ ctypedef int64_t (*scan_fn)(const uint8_t *text, int64_t n, int64_t start, int64
 
 cdef enum:
     BATCH = 64
-    FIRST_ENTRIES = 1 << 14
+    FIRST_SLOTS = 1 << 14
+    # words of an entry
+    ENTRY = 3
+
+# the half of a slot that is the hash's; the other is the entry's number and 1, so that 0 is empty
+cdef uint64_t TAG = 0xFFFFFFFF00000000
 
 # two words of hash seed, the same for all tables of a process so that one can be merged into another
 cdef uint64_t[2] SEED
 SEED[0] = int.from_bytes(os.urandom(8))
 SEED[1] = int.from_bytes(os.urandom(8)) | 1
 
+cdef struct Batch:
+    uint64_t[BATCH] low
+    uint64_t[BATCH] high
+    uint64_t[BATCH] hashed
+    int64_t[BATCH] entry
+    const uint8_t *long_bytes[BATCH]
+
 
 cdef class PretokenCounter:
     """Counts of distinct pretokens; `len()` is how many there are."""
-    cdef uint64_t[::1] table
+    cdef uint64_t[::1] slots
     cdef uint64_t mask
-    cdef readonly int64_t distinct
+    # arrays that grow in place, and views of them
+    cdef object entries_array, arena_array
+    cdef uint64_t[::1] entries
     cdef uint8_t[::1] arena
+    cdef readonly int64_t distinct
     cdef int64_t arena_used
     cdef int64_t[::1] ends
 
     def __cinit__(self):
-        self.table = np.zeros(4 * FIRST_ENTRIES, np.uint64)
-        self.mask = FIRST_ENTRIES - 1
-        self.arena = np.empty(1 << 12, np.uint8)
+        self.slots = np.zeros(FIRST_SLOTS, np.uint64)
+        self.mask = FIRST_SLOTS - 1
+        self.entries_array, self.arena_array = np.empty(ENTRY * BLOCK_ENDS, np.uint64), np.empty(1 << 12, np.uint8)
+        self.entries, self.arena = self.entries_array, self.arena_array
         self.ends = np.empty(BLOCK_ENDS, np.int64)
 
     def __len__(self):
@@ -64,21 +82,17 @@ cdef class PretokenCounter:
         address of a scanner. Raises ValueError naming the offset in `text` of the first byte that is not UTF-8.
         """
         cdef scan_fn scan = <scan_fn><uintptr_t>scanner
-        cdef int64_t k, position, stop, written, n = text.shape[0], capacity = self.ends.shape[0]
+        cdef int64_t k, bad = -1, n = text.shape[0]
         for k in range(segments.shape[0]):
-            position = segments[k, 0]
-            stop = segments[k, 1]
-            if not 0 <= position <= stop <= n:
-                raise ValueError(f"segment {k} is {position}:{stop} in a text of {n} bytes")
-            while position < stop:
-                with nogil:
-                    written = scan(&text[0], stop, position, &self.ends[0], capacity)
-                if written < 0:
-                    raise invalid_utf8(text, self.ends[0])
-                self._make_room(written, self.ends[written - 1] - position)
-                with nogil:
-                    self._add_block(&text[0], n, position, &self.ends[0], written)
-                position = self.ends[written - 1]
+            if not 0 <= segments[k, 0] <= segments[k, 1] <= n:
+                raise ValueError(f"segment {k} is {segments[k, 0]}:{segments[k, 1]} in a text of {n} bytes")
+        with nogil:  # once a block: to take the GIL back and again costs threads more than counting
+            for k in range(segments.shape[0]):
+                bad = self._count_segment(text, segments[k, 0], segments[k, 1], scan)
+                if bad >= 0:
+                    break
+        if bad >= 0:
+            raise invalid_utf8(text, bad)
 
     def count_ends(self, const uint8_t[::1] text not None, const int64_t[::1] ends not None):
         """Counts the pretokens of `text` that end at `ends` (IN, ascending, the last is len(text))."""
@@ -86,53 +100,57 @@ cdef class PretokenCounter:
         for k in range(ends.shape[0]):
             if not (ends[k - 1] if k else 0) < ends[k] <= n:
                 raise ValueError(f"end {k} is {ends[k]}, not above the one before it and at most {n}")
-        while first < ends.shape[0]:
-            count = min(ends.shape[0] - first, <int64_t>BLOCK_ENDS)
-            self._make_room(count, ends[first + count - 1] - position)
-            with nogil:
+        with nogil:
+            while first < ends.shape[0]:
+                count = min(ends.shape[0] - first, <int64_t>BATCH)
                 self._add_block(&text[0], n, position, &ends[first], count)
-            position = ends[first + count - 1]
-            first += count
+                position = ends[first + count - 1]
+                first += count
 
     def merge(self, PretokenCounter other not None):
         """Adds the counts of another table to this one."""
-        cdef int64_t entry, n = other.table.shape[0] // 4, block
-        cdef int64_t longest = other.arena_used
-        self._make_room(other.distinct, longest)
+        cdef Batch batch
+        cdef uint64_t[BATCH] times
+        cdef int64_t first = 0, k, size, entry, long_bytes
         with nogil:
-            for entry in range(n):
-                if other.table[4 * entry + 1]:
-                    self._add_entry(other, entry)
+            while first < other.distinct:
+                size = min(other.distinct - first, <int64_t>BATCH)
+                long_bytes = 0
+                for k in range(size):
+                    entry = ENTRY * (first + k)
+                    batch.low[k], batch.high[k] = other.entries[entry], other.entries[entry + 1]
+                    times[k] = other.entries[entry + 2]
+                    if batch.high[k] >= FASTLM_LONG_KEY:
+                        batch.long_bytes[k] = &other.arena[<int64_t>batch.low[k]]
+                        long_bytes += self._length(batch.high[k])
+                    batch.hashed[k] = other._hash(batch.low[k], batch.high[k])
+                    fastlm_prefetch(&self.slots[batch.hashed[k] & self.mask])
+                self._make_room(size, long_bytes)
+                self._find(&batch, size)
+                for k in range(size):
+                    self.entries[ENTRY * self._entry(&batch, k) + 2] += times[k]
+                first += size
 
     def words(self):
         """(bytes, starts, counts): uint8 (total,), int64 (n + 1,), int64 (n,), in no particular order."""
-        cdef int64_t entry, k = 0, at = 0, length, n = self.table.shape[0] // 4
-        cdef uint64_t high
-        cdef const uint8_t *source
-        for entry in range(n):
-            high = self.table[4 * entry + 1]
-            if high:
-                at += self._length(high)
+        cdef int64_t entry, at = 0, length
+        cdef uint64_t low, high
+        for entry in range(self.distinct):
+            at += self._length(self.entries[ENTRY * entry + 1])
         text_array = np.empty(at, np.uint8)
         starts_array, counts_array = np.zeros(self.distinct + 1, np.int64), np.empty(self.distinct, np.int64)
         cdef uint8_t[::1] text = text_array
         cdef int64_t[::1] starts = starts_array, counts = counts_array
         at = 0
         with nogil:
-            for entry in range(n):
-                high = self.table[4 * entry + 1]
-                if not high:
-                    continue
+            for entry in range(self.distinct):
+                low, high = self.entries[ENTRY * entry], self.entries[ENTRY * entry + 1]
                 length = self._length(high)
-                if length <= FASTLM_INLINE_KEY:
-                    source = <const uint8_t *>&self.table[4 * entry]
-                else:
-                    source = &self.arena[<int64_t>self.table[4 * entry + 3]]
-                memcpy(&text[at], source, length)
+                memcpy(&text[at], &self.arena[<int64_t>low] if high >= FASTLM_LONG_KEY else
+                       <const uint8_t *>&self.entries[ENTRY * entry], length)
                 at += length
-                counts[k] = <int64_t>self.table[4 * entry + 2]
-                k += 1
-                starts[k] = at
+                counts[entry] = <int64_t>self.entries[ENTRY * entry + 2]
+                starts[entry + 1] = at
         return text_array, starts_array, counts_array
 
     cdef inline int64_t _length(self, uint64_t high) noexcept nogil:
@@ -140,87 +158,146 @@ cdef class PretokenCounter:
             return <int64_t>(high & ~FASTLM_LONG_KEY)
         return <int64_t>(high >> 56)
 
-    cdef int _make_room(self, int64_t pretokens, int64_t text_bytes) except -1:
-        """Room for so many new pretokens, of so many bytes together, at a load of at most 0.6."""
-        cdef int64_t entries = self.table.shape[0] // 4, entry
-        cdef uint64_t[::1] old = self.table
-        cdef uint64_t slot
+    cdef inline uint64_t _hash(self, uint64_t low, uint64_t high) except? 0 nogil:
+        """Hash of an entry's key."""
+        if high >= FASTLM_LONG_KEY:
+            return fastlm_hash_long(&self.arena[<int64_t>low], self._length(high), SEED)
+        return fastlm_hash_short(low, high, SEED)
+
+    # --- room ---
+
+    cdef inline int _make_room(self, int64_t pretokens, int64_t text_bytes) except -1 nogil:
+        """Room for so many new pretokens, of so many bytes together, at a load of at most 0.7."""
         if self.arena_used + text_bytes > self.arena.shape[0]:
-            arena = np.empty(max(2 * self.arena.shape[0], self.arena_used + text_bytes), np.uint8)
-            arena[: self.arena_used] = self.arena[: self.arena_used]
-            self.arena = arena
-        if (self.distinct + pretokens) * 5 <= entries * 3:
-            return 0
-        while (self.distinct + pretokens) * 5 > entries * 3:
-            entries *= 2
-        self.table = np.zeros(4 * entries, np.uint64)
-        self.mask = entries - 1
-        with nogil:
-            for entry in range(old.shape[0] // 4):
-                if old[4 * entry + 1]:
-                    slot = self._hash(old[4 * entry], old[4 * entry + 1]) & self.mask
-                    while self.table[4 * slot + 1]:
-                        slot = (slot + 1) & self.mask
-                    memcpy(&self.table[4 * slot], &old[4 * entry], 32)
+            self._widen_arena(text_bytes)
+        if ENTRY * (self.distinct + pretokens) > self.entries.shape[0]:
+            self._widen_entries(pretokens)
+        if (self.distinct + pretokens) * 10 > self.slots.shape[0] * 7:
+            self._widen_slots(pretokens)
         return 0
 
-    cdef inline uint64_t _hash(self, uint64_t low, uint64_t high) noexcept nogil:
-        """Hash of an entry's key; a long key's low word is its hash already."""
-        return low if high >= FASTLM_LONG_KEY else fastlm_hash_short(low, high, SEED)
+    cdef int _widen_arena(self, int64_t text_bytes) except -1 with gil:
+        cdef int64_t size = max(self.arena.shape[0] + self.arena.shape[0] // 4, self.arena_used + text_bytes)
+        self.arena = None
+        try:
+            self.arena_array.resize(size, refcheck=False)
+        finally:
+            self.arena = self.arena_array
+        return 0
+
+    cdef int _widen_entries(self, int64_t pretokens) except -1 with gil:
+        cdef int64_t entries = self.entries.shape[0] // ENTRY
+        if self.distinct + pretokens >= <int64_t>0xFFFFFFFF:
+            raise OverflowError("more than 2^32 distinct pretokens")
+        entries = max(entries + entries // 4, self.distinct + pretokens)
+        self.entries = None
+        try:
+            self.entries_array.resize(ENTRY * entries, refcheck=False)
+        finally:
+            self.entries = self.entries_array
+        return 0
+
+    cdef int _widen_slots(self, int64_t pretokens) except -1 with gil:
+        cdef int64_t size = self.slots.shape[0], entry
+        cdef uint64_t hashed, slot
+        while (self.distinct + pretokens) * 10 > size * 7:
+            size *= 2
+        self.slots = None
+        self.slots = np.zeros(size, np.uint64)
+        self.mask = size - 1
+        with nogil:
+            for entry in range(self.distinct):
+                hashed = self._hash(self.entries[ENTRY * entry], self.entries[ENTRY * entry + 1])
+                slot = hashed & self.mask
+                while self.slots[slot]:
+                    slot = (slot + 1) & self.mask
+                self.slots[slot] = hashed & TAG | <uint64_t>(entry + 1)
+        return 0
+
+    # --- counting ---
+
+    cdef int64_t _count_segment(self, const uint8_t[::1] text, int64_t position, int64_t stop,
+                                scan_fn scan) except -2 nogil:
+        """Counts the pretokens of text[position:stop]; the offset of the first byte that is not UTF-8, or -1."""
+        cdef int64_t written
+        while position < stop:
+            written = scan(&text[0], stop, position, &self.ends[0], self.ends.shape[0])
+            if written < 0:
+                return self.ends[0]
+            self._add_block(&text[0], text.shape[0], position, &self.ends[0], written)
+            position = self.ends[written - 1]
+        return -1
 
     cdef int _add_block(self, const uint8_t *text, int64_t n, int64_t start, const int64_t *ends,
                         int64_t count) except -1 nogil:
         """Counts the pretokens that end at ends[:count], the first of which starts at `start`."""
-        cdef uint64_t[BATCH] low, high, hashed
-        cdef int64_t[BATCH] starts
+        cdef Batch batch
         cdef int64_t first = 0, k, size, length
+        self._make_room(count, ends[count - 1] - start)
         while first < count:
             size = min(count - first, <int64_t>BATCH)
             for k in range(size):
                 length = ends[first + k] - start
-                starts[k] = start
                 if length <= FASTLM_INLINE_KEY:
-                    fastlm_short_key(text + start, length, n - start, &low[k], &high[k])
-                    hashed[k] = fastlm_hash_short(low[k], high[k], SEED)
+                    fastlm_short_key(text + start, length, n - start, &batch.low[k], &batch.high[k])
+                    batch.hashed[k] = fastlm_hash_short(batch.low[k], batch.high[k], SEED)
                 else:
-                    hashed[k] = low[k] = fastlm_hash_long(text + start, length, SEED)
-                    high[k] = FASTLM_LONG_KEY | <uint64_t>length
-                fastlm_prefetch(&self.table[4 * (hashed[k] & self.mask)])
+                    batch.hashed[k] = fastlm_hash_long(text + start, length, SEED)
+                    batch.high[k] = FASTLM_LONG_KEY | <uint64_t>length
+                    batch.long_bytes[k] = text + start
+                fastlm_prefetch(&self.slots[batch.hashed[k] & self.mask])
                 start = ends[first + k]
+            self._find(&batch, size)
             for k in range(size):
-                self._add(low[k], high[k], hashed[k], 1, text + starts[k])
+                self.entries[ENTRY * self._entry(&batch, k) + 2] += 1
             first += size
         return 0
 
-    cdef int _add_entry(self, PretokenCounter other, int64_t entry) except -1 nogil:
-        cdef uint64_t low = other.table[4 * entry], high = other.table[4 * entry + 1]
-        cdef const uint8_t *source = NULL
-        if high >= FASTLM_LONG_KEY:
-            source = &other.arena[<int64_t>other.table[4 * entry + 3]]
-        return self._add(low, high, self._hash(low, high), other.table[4 * entry + 2], source)
-
-    cdef inline int _add(self, uint64_t low, uint64_t high, uint64_t hashed, uint64_t count,
-                         const uint8_t *source) except -1 nogil:
-        """Adds `count` to a key's entry, making it where there is none; `source` holds the bytes of a long key."""
-        cdef uint64_t slot = hashed & self.mask
-        cdef int64_t length
-        while True:
-            if self.table[4 * slot + 1] == high and self.table[4 * slot] == low:
-                if high < FASTLM_LONG_KEY:
-                    break
-                length = <int64_t>(high & ~FASTLM_LONG_KEY)
-                if memcmp(&self.arena[<int64_t>self.table[4 * slot + 3]], source, length) == 0:
-                    break
-            elif not self.table[4 * slot + 1]:
-                self.table[4 * slot] = low
-                self.table[4 * slot + 1] = high
-                if high >= FASTLM_LONG_KEY:
-                    length = <int64_t>(high & ~FASTLM_LONG_KEY)
-                    memcpy(&self.arena[self.arena_used], source, length)
-                    self.table[4 * slot + 3] = <uint64_t>self.arena_used
-                    self.arena_used += length
-                self.distinct += 1
-                break
-            slot = (slot + 1) & self.mask
-        self.table[4 * slot + 2] += count
+    cdef inline int _find(self, Batch *batch, int64_t size) except -1 nogil:
+        """The entry that each key of the batch most likely has, prefetched, or -1."""
+        cdef int64_t k
+        cdef uint64_t slot, found, tag
+        for k in range(size):
+            slot = batch.hashed[k] & self.mask
+            tag = batch.hashed[k] & TAG
+            found = self.slots[slot]
+            while found and found & TAG != tag:
+                slot = (slot + 1) & self.mask
+                found = self.slots[slot]
+            batch.entry[k] = <int64_t>(found & ~TAG) - 1
+            fastlm_prefetch(&self.entries[ENTRY * batch.entry[k] if found else 0])
         return 0
+
+    cdef inline int64_t _entry(self, Batch *batch, int64_t k) except -1 nogil:
+        """The entry of the batch's key k, made where there is none."""
+        if batch.entry[k] >= 0 and self._is_key(batch, k, batch.entry[k]):
+            return batch.entry[k]
+        return self._entry_from_start(batch, k)
+
+    cdef inline bint _is_key(self, Batch *batch, int64_t k, int64_t entry) except -1 nogil:
+        cdef uint64_t low = self.entries[ENTRY * entry], high = self.entries[ENTRY * entry + 1]
+        if high != batch.high[k]:
+            return False
+        if high < FASTLM_LONG_KEY:
+            return low == batch.low[k]
+        return memcmp(&self.arena[<int64_t>low], batch.long_bytes[k], self._length(high)) == 0
+
+    cdef int64_t _entry_from_start(self, Batch *batch, int64_t k) except -1 nogil:
+        cdef uint64_t slot = batch.hashed[k] & self.mask, tag = batch.hashed[k] & TAG
+        cdef int64_t entry, length
+        while self.slots[slot]:
+            entry = <int64_t>(self.slots[slot] & ~TAG) - 1
+            if self.slots[slot] & TAG == tag and self._is_key(batch, k, entry):
+                return entry
+            slot = (slot + 1) & self.mask
+        entry = self.distinct
+        self.slots[slot] = tag | <uint64_t>(entry + 1)
+        if batch.high[k] >= FASTLM_LONG_KEY:
+            length = self._length(batch.high[k])
+            memcpy(&self.arena[self.arena_used], batch.long_bytes[k], length)
+            batch.low[k] = <uint64_t>self.arena_used
+            self.arena_used += length
+        self.entries[ENTRY * entry], self.entries[ENTRY * entry + 1] = batch.low[k], batch.high[k]
+        self.entries[ENTRY * entry + 2] = 0
+        self.distinct += 1
+        return entry

@@ -81,15 +81,12 @@ def train_bpe(
 
     # a token is made of at least one symbol less, so more than this cannot be learned, nor need room
     wanted = min(vocab_size - smallest, len(words[0]))
-    left, right = _merge.learn_merges(
-        *words,
-        wanted,
-        SYMBOL_OF_BYTE,
-        tie_break,
-        lambda done: report("merge", done, wanted),
-        min_frequency,
-        max_token_length,
+    learner = _merge.MergeLearner(
+        *words, wanted, SYMBOL_OF_BYTE, tie_break, min_count=min_frequency, max_token_length=max_token_length
     )
+    del words
+    left, right = learner.learn(lambda done: report("merge", done, wanted))
+    del learner
     tokens = [bytes([byte]) for byte in BYTE_ORDER]
     merges = []
     for a, b in zip(left.tolist(), right.tolist(), strict=True):
@@ -108,14 +105,13 @@ def count_pretokens(blocks: Blocks, pattern: Pattern, threads: int, report: Prog
     """Counts of all distinct pretokens, each thread counting blocks in a table of its own."""
     counted = 0
     scanner = _scan.scanner_address(pattern.scanner) if pattern.scanner else 0
-    counters: list[PretokenCounter] = []
     idle: SimpleQueue[PretokenCounter] = SimpleQueue()
 
     def count(block: Block) -> int:
         try:
             counter = idle.get_nowait()
         except Empty:
-            counters.append(counter := PretokenCounter())
+            counter = PretokenCounter()
         try:
             _count_block(block, counter, pattern, scanner)
         finally:
@@ -125,10 +121,17 @@ def count_pretokens(blocks: Blocks, pattern: Pattern, threads: int, report: Prog
     for size in map_in_order(count, blocks, threads):
         counted += size
         report("count", counted, blocks.total_bytes)
-    first, *others = sorted(counters, key=len, reverse=True) or [PretokenCounter()]
-    for other in others:
-        first.merge(other)
-    return first
+    counters = sorted((idle.get() for _ in range(idle.qsize())), key=len, reverse=True) or [PretokenCounter()]
+    while len(counters) > 1:
+        half = (len(counters) + 1) // 2
+        for _ in map_in_order(_add, zip(counters, counters[half:], strict=False), threads):
+            pass
+        del counters[half:]
+    return counters[0]
+
+
+def _add(tables: tuple[PretokenCounter, PretokenCounter]) -> None:
+    tables[0].merge(tables[1])
 
 
 def _count_block(block: Block, counter: PretokenCounter, pattern: Pattern, scanner: int) -> None:

@@ -1,4 +1,4 @@
-"""learn_merges against the trainer that recounts everything after each merge."""
+"""MergeLearner against the trainer that recounts everything after each merge."""
 
 from collections import Counter
 
@@ -19,7 +19,7 @@ def arrays(words: Counter[bytes]):
 
 
 def learn(words: Counter[bytes], num_merges: int, tie_break: str, **limits: int | None) -> list[tuple[bytes, bytes]]:
-    left, right = _merge.learn_merges(*arrays(words), num_merges, SYMBOL_OF_BYTE, tie_break, **limits)
+    left, right = _merge.MergeLearner(*arrays(words), num_merges, SYMBOL_OF_BYTE, tie_break, **limits).learn()
     tokens = [bytes([b]) for b in bpe.BYTE_ORDER]
     merges = []
     for a, b in zip(left, right, strict=True):
@@ -69,6 +69,15 @@ def test_ends_when_no_word_has_two_symbols():
     assert learn(Counter(), 5, "cs336") == []
 
 
+@pytest.mark.parametrize("tie_break", _merge.TIE_BREAKS)
+def test_more_merges_than_pairs_have_buckets_of_their_own(tie_break):
+    """Words are read several times, also when there are too many symbols for a table of all pairs."""
+    rng = np.random.default_rng(336)
+    drawn = [(97 + rng.integers(26, size=rng.integers(2, 12)) ** 2 // 26).astype(np.uint8).tobytes() for _ in range(400)]
+    corpus = Counter({word: int(1000 // (rank + 1)) + 1 for rank, word in enumerate(dict.fromkeys(drawn))})
+    assert learn(corpus, 1100, tie_break) == bpe.learn(corpus, 1100, tie_break)
+
+
 def test_one_long_word():
     corpus = Counter({b"ab" * 5000 + b"abc" * 3000: 1})
     assert learn(corpus, 30, "hf") == bpe.learn(corpus, 30, "hf")
@@ -76,14 +85,14 @@ def test_one_long_word():
 
 def test_progress_is_told_and_may_interrupt():
     seen = []
-    _merge.learn_merges(*arrays(Counter({b"abcdefgh": 2})), 7, SYMBOL_OF_BYTE, "hf", seen.append)
+    _merge.MergeLearner(*arrays(Counter({b"abcdefgh": 2})), 7, SYMBOL_OF_BYTE, "hf").learn(seen.append)
     assert seen[-1] == 7
 
     def interrupt(done):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _merge.learn_merges(*arrays(Counter({b"abcdefgh": 2})), 7, SYMBOL_OF_BYTE, "hf", interrupt)
+        _merge.MergeLearner(*arrays(Counter({b"abcdefgh": 2})), 7, SYMBOL_OF_BYTE, "hf").learn(interrupt)
 
 
 def test_bad_arguments():
@@ -99,6 +108,6 @@ def test_bad_arguments():
         (4, np.zeros(256, np.int32), "permutation"),
     ]:
         with pytest.raises(ValueError, match=message):
-            _merge.learn_merges(*good[:position], bad, *good[position + 1 :])
+            _merge.MergeLearner(*good[:position], bad, *good[position + 1 :])
     with pytest.raises(ValueError, match="dtype"):
-        _merge.learn_merges(text, starts.astype(np.int32), counts, 2, SYMBOL_OF_BYTE, "hf")
+        _merge.MergeLearner(text, starts.astype(np.int32), counts, 2, SYMBOL_OF_BYTE, "hf")

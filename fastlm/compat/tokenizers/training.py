@@ -59,7 +59,7 @@ def trained_vocabulary(
     # tokenizers lets any two characters merge, and beyond them makes tokens shorter than the limit only
     longest = None if trainer.max_token_length is None else max(2, trainer.max_token_length - 1)
     wanted = max(0, min(trainer.vocab_size - len(vocab), len(text)))
-    left, right = _merge.learn_merges(
+    left, right = _merge.MergeLearner(
         text,
         starts,
         counts,
@@ -68,7 +68,7 @@ def trained_vocabulary(
         "hf",
         min_count=max(1, trainer.min_frequency),
         max_token_length=longest,
-    )
+    ).learn()
     tokens = [CHAR_OF_BYTE[byte] for byte in by_id]
     merges: Merges = []
     for a, b in zip(left.tolist(), right.tolist(), strict=True):
