@@ -7,18 +7,18 @@ one where none is idle, and puts it back. A new worker knows the vocabulary's ow
 import numpy as np
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
 from fastlm._special cimport SpecialFinder
+from fastlm._utf8 cimport address_of, with_utf8
 from fastlm._pairs import PairTables
 from fastlm._scan import InvalidUTF8Error, invalid_utf8
+from fastlm._utf8 import utf8_bytes
 
 cdef extern from "Python.h":
-    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     PyObject *PyList_GET_ITEM(object items, Py_ssize_t k)
 
 cdef extern from "known.h" nogil:
@@ -85,6 +85,8 @@ SCRATCH_WORDS = FASTLM_SCRATCH_WORDS  # what the kernel counts on; a test compar
 OUT_IDS = 1 << 15
 # the ends of a block of text stay in the first cache, with the text and its ids
 BLOCK_ENDS = 512
+# special tokens in a text for which there is room without asking
+FEW_CUTS = 64
 # the least that a scanner may be given to fill: more than the characters of a block of 64 bytes
 FEWEST_ENDS = 128
 # a worker begins with room for the vocabulary's tokens and so many other pretokens
@@ -92,38 +94,6 @@ FIRST_ROOM = 1 << 16
 # the largest table of known pretokens, in entries, unless the vocabulary itself takes more: a larger one costs more in
 # cache misses than it saves
 LARGEST_TABLE = 1 << 19
-
-
-def utf8_bytes(text):
-    """UTF-8 of a str, lone surrogates as U+FFFD; bytes as they are. Raises TypeError for anything else."""
-    if isinstance(text, bytes):
-        return text
-    if not isinstance(text, str):
-        raise TypeError(f"text must be str, not {type(text).__name__}")
-    try:
-        return str.encode(text)
-    except UnicodeEncodeError:
-        return str.encode(text, "utf-16", "surrogatepass").decode("utf-16", "replace").encode()
-
-
-cdef object with_utf8(text):
-    """What holds the UTF-8 of a text: the str itself, which keeps it from then on, or bytes."""
-    cdef Py_ssize_t n
-    if isinstance(text, str):
-        try:
-            PyUnicode_AsUTF8AndSize(text, &n)
-            return text
-        except UnicodeEncodeError:
-            pass
-    return utf8_bytes(text)
-
-
-cdef const uint8_t *address_of(object utf8, Py_ssize_t *n) except NULL:
-    """Where that UTF-8 is, and how many bytes."""
-    if isinstance(utf8, bytes):
-        n[0] = PyBytes_GET_SIZE(utf8)
-        return <const uint8_t *>PyBytes_AS_STRING(utf8)
-    return <const uint8_t *>PyUnicode_AsUTF8AndSize(utf8, n)
 
 
 cdef class Known:
@@ -181,6 +151,7 @@ cdef class Worker:
     cdef object out_array
     cdef Known known
     cdef int64_t[::1] ends
+    cdef int64_t[:, ::1] cuts
     cdef uint64_t[::1] scratch
     cdef uint32_t[::1] out
     cdef fastlm_encoding encoding
@@ -188,6 +159,7 @@ cdef class Worker:
     def __init__(self, Known known):
         self.known = known
         self.ends = np.empty(BLOCK_ENDS, np.int64)
+        self.cuts = np.empty((FEW_CUTS, 3), np.int64)
         self.scratch = np.empty(FASTLM_SCRATCH_WORDS, np.uint64)
         self.encoding.written = 0
         self.renew_out(OUT_IDS)
@@ -233,7 +205,7 @@ cdef class Encoder:
     has just their bytes, whatever the merges say. `scanner` is a scanner's address, or 0: then `find_ends(text: bytes)`
     returns the int64 array of pretoken ends of a text without special tokens. `compiled` is kernels.bpe.compiled().
 
-    The methods take a str or UTF-8 bytes, and with it what cuts it: a SpecialFinder, or an int64 array (k, 3) of start
+    The methods take a str, UTF-8 bytes or Utf8, and with it what cuts it: a SpecialFinder, or an int64 array (k, 3) of start
     and end in bytes and the id that stands there, in order; or None.
     """
     cdef list boxed
@@ -437,20 +409,34 @@ cdef class Encoder:
         cdef Py_ssize_t n = 0
         cdef const int64_t[:, ::1] rows
         cdef int64_t[::1] ends
+        cdef SpecialFinder finder
         utf8 = with_utf8(text)
         cdef const uint8_t *start = address_of(utf8, &n)
+        worker.reserve(n // 3)
+        if self.scan and (cuts is None or isinstance(cuts, SpecialFinder)):
+            finder = cuts
+            with nogil:
+                self._append_one(worker, start, n, finder)
+            return 0
         found = self._rows(start, n, cuts)
         rows = found
-        worker.reserve(n // 3)
-        if self.scan:
-            with nogil:
-                self._run(worker, start, n, rows, True, worker.ends)
-            return 0
-        ends = self._ends(utf8_bytes(text), found)
+        ends = worker.ends if self.scan else self._ends(utf8_bytes(text), found)
         if not ends.shape[0]:
             ends = worker.ends
         with nogil:
-            self._run(worker, start, n, rows, False, ends)
+            self._run(worker, start, n, rows, self.scan != NULL, ends)
+        return 0
+
+    cdef int _append_one(self, Worker worker, const uint8_t *text, int64_t n, SpecialFinder finder) except -1 nogil:
+        """Adds the ids of a text; few special tokens in it take no Python objects."""
+        cdef int64_t found = 0, position = 0
+        if finder is not None and finder.longest:
+            found = finder.fill(text, n, &position, worker.cuts)
+        if found == worker.cuts.shape[0]:
+            with gil:
+                self._run(worker, text, n, finder.find_in(text, n), True, worker.ends)
+        else:
+            self._run(worker, text, n, worker.cuts[:found], True, worker.ends)
         return 0
 
     cdef int _append_all(self, Worker worker, const int64_t[:, ::1] places, SpecialFinder finder,
@@ -465,11 +451,7 @@ cdef class Encoder:
             text, n = <const uint8_t *><uintptr_t>places[k, 0], places[k, 1]
             if k + 1 < places.shape[0]:
                 fastlm_prefetch(<const uint8_t *><uintptr_t>places[k + 1, 0], places[k + 1, 1])
-            if finder is not None and finder.occurs_in(text, n):
-                with gil:
-                    self._run(worker, text, n, finder.find_in(text, n), True, worker.ends)
-            else:
-                self._run(worker, text, n, None, True, worker.ends)
+            self._append_one(worker, text, n, finder)
             offsets[k + 1] = worker.encoding.written
         return 0
 

@@ -11,8 +11,7 @@ cdef class SpecialFinder:
     cdef const int32_t[::1] root
     cdef const uint8_t[::1] filter
     cdef int _build(self, const uint8_t[::1] text, const int64_t[::1] start, const int64_t[::1] ids) except -1
-    cdef bint occurs_in(self, const uint8_t *text, int64_t n) except -1 nogil
     cdef object find_in(self, const uint8_t *text, int64_t n)
     cdef int64_t _seek(self, const uint8_t *text, int64_t n, int64_t *start, int64_t *end) except -2 nogil
-    cdef int64_t _fill(self, const uint8_t *text, int64_t n, int64_t *position, int64_t[:, ::1] rows) except -1 nogil
+    cdef int64_t fill(self, const uint8_t *text, int64_t n, int64_t *position, int64_t[:, ::1] rows) except -1 nogil
     cdef int64_t _longest_match(self, const uint8_t *text, int64_t n, int64_t start, int64_t *end) except -2 nogil

@@ -107,11 +107,6 @@ cdef class SpecialFinder:
             return None
         return utf8[start:end]
 
-    cdef bint occurs_in(self, const uint8_t *text, int64_t n) except -1 nogil:
-        """Whether any of them stands in the text."""
-        cdef int64_t start = 0, end = 0
-        return self.longest > 0 and self._seek(text, n, &start, &end) >= 0
-
     cdef object find_in(self, const uint8_t *text, int64_t n):
         """The rows of `find`, or None where there are none."""
         cdef int64_t position = 0, end = 0, filled
@@ -126,11 +121,11 @@ cdef class SpecialFinder:
             block = np.empty((256, 3), np.int64)
             rows = block
             with nogil:
-                filled = self._fill(text, n, &position, rows)
+                filled = self.fill(text, n, &position, rows)
             parts.append(block[:filled])
         return np.concatenate(parts)
 
-    cdef int64_t _fill(self, const uint8_t *text, int64_t n, int64_t *position, int64_t[:, ::1] rows) except -1 nogil:
+    cdef int64_t fill(self, const uint8_t *text, int64_t n, int64_t *position, int64_t[:, ::1] rows) except -1 nogil:
         """Writes rows from text[position[0]:] on until they or the text end; returns how many."""
         cdef int64_t filled = 0, end = 0, token
         while filled < rows.shape[0]:

@@ -10,6 +10,9 @@ import numpy as np
 from fastlm._types import Int64Array, UInt32Array
 from fastlm.threads import map_in_order
 
+# fewer ids are copied sooner than threads start
+LEAST_SHARED = 1 << 19
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -30,12 +33,29 @@ def mapped(function: Callable[[Item], Result], items: Sequence[Item], threads: i
     return [result for part in parts for result in part]
 
 
-def joined(parts: list[tuple[UInt32Array, Int64Array]]) -> tuple[UInt32Array, Int64Array]:
+def concatenated(parts: Sequence[UInt32Array], threads: int) -> UInt32Array:
+    """All ids in one array, to which threads copy them: that takes a tenth of the time that encoding does."""
+    if len(parts) == 1:
+        return parts[0]
+    ends = np.cumsum([len(part) for part in parts])
+    if threads == 1 or ends[-1] < LEAST_SHARED:
+        return np.concatenate([np.empty(0, np.uint32), *parts])
+    whole = np.empty(ends[-1], np.uint32)
+
+    def copy(k: int) -> None:
+        whole[ends[k] - len(parts[k]) : ends[k]] = parts[k]
+
+    for _ in map_in_order(copy, range(len(parts)), threads):
+        pass
+    return whole
+
+
+def joined(parts: list[tuple[UInt32Array, Int64Array]], threads: int) -> tuple[UInt32Array, Int64Array]:
     """Several (ids, offsets) as one."""
     if len(parts) == 1:
         return parts[0]
     sizes = np.concatenate([np.zeros(1, np.int64), *(np.diff(offsets) for _, offsets in parts)])
-    return np.concatenate([np.empty(0, np.uint32), *(ids for ids, _ in parts)]), np.cumsum(sizes)
+    return concatenated([np.empty(0, np.uint32), *(ids for ids, _ in parts)], threads), np.cumsum(sizes)
 
 
 def framed(

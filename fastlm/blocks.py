@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fastlm._encode import utf8_bytes
 from fastlm._scan import InvalidUTF8Error
 from fastlm._types import Int64Array
+from fastlm._utf8 import utf8_bytes
 from fastlm.segments import Cutter
 
 Document: TypeAlias = str | bytes

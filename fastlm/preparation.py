@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from fastlm import _scan
-from fastlm._encode import utf8_bytes
 from fastlm._special import SpecialFinder
+from fastlm._utf8 import utf8_bytes
 from fastlm.normalization import aligned_nfc, is_nfc, nfc
 from fastlm.vocabulary import AddedToken, Vocabulary
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastlm._special import SpecialFinder
 from fastlm._types import Int64Array
+from fastlm._utf8 import Utf8
 from fastlm.patterns import Pattern
 
 # a contraction has 3 bytes and a character at most 4: what lies this far behind a pretoken's start cannot move it
@@ -65,7 +66,7 @@ def _between(found: Int64Array, start: int, stop: int) -> Int64Array:
     return np.ascontiguousarray(np.stack([starts, ends], axis=1)[starts < ends])
 
 
-def parts_of(text: bytes, cuts: Int64Array, pattern: Pattern, number: int) -> Iterator[tuple[bytes, Int64Array]]:
+def parts_of(text: Utf8, cuts: Int64Array, pattern: Pattern, number: int) -> Iterator[tuple[Utf8, Int64Array]]:
     """A whole text in about so many parts that have its pretokens, each with its own of the `cuts`: int64 (k, 3), start
     and end of what stands between pretokens, and an id."""
     view, size = memoryview(text), max(SMALLEST_PART, len(text) // number + 1)
@@ -78,10 +79,10 @@ def parts_of(text: bytes, cuts: Int64Array, pattern: Pattern, number: int) -> It
             stop = int(cuts[before, 0]) if before < len(cuts) else len(text)
             cut += pattern.safe_start(view[stretch:stop], wanted - stretch)
         if cut > start:
-            yield text[start:cut], cuts[first:before] - np.array([start, start, 0])
+            yield text.part(start, cut), cuts[first:before] - np.array([start, start, 0])
             start, first = cut, before
     if start < len(text):
-        yield text[start:], cuts[first:] - np.array([start, start, 0])
+        yield text.part(start, len(text)), cuts[first:] - np.array([start, start, 0])
 
 
 def utf8_parts(chunks: Iterator[str]) -> Iterator[str]:

@@ -12,9 +12,9 @@ import numpy as np
 
 from fastlm import batches
 from fastlm._decode import Decoder, as_ids
-from fastlm._encode import utf8_bytes
 from fastlm._special import SpecialFinder
 from fastlm._types import Int64Array, UInt32Array
+from fastlm._utf8 import Utf8, utf8_bytes
 from fastlm.encoders import encoder_of
 from fastlm.offsets import encode_with_spans
 from fastlm.patterns import find_pattern
@@ -156,7 +156,7 @@ class Tokenizer:
         """
         encode = self._encoder.encode_to_numpy
         text, cuts = self._prepared(text, on_special)
-        ids = encode(text, cuts) if num_threads == 1 else np.concatenate(self._shared(text, cuts, num_threads, encode))
+        ids = encode(text, cuts) if num_threads == 1 else self._shared_ids(text, cuts, num_threads)
         if add_special_tokens:
             ids = np.concatenate([self._begin, ids, self._end])
         return batches.delivered(ids, dtype, out, len(self.vocabulary))
@@ -193,7 +193,7 @@ class Tokenizer:
             return self._encoder.encode_batch_flat([text for text, _ in prepared], [cuts for _, cuts in prepared])
 
         threads = thread_count(num_threads)
-        ids, offsets = batches.joined(list(map_in_order(encoded, batches.slices(texts, threads), threads)))
+        ids, offsets = batches.joined(list(map_in_order(encoded, batches.slices(texts, threads), threads)), threads)
         if add_special_tokens:
             return batches.framed(ids, offsets, self.vocabulary.rules.begin, self.vocabulary.rules.end)
         return ids, offsets
@@ -248,7 +248,7 @@ class Tokenizer:
         recognised = self._preparation.recognised if self._recognises(text, on_special) else frozenset[int]()
 
         def encoded(piece: bytes) -> UInt32Array:
-            return np.concatenate(self._shared(piece, None, num_threads, self._encoder.encode_to_numpy))
+            return self._shared_ids(piece, None, num_threads)
 
         return encode_with_spans(text, self.vocabulary, self._preparation, encoded, recognised, unit)
 
@@ -334,18 +334,23 @@ class Tokenizer:
         return on_special == "token"
 
     def _shared(
-        self, text: Text, cuts: Cuts, num_threads: int | None, function: Callable[[Text, Cuts], Result]
+        self, text: Text, cuts: Cuts, num_threads: int | None, function: Callable[[Text | Utf8, Cuts], Result]
     ) -> list[Result]:
         """function(text, cuts) of a prepared text, or of parts of it that threads share."""
         threads = thread_count(num_threads)
         if threads == 1:
             return [function(text, cuts)]
-        encoded = utf8_bytes(text)
+        encoded = Utf8(text)
         rows = np.empty((0, 3), np.int64) if cuts is None else cuts
         if isinstance(rows, SpecialFinder):
-            rows = rows.find(encoded)
+            rows = rows.find(memoryview(encoded))
         parts = parts_of(encoded, rows, self.vocabulary.pattern, 4 * threads)
         return list(map_in_order(lambda part: function(*part), parts, threads)) or [function(b"", None)]
+
+    def _shared_ids(self, text: Text, cuts: Cuts, num_threads: int | None) -> UInt32Array:
+        """The ids of a prepared text."""
+        parts = self._shared(text, cuts, num_threads, self._encoder.encode_to_numpy)
+        return batches.concatenated(parts, thread_count(num_threads))
 
     @functools.cached_property
     def _special_ids(self) -> Int64Array:

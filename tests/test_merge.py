@@ -73,7 +73,9 @@ def test_ends_when_no_word_has_two_symbols():
 def test_more_merges_than_pairs_have_buckets_of_their_own(tie_break):
     """Words are read several times, also when there are too many symbols for a table of all pairs."""
     rng = np.random.default_rng(336)
-    drawn = [(97 + rng.integers(26, size=rng.integers(2, 12)) ** 2 // 26).astype(np.uint8).tobytes() for _ in range(400)]
+    drawn = [
+        (97 + rng.integers(26, size=rng.integers(2, 12)) ** 2 // 26).astype(np.uint8).tobytes() for _ in range(400)
+    ]
     corpus = Counter({word: int(1000 // (rank + 1)) + 1 for rank, word in enumerate(dict.fromkeys(drawn))})
     assert learn(corpus, 1100, tie_break) == bpe.learn(corpus, 1100, tie_break)
 

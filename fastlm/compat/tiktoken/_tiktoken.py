@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastlm._decode import Decoder
-from fastlm._encode import utf8_bytes
 from fastlm._special import SpecialFinder
 from fastlm._types import UInt32Array
+from fastlm._utf8 import utf8_bytes
 from fastlm.compat.tiktoken import unstable
 from fastlm.compat.tiktoken.arguments import (
     a_bytes,

@@ -95,7 +95,7 @@ class Pipeline:
         size = sum(map(len, texts))
         threads = _threads() if size >= _CHARACTERS_WORTH_THREADS and len(texts) > 1 else 1
         parts = [list(texts)] if threads == 1 else slices(texts, threads)
-        flat, offsets = joined(list(map_in_order(lambda part: self._encode(part, recognised), parts, threads)))
+        flat, offsets = joined(list(map_in_order(lambda part: self._encode(part, recognised), parts, threads)), threads)
         bounds = offsets.tolist()
         return [flat[start:stop] for start, stop in itertools.pairwise(bounds)]
 
