@@ -93,6 +93,11 @@ static const uint8_t fastlm_page_of[{len(page_of.ravel())}] = {{
 static const uint8_t fastlm_pages[{len(pages)}][{1 << PAGE_BITS}] = {{{{
 {"}, {".join(chr(10) + rows(page) + chr(10) for page in pages)}}}}};
 
+/* The flags of the 64 code points that `block` and six more bits make. */
+static inline const uint8_t *fastlm_page(uint32_t block) {{
+    return fastlm_pages[fastlm_page_of[block >> (FASTLM_PAGE_BITS - 6)]] + (block << 6 & ((1 << FASTLM_PAGE_BITS) - 1));
+}}
+
 static inline uint8_t fastlm_flags(uint32_t code_point) {{
     return fastlm_pages[fastlm_page_of[code_point >> FASTLM_PAGE_BITS]][code_point & ((1 << FASTLM_PAGE_BITS) - 1)];
 }}

@@ -29,9 +29,9 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_gpt
         uint64_t starts = 0;
         int64_t left = n - base;
         if (left > 0) {
-            int bad = FASTLM_NAME(fastlm_classify)(text, n, base, FASTLM_LETTER, family, &m, &carry);
+            int64_t bad = FASTLM_NAME(fastlm_classify)(text, n, base, FASTLM_LETTER, family, &m, &carry);
             if (bad >= 0) {
-                ends[0] = base + bad;
+                ends[0] = bad;
                 return -1;
             }
             uint64_t other = ~(m.letter | m.number | m.whitespace);

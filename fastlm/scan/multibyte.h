@@ -1,0 +1,267 @@
+/* Class masks of characters above U+007F (included once for each instruction set): see fastlm_multibyte_masks.
+ *
+ * With AVX2, 64 bytes at a time. The last byte of a character of two or three chooses among the 64 code points that the
+ * bytes before it say, a page of the table: for each page that the block has, shuffles look up the flags of all its
+ * characters at once. A script has few pages; Han and Hangul, which have many, are told by ranges of the first two
+ * bytes. Blocks with few characters above U+007F, and characters of four bytes, are decoded one by one. */
+
+#ifndef FASTLM_MULTIBYTE_TYPES
+#define FASTLM_MULTIBYTE_TYPES
+/* The last character of a block, where it reaches into the next one: the bytes it still has there, its flags. */
+typedef struct {
+    uint64_t due;
+    uint8_t flags;
+} fastlm_carry;
+
+/* Of some families the flags are not those of the table alone. Han stands for what is apart from other letters: for
+ * deepseek, its CJK. */
+static inline uint8_t fastlm_family_flags(uint32_t code_point, const int family) {
+    uint8_t flags = fastlm_flags(code_point);
+    if (family == FASTLM_NEWER_DIGITS && fastlm_is_newer_digit(code_point)) return FASTLM_NUMBER;
+    if (family == FASTLM_CJK) flags = (uint8_t)((flags & ~FASTLM_HAN) | (fastlm_is_cjk(code_point) ? FASTLM_HAN : 0));
+    return flags;
+}
+
+/* `firsts`, which start characters of a class, with these characters' other bytes; `carried`: the block starts within
+ * such a character. A sum carries through each run of continuation bytes. */
+static inline uint64_t fastlm_spread(uint64_t firsts, uint64_t continuation, int carried) {
+    uint64_t seeds = (firsts << 1 | (uint64_t)carried) & continuation;
+    return firsts | (continuation & ~(continuation + seeds));
+}
+
+/* The offset of the first character from `at` that is not well-formed UTF-8; there must be one. */
+static __attribute__((noinline, cold)) int64_t fastlm_first_bad(const uint8_t *text, int64_t n, int64_t at) {
+    uint32_t code_point;
+    for (int length; at < n && (length = fastlm_decode(text + at, n - at, &code_point)); at += length) continue;
+    return at;
+}
+#endif
+
+#if defined(FASTLM_USE_AVX2)
+#define FASTLM_BITS(x)                                                                                                 \
+    ((uint64_t)(uint32_t)_mm256_movemask_epi8(x##0) | (uint64_t)(uint32_t)_mm256_movemask_epi8(x##1) << 32)
+
+/* Flags of the characters of two and three bytes that start in `rest`, none of them Han or Hangul in v, n1, n2. */
+static inline __attribute__((always_inline)) void fastlm_flags_by_page(const uint8_t *p, uint64_t rest, __m256i *low,
+                                                                       __m256i *high) {
+#define FASTLM_LOAD(at) _mm256_loadu_si256((const __m256i *)(p + (at)))
+    __m256i first0 = FASTLM_LOAD(0), first1 = FASTLM_LOAD(32);
+    __m256i three0 = _mm256_cmpeq_epi8(_mm256_max_epu8(first0, _mm256_set1_epi8((char)0xE0)), first0);
+    __m256i three1 = _mm256_cmpeq_epi8(_mm256_max_epu8(first1, _mm256_set1_epi8((char)0xE0)), first1);
+    __m256i second0 = _mm256_and_si256(FASTLM_LOAD(1), three0), second1 = _mm256_and_si256(FASTLM_LOAD(33), three1);
+    __m256i last0 = _mm256_blendv_epi8(FASTLM_LOAD(1), FASTLM_LOAD(2), three0);
+    __m256i last1 = _mm256_blendv_epi8(FASTLM_LOAD(33), FASTLM_LOAD(34), three1);
+    /* shuffles choose by the low four bits, and give 0 where the top bit is set: outside their 16 code points */
+#define FASTLM_QUARTER(x, k)                                                                                           \
+    _mm256_adds_epu8(_mm256_sub_epi8(x, _mm256_set1_epi8((char)(0x80 + 16 * (k)))), _mm256_set1_epi8(0x70))
+    __m256i index0[4] = {FASTLM_QUARTER(last0, 0), FASTLM_QUARTER(last0, 1), FASTLM_QUARTER(last0, 2),
+                         FASTLM_QUARTER(last0, 3)};
+    __m256i index1[4] = {FASTLM_QUARTER(last1, 0), FASTLM_QUARTER(last1, 1), FASTLM_QUARTER(last1, 2),
+                         FASTLM_QUARTER(last1, 3)};
+#undef FASTLM_QUARTER
+    while (rest) {
+        int i = __builtin_ctzll(rest);
+        uint32_t first = p[i], second = first < 0xE0 ? 0 : p[i + 1];
+        const uint8_t *page = fastlm_page(first < 0xE0 ? first & 0x1F : (first & 0x0F) << 6 | (second & 0x3F));
+        __m256i of_first = _mm256_set1_epi8((char)first), of_second = _mm256_set1_epi8((char)second);
+        __m256i same0 = _mm256_and_si256(_mm256_cmpeq_epi8(first0, of_first), _mm256_cmpeq_epi8(second0, of_second));
+        __m256i same1 = _mm256_and_si256(_mm256_cmpeq_epi8(first1, of_first), _mm256_cmpeq_epi8(second1, of_second));
+        __m256i flags0 = _mm256_setzero_si256(), flags1 = _mm256_setzero_si256();
+        for (int k = 0; k < 4; k++) {
+            __m256i of_quarter = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(page + 16 * k)));
+            flags0 = _mm256_or_si256(flags0, _mm256_shuffle_epi8(of_quarter, index0[k]));
+            flags1 = _mm256_or_si256(flags1, _mm256_shuffle_epi8(of_quarter, index1[k]));
+        }
+        *low = _mm256_or_si256(*low, _mm256_and_si256(flags0, same0));
+        *high = _mm256_or_si256(*high, _mm256_and_si256(flags1, same1));
+        rest &= ~FASTLM_BITS(same);
+    }
+}
+
+/* Whether 32 characters have a form that their number of bytes alone does not exclude: overlong, or a surrogate. */
+static inline __m256i fastlm_excluded(__m256i first, __m256i second) {
+    __m256i below_a0 = _mm256_cmpgt_epi8(_mm256_set1_epi8((char)0xA0), second);
+    __m256i overlong = _mm256_and_si256(_mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xE0)), below_a0);
+    __m256i surrogate = _mm256_andnot_si256(below_a0, _mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xED)));
+    __m256i c0_or_c1 = _mm256_cmpeq_epi8(_mm256_and_si256(first, _mm256_set1_epi8((char)0xFE)),
+                                         _mm256_set1_epi8((char)0xC0));
+    return _mm256_or_si256(_mm256_or_si256(overlong, surrogate), c0_or_c1);
+}
+
+/* U+4E00 to U+9FFF, and U+AC00 to U+D77F */
+static inline __m256i fastlm_ideographs(__m256i first, __m256i second) {
+    __m256i from_e5 = _mm256_sub_epi8(first, _mm256_set1_epi8((char)0xE5));
+    __m256i whole = _mm256_cmpeq_epi8(_mm256_min_epu8(from_e5, _mm256_set1_epi8(4)), from_e5);
+    __m256i in_part = _mm256_cmpgt_epi8(second, _mm256_set1_epi8((char)0xB7));
+    return _mm256_or_si256(whole, _mm256_and_si256(_mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xE4)), in_part));
+}
+
+static inline __m256i fastlm_syllables(__m256i first, __m256i second) {
+    __m256i from_eb = _mm256_sub_epi8(first, _mm256_set1_epi8((char)0xEB));
+    __m256i whole = _mm256_cmpeq_epi8(_mm256_min_epu8(from_eb, _mm256_set1_epi8(1)), from_eb);
+    __m256i is_ea = _mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xEA));
+    __m256i is_ed = _mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xED));
+    __m256i of_ea = _mm256_and_si256(is_ea, _mm256_cmpgt_epi8(second, _mm256_set1_epi8((char)0xAF)));
+    __m256i of_ed = _mm256_and_si256(is_ed, _mm256_cmpgt_epi8(_mm256_set1_epi8((char)0x9E), second));
+    return _mm256_or_si256(whole, _mm256_or_si256(of_ea, of_ed));
+}
+
+/* deepseek's CJK, of which U+9FA6 to U+9FFF are none */
+static inline __m256i fastlm_cjk(__m256i first, __m256i second, __m256i third) {
+    __m256i is_e9 = _mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xE9));
+    __m256i at_be = _mm256_and_si256(_mm256_cmpeq_epi8(second, _mm256_set1_epi8((char)0xBE)),
+                                     _mm256_cmpgt_epi8(third, _mm256_set1_epi8((char)0xA5)));
+    __m256i above = _mm256_and_si256(is_e9, _mm256_or_si256(at_be, _mm256_cmpeq_epi8(second,
+                                                                                   _mm256_set1_epi8((char)0xBF))));
+    __m256i from_81 = _mm256_sub_epi8(second, _mm256_set1_epi8((char)0x81));
+    __m256i kana = _mm256_and_si256(_mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xE3)),
+                                    _mm256_cmpeq_epi8(_mm256_min_epu8(from_81, _mm256_set1_epi8(2)), from_81));
+    return _mm256_or_si256(_mm256_andnot_si256(above, fastlm_ideographs(first, second)), kana);
+}
+
+enum { FASTLM_FEW = 4 };
+
+/* Sets the classes of the characters above U+007F in the masks of the block text[base:base + 64]; `p` holds it and 3
+ * bytes more, tabs where text[:n] is over. Returns -1, or the offset of the first bytes that are not well-formed UTF-8.
+ * What a character lacks of its bytes may be told with the next block. */
+static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyte_masks)(
+    const uint8_t *text, int64_t n, int64_t base, const uint8_t *p, const uint8_t letter_flags, const int family,
+    fastlm_masks *m, fastlm_carry *carry) {
+    __m256i first0 = FASTLM_LOAD(0), first1 = FASTLM_LOAD(32), flags0, flags1;
+#define FASTLM_TOP(x, k) FASTLM_TOP_(x##0, x##1, k)
+#define FASTLM_TOP_(x0, x1, k)                                                                                         \
+    ((uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_slli_epi16(x0, k))                                                \
+     | (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_slli_epi16(x1, k)) << 32)
+    uint64_t leads = m->above & FASTLM_TOP(first, 1), continuation = m->above & ~leads;
+    uint64_t three = leads & FASTLM_TOP(first, 2), four = three & FASTLM_TOP(first, 3);
+    if ((carry->due | leads << 1 | three << 2 | four << 3) != continuation) goto bad;
+
+    if (__builtin_popcountll(leads) <= FASTLM_FEW) four = leads;
+    uint64_t rest = leads & ~four;
+    uint8_t alone[64];
+    flags0 = flags1 = _mm256_setzero_si256();
+    if (four) {
+        memset(alone, 0, sizeof alone);
+        for (; four; four &= four - 1) {
+            int i = __builtin_ctzll(four);
+            uint32_t code_point;
+            if (!fastlm_decode(text + base + i, n - base - i, &code_point)) goto bad;
+            alone[i] = fastlm_family_flags(code_point, family);
+        }
+        flags0 = _mm256_loadu_si256((const __m256i *)alone);
+        flags1 = _mm256_loadu_si256((const __m256i *)(alone + 32));
+    }
+    if (rest) {
+        __m256i second0 = FASTLM_LOAD(1), second1 = FASTLM_LOAD(33);
+        __m256i bad = _mm256_or_si256(fastlm_excluded(first0, second0), fastlm_excluded(first1, second1));
+        if (!_mm256_testz_si256(bad, bad)) goto bad;
+        __m256i cjk0 = _mm256_setzero_si256(), cjk1 = cjk0;
+        if (three) {
+            __m256i han0 = fastlm_ideographs(first0, second0), han1 = fastlm_ideographs(first1, second1);
+            __m256i hangul0 = fastlm_syllables(first0, second0), hangul1 = fastlm_syllables(first1, second1);
+            __m256i either0 = _mm256_or_si256(han0, hangul0), either1 = _mm256_or_si256(han1, hangul1);
+            const __m256i of_han = _mm256_set1_epi8((char)FASTLM_IDEOGRAPH);
+            const __m256i of_hangul = _mm256_set1_epi8((char)FASTLM_SYLLABLE);
+            flags0 = _mm256_or_si256(flags0, _mm256_or_si256(_mm256_and_si256(han0, of_han),
+                                                             _mm256_and_si256(hangul0, of_hangul)));
+            flags1 = _mm256_or_si256(flags1, _mm256_or_si256(_mm256_and_si256(han1, of_han),
+                                                             _mm256_and_si256(hangul1, of_hangul)));
+            rest &= ~FASTLM_BITS(either);
+            if (family == FASTLM_CJK) {
+                cjk0 = fastlm_cjk(first0, second0, FASTLM_LOAD(2));
+                cjk1 = fastlm_cjk(first1, second1, FASTLM_LOAD(34));
+            }
+        }
+        fastlm_flags_by_page(p, rest, &flags0, &flags1);
+        if (family == FASTLM_CJK) {
+            const __m256i is_han = _mm256_set1_epi8((char)FASTLM_HAN);
+            flags0 = _mm256_or_si256(_mm256_andnot_si256(is_han, flags0), _mm256_and_si256(is_han, cjk0));
+            flags1 = _mm256_or_si256(_mm256_andnot_si256(is_han, flags1), _mm256_and_si256(is_han, cjk1));
+        }
+    }
+#define FASTLM_SPREAD(bits, flag) fastlm_spread(bits, continuation, (carry->flags & (flag)) != 0)
+    uint64_t letter = FASTLM_SPREAD(FASTLM_TOP(flags, 7), FASTLM_LETTER);
+    uint64_t number = FASTLM_SPREAD(FASTLM_TOP(flags, 6), FASTLM_NUMBER);
+    m->whitespace |= FASTLM_SPREAD(FASTLM_TOP(flags, 5), FASTLM_WHITESPACE);
+    if (letter_flags & FASTLM_MARK || family >= FASTLM_CASED) {
+        uint64_t mark = FASTLM_SPREAD(FASTLM_TOP(flags, 4), FASTLM_MARK);
+        letter |= mark;
+        m->mark |= mark;
+    }
+    if (family == FASTLM_CASED || family == FASTLM_CASED_HAN) {
+        uint64_t upper = FASTLM_SPREAD(FASTLM_TOP(flags, 3), FASTLM_UPPERLIKE);
+        uint64_t lower = FASTLM_SPREAD(FASTLM_TOP(flags, 2), FASTLM_LOWERLIKE);
+        m->upper |= upper & ~lower;
+        m->lower |= lower & ~upper;
+    }
+    if (family == FASTLM_CASED_HAN || family == FASTLM_CJK) {
+        uint64_t han = FASTLM_SPREAD(FASTLM_TOP(flags, 0), FASTLM_HAN);
+        uint64_t joined = family == FASTLM_CJK ? letter : letter & ~m->mark;
+        m->apart |= han & joined;
+        m->odd |= han & ~joined;
+        letter &= ~han;
+        number &= ~han;
+        m->mark &= ~han;
+    }
+    if (family == FASTLM_CJK) {
+        __m256i none0 = _mm256_cmpeq_epi8(flags0, _mm256_setzero_si256());
+        __m256i none1 = _mm256_cmpeq_epi8(flags1, _mm256_setzero_si256());
+        m->odd |= fastlm_spread(leads & FASTLM_BITS(none), continuation, !carry->flags);
+    }
+#undef FASTLM_SPREAD
+#undef FASTLM_LOAD
+    m->letter |= letter;
+    m->number |= number;
+    m->continuation = continuation;
+    carry->due = leads >> 63 | three >> 62 | four >> 61;
+    if (carry->due) {
+        if (n - base <= 64) goto bad;
+        _mm256_storeu_si256((__m256i *)alone, flags1);
+        carry->flags = alone[31 - __builtin_clzll(leads)];
+    }
+    return -1;
+bad:
+    return fastlm_first_bad(text, n, carry->due ? fastlm_lead(text, base - 1) : base);
+}
+#undef FASTLM_BITS
+#undef FASTLM_TOP
+#undef FASTLM_TOP_
+#else
+static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyte_masks)(
+    const uint8_t *text, int64_t n, int64_t base, const uint8_t *p, const uint8_t letter_flags, const int family,
+    fastlm_masks *m, fastlm_carry *carry) {
+    uint64_t of_class[FASTLM_CLASSES] = {0}, left = m->above & ~carry->due;
+    const uint8_t *class_of = fastlm_class_of_flags[family > FASTLM_CASED ? family - FASTLM_CASED : 0];
+    (void)p;
+    of_class[class_of[carry->flags]] = carry->due;
+    carry->due = 0;
+    while (left) {
+        int i = __builtin_ctzll(left);
+        uint32_t code_point;
+        int length = fastlm_decode(text + base + i, n - base - i, &code_point);
+        if (!length) return base + i;
+        uint8_t flags = fastlm_family_flags(code_point, family);
+        uint64_t bits = (((uint64_t)1 << length) - 1) << i;
+        of_class[class_of[flags]] |= bits;
+        left &= ~bits;
+        m->continuation |= bits & bits << 1;
+        if (i + length > 64) {
+            carry->due = ((uint64_t)1 << (i + length - 64)) - 1;
+            carry->flags = flags;
+        }
+    }
+    uint64_t mark = of_class[FASTLM_IS_MARK];
+    m->upper |= of_class[FASTLM_IS_UPPER];
+    m->lower |= of_class[FASTLM_IS_LOWER];
+    m->letter |= of_class[FASTLM_IS_UPPER] | of_class[FASTLM_IS_LOWER] | of_class[FASTLM_IS_BOTH];
+    if (letter_flags & FASTLM_MARK || family >= FASTLM_CASED) {
+        m->letter |= mark;
+        m->mark |= mark;
+    }
+    m->number |= of_class[FASTLM_IS_NUMBER];
+    m->whitespace |= of_class[FASTLM_IS_WHITESPACE];
+    m->apart |= of_class[FASTLM_IS_APART];
+    m->odd |= of_class[FASTLM_IS_ODD];
+    return -1;
+}
+#endif
