@@ -51,7 +51,9 @@ static const uint8_t fastlm_class_of_flags[3][256] = {
 /* ASCII classes of the 64 bytes at p. */
 static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_ascii_masks)(const uint8_t *p, const int family,
                                                                                   fastlm_masks *m) {
-    memset(m, 0, sizeof *m);
+    /* field by field: GCC fills a struct of this size by a slow loop, and keeps it in memory */
+    m->letter = m->number = m->whitespace = m->newline = m->blank = m->apostrophe = m->above = 0;
+    m->upper = m->lower = m->mark = m->slash = m->apart = m->odd = m->continuation = 0;
 #if defined(FASTLM_USE_AVX2)
     __m256i v0 = _mm256_loadu_si256((const __m256i *)p), v1 = _mm256_loadu_si256((const __m256i *)(p + 32));
 #define FASTLM_BITS(of)                                                                                                \

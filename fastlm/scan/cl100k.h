@@ -21,7 +21,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_cl1
     int digits_before = 0;
 
     for (int64_t base = start;; base += 64) {
-        fastlm_masks m = {0};
+        fastlm_masks m;
         uint64_t starts = 0;
         int64_t left = n - base;
         if (left > 0) {

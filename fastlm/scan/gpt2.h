@@ -25,7 +25,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_gpt
     uint64_t start_here = 1, no_start_here = 0; /* what a contraction in the block before says of this one */
 
     for (int64_t base = start;; base += 64) {
-        fastlm_masks m = {0};
+        fastlm_masks m;
         uint64_t starts = 0;
         int64_t left = n - base;
         if (left > 0) {

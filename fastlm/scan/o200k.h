@@ -108,7 +108,7 @@ again: /* from `start`, a pretoken start, as if nothing came before */
     digits_before = 0;
 
     for (int64_t base = start;; base += 64) {
-        fastlm_masks m = {0};
+        fastlm_masks m;
         uint64_t starts = 0;
         int64_t left = n - base;
         if (left > 0) {
