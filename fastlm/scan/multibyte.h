@@ -233,7 +233,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
     uint64_t of_class[FASTLM_CLASSES] = {0}, left = m->above & ~carry->due;
     const uint8_t *class_of = fastlm_class_of_flags[family > FASTLM_CASED ? family - FASTLM_CASED : 0];
     (void)p;
-    of_class[class_of[carry->flags]] = carry->due;
+    of_class[class_of[carry->flags]] = m->continuation = carry->due;
     carry->due = 0;
     while (left) {
         int i = __builtin_ctzll(left);

@@ -75,19 +75,3 @@ static inline void FASTLM_NAME(fastlm_release_held)(int64_t base, int64_t n, con
     if (state->held >= base - 64) *pending |= (uint64_t)1 << (state->held - (base - 64));
     else ends[(*written)++] = state->held;
 }
-
-/* Letters that start in `letters` and take with them the character before, `taken`, start no more. `other_starts` are
- * those among the starts that a letter may take; their last byte may be of several. */
-static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_take_other)(
-    const uint8_t *text, int64_t base, int64_t start, uint64_t letters, uint64_t other, uint64_t last_other,
-    uint64_t above, uint64_t pending, uint64_t *starts) {
-    for (uint64_t wide = letters & (other & above) << 1; wide; wide &= wide - 1) {
-        int64_t i = __builtin_ctzll(wide), at = fastlm_lead(text, base + i - 1);
-        uint64_t is_start = at >= base ? *starts >> (at - base) : pending >> (at - (base - 64));
-        if (is_start & 1) *starts &= ~((uint64_t)1 << i);
-    }
-    if (letters & last_other && base > start && text[base - 1] >= 0x80) {
-        int64_t at = fastlm_lead(text, base - 1);
-        if (at == start || pending >> (at - (base - 64)) & 1) *starts &= ~(uint64_t)1;
-    }
-}
