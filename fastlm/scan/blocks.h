@@ -46,6 +46,19 @@ static const uint8_t fastlm_class_of_flags[3][256] = {
     {[0] = FASTLM_IS_ODD, FASTLM_SHARED_CLASSES, [FASTLM_HAN] = FASTLM_IS_ODD,
      FASTLM_HAN_CLASSES(FASTLM_IS_APART, FASTLM_IS_APART, FASTLM_IS_ODD, FASTLM_IS_ODD)},
 };
+
+#if defined(FASTLM_X86)
+/* The bits that are set in each byte, one a byte from the lowest on */
+#define FASTLM_BIT(x, i) ((uint64_t)((x) >> (i) & 1) * (i) << 8 * __builtin_popcount((x) & ((1 << (i)) - 1)))
+#define FASTLM_BITS1(x)                                                                                                \
+    FASTLM_BIT(x, 0) | FASTLM_BIT(x, 1) | FASTLM_BIT(x, 2) | FASTLM_BIT(x, 3) | FASTLM_BIT(x, 4) | FASTLM_BIT(x, 5)    \
+        | FASTLM_BIT(x, 6) | FASTLM_BIT(x, 7)
+#define FASTLM_BITS4(x) FASTLM_BITS1(x), FASTLM_BITS1(x + 1), FASTLM_BITS1(x + 2), FASTLM_BITS1(x + 3)
+#define FASTLM_BITS16(x) FASTLM_BITS4(x), FASTLM_BITS4(x + 4), FASTLM_BITS4(x + 8), FASTLM_BITS4(x + 12)
+#define FASTLM_BITS64(x) FASTLM_BITS16(x), FASTLM_BITS16(x + 16), FASTLM_BITS16(x + 32), FASTLM_BITS16(x + 48)
+static const uint64_t fastlm_bits_of_byte[256] = {FASTLM_BITS64(0), FASTLM_BITS64(64), FASTLM_BITS64(128),
+                                                  FASTLM_BITS64(192)};
+#endif
 #endif
 
 /* ASCII classes of the 64 bytes at p. */
@@ -147,22 +160,22 @@ static inline void FASTLM_NAME(fastlm_start_characters)(const uint8_t *text, int
     }
 }
 
-/* Appends base + i to ends[written:] for each bit i of `starts`; up to 3 slots past the last are overwritten. */
+/* Appends base + i to ends[written:] for each bit i of `starts`; up to 8 slots past the last are overwritten. */
 static inline int64_t FASTLM_NAME(fastlm_write_ends)(uint64_t starts, int64_t base, int64_t *ends, int64_t written) {
-#if defined(FASTLM_USE_AVX2) /* _tzcnt_u64(0) is defined, so four go without a branch */
-    int64_t count = __builtin_popcountll(starts);
-    int64_t *to = ends + written;
-    for (int64_t done = 0; done < count; done += 4) {
-        for (int k = 0; k < 4; k++) {
-            to[done + k] = base + (int64_t)_tzcnt_u64(starts);
-            starts &= starts - 1;
-        }
+#if defined(FASTLM_USE_AVX2) /* without branches, which would often be mispredicted */
+    __m256i offset = _mm256_set1_epi64x(base);
+    for (int byte = 0; byte < 8; byte++, starts >>= 8) {
+        const uint8_t *bits = (const uint8_t *)&fastlm_bits_of_byte[starts & 0xFF];
+        __m256i first = _mm256_cvtepu8_epi64(_mm_loadu_si32(bits)), more = _mm256_cvtepu8_epi64(_mm_loadu_si32(bits + 4));
+        _mm256_storeu_si256((__m256i *)(ends + written), _mm256_add_epi64(first, offset));
+        _mm256_storeu_si256((__m256i *)(ends + written + 4), _mm256_add_epi64(more, offset));
+        written += __builtin_popcountll(starts & 0xFF);
+        offset = _mm256_add_epi64(offset, _mm256_set1_epi64x(8));
     }
-    return written + count;
 #else
     for (; starts; starts &= starts - 1) ends[written++] = base + __builtin_ctzll(starts);
-    return written;
 #endif
+    return written;
 }
 
 /* What every scan does after a block: writes the starts of the one before, keeps this one's, and ends where the text

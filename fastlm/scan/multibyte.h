@@ -136,14 +136,13 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
     uint64_t three = leads & FASTLM_TOP(first, 2), four = three & FASTLM_TOP(first, 3);
     if ((carry->due | leads << 1 | three << 2 | four << 3) != continuation) goto bad;
 
-    if (__builtin_popcountll(leads) <= FASTLM_FEW) four = leads;
-    uint64_t rest = leads & ~four;
+    uint64_t single = __builtin_popcountll(leads) <= FASTLM_FEW ? leads : four, rest = leads & ~single;
     uint8_t alone[64];
     flags0 = flags1 = _mm256_setzero_si256();
-    if (four) {
+    if (single) {
         memset(alone, 0, sizeof alone);
-        for (; four; four &= four - 1) {
-            int i = __builtin_ctzll(four);
+        for (; single; single &= single - 1) {
+            int i = __builtin_ctzll(single);
             uint32_t code_point;
             if (!fastlm_decode(text + base + i, n - base - i, &code_point)) goto bad;
             alone[i] = fastlm_family_flags(code_point, family);
