@@ -46,8 +46,8 @@ static inline __attribute__((always_inline)) void fastlm_flags_by_page(const uin
                                                                        __m256i *high) {
 #define FASTLM_LOAD(at) _mm256_loadu_si256((const __m256i *)(p + (at)))
     __m256i first0 = FASTLM_LOAD(0), first1 = FASTLM_LOAD(32);
-    __m256i three0 = _mm256_cmpeq_epi8(_mm256_max_epu8(first0, _mm256_set1_epi8((char)0xE0)), first0);
-    __m256i three1 = _mm256_cmpeq_epi8(_mm256_max_epu8(first1, _mm256_set1_epi8((char)0xE0)), first1);
+#define FASTLM_AT_LEAST(x, byte) _mm256_cmpeq_epi8(_mm256_max_epu8(x, _mm256_set1_epi8((char)(byte))), x)
+    __m256i three0 = FASTLM_AT_LEAST(first0, 0xE0), three1 = FASTLM_AT_LEAST(first1, 0xE0);
     __m256i second0 = _mm256_and_si256(FASTLM_LOAD(1), three0), second1 = _mm256_and_si256(FASTLM_LOAD(33), three1);
     __m256i last0 = _mm256_blendv_epi8(FASTLM_LOAD(1), FASTLM_LOAD(2), three0);
     __m256i last1 = _mm256_blendv_epi8(FASTLM_LOAD(33), FASTLM_LOAD(34), three1);
@@ -155,7 +155,8 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
         __m256i bad = _mm256_or_si256(fastlm_excluded(first0, second0), fastlm_excluded(first1, second1));
         if (!_mm256_testz_si256(bad, bad)) goto bad;
         __m256i cjk0 = _mm256_setzero_si256(), cjk1 = cjk0;
-        if (three) {
+        __m256i from_e4_0 = FASTLM_AT_LEAST(first0, 0xE4), from_e4_1 = FASTLM_AT_LEAST(first1, 0xE4);
+        if (FASTLM_BITS(from_e4_) & ~four) {
             __m256i han0 = fastlm_ideographs(first0, second0), han1 = fastlm_ideographs(first1, second1);
             __m256i hangul0 = fastlm_syllables(first0, second0), hangul1 = fastlm_syllables(first1, second1);
             __m256i either0 = _mm256_or_si256(han0, hangul0), either1 = _mm256_or_si256(han1, hangul1);
@@ -166,10 +167,10 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
             flags1 = _mm256_or_si256(flags1, _mm256_or_si256(_mm256_and_si256(han1, of_han),
                                                              _mm256_and_si256(hangul1, of_hangul)));
             rest &= ~FASTLM_BITS(either);
-            if (family == FASTLM_CJK) {
-                cjk0 = fastlm_cjk(first0, second0, FASTLM_LOAD(2));
-                cjk1 = fastlm_cjk(first1, second1, FASTLM_LOAD(34));
-            }
+        }
+        if (family == FASTLM_CJK && three) {
+            cjk0 = fastlm_cjk(first0, second0, FASTLM_LOAD(2));
+            cjk1 = fastlm_cjk(first1, second1, FASTLM_LOAD(34));
         }
         fastlm_flags_by_page(p, rest, &flags0, &flags1);
         if (family == FASTLM_CJK) {
@@ -179,20 +180,28 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
         }
     }
 #define FASTLM_SPREAD(bits, flag) fastlm_spread(bits, continuation, (carry->flags & (flag)) != 0)
-    uint64_t letter = FASTLM_SPREAD(FASTLM_TOP(flags, 7), FASTLM_LETTER);
-    uint64_t number = FASTLM_SPREAD(FASTLM_TOP(flags, 6), FASTLM_NUMBER);
-    m->whitespace |= FASTLM_SPREAD(FASTLM_TOP(flags, 5), FASTLM_WHITESPACE);
-    if (letter_flags & FASTLM_MARK || family >= FASTLM_CASED) {
-        uint64_t mark = FASTLM_SPREAD(FASTLM_TOP(flags, 4), FASTLM_MARK);
-        letter |= mark;
-        m->mark |= mark;
-    }
-    if (family == FASTLM_CASED || family == FASTLM_CASED_HAN) {
+    __m256i either = _mm256_or_si256(flags0, flags1);
+#define FASTLM_HAS(flag) ((carry->flags & (flag)) || !_mm256_testz_si256(either, _mm256_set1_epi8(flag)))
+    uint64_t letter = 0, mark = 0, number = 0;
+    if (family >= FASTLM_CASED) { /* letters and marks are like upper or lower case, or both */
         uint64_t upper = FASTLM_SPREAD(FASTLM_TOP(flags, 3), FASTLM_UPPERLIKE);
         uint64_t lower = FASTLM_SPREAD(FASTLM_TOP(flags, 2), FASTLM_LOWERLIKE);
+        letter = upper | lower;
         m->upper |= upper & ~lower;
         m->lower |= lower & ~upper;
+    } else {
+        letter = FASTLM_SPREAD(FASTLM_TOP(flags, 7), FASTLM_LETTER);
     }
+    if ((letter_flags & FASTLM_MARK || family >= FASTLM_CASED) && FASTLM_HAS(FASTLM_MARK)) {
+        mark = FASTLM_SPREAD(FASTLM_TOP(flags, 4), FASTLM_MARK);
+        letter |= mark;
+        m->mark = mark;
+    }
+    if (FASTLM_HAS(FASTLM_NUMBER | FASTLM_WHITESPACE)) {
+        number = FASTLM_SPREAD(FASTLM_TOP(flags, 6), FASTLM_NUMBER);
+        m->whitespace |= FASTLM_SPREAD(FASTLM_TOP(flags, 5), FASTLM_WHITESPACE);
+    }
+#undef FASTLM_HAS
     if (family == FASTLM_CASED_HAN || family == FASTLM_CJK) {
         uint64_t han = FASTLM_SPREAD(FASTLM_TOP(flags, 0), FASTLM_HAN);
         uint64_t joined = family == FASTLM_CJK ? letter : letter & ~m->mark;
@@ -208,16 +217,15 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
         m->odd |= fastlm_spread(leads & FASTLM_BITS(none), continuation, !carry->flags);
     }
 #undef FASTLM_SPREAD
+#undef FASTLM_AT_LEAST
 #undef FASTLM_LOAD
     m->letter |= letter;
     m->number |= number;
     m->continuation = continuation;
     carry->due = leads >> 63 | three >> 62 | four >> 61;
-    if (carry->due) {
-        if (n - base <= 64) goto bad;
-        _mm256_storeu_si256((__m256i *)alone, flags1);
-        carry->flags = alone[31 - __builtin_clzll(leads)];
-    }
+    if (n - base <= 64 && carry->due) goto bad;
+    _mm256_storeu_si256((__m256i *)alone, flags1);
+    carry->flags = alone[(63 - __builtin_clzll(leads | 1)) & 31]; /* of no account where nothing is due */
     return -1;
 bad:
     return fastlm_first_bad(text, n, carry->due ? fastlm_lead(text, base - 1) : base);
