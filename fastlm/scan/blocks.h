@@ -160,6 +160,13 @@ static inline void FASTLM_NAME(fastlm_start_characters)(const uint8_t *text, int
     }
 }
 
+/* The start of the block's last character, a bit, where that is of the class `mask`; otherwise 0. */
+static inline uint64_t FASTLM_NAME(fastlm_last_start)(const uint8_t *text, int64_t base, uint64_t mask, uint64_t above) {
+    const uint64_t last = (uint64_t)1 << 63;
+    if (!(mask & above & last)) return mask & last;
+    return (uint64_t)1 << (fastlm_lead(text, base + 63) - base);
+}
+
 /* Appends base + i to ends[written:] for each bit i of `starts`; up to 8 slots past the last are overwritten. */
 static inline int64_t FASTLM_NAME(fastlm_write_ends)(uint64_t starts, int64_t base, int64_t *ends, int64_t written) {
 #if defined(FASTLM_USE_AVX2) /* without branches, which would often be mispredicted */

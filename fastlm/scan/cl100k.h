@@ -15,7 +15,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_cl1
     const uint8_t letter_flags, const int digits, const int whole_tail) {
     int64_t written = 0;
     fastlm_carry carry = {0, 0};
-    fastlm_spaces spaces = {-1, 0, 0, 0, 0};
+    fastlm_spaces spaces = {-1, 0, 0, 0, 0, 0};
     uint64_t pending = 0;
     uint64_t last_letter = 0, last_number = 0, last_other = 0, last_blank = 0, start_here = 1;
     int digits_before = 0, last_other_start = 0;

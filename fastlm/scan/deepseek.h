@@ -93,7 +93,7 @@ static int64_t FASTLM_NAME(fastlm_scan_deepseek)(const uint8_t *text, int64_t n,
 
 again: /* from `start`, a pretoken start, as if nothing came before */
     carry = (fastlm_carry){0, 0};
-    spaces = (fastlm_spaces){-1, 0, 0, 0, 0};
+    spaces = (fastlm_spaces){-1, 0, 0, 0, 0, 0};
     pending = last_word = last_cjk = last_number = last_punct = last_blank = last_punct_start = last_taken = 0;
     digits_before = 0;
 

@@ -101,7 +101,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_o20
 
 again: /* from `start`, a pretoken start, as if nothing came before */
     carry = (fastlm_carry){0, 0};
-    spaces = (fastlm_spaces){-1, 0, 0, 0, 0};
+    spaces = (fastlm_spaces){-1, 0, 0, 0, 0, 0};
     pending = last_word = last_both = last_lower = last_number = last_other = last_blank = last_apart = 0;
     gone_here = 0;
     digits_before = last_other_start = 0;

@@ -13,6 +13,7 @@
 typedef struct {
     int64_t held;                                 /* the cut held back, or -1 */
     uint64_t last, last_newline, last_inner, tail; /* the last byte was white space, ...; a tail may go on */
+    uint64_t last_inner_start; /* where the last character starts in its block, if it is of the inner ones */
 } fastlm_spaces;
 #endif
 
@@ -58,14 +59,12 @@ static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_space_start
     /* the last white space before something else; its last byte is in `leaves` */
     uint64_t whole = m->whitespace | closes;
     uint64_t leaves = inner & (~whole >> 1) & ~((uint64_t)1 << 63);
-    if (state->last_inner & ~whole & 1) {
-        int64_t at = fastlm_lead(text, base - 1);
-        *pending |= (uint64_t)1 << (at - (base - 64));
-    }
+    *pending |= ~whole & 1 ? state->last_inner_start : 0;
     FASTLM_NAME(fastlm_start_characters)(text, base, leaves, m->above, starts, pending);
     state->last = m->whitespace >> 63;
     state->last_newline = m->newline >> 63;
     state->last_inner = inner >> 63;
+    state->last_inner_start = FASTLM_NAME(fastlm_last_start)(text, base, inner, m->above);
 }
 
 /* Once the text is over: the cut that was held back. */
