@@ -17,8 +17,8 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_cl1
     fastlm_carry carry = {0, 0};
     fastlm_spaces spaces = {-1, 0, 0, 0, 0, 0};
     uint64_t pending = 0;
-    uint64_t last_letter = 0, last_number = 0, last_other = 0, last_blank = 0, start_here = 1;
-    int digits_before = 0, last_other_start = 0;
+    uint64_t last_letter = 0, last_number = 0, last_other = 0, last_blank = 0, last_other_start = 0, start_here = 1;
+    int digits_before = 0;
 
     for (int64_t base = start;; base += 64) {
         fastlm_masks m;
@@ -41,7 +41,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_cl1
 
             /* what a letter run takes with it */
             uint64_t other_starts = fastlm_spread(starts & other, m.continuation, last_other_start);
-            starts &= ~(m.letter & (inner_before | other_starts << 1 | (uint64_t)last_other_start));
+            starts &= ~(m.letter & (inner_before | other_starts << 1 | last_other_start));
             last_other_start = other_starts >> 63;
 
             starts |= start_here;

@@ -24,8 +24,8 @@ static inline uint8_t fastlm_family_flags(uint32_t code_point, const int family)
 
 /* `firsts`, which start characters of a class, with these characters' other bytes; `carried`: the block starts within
  * such a character. A sum carries through each run of continuation bytes. */
-static inline uint64_t fastlm_spread(uint64_t firsts, uint64_t continuation, int carried) {
-    uint64_t seeds = (firsts << 1 | (uint64_t)carried) & continuation;
+static inline uint64_t fastlm_spread(uint64_t firsts, uint64_t continuation, uint64_t carried) {
+    uint64_t seeds = (firsts << 1 | carried) & continuation;
     return firsts | (continuation & ~(continuation + seeds));
 }
 
@@ -214,7 +214,8 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
     if (family == FASTLM_CJK) {
         __m256i none0 = _mm256_cmpeq_epi8(flags0, _mm256_setzero_si256());
         __m256i none1 = _mm256_cmpeq_epi8(flags1, _mm256_setzero_si256());
-        m->odd |= fastlm_spread(leads & FASTLM_BITS(none), continuation, !carry->flags);
+        uint64_t none = leads & FASTLM_BITS(none), carried = continuation & 1 & (carry->flags == 0);
+        if (none | carried) m->odd |= fastlm_spread(none, continuation, carried);
     }
 #undef FASTLM_SPREAD
 #undef FASTLM_AT_LEAST

@@ -96,15 +96,16 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_o20
     int64_t written = 0;
     fastlm_carry carry;
     fastlm_spaces spaces;
-    uint64_t pending, last_word, last_both, last_lower, last_number, last_other, last_blank, last_apart, gone_here;
-    int digits_before, last_other_start;
+    uint64_t pending, last_word, last_both, last_lower, last_number, last_other, last_blank, last_apart;
+    uint64_t last_other_start, gone_here;
+    int digits_before;
 
 again: /* from `start`, a pretoken start, as if nothing came before */
     carry = (fastlm_carry){0, 0};
     spaces = (fastlm_spaces){-1, 0, 0, 0, 0, 0};
     pending = last_word = last_both = last_lower = last_number = last_other = last_blank = last_apart = 0;
-    gone_here = 0;
-    digits_before = last_other_start = 0;
+    last_other_start = gone_here = 0;
+    digits_before = 0;
 
     for (int64_t base = start;; base += 64) {
         fastlm_masks m;
@@ -189,7 +190,7 @@ again: /* from `start`, a pretoken start, as if nothing came before */
                                              &spaces, &starts, &pending, ends, &written);
 
             uint64_t other_starts = fastlm_spread(starts & other, m.continuation, last_other_start);
-            uint64_t taken_before = inner_before | other_starts << 1 | (uint64_t)last_other_start;
+            uint64_t taken_before = inner_before | other_starts << 1 | last_other_start;
             starts &= ~(word & taken_before);
             last_other_start = other_starts >> 63;
             if (base == start) starts |= 1;
