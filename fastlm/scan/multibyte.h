@@ -51,14 +51,11 @@ static inline __attribute__((always_inline)) void fastlm_flags_by_page(const uin
     __m256i second0 = _mm256_and_si256(FASTLM_LOAD(1), three0), second1 = _mm256_and_si256(FASTLM_LOAD(33), three1);
     __m256i last0 = _mm256_blendv_epi8(FASTLM_LOAD(1), FASTLM_LOAD(2), three0);
     __m256i last1 = _mm256_blendv_epi8(FASTLM_LOAD(33), FASTLM_LOAD(34), three1);
-    /* shuffles choose by the low four bits, and give 0 where the top bit is set: outside their 16 code points */
-#define FASTLM_QUARTER(x, k)                                                                                           \
-    _mm256_adds_epu8(_mm256_sub_epi8(x, _mm256_set1_epi8((char)(0x80 + 16 * (k)))), _mm256_set1_epi8(0x70))
-    __m256i index0[4] = {FASTLM_QUARTER(last0, 0), FASTLM_QUARTER(last0, 1), FASTLM_QUARTER(last0, 2),
-                         FASTLM_QUARTER(last0, 3)};
-    __m256i index1[4] = {FASTLM_QUARTER(last1, 0), FASTLM_QUARTER(last1, 1), FASTLM_QUARTER(last1, 2),
-                         FASTLM_QUARTER(last1, 3)};
-#undef FASTLM_QUARTER
+    /* shuffles choose among 16 by the last byte's low four bits, blends by the two bits above them */
+    const __m256i low_bits = _mm256_set1_epi8(0x0F);
+    __m256i of16_0 = _mm256_and_si256(last0, low_bits), of16_1 = _mm256_and_si256(last1, low_bits);
+    __m256i bit4_0 = _mm256_slli_epi16(last0, 3), bit4_1 = _mm256_slli_epi16(last1, 3);
+    __m256i bit5_0 = _mm256_slli_epi16(last0, 2), bit5_1 = _mm256_slli_epi16(last1, 2);
     while (rest) {
         int i = __builtin_ctzll(rest);
         uint32_t first = p[i], second = first < 0xE0 ? 0 : p[i + 1];
@@ -66,12 +63,16 @@ static inline __attribute__((always_inline)) void fastlm_flags_by_page(const uin
         __m256i of_first = _mm256_set1_epi8((char)first), of_second = _mm256_set1_epi8((char)second);
         __m256i same0 = _mm256_and_si256(_mm256_cmpeq_epi8(first0, of_first), _mm256_cmpeq_epi8(second0, of_second));
         __m256i same1 = _mm256_and_si256(_mm256_cmpeq_epi8(first1, of_first), _mm256_cmpeq_epi8(second1, of_second));
-        __m256i flags0 = _mm256_setzero_si256(), flags1 = _mm256_setzero_si256();
-        for (int k = 0; k < 4; k++) {
-            __m256i of_quarter = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(page + 16 * k)));
-            flags0 = _mm256_or_si256(flags0, _mm256_shuffle_epi8(of_quarter, index0[k]));
-            flags1 = _mm256_or_si256(flags1, _mm256_shuffle_epi8(of_quarter, index1[k]));
-        }
+#define FASTLM_16_OF_PAGE(k) _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(page + 16 * (k))))
+        __m256i from_0 = FASTLM_16_OF_PAGE(0), from_16 = FASTLM_16_OF_PAGE(1);
+        __m256i from_32 = FASTLM_16_OF_PAGE(2), from_48 = FASTLM_16_OF_PAGE(3);
+#define FASTLM_LOOK_UP(of16, bit4, bit5)                                                                               \
+    _mm256_blendv_epi8(                                                                                                \
+        _mm256_blendv_epi8(_mm256_shuffle_epi8(from_0, of16), _mm256_shuffle_epi8(from_16, of16), bit4),               \
+        _mm256_blendv_epi8(_mm256_shuffle_epi8(from_32, of16), _mm256_shuffle_epi8(from_48, of16), bit4), bit5)
+        __m256i flags0 = FASTLM_LOOK_UP(of16_0, bit4_0, bit5_0), flags1 = FASTLM_LOOK_UP(of16_1, bit4_1, bit5_1);
+#undef FASTLM_LOOK_UP
+#undef FASTLM_16_OF_PAGE
         *low = _mm256_or_si256(*low, _mm256_and_si256(flags0, same0));
         *high = _mm256_or_si256(*high, _mm256_and_si256(flags1, same1));
         rest &= ~FASTLM_BITS(same);
@@ -106,8 +107,8 @@ static inline __m256i fastlm_syllables(__m256i first, __m256i second) {
     return _mm256_or_si256(whole, _mm256_or_si256(of_ea, of_ed));
 }
 
-/* deepseek's CJK, of which U+9FA6 to U+9FFF are none */
-static inline __m256i fastlm_cjk(__m256i first, __m256i second, __m256i third) {
+/* deepseek's CJK: of ideographs not U+9FA6 to U+9FFF, and U+3040 to U+30FF */
+static inline __m256i fastlm_cjk(__m256i first, __m256i second, __m256i third, __m256i ideographs) {
     __m256i is_e9 = _mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xE9));
     __m256i at_be = _mm256_and_si256(_mm256_cmpeq_epi8(second, _mm256_set1_epi8((char)0xBE)),
                                      _mm256_cmpgt_epi8(third, _mm256_set1_epi8((char)0xA5)));
@@ -116,7 +117,7 @@ static inline __m256i fastlm_cjk(__m256i first, __m256i second, __m256i third) {
     __m256i from_81 = _mm256_sub_epi8(second, _mm256_set1_epi8((char)0x81));
     __m256i kana = _mm256_and_si256(_mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xE3)),
                                     _mm256_cmpeq_epi8(_mm256_min_epu8(from_81, _mm256_set1_epi8(2)), from_81));
-    return _mm256_or_si256(_mm256_andnot_si256(above, fastlm_ideographs(first, second)), kana);
+    return _mm256_or_si256(_mm256_andnot_si256(above, ideographs), kana);
 }
 
 enum { FASTLM_FEW = 4 };
@@ -154,10 +155,10 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
         __m256i second0 = FASTLM_LOAD(1), second1 = FASTLM_LOAD(33);
         __m256i bad = _mm256_or_si256(fastlm_excluded(first0, second0), fastlm_excluded(first1, second1));
         if (!_mm256_testz_si256(bad, bad)) goto bad;
-        __m256i cjk0 = _mm256_setzero_si256(), cjk1 = cjk0;
+        __m256i han0 = _mm256_setzero_si256(), han1 = han0;
         __m256i from_e4_0 = FASTLM_AT_LEAST(first0, 0xE4), from_e4_1 = FASTLM_AT_LEAST(first1, 0xE4);
         if (FASTLM_BITS(from_e4_) & ~four) {
-            __m256i han0 = fastlm_ideographs(first0, second0), han1 = fastlm_ideographs(first1, second1);
+            han0 = fastlm_ideographs(first0, second0), han1 = fastlm_ideographs(first1, second1);
             __m256i hangul0 = fastlm_syllables(first0, second0), hangul1 = fastlm_syllables(first1, second1);
             __m256i either0 = _mm256_or_si256(han0, hangul0), either1 = _mm256_or_si256(han1, hangul1);
             const __m256i of_han = _mm256_set1_epi8((char)FASTLM_IDEOGRAPH);
@@ -168,13 +169,11 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
                                                              _mm256_and_si256(hangul1, of_hangul)));
             rest &= ~FASTLM_BITS(either);
         }
-        if (family == FASTLM_CJK && three) {
-            cjk0 = fastlm_cjk(first0, second0, FASTLM_LOAD(2));
-            cjk1 = fastlm_cjk(first1, second1, FASTLM_LOAD(34));
-        }
         fastlm_flags_by_page(p, rest, &flags0, &flags1);
-        if (family == FASTLM_CJK) {
+        if (family == FASTLM_CJK && three) {
             const __m256i is_han = _mm256_set1_epi8((char)FASTLM_HAN);
+            __m256i cjk0 = fastlm_cjk(first0, second0, FASTLM_LOAD(2), han0);
+            __m256i cjk1 = fastlm_cjk(first1, second1, FASTLM_LOAD(34), han1);
             flags0 = _mm256_or_si256(_mm256_andnot_si256(is_han, flags0), _mm256_and_si256(is_han, cjk0));
             flags1 = _mm256_or_si256(_mm256_andnot_si256(is_han, flags1), _mm256_and_si256(is_han, cjk1));
         }
