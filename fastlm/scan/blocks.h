@@ -48,16 +48,17 @@ static const uint8_t fastlm_class_of_flags[3][256] = {
 };
 
 #if defined(FASTLM_X86)
-/* The bits that are set in each byte, one a byte from the lowest on */
+/* The bits that are set in each byte: their numbers from the lowest on, a byte each; four and then four */
 #define FASTLM_BIT(x, i) ((uint64_t)((x) >> (i) & 1) * (i) << 8 * __builtin_popcount((x) & ((1 << (i)) - 1)))
-#define FASTLM_BITS1(x)                                                                                                \
-    FASTLM_BIT(x, 0) | FASTLM_BIT(x, 1) | FASTLM_BIT(x, 2) | FASTLM_BIT(x, 3) | FASTLM_BIT(x, 4) | FASTLM_BIT(x, 5)    \
-        | FASTLM_BIT(x, 6) | FASTLM_BIT(x, 7)
+#define FASTLM_BITS_OF(x)                                                                                              \
+    (FASTLM_BIT(x, 0) | FASTLM_BIT(x, 1) | FASTLM_BIT(x, 2) | FASTLM_BIT(x, 3) | FASTLM_BIT(x, 4) | FASTLM_BIT(x, 5)   \
+     | FASTLM_BIT(x, 6) | FASTLM_BIT(x, 7))
+#define FASTLM_BITS1(x) {(uint32_t)FASTLM_BITS_OF(x), (uint32_t)(FASTLM_BITS_OF(x) >> 32)}
 #define FASTLM_BITS4(x) FASTLM_BITS1(x), FASTLM_BITS1(x + 1), FASTLM_BITS1(x + 2), FASTLM_BITS1(x + 3)
 #define FASTLM_BITS16(x) FASTLM_BITS4(x), FASTLM_BITS4(x + 4), FASTLM_BITS4(x + 8), FASTLM_BITS4(x + 12)
 #define FASTLM_BITS64(x) FASTLM_BITS16(x), FASTLM_BITS16(x + 16), FASTLM_BITS16(x + 32), FASTLM_BITS16(x + 48)
-static const uint64_t fastlm_bits_of_byte[256] = {FASTLM_BITS64(0), FASTLM_BITS64(64), FASTLM_BITS64(128),
-                                                  FASTLM_BITS64(192)};
+static const uint32_t fastlm_bits_of_byte[256][2] = {FASTLM_BITS64(0), FASTLM_BITS64(64), FASTLM_BITS64(128),
+                                                     FASTLM_BITS64(192)};
 #endif
 #endif
 
@@ -161,7 +162,8 @@ static inline void FASTLM_NAME(fastlm_start_characters)(const uint8_t *text, int
 }
 
 /* The start of the block's last character, a bit, where that is of the class `mask`; otherwise 0. */
-static inline uint64_t FASTLM_NAME(fastlm_last_start)(const uint8_t *text, int64_t base, uint64_t mask, uint64_t above) {
+static inline uint64_t FASTLM_NAME(fastlm_last_start)(const uint8_t *text, int64_t base, uint64_t mask,
+                                                      uint64_t above) {
     const uint64_t last = (uint64_t)1 << 63;
     if (!(mask & above & last)) return mask & last;
     return (uint64_t)1 << (fastlm_lead(text, base + 63) - base);
@@ -172,8 +174,9 @@ static inline int64_t FASTLM_NAME(fastlm_write_ends)(uint64_t starts, int64_t ba
 #if defined(FASTLM_USE_AVX2) /* without branches, which would often be mispredicted */
     __m256i offset = _mm256_set1_epi64x(base);
     for (int byte = 0; byte < 8; byte++, starts >>= 8) {
-        const uint8_t *bits = (const uint8_t *)&fastlm_bits_of_byte[starts & 0xFF];
-        __m256i first = _mm256_cvtepu8_epi64(_mm_loadu_si32(bits)), more = _mm256_cvtepu8_epi64(_mm_loadu_si32(bits + 4));
+        const uint32_t *bits = fastlm_bits_of_byte[starts & 0xFF];
+        __m256i first = _mm256_cvtepu8_epi64(_mm_cvtsi32_si128((int)bits[0]));
+        __m256i more = _mm256_cvtepu8_epi64(_mm_cvtsi32_si128((int)bits[1]));
         _mm256_storeu_si256((__m256i *)(ends + written), _mm256_add_epi64(first, offset));
         _mm256_storeu_si256((__m256i *)(ends + written + 4), _mm256_add_epi64(more, offset));
         written += __builtin_popcountll(starts & 0xFF);

@@ -38,21 +38,25 @@ static __attribute__((noinline, cold)) int64_t fastlm_first_bad(const uint8_t *t
 #endif
 
 #if defined(FASTLM_USE_AVX2)
-#define FASTLM_BITS(x)                                                                                                 \
-    ((uint64_t)(uint32_t)_mm256_movemask_epi8(x##0) | (uint64_t)(uint32_t)_mm256_movemask_epi8(x##1) << 32)
+#define FASTLM_LOAD(at) _mm256_loadu_si256((const __m256i *)(p + (at)))
+#define FASTLM_BYTE(byte) _mm256_set1_epi8((char)(byte))
+#define FASTLM_AT_LEAST(x, byte) _mm256_cmpeq_epi8(_mm256_max_epu8(x, FASTLM_BYTE(byte)), x)
+/* Of 64 bytes in two vectors, x0 and x1: which are all ones, and bit 7 - k of each */
+#define FASTLM_JOINED(low, high)                                                                                       \
+    ((uint64_t)(uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high) << 32)
+#define FASTLM_BITS(x) FASTLM_JOINED(x##0, x##1)
+#define FASTLM_TOP(x, k) FASTLM_JOINED(_mm256_slli_epi16(x##0, k), _mm256_slli_epi16(x##1, k))
 
-/* Flags of the characters of two and three bytes that start in `rest`, none of them Han or Hangul in v, n1, n2. */
+/* Adds the flags of the characters of two and three bytes that start in `rest`. */
 static inline __attribute__((always_inline)) void fastlm_flags_by_page(const uint8_t *p, uint64_t rest, __m256i *low,
                                                                        __m256i *high) {
-#define FASTLM_LOAD(at) _mm256_loadu_si256((const __m256i *)(p + (at)))
     __m256i first0 = FASTLM_LOAD(0), first1 = FASTLM_LOAD(32);
-#define FASTLM_AT_LEAST(x, byte) _mm256_cmpeq_epi8(_mm256_max_epu8(x, _mm256_set1_epi8((char)(byte))), x)
     __m256i three0 = FASTLM_AT_LEAST(first0, 0xE0), three1 = FASTLM_AT_LEAST(first1, 0xE0);
     __m256i second0 = _mm256_and_si256(FASTLM_LOAD(1), three0), second1 = _mm256_and_si256(FASTLM_LOAD(33), three1);
     __m256i last0 = _mm256_blendv_epi8(FASTLM_LOAD(1), FASTLM_LOAD(2), three0);
     __m256i last1 = _mm256_blendv_epi8(FASTLM_LOAD(33), FASTLM_LOAD(34), three1);
     /* shuffles choose among 16 by the last byte's low four bits, blends by the two bits above them */
-    const __m256i low_bits = _mm256_set1_epi8(0x0F);
+    const __m256i low_bits = FASTLM_BYTE(0x0F);
     __m256i of16_0 = _mm256_and_si256(last0, low_bits), of16_1 = _mm256_and_si256(last1, low_bits);
     __m256i bit4_0 = _mm256_slli_epi16(last0, 3), bit4_1 = _mm256_slli_epi16(last1, 3);
     __m256i bit5_0 = _mm256_slli_epi16(last0, 2), bit5_1 = _mm256_slli_epi16(last1, 2);
@@ -60,7 +64,7 @@ static inline __attribute__((always_inline)) void fastlm_flags_by_page(const uin
         int i = __builtin_ctzll(rest);
         uint32_t first = p[i], second = first < 0xE0 ? 0 : p[i + 1];
         const uint8_t *page = fastlm_page(first < 0xE0 ? first & 0x1F : (first & 0x0F) << 6 | (second & 0x3F));
-        __m256i of_first = _mm256_set1_epi8((char)first), of_second = _mm256_set1_epi8((char)second);
+        __m256i of_first = FASTLM_BYTE(first), of_second = FASTLM_BYTE(second);
         __m256i same0 = _mm256_and_si256(_mm256_cmpeq_epi8(first0, of_first), _mm256_cmpeq_epi8(second0, of_second));
         __m256i same1 = _mm256_and_si256(_mm256_cmpeq_epi8(first1, of_first), _mm256_cmpeq_epi8(second1, of_second));
 #define FASTLM_16_OF_PAGE(k) _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(page + 16 * (k))))
@@ -81,45 +85,44 @@ static inline __attribute__((always_inline)) void fastlm_flags_by_page(const uin
 
 /* Whether 32 characters have a form that their number of bytes alone does not exclude: overlong, or a surrogate. */
 static inline __m256i fastlm_excluded(__m256i first, __m256i second) {
-    __m256i below_a0 = _mm256_cmpgt_epi8(_mm256_set1_epi8((char)0xA0), second);
-    __m256i overlong = _mm256_and_si256(_mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xE0)), below_a0);
-    __m256i surrogate = _mm256_andnot_si256(below_a0, _mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xED)));
-    __m256i c0_or_c1 = _mm256_cmpeq_epi8(_mm256_and_si256(first, _mm256_set1_epi8((char)0xFE)),
-                                         _mm256_set1_epi8((char)0xC0));
+    __m256i below_a0 = _mm256_cmpgt_epi8(FASTLM_BYTE(0xA0), second);
+    __m256i overlong = _mm256_and_si256(_mm256_cmpeq_epi8(first, FASTLM_BYTE(0xE0)), below_a0);
+    __m256i surrogate = _mm256_andnot_si256(below_a0, _mm256_cmpeq_epi8(first, FASTLM_BYTE(0xED)));
+    __m256i c0_or_c1 = _mm256_cmpeq_epi8(_mm256_and_si256(first, FASTLM_BYTE(0xFE)), FASTLM_BYTE(0xC0));
     return _mm256_or_si256(_mm256_or_si256(overlong, surrogate), c0_or_c1);
 }
 
 /* U+4E00 to U+9FFF, and U+AC00 to U+D77F */
 static inline __m256i fastlm_ideographs(__m256i first, __m256i second) {
-    __m256i from_e5 = _mm256_sub_epi8(first, _mm256_set1_epi8((char)0xE5));
-    __m256i whole = _mm256_cmpeq_epi8(_mm256_min_epu8(from_e5, _mm256_set1_epi8(4)), from_e5);
-    __m256i in_part = _mm256_cmpgt_epi8(second, _mm256_set1_epi8((char)0xB7));
-    return _mm256_or_si256(whole, _mm256_and_si256(_mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xE4)), in_part));
+    __m256i from_e5 = _mm256_sub_epi8(first, FASTLM_BYTE(0xE5));
+    __m256i whole = _mm256_cmpeq_epi8(_mm256_min_epu8(from_e5, FASTLM_BYTE(4)), from_e5);
+    __m256i in_part = _mm256_cmpgt_epi8(second, FASTLM_BYTE(0xB7));
+    return _mm256_or_si256(whole, _mm256_and_si256(_mm256_cmpeq_epi8(first, FASTLM_BYTE(0xE4)), in_part));
 }
 
 static inline __m256i fastlm_syllables(__m256i first, __m256i second) {
-    __m256i from_eb = _mm256_sub_epi8(first, _mm256_set1_epi8((char)0xEB));
-    __m256i whole = _mm256_cmpeq_epi8(_mm256_min_epu8(from_eb, _mm256_set1_epi8(1)), from_eb);
-    __m256i is_ea = _mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xEA));
-    __m256i is_ed = _mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xED));
-    __m256i of_ea = _mm256_and_si256(is_ea, _mm256_cmpgt_epi8(second, _mm256_set1_epi8((char)0xAF)));
-    __m256i of_ed = _mm256_and_si256(is_ed, _mm256_cmpgt_epi8(_mm256_set1_epi8((char)0x9E), second));
+    __m256i from_eb = _mm256_sub_epi8(first, FASTLM_BYTE(0xEB));
+    __m256i whole = _mm256_cmpeq_epi8(_mm256_min_epu8(from_eb, FASTLM_BYTE(1)), from_eb);
+    __m256i is_ea = _mm256_cmpeq_epi8(first, FASTLM_BYTE(0xEA));
+    __m256i is_ed = _mm256_cmpeq_epi8(first, FASTLM_BYTE(0xED));
+    __m256i of_ea = _mm256_and_si256(is_ea, _mm256_cmpgt_epi8(second, FASTLM_BYTE(0xAF)));
+    __m256i of_ed = _mm256_and_si256(is_ed, _mm256_cmpgt_epi8(FASTLM_BYTE(0x9E), second));
     return _mm256_or_si256(whole, _mm256_or_si256(of_ea, of_ed));
 }
 
 /* deepseek's CJK: of ideographs not U+9FA6 to U+9FFF, and U+3040 to U+30FF */
 static inline __m256i fastlm_cjk(__m256i first, __m256i second, __m256i third, __m256i ideographs) {
-    __m256i is_e9 = _mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xE9));
-    __m256i at_be = _mm256_and_si256(_mm256_cmpeq_epi8(second, _mm256_set1_epi8((char)0xBE)),
-                                     _mm256_cmpgt_epi8(third, _mm256_set1_epi8((char)0xA5)));
-    __m256i above = _mm256_and_si256(is_e9, _mm256_or_si256(at_be, _mm256_cmpeq_epi8(second,
-                                                                                   _mm256_set1_epi8((char)0xBF))));
-    __m256i from_81 = _mm256_sub_epi8(second, _mm256_set1_epi8((char)0x81));
-    __m256i kana = _mm256_and_si256(_mm256_cmpeq_epi8(first, _mm256_set1_epi8((char)0xE3)),
-                                    _mm256_cmpeq_epi8(_mm256_min_epu8(from_81, _mm256_set1_epi8(2)), from_81));
+    __m256i is_e9 = _mm256_cmpeq_epi8(first, FASTLM_BYTE(0xE9));
+    __m256i is_bf = _mm256_cmpeq_epi8(second, FASTLM_BYTE(0xBF)), is_be = _mm256_cmpeq_epi8(second, FASTLM_BYTE(0xBE));
+    __m256i of_be = _mm256_and_si256(is_be, _mm256_cmpgt_epi8(third, FASTLM_BYTE(0xA5)));
+    __m256i above = _mm256_and_si256(is_e9, _mm256_or_si256(of_be, is_bf));
+    __m256i from_81 = _mm256_sub_epi8(second, FASTLM_BYTE(0x81));
+    __m256i kana = _mm256_and_si256(_mm256_cmpeq_epi8(first, FASTLM_BYTE(0xE3)),
+                                    _mm256_cmpeq_epi8(_mm256_min_epu8(from_81, FASTLM_BYTE(2)), from_81));
     return _mm256_or_si256(_mm256_andnot_si256(above, ideographs), kana);
 }
 
+/* Blocks with no more characters above U+007F take them one by one. */
 enum { FASTLM_FEW = 4 };
 
 /* Sets the classes of the characters above U+007F in the masks of the block text[base:base + 64]; `p` holds it and 3
@@ -129,13 +132,10 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
     const uint8_t *text, int64_t n, int64_t base, const uint8_t *p, const uint8_t letter_flags, const int family,
     fastlm_masks *m, fastlm_carry *carry) {
     __m256i first0 = FASTLM_LOAD(0), first1 = FASTLM_LOAD(32), flags0, flags1;
-#define FASTLM_TOP(x, k) FASTLM_TOP_(x##0, x##1, k)
-#define FASTLM_TOP_(x0, x1, k)                                                                                         \
-    ((uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_slli_epi16(x0, k))                                                \
-     | (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_slli_epi16(x1, k)) << 32)
     uint64_t leads = m->above & FASTLM_TOP(first, 1), continuation = m->above & ~leads;
     uint64_t three = leads & FASTLM_TOP(first, 2), four = three & FASTLM_TOP(first, 3);
-    if ((carry->due | leads << 1 | three << 2 | four << 3) != continuation) goto bad;
+    uint64_t due = leads >> 63 | three >> 62 | four >> 61, here = carry->due | leads << 1 | three << 2 | four << 3;
+    if ((here ^ continuation) | (n - base <= 64 ? due : 0)) goto bad; /* one condition, one branch */
 
     uint64_t single = __builtin_popcountll(leads) <= FASTLM_FEW ? leads : four, rest = leads & ~single;
     uint8_t alone[64];
@@ -161,8 +161,8 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
             han0 = fastlm_ideographs(first0, second0), han1 = fastlm_ideographs(first1, second1);
             __m256i hangul0 = fastlm_syllables(first0, second0), hangul1 = fastlm_syllables(first1, second1);
             __m256i either0 = _mm256_or_si256(han0, hangul0), either1 = _mm256_or_si256(han1, hangul1);
-            const __m256i of_han = _mm256_set1_epi8((char)FASTLM_IDEOGRAPH);
-            const __m256i of_hangul = _mm256_set1_epi8((char)FASTLM_SYLLABLE);
+            const __m256i of_han = FASTLM_BYTE(FASTLM_IDEOGRAPH);
+            const __m256i of_hangul = FASTLM_BYTE(FASTLM_SYLLABLE);
             flags0 = _mm256_or_si256(flags0, _mm256_or_si256(_mm256_and_si256(han0, of_han),
                                                              _mm256_and_si256(hangul0, of_hangul)));
             flags1 = _mm256_or_si256(flags1, _mm256_or_si256(_mm256_and_si256(han1, of_han),
@@ -171,7 +171,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
         }
         fastlm_flags_by_page(p, rest, &flags0, &flags1);
         if (family == FASTLM_CJK && three) {
-            const __m256i is_han = _mm256_set1_epi8((char)FASTLM_HAN);
+            const __m256i is_han = FASTLM_BYTE(FASTLM_HAN);
             __m256i cjk0 = fastlm_cjk(first0, second0, FASTLM_LOAD(2), han0);
             __m256i cjk1 = fastlm_cjk(first1, second1, FASTLM_LOAD(34), han1);
             flags0 = _mm256_or_si256(_mm256_andnot_si256(is_han, flags0), _mm256_and_si256(is_han, cjk0));
@@ -180,8 +180,8 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
     }
 #define FASTLM_SPREAD(bits, flag) fastlm_spread(bits, continuation, (carry->flags & (flag)) != 0)
     __m256i either = _mm256_or_si256(flags0, flags1);
-#define FASTLM_HAS(flag) ((carry->flags & (flag)) || !_mm256_testz_si256(either, _mm256_set1_epi8(flag)))
-    uint64_t letter = 0, mark = 0, number = 0;
+#define FASTLM_HAS(flag) ((carry->flags & (flag)) || !_mm256_testz_si256(either, FASTLM_BYTE(flag)))
+    uint64_t letter, mark = 0, number = 0;
     if (family >= FASTLM_CASED) { /* letters and marks are like upper or lower case, or both */
         uint64_t upper = FASTLM_SPREAD(FASTLM_TOP(flags, 3), FASTLM_UPPERLIKE);
         uint64_t lower = FASTLM_SPREAD(FASTLM_TOP(flags, 2), FASTLM_LOWERLIKE);
@@ -194,7 +194,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
     if ((letter_flags & FASTLM_MARK || family >= FASTLM_CASED) && FASTLM_HAS(FASTLM_MARK)) {
         mark = FASTLM_SPREAD(FASTLM_TOP(flags, 4), FASTLM_MARK);
         letter |= mark;
-        m->mark = mark;
+        m->mark |= mark;
     }
     if (FASTLM_HAS(FASTLM_NUMBER | FASTLM_WHITESPACE)) {
         number = FASTLM_SPREAD(FASTLM_TOP(flags, 6), FASTLM_NUMBER);
@@ -202,8 +202,8 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
     }
 #undef FASTLM_HAS
     if (family == FASTLM_CASED_HAN || family == FASTLM_CJK) {
-        uint64_t han = FASTLM_SPREAD(FASTLM_TOP(flags, 0), FASTLM_HAN);
-        uint64_t joined = family == FASTLM_CJK ? letter : letter & ~m->mark;
+        uint64_t han = FASTLM_SPREAD(FASTLM_BITS(flags), FASTLM_HAN);
+        uint64_t joined = family == FASTLM_CJK ? letter : letter & ~mark;
         m->apart |= han & joined;
         m->odd |= han & ~joined;
         letter &= ~han;
@@ -217,22 +217,22 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
         if (none | carried) m->odd |= fastlm_spread(none, continuation, carried);
     }
 #undef FASTLM_SPREAD
-#undef FASTLM_AT_LEAST
-#undef FASTLM_LOAD
     m->letter |= letter;
     m->number |= number;
     m->continuation = continuation;
-    carry->due = leads >> 63 | three >> 62 | four >> 61;
-    if (n - base <= 64 && carry->due) goto bad;
+    carry->due = due;
     _mm256_storeu_si256((__m256i *)alone, flags1);
     carry->flags = alone[(63 - __builtin_clzll(leads | 1)) & 31]; /* of no account where nothing is due */
     return -1;
 bad:
     return fastlm_first_bad(text, n, carry->due ? fastlm_lead(text, base - 1) : base);
 }
-#undef FASTLM_BITS
 #undef FASTLM_TOP
-#undef FASTLM_TOP_
+#undef FASTLM_BITS
+#undef FASTLM_JOINED
+#undef FASTLM_AT_LEAST
+#undef FASTLM_BYTE
+#undef FASTLM_LOAD
 #else
 static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyte_masks)(
     const uint8_t *text, int64_t n, int64_t base, const uint8_t *p, const uint8_t letter_flags, const int family,

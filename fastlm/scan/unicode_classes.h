@@ -13,8 +13,8 @@
 #define FASTLM_PUNCT_OR_SYMBOL 64  /* [\p{P}\p{S}] */
 #define FASTLM_HAN 128  /* [\p{Han}] */
 
-#define FASTLM_IDEOGRAPH 177  /* all of U+4E00 to U+9FFF */
-#define FASTLM_SYLLABLE 49  /* all of U+AC00 to U+D77F */
+#define FASTLM_IDEOGRAPH 177  /* the flags of all from U+4E00 to U+9FFF */
+#define FASTLM_SYLLABLE 49  /* the flags of all from U+AC00 to U+D77F */
 
 #define FASTLM_PAGE_BITS 7
 static const uint8_t fastlm_page_of[8704] = {
