@@ -22,14 +22,14 @@ static inline uint64_t fastlm_goes_on(uint64_t mask, uint64_t last) { return mas
 /* What a family of splits asks of a character beyond letter, number and white space. */
 enum { FASTLM_PLAIN, FASTLM_NEWER_DIGITS, FASTLM_CASED, FASTLM_CASED_HAN, FASTLM_CJK };
 
-/* The classes of FASTLM_CASED and after. Apart are letters that others do not join, Han or deepseek's CJK; odd is what
- * is so rare and so contrary that its surroundings are scanned one character at a time. */
+/* Of these, FASTLM_CASED_HAN and FASTLM_CJK alone have the last two. Apart are letters that others do not join, Han or
+ * deepseek's CJK; odd is what is so rare and so contrary that its surroundings are scanned one character at a time. */
 enum {
     FASTLM_IS_OTHER, FASTLM_IS_UPPER, FASTLM_IS_LOWER, FASTLM_IS_BOTH, FASTLM_IS_MARK, FASTLM_IS_NUMBER,
     FASTLM_IS_WHITESPACE, FASTLM_IS_APART, FASTLM_IS_ODD, FASTLM_CLASSES,
 };
 
-/* From all flags that characters have in unicode_classes.h; the three rows are those families. */
+/* From all flags that characters have (fastlm_family_flags); the last two rows are those families'. */
 #define FASTLM_ANY_CASE (FASTLM_UPPERLIKE | FASTLM_LOWERLIKE)
 #define FASTLM_SHARED_CLASSES                                                                                          \
     [FASTLM_LETTER | FASTLM_UPPERLIKE] = FASTLM_IS_UPPER, [FASTLM_LETTER | FASTLM_LOWERLIKE] = FASTLM_IS_LOWER,        \

@@ -28,13 +28,6 @@ static inline uint64_t fastlm_spread(uint64_t firsts, uint64_t continuation, uin
     uint64_t seeds = (firsts << 1 | carried) & continuation;
     return firsts | (continuation & ~(continuation + seeds));
 }
-
-/* The offset of the first character from `at` that is not well-formed UTF-8; there must be one. */
-static __attribute__((noinline, cold)) int64_t fastlm_first_bad(const uint8_t *text, int64_t n, int64_t at) {
-    uint32_t code_point;
-    for (int length; at < n && (length = fastlm_decode(text + at, n - at, &code_point)); at += length) continue;
-    return at;
-}
 #endif
 
 #if defined(FASTLM_USE_AVX2)
@@ -120,6 +113,13 @@ static inline __m256i fastlm_cjk(__m256i first, __m256i second, __m256i third, _
     __m256i kana = _mm256_and_si256(_mm256_cmpeq_epi8(first, FASTLM_BYTE(0xE3)),
                                     _mm256_cmpeq_epi8(_mm256_min_epu8(from_81, FASTLM_BYTE(2)), from_81));
     return _mm256_or_si256(_mm256_andnot_si256(above, ideographs), kana);
+}
+
+/* The offset of the first character from `at` that is not well-formed UTF-8; there must be one. */
+static __attribute__((noinline, cold)) int64_t fastlm_first_bad(const uint8_t *text, int64_t n, int64_t at) {
+    uint32_t code_point;
+    for (int length; at < n && (length = fastlm_decode(text + at, n - at, &code_point)); at += length) continue;
+    return at;
 }
 
 /* Blocks with no more characters above U+007F take them one by one. */
