@@ -28,6 +28,15 @@ def split(text: str, name: str) -> list[bytes]:
     return bpe.pretokens(text, patterns.PATTERNS[name].splits)
 
 
+def first_refused(encoded: bytes) -> int | None:
+    """Where Python finds the first bytes that are not UTF-8."""
+    try:
+        encoded.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
+
+
 def scan(text: str, name: str, isa: str) -> list[int]:
     return _scan.pretoken_ends(text.encode(), patterns.PATTERNS[name].scanner, isa).tolist()
 
@@ -45,6 +54,50 @@ def test_splits_as_the_regular_expression(isa, strings):
 def test_splits_blanks_and_newlines_as_the_regular_expression(isa, text):
     for name in NAMED:
         assert scan(text, name, isa) == ends(split(text, name)), name
+
+
+# the first and last characters of the pages of 64 that scripts have in UTF-8, and of what scanners tell by ranges
+SCRIPTS = [
+    "éàüñß×÷ŵſ",
+    "ПриветмирѐӁ҂҃",
+    "Ελλάδαͺ΄ἀᾳ",
+    "Հայերեն֊",
+    "ᎠᏴꭰ",
+    "שלוםְ־مرحبا٣،ۀ",
+    "हिन्दी।१",
+    "தமிழ்",
+    "ไทย๑ฯ",
+    "ひらがなカタカナ・゛ー、。「」぀゙",
+    "漢字䶿一丿侀鿿龥龦々〇㐀",
+    "한국어가힣ꯍ힣퟿ꯀ",
+    "“”‘’—… 　 ",
+    "😀👩‍👧🇩🇪𝟘𝐀𐍈𠀀􏿿",
+    "  \n",
+    "aA1 '!",
+]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@given(
+    st.lists(
+        st.sampled_from(SCRIPTS).flatmap(lambda script: st.text(st.sampled_from(script), min_size=1, max_size=40)),
+        max_size=8,
+    ).map("".join)
+)
+def test_splits_runs_of_scripts_as_the_regular_expression(isa, text):
+    for name in NAMED:
+        assert scan(text, name, isa) == ends(split(text, name)), name
+
+
+@pytest.mark.parametrize("scanner", _scan.SCANNERS)
+@pytest.mark.parametrize("between", ["", "a", " ", "b c de fgh ij klmno"])
+def test_instruction_sets_agree_on_every_scalar(scanner, between):
+    """Many characters above U+007F in a block, and few; after each other, and each alone."""
+    everything = [chr(cp) for cp in range(0x110000) if not 0xD800 <= cp <= 0xDFFF]
+    text = between.join(everything if len(between) < 2 else everything[:0x20000]).encode()
+    expected = _scan.pretoken_ends(text, scanner, ISAS[0])
+    for isa in ISAS[1:]:
+        np.testing.assert_array_equal(_scan.pretoken_ends(text, scanner, isa), expected)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -143,6 +196,44 @@ def test_bytes_that_are_not_utf8_are_refused_with_their_offset(scanner, isa, bad
     with pytest.raises(_scan.InvalidUTF8Error, match="not well-formed UTF-8") as caught:
         _scan.pretoken_ends(text, scanner, isa)
     assert caught.value.offset == before
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@given(
+    st.lists(st.sampled_from(SCRIPTS), max_size=12).map("".join),
+    st.one_of(
+        st.binary(max_size=3), st.sampled_from([b"\xe0\x9f\xbf", b"\xed\xa0\x80", b"\xf0\x8f\xbf\xbf", b"\xc1\xbf"])
+    ),
+    st.floats(0, 1),
+    st.integers(0, 3),
+)
+def test_damaged_text_is_refused_where_python_refuses_it(isa, text, bad, where, removed):
+    encoded = text.encode()
+    at = int(where * len(encoded))
+    damaged = encoded[:at] + bad + encoded[at + removed :]
+    for candidate in (damaged, damaged[: at + len(bad)]):
+        refused = first_refused(candidate)
+        for scanner in _scan.SCANNERS:
+            if refused is None:
+                assert _scan.pretoken_ends(candidate, scanner, isa)[-1:].sum() == len(candidate)
+                continue
+            with pytest.raises(_scan.InvalidUTF8Error) as caught:
+                _scan.pretoken_ends(candidate, scanner, isa)
+            assert caught.value.offset == refused, scanner
+
+
+@pytest.mark.parametrize("scanner", _scan.SCANNERS)
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("character", ["é", "中", "한", "क", "😀"])
+def test_a_character_cut_short_by_the_end_of_the_text(scanner, isa, character):
+    encoded = character.encode()
+    for length in range(1, len(encoded)):
+        for count in range(1, 130 // len(encoded)):
+            text = encoded * count + encoded[:length]
+            for before in range(len(encoded)):
+                with pytest.raises(_scan.InvalidUTF8Error) as caught:
+                    _scan.pretoken_ends(b"a" * before + text, scanner, isa)
+                assert caught.value.offset == before + len(encoded) * count
 
 
 def test_arguments():

@@ -1,8 +1,8 @@
 /* Class masks of 64 bytes of text: bit i of a mask speaks of byte i, and all bytes of a character carry its class.
  *
  * Included once for each instruction set, between `#pragma GCC target` lines; FASTLM_ISA is that set's suffix and
- * FASTLM_USE_AVX2 chooses the intrinsics. ASCII is classified by compares on whole vectors; each
- * other character is decoded, checked and looked up in the pinned table. */
+ * FASTLM_USE_AVX2 chooses the intrinsics. ASCII is classified by compares on whole vectors, other characters in
+ * multibyte.h. */
 
 #define FASTLM_JOIN_(a, b) a##b
 #define FASTLM_JOIN(a, b) FASTLM_JOIN_(a, b)
@@ -12,14 +12,9 @@
 #define FASTLM_BLOCKS_TYPES
 typedef struct {
     uint64_t letter, number, whitespace, newline /* CR, LF */, blank /* U+0020 */, apostrophe, above /* 0x7F */;
-    uint64_t upper, lower, mark, slash, apart, odd; /* of some families only: see fastlm_family_class */
+    uint64_t upper, lower, mark, slash, apart, odd; /* of some families only: see fastlm_class_of_flags */
+    uint64_t continuation; /* bytes that do not start a character */
 } fastlm_masks;
-
-/* The bytes of a character that reach into the next block: how many, and its flags or class. */
-typedef struct {
-    int spill;
-    uint8_t flags;
-} fastlm_carry;
 
 /* Where a class goes on: the byte before is of it too, `last` if that is in the block before. */
 static inline uint64_t fastlm_goes_on(uint64_t mask, uint64_t last) { return mask & (mask << 1 | last); }
@@ -27,19 +22,14 @@ static inline uint64_t fastlm_goes_on(uint64_t mask, uint64_t last) { return mas
 /* What a family of splits asks of a character beyond letter, number and white space. */
 enum { FASTLM_PLAIN, FASTLM_NEWER_DIGITS, FASTLM_CASED, FASTLM_CASED_HAN, FASTLM_CJK };
 
-static inline uint8_t fastlm_family_flags(uint32_t code_point, int family) {
-    if (family == FASTLM_NEWER_DIGITS && fastlm_is_newer_digit(code_point)) return FASTLM_NUMBER;
-    return fastlm_flags(code_point);
-}
-
-/* The classes of FASTLM_CASED and after. Apart are letters that others do not join, Han or deepseek's CJK; odd is what
- * is so rare and so contrary that its surroundings are scanned one character at a time. */
+/* Of these, FASTLM_CASED_HAN and FASTLM_CJK alone have the last two. Apart are letters that others do not join, Han or
+ * deepseek's CJK; odd is what is so rare and so contrary that its surroundings are scanned one character at a time. */
 enum {
     FASTLM_IS_OTHER, FASTLM_IS_UPPER, FASTLM_IS_LOWER, FASTLM_IS_BOTH, FASTLM_IS_MARK, FASTLM_IS_NUMBER,
     FASTLM_IS_WHITESPACE, FASTLM_IS_APART, FASTLM_IS_ODD, FASTLM_CLASSES,
 };
 
-/* From all flags that characters have in unicode_classes.h; the three rows are those families. */
+/* From all flags that characters have (fastlm_family_flags); the last two rows are those families'. */
 #define FASTLM_ANY_CASE (FASTLM_UPPERLIKE | FASTLM_LOWERLIKE)
 #define FASTLM_SHARED_CLASSES                                                                                          \
     [FASTLM_LETTER | FASTLM_UPPERLIKE] = FASTLM_IS_UPPER, [FASTLM_LETTER | FASTLM_LOWERLIKE] = FASTLM_IS_LOWER,        \
@@ -53,50 +43,63 @@ static const uint8_t fastlm_class_of_flags[3][256] = {
      FASTLM_HAN_CLASSES(FASTLM_IS_BOTH, FASTLM_IS_MARK, FASTLM_IS_NUMBER, FASTLM_IS_OTHER)},
     {FASTLM_SHARED_CLASSES,
      FASTLM_HAN_CLASSES(FASTLM_IS_APART, FASTLM_IS_ODD, FASTLM_IS_ODD, FASTLM_IS_ODD)},
-    {[0] = FASTLM_IS_ODD, FASTLM_SHARED_CLASSES,
-     FASTLM_HAN_CLASSES(FASTLM_IS_BOTH, FASTLM_IS_MARK, FASTLM_IS_NUMBER, FASTLM_IS_OTHER)},
+    {[0] = FASTLM_IS_ODD, FASTLM_SHARED_CLASSES, [FASTLM_HAN] = FASTLM_IS_ODD,
+     FASTLM_HAN_CLASSES(FASTLM_IS_APART, FASTLM_IS_APART, FASTLM_IS_ODD, FASTLM_IS_ODD)},
 };
 
-static inline uint8_t fastlm_family_class(uint32_t code_point, int family) {
-    uint8_t flags = fastlm_flags(code_point);
-    if (family == FASTLM_CJK && fastlm_is_cjk(code_point))
-        return flags & (FASTLM_LETTER | FASTLM_MARK) ? FASTLM_IS_APART : FASTLM_IS_ODD;
-    return fastlm_class_of_flags[family - FASTLM_CASED][flags];
-}
+#if defined(FASTLM_X86)
+/* The bits that are set in each byte: their numbers from the lowest on, a byte each; four and then four */
+#define FASTLM_BIT(x, i) ((uint64_t)((x) >> (i) & 1) * (i) << 8 * __builtin_popcount((x) & ((1 << (i)) - 1)))
+#define FASTLM_BITS_OF(x)                                                                                              \
+    (FASTLM_BIT(x, 0) | FASTLM_BIT(x, 1) | FASTLM_BIT(x, 2) | FASTLM_BIT(x, 3) | FASTLM_BIT(x, 4) | FASTLM_BIT(x, 5)   \
+     | FASTLM_BIT(x, 6) | FASTLM_BIT(x, 7))
+#define FASTLM_BITS1(x) {(uint32_t)FASTLM_BITS_OF(x), (uint32_t)(FASTLM_BITS_OF(x) >> 32)}
+#define FASTLM_BITS4(x) FASTLM_BITS1(x), FASTLM_BITS1(x + 1), FASTLM_BITS1(x + 2), FASTLM_BITS1(x + 3)
+#define FASTLM_BITS16(x) FASTLM_BITS4(x), FASTLM_BITS4(x + 4), FASTLM_BITS4(x + 8), FASTLM_BITS4(x + 12)
+#define FASTLM_BITS64(x) FASTLM_BITS16(x), FASTLM_BITS16(x + 16), FASTLM_BITS16(x + 32), FASTLM_BITS16(x + 48)
+static const uint32_t fastlm_bits_of_byte[256][2] = {FASTLM_BITS64(0), FASTLM_BITS64(64), FASTLM_BITS64(128),
+                                                     FASTLM_BITS64(192)};
+#endif
 #endif
 
 /* ASCII classes of the 64 bytes at p. */
 static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_ascii_masks)(const uint8_t *p, const int family,
                                                                                   fastlm_masks *m) {
+    /* field by field: GCC fills a struct of this size by a slow loop, and keeps it in memory */
+    m->letter = m->number = m->whitespace = m->newline = m->blank = m->apostrophe = m->above = 0;
+    m->upper = m->lower = m->mark = m->slash = m->apart = m->odd = m->continuation = 0;
 #if defined(FASTLM_USE_AVX2)
-    memset(m, 0, sizeof *m);
-    for (int half = 0; half < 64; half += 32) {
-        __m256i v = _mm256_loadu_si256((const __m256i *)(p + half));
-        __m256i from_a = _mm256_sub_epi8(_mm256_or_si256(v, _mm256_set1_epi8(0x20)), _mm256_set1_epi8('a'));
-        __m256i from_0 = _mm256_sub_epi8(v, _mm256_set1_epi8('0'));
-        __m256i from_tab = _mm256_sub_epi8(v, _mm256_set1_epi8('\t'));
-#define FASTLM_BITS(x) ((uint64_t)(uint32_t)_mm256_movemask_epi8(x) << half)
-#define FASTLM_AT_MOST(x, top) FASTLM_BITS(_mm256_cmpeq_epi8(_mm256_min_epu8(x, _mm256_set1_epi8(top)), x))
-        m->newline |= FASTLM_BITS(_mm256_or_si256(_mm256_cmpeq_epi8(v, _mm256_set1_epi8('\n')),
-                                                  _mm256_cmpeq_epi8(v, _mm256_set1_epi8('\r'))));
-        uint64_t blank = FASTLM_BITS(_mm256_cmpeq_epi8(v, _mm256_set1_epi8(' ')));
-        m->letter |= FASTLM_AT_MOST(from_a, 25);
-        m->number |= FASTLM_AT_MOST(from_0, 9);
-        m->blank |= blank;
-        m->whitespace |= blank | FASTLM_AT_MOST(from_tab, 4);
-        m->apostrophe |= FASTLM_BITS(_mm256_cmpeq_epi8(v, _mm256_set1_epi8('\'')));
-        m->above |= FASTLM_BITS(v);
-        if (family >= FASTLM_CASED) { /* a letter whose bit 0x20 is not set */
-            m->upper |= FASTLM_AT_MOST(from_a, 25) & ~FASTLM_BITS(_mm256_slli_epi16(v, 2));
-            m->slash |= FASTLM_BITS(_mm256_cmpeq_epi8(v, _mm256_set1_epi8('/')));
-        }
-        if (family == FASTLM_CJK)
-            m->odd |= FASTLM_AT_MOST(v, 0x1F) | FASTLM_BITS(_mm256_cmpeq_epi8(v, _mm256_set1_epi8(0x7F)));
-#undef FASTLM_AT_MOST
-#undef FASTLM_BITS
+    __m256i v0 = _mm256_loadu_si256((const __m256i *)p), v1 = _mm256_loadu_si256((const __m256i *)(p + 32));
+#define FASTLM_BITS(of)                                                                                                \
+    ((uint64_t)(uint32_t)_mm256_movemask_epi8(of(v0)) | (uint64_t)(uint32_t)_mm256_movemask_epi8(of(v1)) << 32)
+#define FASTLM_IS(v, byte) _mm256_cmpeq_epi8(v, _mm256_set1_epi8(byte))
+#define FASTLM_AT_MOST(x, top) _mm256_cmpeq_epi8(_mm256_min_epu8(x, _mm256_set1_epi8(top)), x)
+#define FASTLM_FROM(v, first, count)                                                                                   \
+    FASTLM_AT_MOST(_mm256_sub_epi8(v, _mm256_set1_epi8(first)), (count) - 1)
+#define FASTLM_A_LETTER(v) FASTLM_FROM(_mm256_or_si256(v, _mm256_set1_epi8(0x20)), 'a', 26)
+#define FASTLM_A_DIGIT(v) FASTLM_FROM(v, '0', 10)
+#define FASTLM_A_BLANK(v) FASTLM_IS(v, ' ')
+#define FASTLM_A_SPACE(v) _mm256_or_si256(FASTLM_A_BLANK(v), FASTLM_FROM(v, '\t', 5))
+#define FASTLM_A_NEWLINE(v) _mm256_or_si256(FASTLM_IS(v, '\n'), FASTLM_IS(v, '\r'))
+#define FASTLM_AN_APOSTROPHE(v) FASTLM_IS(v, '\'')
+#define FASTLM_AN_UPPER(v) FASTLM_FROM(v, 'A', 26)
+#define FASTLM_A_SLASH(v) FASTLM_IS(v, '/')
+#define FASTLM_A_CONTROL(v) _mm256_or_si256(FASTLM_AT_MOST(v, 0x1F), FASTLM_IS(v, 0x7F))
+#define FASTLM_ITSELF(v) v
+    m->letter = FASTLM_BITS(FASTLM_A_LETTER);
+    m->number = FASTLM_BITS(FASTLM_A_DIGIT);
+    m->whitespace = FASTLM_BITS(FASTLM_A_SPACE);
+    m->newline = FASTLM_BITS(FASTLM_A_NEWLINE);
+    m->blank = FASTLM_BITS(FASTLM_A_BLANK);
+    m->apostrophe = FASTLM_BITS(FASTLM_AN_APOSTROPHE);
+    m->above = FASTLM_BITS(FASTLM_ITSELF);
+    if (family >= FASTLM_CASED) {
+        m->upper = FASTLM_BITS(FASTLM_AN_UPPER);
+        m->slash = FASTLM_BITS(FASTLM_A_SLASH);
     }
+    if (family == FASTLM_CJK) m->odd = FASTLM_BITS(FASTLM_A_CONTROL);
+#undef FASTLM_BITS
 #else
-    memset(m, 0, sizeof *m);
     for (int i = 0; i < 64; i += 8) {
         uint64_t classes = 0;
         for (int k = 0; k < 8; k++) classes |= (uint64_t)fastlm_ascii_class[p[i + k]] << (8 * k);
@@ -123,90 +126,27 @@ static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_ascii_masks
     if (family == FASTLM_CJK) m->odd &= ~m->whitespace;
 }
 
-/* Sets the classes of the characters above U+007F; returns -1, or the offset in the block of the
- * first byte that is not well-formed UTF-8. `p` has `available` readable bytes; bits of `carry` are the previous
- * block's last character. */
-static inline __attribute__((always_inline)) int FASTLM_NAME(fastlm_other_masks)(
-    const uint8_t *p, int64_t available, const uint8_t letter_flags, const int family, fastlm_masks *m,
-    fastlm_carry *carry) {
-    uint64_t above = m->above;
-    uint64_t bits = carry->spill ? ((uint64_t)1 << carry->spill) - 1 : 0;
-    uint8_t flags = carry->flags;
-    carry->spill = 0;
-    for (;;) {
-        if (flags & letter_flags) m->letter |= bits;
-        else if (flags & FASTLM_NUMBER) m->number |= bits;
-        else if (flags & FASTLM_WHITESPACE) m->whitespace |= bits;
-        above &= ~bits;
-        if (!above) return -1;
-        int i = __builtin_ctzll(above);
-        uint32_t code_point;
-        int length = fastlm_decode(p + i, available - i, &code_point);
-        if (!length) return i;
-        flags = fastlm_family_flags(code_point, family);
-        bits = (((uint64_t)1 << length) - 1) << i;
-        if (i + length > 64) {
-            carry->spill = i + length - 64;
-            carry->flags = flags;
-        }
-    }
-}
-
-/* The same for the families that ask for more classes. */
-static inline __attribute__((always_inline)) int FASTLM_NAME(fastlm_more_masks)(
-    const uint8_t *p, int64_t available, const int family, fastlm_masks *m, fastlm_carry *carry) {
-    uint64_t of_class[FASTLM_CLASSES] = {0}, above = m->above;
-    int bad = -1;
-    if (carry->spill) {
-        of_class[carry->flags] = ((uint64_t)1 << carry->spill) - 1;
-        above &= ~of_class[carry->flags];
-        carry->spill = 0;
-    }
-    while (above) {
-        int i = __builtin_ctzll(above);
-        uint32_t code_point;
-        int length = fastlm_decode(p + i, available - i, &code_point);
-        if (!length) {
-            bad = i;
-            break;
-        }
-        uint8_t its_class = fastlm_family_class(code_point, family);
-        uint64_t bits = (((uint64_t)1 << length) - 1) << i;
-        of_class[its_class] |= bits;
-        above &= ~bits;
-        if (i + length > 64) {
-            carry->spill = i + length - 64;
-            carry->flags = its_class;
-        }
-    }
-    m->upper |= of_class[FASTLM_IS_UPPER];
-    m->lower |= of_class[FASTLM_IS_LOWER];
-    m->mark |= of_class[FASTLM_IS_MARK];
-    m->letter |= of_class[FASTLM_IS_UPPER] | of_class[FASTLM_IS_LOWER] | of_class[FASTLM_IS_BOTH] | m->mark;
-    m->number |= of_class[FASTLM_IS_NUMBER];
-    m->whitespace |= of_class[FASTLM_IS_WHITESPACE];
-    m->apart |= of_class[FASTLM_IS_APART];
-    m->odd |= of_class[FASTLM_IS_ODD];
-    return bad;
-}
+#include "multibyte.h"
 
 /* Fills the masks of the block at text[base:base + 64], of which text[base:n] exists; bytes past n read as tabs. A
- * character is a letter where it has one of `letter_flags`. Returns -1, or the offset in the block of the first byte
- * that is not well-formed UTF-8. */
-static inline __attribute__((always_inline)) int FASTLM_NAME(fastlm_classify)(
+ * character is a letter where it has one of `letter_flags`. Returns -1, or the offset of the first bytes that
+ * are not well-formed UTF-8. */
+static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_classify)(
     const uint8_t *text, int64_t n, int64_t base, const uint8_t letter_flags, const int family, fastlm_masks *m,
     fastlm_carry *carry) {
-    uint8_t padded[64];
+    uint8_t padded[96];
     const uint8_t *p = text + base;
-    if (n - base < 64) {
+    if (n - base < 68) {
         memset(padded, '\t', sizeof padded);
         memcpy(padded, p, (size_t)(n - base));
         p = padded;
     }
     FASTLM_NAME(fastlm_ascii_masks)(p, family, m);
-    if (!m->above) return -1;
-    if (family >= FASTLM_CASED) return FASTLM_NAME(fastlm_more_masks)(text + base, n - base, family, m, carry);
-    return FASTLM_NAME(fastlm_other_masks)(text + base, n - base, letter_flags, family, m, carry);
+    if (!(m->above | carry->due)) return -1;
+    fastlm_masks all = *m; /* a copy, for the sake of blocks without them: masks whose address is taken lie in memory */
+    int64_t bad = FASTLM_NAME(fastlm_multibyte_masks)(text, n, base, p, letter_flags, family, &all, carry);
+    *m = all;
+    return bad;
 }
 
 /* Sets a start at each character whose last byte in the block is in `last_bytes`: in `starts`, or in `pending`, the
@@ -221,22 +161,31 @@ static inline void FASTLM_NAME(fastlm_start_characters)(const uint8_t *text, int
     }
 }
 
-/* Appends base + i to ends[written:] for each bit i of `starts`; up to 3 slots past the last are overwritten. */
+/* The start of the block's last character, a bit, where that is of the class `mask`; otherwise 0. */
+static inline uint64_t FASTLM_NAME(fastlm_last_start)(const uint8_t *text, int64_t base, uint64_t mask,
+                                                      uint64_t above) {
+    const uint64_t last = (uint64_t)1 << 63;
+    if (!(mask & above & last)) return mask & last;
+    return (uint64_t)1 << (fastlm_lead(text, base + 63) - base);
+}
+
+/* Appends base + i to ends[written:] for each bit i of `starts`; up to 8 slots past the last are overwritten. */
 static inline int64_t FASTLM_NAME(fastlm_write_ends)(uint64_t starts, int64_t base, int64_t *ends, int64_t written) {
-#if defined(FASTLM_USE_AVX2) /* _tzcnt_u64(0) is defined, so four go without a branch */
-    int64_t count = __builtin_popcountll(starts);
-    int64_t *to = ends + written;
-    for (int64_t done = 0; done < count; done += 4) {
-        for (int k = 0; k < 4; k++) {
-            to[done + k] = base + (int64_t)_tzcnt_u64(starts);
-            starts &= starts - 1;
-        }
+#if defined(FASTLM_USE_AVX2) /* without branches, which would often be mispredicted */
+    __m256i offset = _mm256_set1_epi64x(base);
+    for (int byte = 0; byte < 8; byte++, starts >>= 8) {
+        const uint32_t *bits = fastlm_bits_of_byte[starts & 0xFF];
+        __m256i first = _mm256_cvtepu8_epi64(_mm_cvtsi32_si128((int)bits[0]));
+        __m256i more = _mm256_cvtepu8_epi64(_mm_cvtsi32_si128((int)bits[1]));
+        _mm256_storeu_si256((__m256i *)(ends + written), _mm256_add_epi64(first, offset));
+        _mm256_storeu_si256((__m256i *)(ends + written + 4), _mm256_add_epi64(more, offset));
+        written += __builtin_popcountll(starts & 0xFF);
+        offset = _mm256_add_epi64(offset, _mm256_set1_epi64x(8));
     }
-    return written + count;
 #else
     for (; starts; starts &= starts - 1) ends[written++] = base + __builtin_ctzll(starts);
-    return written;
 #endif
+    return written;
 }
 
 /* What every scan does after a block: writes the starts of the one before, keeps this one's, and ends where the text

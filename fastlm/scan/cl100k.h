@@ -15,19 +15,19 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_cl1
     const uint8_t letter_flags, const int digits, const int whole_tail) {
     int64_t written = 0;
     fastlm_carry carry = {0, 0};
-    fastlm_spaces spaces = {-1, 0, 0, 0, 0};
+    fastlm_spaces spaces = {-1, 0, 0, 0, 0, 0};
     uint64_t pending = 0;
     uint64_t last_letter = 0, last_number = 0, last_other = 0, last_blank = 0, last_other_start = 0, start_here = 1;
     int digits_before = 0;
 
     for (int64_t base = start;; base += 64) {
-        fastlm_masks m = {0};
+        fastlm_masks m;
         uint64_t starts = 0;
         int64_t left = n - base;
         if (left > 0) {
-            int bad = FASTLM_NAME(fastlm_classify)(text, n, base, letter_flags, FASTLM_PLAIN, &m, &carry);
+            int64_t bad = FASTLM_NAME(fastlm_classify)(text, n, base, letter_flags, FASTLM_PLAIN, &m, &carry);
             if (bad >= 0) {
-                ends[0] = base + bad;
+                ends[0] = bad;
                 return -1;
             }
             uint64_t other = ~(m.letter | m.number | m.whitespace), inner = m.whitespace & ~m.newline;
@@ -40,10 +40,9 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_cl1
                                              &pending, ends, &written);
 
             /* what a letter run takes with it */
-            uint64_t other_starts = starts & other, letters = starts & m.letter;
-            starts &= ~(letters & (inner_before | other_starts << 1 | last_other_start));
-            FASTLM_NAME(fastlm_take_other)(text, base, start, letters, other, last_other, m.above, pending, &starts);
-            last_other_start = other_starts >> 63 & ~(m.above >> 63);
+            uint64_t other_starts = fastlm_spread(starts & other, m.continuation, last_other_start);
+            starts &= ~(m.letter & (inner_before | other_starts << 1 | last_other_start));
+            last_other_start = other_starts >> 63;
 
             starts |= start_here;
             start_here = 0;

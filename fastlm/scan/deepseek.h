@@ -93,18 +93,18 @@ static int64_t FASTLM_NAME(fastlm_scan_deepseek)(const uint8_t *text, int64_t n,
 
 again: /* from `start`, a pretoken start, as if nothing came before */
     carry = (fastlm_carry){0, 0};
-    spaces = (fastlm_spaces){-1, 0, 0, 0, 0};
+    spaces = (fastlm_spaces){-1, 0, 0, 0, 0, 0};
     pending = last_word = last_cjk = last_number = last_punct = last_blank = last_punct_start = last_taken = 0;
     digits_before = 0;
 
     for (int64_t base = start;; base += 64) {
-        fastlm_masks m = {0};
+        fastlm_masks m;
         uint64_t starts = 0;
         int64_t left = n - base;
         if (left > 0) {
-            int bad = FASTLM_NAME(fastlm_classify)(text, n, base, FASTLM_LETTER, FASTLM_CJK, &m, &carry);
+            int64_t bad = FASTLM_NAME(fastlm_classify)(text, n, base, FASTLM_LETTER, FASTLM_CJK, &m, &carry);
             if (bad >= 0) {
-                ends[0] = base + bad;
+                ends[0] = bad;
                 return -1;
             }
             if (m.odd) {

@@ -22,16 +22,17 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_gpt
     fastlm_carry carry = {0, 0};
     uint64_t pending = 0;                       /* starts in the block before this one, not yet written */
     uint64_t last_letter = 0, last_number = 0, last_other = 0, last_whitespace = 0, last_blank = 0;
+    uint64_t last_whitespace_start = 0;
     uint64_t start_here = 1, no_start_here = 0; /* what a contraction in the block before says of this one */
 
     for (int64_t base = start;; base += 64) {
-        fastlm_masks m = {0};
+        fastlm_masks m;
         uint64_t starts = 0;
         int64_t left = n - base;
         if (left > 0) {
-            int bad = FASTLM_NAME(fastlm_classify)(text, n, base, FASTLM_LETTER, family, &m, &carry);
+            int64_t bad = FASTLM_NAME(fastlm_classify)(text, n, base, FASTLM_LETTER, family, &m, &carry);
             if (bad >= 0) {
-                ends[0] = base + bad;
+                ends[0] = bad;
                 return -1;
             }
             uint64_t other = ~(m.letter | m.number | m.whitespace);
@@ -53,10 +54,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_gpt
             /* The last white space before something else starts a pretoken; its last byte is in `leaves`. */
             uint64_t left_whole = m.whitespace | (digits_apart ? m.number : 0);
             uint64_t leaves = m.whitespace & (~left_whole >> 1) & ~((uint64_t)1 << 63);
-            if (last_whitespace & ~left_whole) {
-                int64_t at = fastlm_lead(text, base - 1);
-                pending |= (uint64_t)1 << (at - (base - 64));
-            }
+            pending |= ~left_whole & 1 ? last_whitespace_start : 0;
             FASTLM_NAME(fastlm_start_characters)(text, base, leaves, m.above, &starts, &pending);
 
             starts = (starts & ~no_start_here) | start_here;
@@ -75,6 +73,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_gpt
             last_number = m.number >> 63;
             last_other = other >> 63;
             last_whitespace = m.whitespace >> 63;
+            last_whitespace_start = FASTLM_NAME(fastlm_last_start)(text, base, m.whitespace, m.above);
             last_blank = m.blank >> 63;
         }
         if (FASTLM_NAME(fastlm_end_block)(starts, base, start, n, &pending, ends, &written, capacity)) return written;

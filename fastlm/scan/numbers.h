@@ -4,9 +4,11 @@
 static inline uint64_t FASTLM_NAME(fastlm_number_starts)(const uint8_t *p, const fastlm_masks *m, uint64_t inside,
                                                          uint64_t last_number, uint64_t number_starts, int digits,
                                                          int *count) {
-    uint64_t number = m->number, four = number & number >> 1 & number >> 2 & number >> 3;
-    /* most numbers have at most three digits and lie within the block */
-    if (!number || !(digits < 3 || four || last_number || number >> 63 || (number & m->above))) return 0;
+    uint64_t number = m->number;
+    /* most numbers have at most three digits and lie within the block; as one condition, told by one branch */
+    uint64_t four = number & number >> 1 & number >> 2 & number >> 3;
+    uint64_t any = digits < 3 ? number : four | last_number | number >> 63 | (number & m->above);
+    if (!any) return 0;
     uint64_t starts = 0;
     for (uint64_t left = number & inside; left; left &= left - 1) {
         int i = __builtin_ctzll(left);

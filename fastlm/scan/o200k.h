@@ -102,19 +102,19 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_o20
 
 again: /* from `start`, a pretoken start, as if nothing came before */
     carry = (fastlm_carry){0, 0};
-    spaces = (fastlm_spaces){-1, 0, 0, 0, 0};
+    spaces = (fastlm_spaces){-1, 0, 0, 0, 0, 0};
     pending = last_word = last_both = last_lower = last_number = last_other = last_blank = last_apart = 0;
     last_other_start = gone_here = 0;
     digits_before = 0;
 
     for (int64_t base = start;; base += 64) {
-        fastlm_masks m = {0};
+        fastlm_masks m;
         uint64_t starts = 0;
         int64_t left = n - base;
         if (left > 0) {
-            int bad = FASTLM_NAME(fastlm_classify)(text, n, base, FASTLM_LETTER, family, &m, &carry);
+            int64_t bad = FASTLM_NAME(fastlm_classify)(text, n, base, FASTLM_LETTER, family, &m, &carry);
             if (bad >= 0) {
-                ends[0] = base + bad;
+                ends[0] = bad;
                 return -1;
             }
             uint64_t inner = m.whitespace & ~m.newline;
@@ -189,10 +189,10 @@ again: /* from `start`, a pretoken start, as if nothing came before */
             FASTLM_NAME(fastlm_space_starts)(text, base, &m, other, last_other, m.newline | (slash ? m.slash : 0), 0,
                                              &spaces, &starts, &pending, ends, &written);
 
-            uint64_t other_starts = starts & other, words = starts & word;
-            starts &= ~(words & (inner_before | other_starts << 1 | last_other_start));
-            FASTLM_NAME(fastlm_take_other)(text, base, start, words, other, last_other, m.above, pending, &starts);
-            last_other_start = other_starts >> 63 & ~(m.above >> 63);
+            uint64_t other_starts = fastlm_spread(starts & other, m.continuation, last_other_start);
+            uint64_t taken_before = inner_before | other_starts << 1 | last_other_start;
+            starts &= ~(word & taken_before);
+            last_other_start = other_starts >> 63;
             if (base == start) starts |= 1;
 
             uint64_t inside = left < 64 ? ((uint64_t)1 << left) - 1 : ~(uint64_t)0;

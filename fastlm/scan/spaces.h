@@ -13,6 +13,7 @@
 typedef struct {
     int64_t held;                                 /* the cut held back, or -1 */
     uint64_t last, last_newline, last_inner, tail; /* the last byte was white space, ...; a tail may go on */
+    uint64_t last_inner_start; /* where the last character starts in its block, if it is of the inner ones */
 } fastlm_spaces;
 #endif
 
@@ -58,14 +59,12 @@ static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_space_start
     /* the last white space before something else; its last byte is in `leaves` */
     uint64_t whole = m->whitespace | closes;
     uint64_t leaves = inner & (~whole >> 1) & ~((uint64_t)1 << 63);
-    if (state->last_inner & ~whole & 1) {
-        int64_t at = fastlm_lead(text, base - 1);
-        *pending |= (uint64_t)1 << (at - (base - 64));
-    }
+    *pending |= ~whole & 1 ? state->last_inner_start : 0;
     FASTLM_NAME(fastlm_start_characters)(text, base, leaves, m->above, starts, pending);
     state->last = m->whitespace >> 63;
     state->last_newline = m->newline >> 63;
     state->last_inner = inner >> 63;
+    state->last_inner_start = FASTLM_NAME(fastlm_last_start)(text, base, inner, m->above);
 }
 
 /* Once the text is over: the cut that was held back. */
@@ -74,20 +73,4 @@ static inline void FASTLM_NAME(fastlm_release_held)(int64_t base, int64_t n, con
     if (state->held < 0 || state->held >= n) return;
     if (state->held >= base - 64) *pending |= (uint64_t)1 << (state->held - (base - 64));
     else ends[(*written)++] = state->held;
-}
-
-/* Letters that start in `letters` and take with them the character before, `taken`, start no more. `other_starts` are
- * those among the starts that a letter may take; their last byte may be of several. */
-static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_take_other)(
-    const uint8_t *text, int64_t base, int64_t start, uint64_t letters, uint64_t other, uint64_t last_other,
-    uint64_t above, uint64_t pending, uint64_t *starts) {
-    for (uint64_t wide = letters & (other & above) << 1; wide; wide &= wide - 1) {
-        int64_t i = __builtin_ctzll(wide), at = fastlm_lead(text, base + i - 1);
-        uint64_t is_start = at >= base ? *starts >> (at - base) : pending >> (at - (base - 64));
-        if (is_start & 1) *starts &= ~((uint64_t)1 << i);
-    }
-    if (letters & last_other && base > start && text[base - 1] >= 0x80) {
-        int64_t at = fastlm_lead(text, base - 1);
-        if (at == start || pending >> (at - (base - 64)) & 1) *starts &= ~(uint64_t)1;
-    }
 }

@@ -13,6 +13,9 @@
 #define FASTLM_PUNCT_OR_SYMBOL 64  /* [\p{P}\p{S}] */
 #define FASTLM_HAN 128  /* [\p{Han}] */
 
+#define FASTLM_IDEOGRAPH 177  /* the flags of all from U+4E00 to U+9FFF */
+#define FASTLM_SYLLABLE 49  /* the flags of all from U+AC00 to U+D77F */
+
 #define FASTLM_PAGE_BITS 7
 static const uint8_t fastlm_page_of[8704] = {
     18,20,60,66,61,79,196,22,50,65,57,82,19,144,213,158,163,169,188,174,28,30,29,23,
@@ -2152,6 +2155,11 @@ static const uint8_t fastlm_pages[253][128] = {{
     192,192,192,192,192,192,192,192,192,192,192,192,192,192,192,192,192,192,192,192,192,192,192,192,
     192,192,192,192,192,192,192,192
 }};
+
+/* The flags of the 64 code points that `block` and six more bits make. */
+static inline const uint8_t *fastlm_page(uint32_t block) {
+    return fastlm_pages[fastlm_page_of[block >> (FASTLM_PAGE_BITS - 6)]] + (block << 6 & ((1 << FASTLM_PAGE_BITS) - 1));
+}
 
 static inline uint8_t fastlm_flags(uint32_t code_point) {
     return fastlm_pages[fastlm_page_of[code_point >> FASTLM_PAGE_BITS]][code_point & ((1 << FASTLM_PAGE_BITS) - 1)];
