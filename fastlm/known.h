@@ -15,9 +15,11 @@
 #if defined(__GNUC__)
 #define FASTLM_RARE(condition) __builtin_expect(!!(condition), 0)
 #define FASTLM_APART __attribute__((noinline))
+#define FASTLM_ASK_FOR(address) __builtin_prefetch(address)
 #else
 #define FASTLM_RARE(condition) (condition)
 #define FASTLM_APART
+#define FASTLM_ASK_FOR(address) ((void)0)
 #endif
 
 #define FASTLM_HASH_0 UINT64_C(0x9E3779B97F4A7C15)
@@ -28,6 +30,8 @@ enum { FASTLM_WINDOW = 8, FASTLM_INLINE_BYTES = 16, FASTLM_INLINE_IDS = 3, FASTL
 enum { FASTLM_NOT_IN_TEXT = 0xFE };
 /* ids that are written past the last one, and read past an arena's: copies are of four */
 enum { FASTLM_SPARE_IDS = 4 };
+/* so many pretokens ahead an entry is asked for */
+enum { FASTLM_AHEAD = 32 };
 /* what the kernel needs to work with, at least */
 enum { FASTLM_SCRATCH_WORDS = 256 };
 
@@ -99,10 +103,8 @@ typedef struct {
 /* Asks for the beginning of a text, so that it is in the cache when its turn comes: the processor foresees only how one
  * that it already reads goes on. */
 static inline void fastlm_prefetch(const uint8_t *text, int64_t n) {
-#if defined(__GNUC__)
     for (int64_t at = 0; at < n && at < 4096; at += 64)
-        __builtin_prefetch(text + at);
-#endif
+        FASTLM_ASK_FOR(text + at);
 }
 
 static const uint64_t fastlm_keep[25] = {
@@ -286,38 +288,52 @@ static FASTLM_APART fastlm_status fastlm_encode_rare(const fastlm_merges *merges
     return FASTLM_DONE;
 }
 
-/* Encodes the pretokens ends[first:count]. This loop is where the time goes; `any_bytes`: what is given is no UTF-8. */
+/* Encodes the pretokens ends[first:count]. This loop is where the time goes; `any_bytes`: what is given is no UTF-8.
+ *
+ * Keys are made some pretokens ahead and their entries asked for, because the words of a large text outgrow the caches
+ * and the processor itself sees only some ten pretokens ahead. */
 static inline fastlm_status fastlm_encode_block(const fastlm_merges *merges, fastlm_known *known, fastlm_encoding *e,
                                                 int64_t first, int64_t count, const int any_bytes) {
     const uint8_t *text = e->text;
-    const int64_t *end = e->ends + first, *stop = e->ends + count, n = e->n;
+    const int64_t *ends = e->ends, n = e->n;
     uint32_t *out = e->out + e->written;
-    int64_t position = e->position;
-    for (; end < stop; end++) {
-        int64_t length = *end - position;
-        if ((uint64_t)length - 1 < FASTLM_INLINE_BYTES && !(any_bytes && text[*end - 1] >= FASTLM_NOT_IN_TEXT)) {
-            fastlm_key key = fastlm_inline_key(text + position, length, n - position);
-            fastlm_known_entry *entry = fastlm_first_entry(known, key.hash);
-            int found = fastlm_has_key(entry, key);
-            if (FASTLM_RARE(!found) && fastlm_has_key(entry + 1, key)) {
+    int64_t position = e->position, ahead = position;
+    fastlm_key keys[FASTLM_AHEAD];
+    for (int64_t i = first; i < count;) {
+        int64_t stop = i + FASTLM_AHEAD < count ? i + FASTLM_AHEAD : count;
+        for (int64_t k = i; k < stop; k++) {
+            int64_t length = ends[k] - ahead;
+            fastlm_key key = {0, 0, 0};
+            if ((uint64_t)length - 1 < FASTLM_INLINE_BYTES && !(any_bytes && text[ends[k] - 1] >= FASTLM_NOT_IN_TEXT))
+                key = fastlm_inline_key(text + ahead, length, n - ahead);
+            FASTLM_ASK_FOR(fastlm_first_entry(known, key.hash));
+            keys[k - i] = key;
+            if (length > 0) /* else done before this call */
+                ahead = ends[k];
+        }
+        for (const fastlm_key *key = keys; i < stop; i++, key++) {
+            fastlm_known_entry *entry = fastlm_first_entry(known, key->hash);
+            int found = key->low && fastlm_has_key(entry, *key);
+            if (FASTLM_RARE(!found) && key->low && fastlm_has_key(entry + 1, *key)) {
                 fastlm_promote(entry, entry + 1);
                 found = 1;
             }
             if (!FASTLM_RARE(!found)) {
                 out += fastlm_recall(known, entry, out);
-                position += length;
+                position = ends[i];
                 continue;
             }
-        } else if (length <= 0) { /* done before this call */
-            continue;
+            int64_t length = ends[i] - position;
+            if (length <= 0)
+                continue;
+            e->position = position;
+            e->written = out - e->out;
+            fastlm_status status = fastlm_encode_rare(merges, known, e, length);
+            if (status != FASTLM_DONE)
+                return status;
+            position = e->position;
+            out = e->out + e->written;
         }
-        e->position = position;
-        e->written = out - e->out;
-        fastlm_status status = fastlm_encode_rare(merges, known, e, length);
-        if (status != FASTLM_DONE)
-            return status;
-        position = e->position;
-        out = e->out + e->written;
     }
     e->position = position;
     e->written = out - e->out;
