@@ -22,7 +22,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import cpuinfo  # type: ignore[import-untyped]
+import cpuinfo
 import numpy as np
 
 import fastlm
