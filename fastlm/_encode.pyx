@@ -119,15 +119,15 @@ cdef class Known:
 
     cdef Known resized(self, int64_t entries):
         """The same pretokens in a table of so many entries, of which some may be lost, and as much more memory."""
-        cdef int64_t grown = max(1, entries // self.entries()), k, length
+        cdef int64_t grown = max(1, entries // self.entries()), k
         cdef Known new = Known(entries, grown * self.table.bytes_size, grown * self.table.ids_size)
         cdef fastlm_known_entry *entry
-        cdef fastlm_key key
         cdef uint64_t at
         cdef int probe
         if grown == 1:
             memcpy(new.table.entries, self.table.entries, entries * sizeof(fastlm_known_entry))
-            new.table.used = self.table.used
+            # one whose memory is full is to take a block, at least, before it is found so again
+            new.table.used = min(self.table.used, new.table.full_at - 1)
         else:
             for k in range(self.entries()):
                 entry = self.table.entries + k
@@ -205,8 +205,8 @@ cdef class Encoder:
     has just their bytes, whatever the merges say. `scanner` is a scanner's address, or 0: then `find_ends(text: bytes)`
     returns the int64 array of pretoken ends of a text without special tokens. `compiled` is kernels.bpe.compiled().
 
-    The methods take a str, UTF-8 bytes or Utf8, and with it what cuts it: a SpecialFinder, or an int64 array (k, 3) of start
-    and end in bytes and the id that stands there, in order; or None.
+    The methods take a str, UTF-8 bytes or Utf8, and with it what cuts it: a SpecialFinder, or an int64 array (k, 3) of
+    start and end in bytes and the id that stands there, in order; or None.
     """
     cdef list boxed
     cdef const uint32_t[::1] byte_ids, byte_pairs, slots

@@ -8,9 +8,9 @@ cdef enum:
 
 # odd multipliers for the hash, tried in turn until no search is long
 MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)
-# full buckets in a row that a search may have to pass; chance alone gives 5 in the largest vocabularies
+# full buckets in a row that a search may have to pass; chance alone gives a few
 LONGEST_RUN = 64
-# the share of slots that are taken, at most: the next bucket is needed for one pair in a thousand
+# the share of slots that are taken, at most: then one search in a hundred goes on in the next bucket
 MOST_TAKEN = 0.4
 MOST_MERGES = (1 << 31) - 1
 
