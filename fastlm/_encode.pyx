@@ -10,7 +10,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastlm._special cimport SpecialFinder
 from fastlm._utf8 cimport address_of, with_utf8
@@ -119,31 +119,44 @@ cdef class Known:
 
     cdef Known resized(self, int64_t entries):
         """The same pretokens in a table of so many entries, of which some may be lost, and as much more memory."""
-        cdef int64_t grown = max(1, entries // self.entries()), k
+        cdef int64_t grown = max(1, entries // self.entries())
         cdef Known new = Known(entries, grown * self.table.bytes_size, grown * self.table.ids_size)
+        new.take(self)
+        return new
+
+    cdef int begin_anew(self, Known other) except -1:
+        """Forgets everything but what a table that is no larger knows."""
+        memset(self.table.entries, 0, self.entries() * sizeof(fastlm_known_entry))
+        self.table.used = 0
+        self.take(other)
+        return 0
+
+    cdef int take(self, Known other) except -1:
+        """Takes into a table without entries what a table that is no larger knows."""
         cdef fastlm_known_entry *entry
         cdef uint64_t at
+        cdef int64_t k
         cdef int probe
-        if grown == 1:
-            memcpy(new.table.entries, self.table.entries, entries * sizeof(fastlm_known_entry))
+        if self.table.mask == other.table.mask:
+            memcpy(self.table.entries, other.table.entries, self.entries() * sizeof(fastlm_known_entry))
             # one whose memory is full is to take a block, at least, before it is found so again
-            new.table.used = min(self.table.used, new.table.full_at - 1)
+            self.table.used = min(other.table.used, self.table.full_at - 1)
         else:
-            for k in range(self.entries()):
-                entry = self.table.entries + k
+            for k in range(other.entries()):
+                entry = other.table.entries + k
                 if not entry.low | entry.high:
                     continue
-                at = fastlm_hash_of(entry) & new.table.mask & ~<uint64_t>1
+                at = fastlm_hash_of(entry) & self.table.mask & ~<uint64_t>1
                 for probe in range(FASTLM_WINDOW):
-                    if not (new.table.entries[at].low | new.table.entries[at].high):
-                        new.table.entries[at] = entry[0]
-                        new.table.used += 1
+                    if not (self.table.entries[at].low | self.table.entries[at].high):
+                        self.table.entries[at] = entry[0]
+                        self.table.used += 1
                         break
-                    at = (at + 1) & new.table.mask
-        memcpy(new.table.bytes, self.table.bytes, self.table.bytes_used)
-        memcpy(new.table.ids, self.table.ids, self.table.ids_used * sizeof(uint32_t))
-        new.table.bytes_used, new.table.ids_used = self.table.bytes_used, self.table.ids_used
-        return new
+                    at = (at + 1) & self.table.mask
+        memcpy(self.table.bytes, other.table.bytes, other.table.bytes_used)
+        memcpy(self.table.ids, other.table.ids, other.table.ids_used * sizeof(uint32_t))
+        self.table.bytes_used, self.table.ids_used = other.table.bytes_used, other.table.ids_used
+        return 0
 
 
 cdef class Worker:
@@ -338,7 +351,7 @@ cdef class Encoder:
         if entries < LARGEST_TABLE:
             worker.known = worker.known.resized(2 * entries)
         else:
-            worker.known = self.seeded.resized(max(self.seeded.entries(), <int64_t>LARGEST_TABLE))
+            worker.known.begin_anew(self.seeded)
         return 0
 
     cdef int _pass_unknown(self, Worker worker) except -1:
