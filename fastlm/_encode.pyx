@@ -23,8 +23,7 @@ cdef extern from "Python.h":
 
 cdef extern from "known.h" nogil:
     enum:
-        FASTLM_WINDOW, FASTLM_LONGEST_KEY, FASTLM_SPARE_IDS
-        FASTLM_SCRATCH_WORDS, FASTLM_NOT_IN_TEXT
+        FASTLM_LONGEST_KEY, FASTLM_SPARE_IDS, FASTLM_SCRATCH_WORDS, FASTLM_NOT_IN_TEXT
     ctypedef enum fastlm_status:
         FASTLM_DONE, FASTLM_INVALID_UTF8, FASTLM_OUT_FULL, FASTLM_SCRATCH_SMALL, FASTLM_PRETOKEN_TOO_LONG
         FASTLM_TABLE_FULL, FASTLM_UNKNOWN_BYTE
@@ -70,7 +69,9 @@ cdef extern from "known.h" nogil:
     ctypedef struct fastlm_key:
         uint64_t low, high, hash
     fastlm_key fastlm_key_of(const uint8_t *p, int64_t length, int64_t readable)
+    bint fastlm_is_empty(const fastlm_known_entry *entry)
     uint64_t fastlm_hash_of(const fastlm_known_entry *entry)
+    fastlm_known_entry *fastlm_empty_entry(const fastlm_known *known, uint64_t hash)
     const fastlm_known_entry *fastlm_find(const fastlm_known *known, fastlm_key key, const uint8_t *p, int64_t length)
     void fastlm_remember(fastlm_known *known, fastlm_key key, const uint8_t *p, int64_t length, const uint32_t *ids,
                          int64_t n_ids)
@@ -134,9 +135,8 @@ cdef class Known:
     cdef int take(self, Known other) except -1:
         """Takes into a table without entries what a table that is no larger knows."""
         cdef fastlm_known_entry *entry
-        cdef uint64_t at
+        cdef fastlm_known_entry *place
         cdef int64_t k
-        cdef int probe
         if self.table.mask == other.table.mask:
             memcpy(self.table.entries, other.table.entries, self.entries() * sizeof(fastlm_known_entry))
             # one whose memory is full is to take a block, at least, before it is found so again
@@ -144,15 +144,12 @@ cdef class Known:
         else:
             for k in range(other.entries()):
                 entry = other.table.entries + k
-                if not entry.low | entry.high:
+                if fastlm_is_empty(entry):
                     continue
-                at = fastlm_hash_of(entry) & self.table.mask & ~<uint64_t>1
-                for probe in range(FASTLM_WINDOW):
-                    if not (self.table.entries[at].low | self.table.entries[at].high):
-                        self.table.entries[at] = entry[0]
-                        self.table.used += 1
-                        break
-                    at = (at + 1) & self.table.mask
+                place = fastlm_empty_entry(&self.table, fastlm_hash_of(entry))
+                if place != NULL:
+                    place[0] = entry[0]
+                    self.table.used += 1
         memcpy(self.table.bytes, other.table.bytes, other.table.bytes_used)
         memcpy(self.table.ids, other.table.ids, other.table.ids_used * sizeof(uint32_t))
         self.table.bytes_used, self.table.ids_used = other.table.bytes_used, other.table.ids_used

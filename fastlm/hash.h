@@ -1,5 +1,5 @@
 /* Keys of pretokens: up to 15 bytes inline in two words with the length in the top byte, longer ones by hash.
- * The encode kernel (kernels/bpe.py) packs its keys the same way. */
+ * known.h makes other keys and takes only the hashes. */
 #ifndef FASTLM_HASH_H
 #define FASTLM_HASH_H
 #include <stdint.h>
@@ -38,7 +38,7 @@ static inline void fastlm_short_key(const uint8_t *p, int64_t length, int64_t re
     *high = (fastlm_load8(p + 8) & keep[length]) | (uint64_t)length << 56;
 }
 
-/* `seed` is secret to the process, so that no text can be made whose pretokens collide. */
+/* A `seed` that is secret to the process keeps texts from being made whose pretokens collide. */
 static inline uint64_t fastlm_hash_short(uint64_t low, uint64_t high, const uint64_t *seed) {
     return fastlm_folded_product(low ^ seed[0], high ^ seed[1]);
 }

@@ -22,8 +22,8 @@
 #define FASTLM_ASK_FOR(address) ((void)0)
 #endif
 
-#define FASTLM_HASH_0 UINT64_C(0x9E3779B97F4A7C15)
-#define FASTLM_HASH_1 UINT64_C(0xD1B54A32D192ED03)
+/* no secret: a search ends after WINDOW entries, so that pretokens made to collide are only merged again */
+static const uint64_t fastlm_known_seed[2] = {UINT64_C(0x9E3779B97F4A7C15), UINT64_C(0xD1B54A32D192ED03)};
 
 enum { FASTLM_WINDOW = 8, FASTLM_INLINE_BYTES = 16, FASTLM_INLINE_IDS = 3, FASTLM_LONGEST_KEY = 255 };
 /* a byte from this on stands in no UTF-8 */
@@ -122,7 +122,7 @@ static inline fastlm_key fastlm_inline_key(const uint8_t *p, int64_t length, int
     }
     key.low = ~fastlm_load8(p) & fastlm_keep[length + 8];
     key.high = ~fastlm_load8(p + 8) & fastlm_keep[length];
-    key.hash = fastlm_folded_product(key.low ^ FASTLM_HASH_0, key.high ^ FASTLM_HASH_1);
+    key.hash = fastlm_hash_short(key.low, key.high, fastlm_known_seed);
     return key;
 }
 
@@ -130,10 +130,7 @@ static inline fastlm_key fastlm_inline_key(const uint8_t *p, int64_t length, int
  * place of the bytes. */
 static inline fastlm_key fastlm_long_key(const uint8_t *p, int64_t length) {
     fastlm_key key;
-    uint64_t mixed = FASTLM_HASH_0 ^ (uint64_t)length;
-    for (int64_t k = 0; k < length - 8; k += 8)
-        mixed = fastlm_folded_product(mixed ^ fastlm_load8(p + k), FASTLM_HASH_1);
-    key.hash = key.low = fastlm_folded_product(mixed ^ fastlm_load8(p + length - 8), FASTLM_HASH_0);
+    key.hash = key.low = fastlm_hash_long(p, length, fastlm_known_seed);
     key.high = (uint64_t)1 << 56 | (uint64_t)length << 32;
     return key;
 }
@@ -144,6 +141,21 @@ static inline fastlm_key fastlm_key_of(const uint8_t *p, int64_t length, int64_t
 
 static inline fastlm_known_entry *fastlm_first_entry(const fastlm_known *known, uint64_t hash) {
     return known->entries + (hash & known->mask & ~(uint64_t)1);
+}
+
+/* Entry number `probe` of those that a search passes. */
+static inline fastlm_known_entry *fastlm_entry_at(const fastlm_known *known, uint64_t hash, int probe) {
+    return known->entries + (((hash & ~(uint64_t)1) + (uint64_t)probe) & known->mask);
+}
+
+static inline int fastlm_is_empty(const fastlm_known_entry *entry) { return !(entry->low | entry->high); }
+
+/* The first empty entry that a search passes, or NULL. */
+static inline fastlm_known_entry *fastlm_empty_entry(const fastlm_known *known, uint64_t hash) {
+    for (int probe = 0; probe < FASTLM_WINDOW; probe++)
+        if (fastlm_is_empty(fastlm_entry_at(known, hash, probe)))
+            return fastlm_entry_at(known, hash, probe);
+    return NULL;
 }
 
 static inline int fastlm_has_key(const fastlm_known_entry *entry, fastlm_key key) {
@@ -163,10 +175,9 @@ static inline int fastlm_is_entry_of(const fastlm_known *known, const fastlm_kno
 /* Entry of a pretoken of up to LONGEST_KEY bytes, or NULL. */
 static inline const fastlm_known_entry *fastlm_find(const fastlm_known *known, fastlm_key key, const uint8_t *p,
                                                     int64_t length) {
-    uint64_t at = (uint64_t)(fastlm_first_entry(known, key.hash) - known->entries);
     for (int probe = 0; probe < FASTLM_WINDOW; probe++) {
-        const fastlm_known_entry *entry = known->entries + ((at + probe) & known->mask);
-        if (!(entry->low | entry->high))
+        const fastlm_known_entry *entry = fastlm_entry_at(known, key.hash, probe);
+        if (fastlm_is_empty(entry))
             return NULL;
         if (fastlm_is_entry_of(known, entry, key, p, length))
             return entry;
@@ -178,7 +189,7 @@ static inline const fastlm_known_entry *fastlm_find(const fastlm_known *known, f
 static inline uint64_t fastlm_hash_of(const fastlm_known_entry *entry) {
     if (entry->high >> 56 == 1)
         return entry->low;
-    return fastlm_folded_product(entry->low ^ FASTLM_HASH_0, entry->high ^ FASTLM_HASH_1);
+    return fastlm_hash_short(entry->low, entry->high, fastlm_known_seed);
 }
 
 /* Swaps an entry with the first of its place: so the frequent ones come to stand where they are looked for first, and the
@@ -199,17 +210,11 @@ static inline void fastlm_remember(fastlm_known *known, fastlm_key key, const ui
         known->used = known->full_at;
         return;
     }
-    uint64_t at = (uint64_t)(fastlm_first_entry(known, key.hash) - known->entries);
-    fastlm_known_entry *entry = NULL;
-    for (int probe = 0; probe < FASTLM_WINDOW; probe++) {
-        entry = known->entries + ((at + probe) & known->mask);
-        if (!(entry->low | entry->high)) {
-            known->used++;
-            break;
-        }
-        if (probe == FASTLM_WINDOW - 1)
-            entry = known->entries + ((at + 1 + (key.hash >> 62)) & known->mask);
-    }
+    fastlm_known_entry *entry = fastlm_empty_entry(known, key.hash);
+    if (entry)
+        known->used++;
+    else
+        entry = fastlm_entry_at(known, key.hash, 1 + (int)(key.hash >> 62));
     entry->low = key.low;
     entry->high = key.high;
     if (in_arena) {
