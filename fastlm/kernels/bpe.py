@@ -326,6 +326,22 @@ def is_repeated(text, first, second, n):
 
 
 @njit
+def settle_window(
+    text, start, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, window, scratch, symbols
+):  # fmt: skip
+    """Merges text[start:start + n] in lanes, or with a heap in larger windows; symbols[k + 1] is that of byte k."""
+    if window == SHORT_PRETOKEN:
+        settle_64(
+            text, np.uint64(start), np.uint64(n), byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges,
+            scratch.view(np.uint32), symbols,
+        )  # fmt: skip
+    else:
+        settle_with_heap(
+            text, start, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, scratch, symbols[1:]
+        )
+
+
+@njit
 def merge_by_windows(
     text, length, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ids, window, scratch
 ):  # fmt: skip
@@ -340,21 +356,17 @@ def merge_by_windows(
 
     `scratch`: (4 * window,) words.
     """
-    in_lanes = window == SHORT_PRETOKEN
     room = scratch.view(np.uint32)
     # two windows take turns; their symbols begin at index 1, as the lanes have them
-    if in_lanes:
+    if window == SHORT_PRETOKEN:
         held, other = room[2 * window :], room[4 * window :]
     else:
         held, other = room[6 * window - 1 :], room[7 * window - 1 :]
     start = done = count = 0  # done: how far into the held window its tokens are in `ids`
     size = min(window, length)
-    if in_lanes:
-        settle_64(text, np.uint64(0), np.uint64(size), byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges,
-                  room, held)  # fmt: skip
-    else:
-        settle_with_heap(text, 0, size, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges,
-                         scratch, held[1:])  # fmt: skip
+    settle_window(
+        text, 0, size, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, window, scratch, held
+    )
     while start + size < length:
         # the next window begins at the last token of the first five eighths
         step = 5 * window // 8
@@ -366,14 +378,12 @@ def merge_by_windows(
         repeated = next_size == size and is_repeated(text, start, start + step, size)
         if repeated:  # is merged once
             following = held
-        elif in_lanes:
-            following = other
-            settle_64(text, np.uint64(start + step), np.uint64(next_size), byte_ids, byte_pairs, slots, shift,
-                      multiplier, row_bits, merges, room, other)  # fmt: skip
         else:
             following = other
-            settle_with_heap(text, start + step, next_size, byte_ids, byte_pairs, slots, shift, multiplier, row_bits,
-                             merges, scratch, other[1:])  # fmt: skip
+            settle_window(
+                text, start + step, next_size, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges,
+                window, scratch, other,
+            )  # fmt: skip
         # a token that both have
         at = step
         while at < size:
