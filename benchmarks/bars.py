@@ -77,10 +77,13 @@ def _encode(entries: list[Entry]) -> list[Bar]:
     return found
 
 
-def _short(entries: list[Entry]) -> list[Bar]:
-    of = select(entries, topic="encode", form="one")
+def _against_tiktoken(what: str, of: list[Entry]) -> list[Bar]:
     ratios = [(f"{entry['vocabulary']} {entry['corpus']}", ratio(entry, "tiktoken")) for entry in of]
-    return [_bar("100-byte strings, one call each", ">= 3x tiktoken", ratios, lambda x: x >= 3)]
+    return [_bar(what, ">= 3x tiktoken", ratios, lambda x: x >= 3)]
+
+
+def _short(entries: list[Entry]) -> list[Bar]:
+    return _against_tiktoken("100-byte strings, one call each", select(entries, topic="encode", form="one"))
 
 
 def _train(entries: list[Entry]) -> list[Bar]:
@@ -106,9 +109,7 @@ def _train(entries: list[Entry]) -> list[Bar]:
 
 
 def _decode(entries: list[Entry]) -> list[Bar]:
-    of = select(entries, topic="decode", form="list")
-    ratios = [(f"{entry['vocabulary']} {entry['corpus']}", ratio(entry, "tiktoken")) for entry in of]
-    return [_bar("decode a list of ints", ">= 3x tiktoken", ratios, lambda x: x >= 3)]
+    return _against_tiktoken("decode a list of ints", select(entries, topic="decode", form="list"))
 
 
 def _hard(entries: list[Entry]) -> list[Bar]:

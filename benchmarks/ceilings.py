@@ -26,7 +26,7 @@ import cpuinfo
 import numpy as np
 
 import fastlm
-from benchmarks import END_OF_TEXT, MB
+from benchmarks import MB
 from benchmarks.corpus import documents, names, sample
 from benchmarks.vocabulary import names as vocabulary_names
 from benchmarks.vocabulary import shared_vocabulary
@@ -78,8 +78,7 @@ def cold(subject: Subject) -> float:
 
 
 def subject_of(corpus: str, tokenizer: Tokenizer) -> Subject:
-    found = [text.replace(END_OF_TEXT, "") for text in documents(corpus)]
-    return Subject(tokenizer, sample(found, TEXT_BYTES))
+    return Subject(tokenizer, sample(documents(corpus), TEXT_BYTES))
 
 
 def machine() -> str:
