@@ -53,6 +53,12 @@ FLOORS = [
     ["compat.tokenizers"],
     ["compat.transformers_backend"],
     ["compat.transformers"],
+    ["model.config"],
+    ["model.functional", "model.layers", "model.loss"],
+    ["model.rope"],
+    ["model.attention", "model.state"],
+    ["model.transformer"],
+    ["model"],
     ["demo"],
     ["cli"],
 ]

@@ -1,0 +1,109 @@
+"""Causal multi-head self-attention with grouped queries.
+
+B batch, T sequence, D d_model, H num_heads, G num_kv_heads, K d_head.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from fastlm.model.config import RopeLayout
+from fastlm.model.functional import scaled_dot_product_attention
+from fastlm.model.layers import Device, Linear, RMSNorm
+from fastlm.model.rope import RotaryPositionalEmbedding
+
+AttentionKernel = Literal["sdpa", "explicit"]
+
+
+class MultiHeadSelfAttention(nn.Module):
+    """Causal multi-head self-attention (Vaswani et al. 2017), with heads of keys and values shared by groups of query
+    heads where num_kv_heads < num_heads (Ainslie et al. 2023, https://arxiv.org/abs/2305.13245).
+
+    Args:
+        d_model: Width of input and output.
+        num_heads: Number of query heads.
+        rope_theta: Base of the angles of rotary positions; None for none.
+        max_seq_len: Number of positions; needed where rope_theta is given.
+        rope_layout: See RotaryPositionalEmbedding.
+        num_kv_heads: Number of heads of keys and values; None for num_heads.
+        d_head: Width of a head; None for d_model / num_heads.
+        qk_norm: Whether RMSNorm is applied to queries and keys, head by head.
+        norm_eps: What that RMSNorm adds to the mean square.
+        kernel: "sdpa", torch's kernels, or "explicit", the formula, which keeps (B, H, T, T) scores.
+        rope: Tables of positions to use instead of making some.
+
+    Raises ValueError for sizes that do not fit together.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        *,
+        rope_theta: float | None = None,
+        max_seq_len: int | None = None,
+        rope_layout: RopeLayout = "half",
+        num_kv_heads: int | None = None,
+        d_head: int | None = None,
+        qk_norm: bool = False,
+        norm_eps: float = 1e-5,
+        kernel: AttentionKernel = "sdpa",
+        rope: RotaryPositionalEmbedding | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        if d_head is None and d_model % num_heads:
+            raise ValueError(f"d_model is {d_model}, which num_heads {num_heads} does not divide")
+        self.num_heads = num_heads
+        self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        self.d_head = d_model // num_heads if d_head is None else d_head
+        if num_heads % self.num_kv_heads:
+            raise ValueError(f"num_kv_heads is {num_kv_heads}, which does not divide num_heads {num_heads}")
+        if rope is None and rope_theta is not None:
+            if max_seq_len is None:
+                raise ValueError("rope_theta needs max_seq_len, the number of positions")
+            rope = RotaryPositionalEmbedding(rope_theta, self.d_head, max_seq_len, device, layout=rope_layout)
+        self.rope = rope
+        self.kernel = kernel
+        queries, keys = self.num_heads * self.d_head, self.num_kv_heads * self.d_head
+        self.q_proj = Linear(d_model, queries, device, dtype)
+        self.k_proj = Linear(d_model, keys, device, dtype)
+        self.v_proj = Linear(d_model, keys, device, dtype)
+        self.output_proj = Linear(queries, d_model, device, dtype)
+        self.q_norm = RMSNorm(self.d_head, norm_eps, device, dtype) if qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(self.d_head, norm_eps, device, dtype) if qk_norm else nn.Identity()
+
+    def forward(self, x: Tensor, token_positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Attention over x, (B, T, D).
+
+        `token_positions`, (T) or (B, T), are 0 .. T - 1 where they are not given. `mask`, booleans broadcast to
+        (B, H, T, T), is True where a query sees a key, and takes the place of the causal one.
+        """
+        # one product for all three: x is read, and under autocast converted, once
+        weight = torch.cat((self.q_proj.weight, self.k_proj.weight, self.v_proj.weight))
+        heads = F.linear(x, weight).view(*x.shape[:-1], -1, self.d_head).transpose(-3, -2)  # (B, H + 2G, T, K)
+        q, k, v = torch.split(heads, [self.num_heads, self.num_kv_heads, self.num_kv_heads], -3)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if self.rope is not None:
+            if token_positions is not None and token_positions.dim() > 1:
+                token_positions = token_positions.unsqueeze(-2)  # the same for all heads
+            q, k = self.rope(q, token_positions), self.rope(k, token_positions)
+        attended = self._attend(q, k, v, mask)  # (B, H, T, K)
+        result: Tensor = self.output_proj(attended.transpose(-3, -2).flatten(-2))
+        return result
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        grouped = self.num_kv_heads != self.num_heads
+        if self.kernel == "sdpa":
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
+        if grouped:
+            groups = self.num_heads // self.num_kv_heads
+            k, v = k.repeat_interleave(groups, -3), v.repeat_interleave(groups, -3)
+        if mask is None:
+            mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+        return scaled_dot_product_attention(q, k, v, mask)

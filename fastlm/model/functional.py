@@ -1,0 +1,60 @@
+"""The mathematics of the model in its plainest form, without parameters."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def silu(x: Tensor) -> Tensor:
+    """x * sigmoid(x), element by element (Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415)."""
+    return x * torch.sigmoid(x)
+
+
+def softmax(x: Tensor, dim: int) -> Tensor:
+    """exp(x) divided by its sum over `dim`, computed from x less its maximum so that nothing overflows."""
+    exponentials = torch.exp(x - x.amax(dim, keepdim=True))
+    return exponentials / exponentials.sum(dim, keepdim=True)
+
+
+def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d_k)) v (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762).
+
+    Args:
+        q: Queries, (..., queries, d_k).
+        k: Keys, (..., keys, d_k).
+        v: Values, (..., keys, d_v).
+        mask: Booleans, (..., queries, keys), True where a query sees a key; all of them where it is None. A query that
+            sees no key has a result of nan.
+
+    Returns (..., queries, d_v). Raises ValueError for widths that differ, TypeError for a mask not of booleans.
+    """
+    if q.shape[-1] != k.shape[-1]:
+        raise ValueError(f"queries have a width of {q.shape[-1]}, keys of {k.shape[-1]}; expected the same")
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    if mask is not None:
+        if mask.dtype != torch.bool:
+            raise TypeError(f"mask is of {mask.dtype}; expected torch.bool, True where a query sees a key")
+        scores = scores.masked_fill(~mask, -math.inf)
+    return softmax(scores, -1) @ v
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """The mean of -log softmax(logits)[target], in nats, by log-sum-exp.
+
+    Args:
+        logits: (..., vocab_size), of any floating type; float16 and bfloat16 are computed in float32.
+        targets: Integer ids, (...).
+
+    Returns a scalar. Raises ValueError for shapes that do not fit together.
+    """
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"logits of shape {tuple(logits.shape)} need targets of shape {tuple(logits.shape[:-1])}, "
+            f"not {tuple(targets.shape)}"
+        )
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    return (torch.logsumexp(logits, -1) - logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)).mean()

@@ -1,0 +1,100 @@
+"""Layers with parameters: Linear, Embedding, RMSNorm, and the feed-forward networks.
+
+B batch, T sequence, D d_model, F d_ff, V vocab_size.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+Device = torch.device | str | None
+
+
+def _normal(shape: tuple[int, ...], std: float, device: Device, dtype: torch.dtype | None) -> nn.Parameter:
+    weight = torch.empty(shape, device=device, dtype=dtype)
+    return nn.Parameter(nn.init.trunc_normal_(weight, 0.0, std, -3 * std, 3 * std))
+
+
+class Linear(nn.Module):
+    """x W^T, without bias; W is (out_features, in_features), drawn from a normal distribution of variance
+    2 / (in_features + out_features), cut at three standard deviations."""
+
+    def __init__(self, in_features: int, out_features: int, device: Device = None, dtype: torch.dtype | None = None):
+        super().__init__()
+        std = math.sqrt(2 / (in_features + out_features))
+        self.weight = _normal((out_features, in_features), std, device, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight)
+
+
+class Embedding(nn.Module):
+    """A row of `weight`, (num_embeddings, embedding_dim), for each id; drawn from a standard normal distribution cut at
+    three standard deviations.
+
+    Raises TypeError for ids that are not integers, and, where ids lie in main memory, IndexError for one out of range.
+    """
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, device: Device = None, dtype: torch.dtype | None = None
+    ):
+        super().__init__()
+        self.weight = _normal((num_embeddings, embedding_dim), 1.0, device, dtype)
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        if token_ids.dtype not in (torch.int64, torch.int32):
+            raise TypeError(f"token ids are of {token_ids.dtype}; expected torch.int64 or torch.int32")
+        # a look at values on another device would wait for it, and within a compiled graph break it
+        if token_ids.device.type == "cpu" and token_ids.numel() and not torch.compiler.is_compiling():
+            low, high = (int(extreme) for extreme in torch.aminmax(token_ids))
+            if low < 0 or high >= len(self.weight):
+                wrong = low if low < 0 else high
+                raise IndexError(f"token id {wrong} is out of range; expected 0 to {len(self.weight) - 1}")
+        return F.embedding(token_ids, self.weight)
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang and Sennrich 2019,
+    https://arxiv.org/abs/1910.07467); computed at least in float32, returned in the type of x."""
+
+    def __init__(self, d_model: int, eps: float = 1e-5, device: Device = None, dtype: torch.dtype | None = None):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(d_model, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        return F.rms_norm(x.to(wide), self.weight.shape, self.weight.to(wide), self.eps).to(x.dtype)
+
+
+class SwiGLU(nn.Module):
+    """W2 (SiLU(W1 x) * W3 x) (Shazeer 2020, https://arxiv.org/abs/2002.05202)."""
+
+    def __init__(self, d_model: int, d_ff: int, device: Device = None, dtype: torch.dtype | None = None):
+        super().__init__()
+        self.w1 = Linear(d_model, d_ff, device, dtype)
+        self.w2 = Linear(d_ff, d_model, device, dtype)
+        self.w3 = Linear(d_model, d_ff, device, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # one product for both: x is read, and under autocast converted, once
+        gate, up = F.linear(x, torch.cat((self.w1.weight, self.w3.weight))).chunk(2, -1)  # (B, T, F)
+        result: Tensor = self.w2(F.silu(gate) * up)
+        return result
+
+
+class SiLUFeedForward(nn.Module):
+    """W2 SiLU(W1 x)."""
+
+    def __init__(self, d_model: int, d_ff: int, device: Device = None, dtype: torch.dtype | None = None):
+        super().__init__()
+        self.w1 = Linear(d_model, d_ff, device, dtype)
+        self.w2 = Linear(d_ff, d_model, device, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.w2(F.silu(self.w1(x)))
+        return result

@@ -1,0 +1,73 @@
+"""Cross-entropy of the output layer by chunks of tokens, so that the logits never exist as a whole.
+
+N tokens, D d_model, V vocab_size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, *, chunk_tokens: int = 1024) -> Tensor:
+    """The mean of -log softmax(hidden weight^T)[target], in nats, as `functional.cross_entropy` of those logits.
+
+    Forward and backward hold the logits of `chunk_tokens` tokens at a time: where gradients are wanted, those of
+    `hidden` and `weight` are computed together with the loss. Under autocast the products are of its type; the
+    exponentials and sums are float32 at least.
+
+    Args:
+        hidden: (..., D).
+        weight: Of the output layer, (V, D).
+        targets: Integer ids, (...).
+        chunk_tokens: Number of tokens whose logits exist at a time.
+
+    Returns a scalar. Raises ValueError for shapes that do not fit together.
+    """
+    if hidden.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"hidden of shape {tuple(hidden.shape)} needs targets of shape {tuple(hidden.shape[:-1])}, "
+            f"not {tuple(targets.shape)}"
+        )
+    if chunk_tokens < 1:
+        raise ValueError(f"chunk_tokens is {chunk_tokens}; expected at least 1")
+    loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden.flatten(0, -2), weight, targets.flatten(), chunk_tokens
+    )
+    return loss
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk_tokens: int) -> Tensor:
+        device = hidden.device.type
+        narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        wide = torch.promote_types(narrow, torch.float32)
+        wants_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        count = len(targets)
+        rows, columns = hidden.to(narrow), weight.to(narrow)
+        loss = torch.zeros((), dtype=wide, device=hidden.device)
+        hidden_parts: list[Tensor] = []
+        weight_gradient = torch.zeros(weight.shape if wants_gradient else (), dtype=wide, device=weight.device)
+        for start in range(0, count, chunk_tokens):
+            chunk, target = rows[start : start + chunk_tokens], targets[start : start + chunk_tokens, None]
+            logits = (chunk @ columns.T).to(wide)  # (chunk, V)
+            normaliser = logits.logsumexp(-1, keepdim=True)
+            loss += (normaliser - logits.gather(-1, target)).sum()
+            if wants_gradient:
+                # of the sum of -log softmax: softmax less one at the target
+                slope = (logits - normaliser).exp_()
+                slope.scatter_add_(-1, target, slope.new_full((1, 1), -1.0).expand(len(slope), 1))
+                slope = slope.mul_(1 / count).to(narrow)
+                hidden_parts.append(slope @ columns)
+                weight_gradient += slope.T @ chunk
+        if wants_gradient:
+            ctx.save_for_backward(torch.cat(hidden_parts).to(hidden.dtype), weight_gradient.to(weight.dtype))
+        return loss / count
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, Tensor, None, None]:
+        hidden_gradient, weight_gradient = ctx.saved_tensors
+        return gradients[0] * hidden_gradient, gradients[0] * weight_gradient, None, None
