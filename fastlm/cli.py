@@ -13,6 +13,8 @@ import tyro
 from tqdm import tqdm
 from tyro.conf import Positional, UseAppendAction, arg
 
+from fastlm.commands.account import account
+
 Inputs = Positional[tuple[Path, ...]]
 
 
@@ -158,6 +160,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "decode": decode,
     "count": count,
     "demo": demo,
+    "account": account,
 }
 
 

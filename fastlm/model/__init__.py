@@ -1,13 +1,37 @@
-"""A decoder-only Transformer in plain PyTorch modules; needs the extra `fastlm[model]`."""
+"""A decoder-only Transformer in plain PyTorch modules; needs the extra `fastlm[model]`.
 
-from fastlm.model.attention import MultiHeadSelfAttention
-from fastlm.model.config import ModelConfig
-from fastlm.model.functional import cross_entropy, scaled_dot_product_attention, silu, softmax
-from fastlm.model.layers import Embedding, Linear, RMSNorm, SiLUFeedForward, SwiGLU
-from fastlm.model.loss import linear_cross_entropy
-from fastlm.model.rope import RotaryPositionalEmbedding
-from fastlm.model.transformer import TransformerBlock, TransformerLM
+What it is made of is imported when it is first asked for, so that accounting (`fastlm.model.account`) needs no torch.
+"""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastlm.model.attention import MultiHeadSelfAttention
+    from fastlm.model.config import ModelConfig
+    from fastlm.model.functional import cross_entropy, scaled_dot_product_attention, silu, softmax
+    from fastlm.model.layers import Embedding, Linear, RMSNorm, SiLUFeedForward, SwiGLU
+    from fastlm.model.loss import linear_cross_entropy
+    from fastlm.model.rope import RotaryPositionalEmbedding
+    from fastlm.model.transformer import TransformerBlock, TransformerLM
+
+_HOMES = {
+    "Embedding": "layers",
+    "Linear": "layers",
+    "ModelConfig": "config",
+    "MultiHeadSelfAttention": "attention",
+    "RMSNorm": "layers",
+    "RotaryPositionalEmbedding": "rope",
+    "SiLUFeedForward": "layers",
+    "SwiGLU": "layers",
+    "TransformerBlock": "transformer",
+    "TransformerLM": "transformer",
+    "cross_entropy": "functional",
+    "linear_cross_entropy": "loss",
+    "scaled_dot_product_attention": "functional",
+    "silu": "functional",
+    "softmax": "functional",
+}
 __all__ = [
     "Embedding",
     "Linear",
@@ -25,3 +49,9 @@ __all__ = [
     "silu",
     "softmax",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,1 @@
+"""The commands of `fastlm`, beside those of the tokenizer, which stand in `cli`."""

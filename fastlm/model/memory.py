@@ -1,0 +1,154 @@
+"""Bytes that training and decoding hold, of float32 parameters whose products are computed in float32 or bfloat16.
+
+T tokens of a sequence, D d_model, H num_heads, G num_kv_heads, K d_head, F d_ff, V vocab_size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from fastlm.model.config import ModelConfig
+from fastlm.model.parameters import num_parameters, parameter_shapes
+
+ComputeType = Literal["float32", "bfloat16"]
+Optimizer = Literal["adamw", "muon"]
+Kernel = Literal["sdpa", "explicit"]
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
+# of `linear_cross_entropy`
+CHUNK_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Bytes held at the end of a forward pass, when most is held."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    loss: int
+
+    @property
+    def total(self) -> int:
+        """All of them; what the allocator and torch itself take comes on top."""
+        return self.parameters + self.gradients + self.optimizer + self.activations + self.loss
+
+
+def training_memory(
+    config: ModelConfig,
+    batch: int,
+    length: int | None = None,
+    *,
+    compute: ComputeType = "float32",
+    optimizer: Optimizer = "adamw",
+    kernel: Kernel = "sdpa",
+    checkpointing: bool = False,
+) -> TrainingMemory:
+    """Memory of training on batches of `batch` sequences of `length` tokens, context_length where it is None.
+
+    AdamW keeps two float32 moments of each parameter, Muon one of the matrices of the blocks.
+    """
+    length = config.context_length if length is None else length
+    count = num_parameters(config)
+    moments = 2 * count
+    if optimizer == "muon":
+        shapes = parameter_shapes(config)
+        moments -= sum(math.prod(shape) for name, shape in shapes.items() if "layers." in name and len(shape) == 2)
+    chunk = min(CHUNK_TOKENS, batch * length)
+    return TrainingMemory(
+        parameters=4 * count,
+        gradients=4 * count,
+        optimizer=4 * moments,
+        activations=activation_bytes(
+            config, batch, length, compute=compute, kernel=kernel, checkpointing=checkpointing
+        ),
+        # logits and their slope, and the gradient of the output layer
+        loss=2 * 4 * chunk * config.vocab_size + 4 * config.vocab_size * config.d_model,
+    )
+
+
+def largest_batch(config: ModelConfig, memory: int, length: int | None = None, **options: object) -> int:
+    """The most sequences of which training fits into `memory` bytes, 0 if not one does; options of training_memory."""
+    low, high = 0, 1
+    while training_memory(config, high, length, **options).total <= memory:  # type: ignore[arg-type]
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = training_memory(config, middle, length, **options).total <= memory  # type: ignore[arg-type]
+        low, high = (middle, high) if fits else (low, middle)
+    return low
+
+
+def activation_bytes(
+    config: ModelConfig,
+    batch: int,
+    length: int | None = None,
+    *,
+    compute: ComputeType = "float32",
+    kernel: Kernel = "sdpa",
+    checkpointing: bool = False,
+) -> int:
+    """What autograd keeps of a forward pass for the backward one, as torch's CPU kernels keep it without compilation;
+    with `checkpointing`, the inputs of all blocks and what one block keeps."""
+    length = config.context_length if length is None else length
+    tokens = batch * length
+    narrow = BYTES[compute]
+    block = tokens * _block_bytes_per_token(config, length, narrow, kernel) + _block_bytes(config, narrow, length)
+    if kernel == "explicit":
+        block += length * length  # the causal mask
+    inputs = config.num_layers * tokens * 4 * config.d_model
+    blocks = inputs + block if checkpointing else config.num_layers * block
+    # ids; the last norm; the gradient by its result
+    ends = tokens * (8 + _norm_bytes(config, config.d_model) + 4 * config.d_model)
+    return blocks + ends
+
+
+def _norm_bytes(config: ModelConfig, width: int) -> int:
+    """Of a row: itself, 1 / root mean square, and their product, in float32."""
+    return 0 if config.norm == "none" else 4 * (2 * width + 1)
+
+
+def _block_bytes_per_token(config: ModelConfig, length: int, narrow: int, kernel: Kernel) -> int:
+    heads, groups, head = config.num_heads, config.kv_heads, config.head_width
+    norms = 2 * _norm_bytes(config, config.d_model)
+    if config.qk_norm:
+        norms += 4 * (heads + groups) * (head + 1)
+        norms += 4 * (heads + groups) * head if narrow < 4 else 0  # their inputs, made float32
+    if kernel == "sdpa":
+        # q and k after they turned, the product that v is a part of, the result; log-sum-exp in float32
+        attention = narrow * head * (heads + groups + (heads + 2 * groups) + heads) + 4 * heads
+        if config.rope_theta is None and not config.qk_norm:
+            # they are parts of the product as well, and the result lies so that the next product takes it as it is
+            attention -= narrow * head * (heads + groups + heads)
+    else:
+        # q, and k and v repeated for all heads; scores before and after softmax, and for the product; its extremes
+        attention = narrow * (3 * heads * head + heads * (3 * length + 2))
+        if config.qk_norm and narrow == 4:
+            attention += narrow * head * (heads + 2 * groups)  # the product, of which their norms keep parts
+    inputs = 2 * config.d_model + heads * head  # of the projections in and out, and of the feed-forward network
+    hidden = (4 if config.ffn == "swiglu" else 2) * config.d_ff
+    return norms + attention + narrow * (inputs + hidden)
+
+
+def _block_bytes(config: ModelConfig, narrow: int, length: int) -> int:
+    """The matrices that are joined for one product, and all of them where they are converted; cosines and sines too."""
+    heads, groups, head, width = config.num_heads, config.kv_heads, config.head_width, config.d_model
+    joined = (heads + 2 * groups) * head * width + (2 * config.d_ff * width if config.ffn == "swiglu" else 0)
+    if narrow == 4:
+        return narrow * joined
+    converted = heads * head * width + (1 if config.ffn == "swiglu" else 2) * config.d_ff * width
+    tables = 0 if config.rope_theta is None else 4 * length * head // 2
+    return narrow * (joined + converted + tables)
+
+
+def cache_bytes(config: ModelConfig, batch: int = 1, length: int | None = None, *, number: int = 4) -> int:
+    """Keys and values of `batch` sequences of `length` tokens, for decoding; `number` bytes each."""
+    length = config.context_length if length is None else length
+    return 2 * config.num_layers * config.kv_heads * config.head_width * length * batch * number
+
+
+def disk_bytes(config: ModelConfig, number: int = 4) -> int:
+    """The weights on disk, `number` bytes each, without the few that a file's header takes."""
+    return num_parameters(config) * number

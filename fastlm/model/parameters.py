@@ -1,0 +1,40 @@
+"""The parameters of a model: their names, shapes and number, without making any."""
+
+from __future__ import annotations
+
+import math
+
+from fastlm.model.config import ModelConfig
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter of `TransformerLM`, by its name in the state dict, each weight once: a tied output
+    layer is not listed."""
+    width, head = config.d_model, config.head_width
+    queries, keys = config.num_heads * head, config.kv_heads * head
+    shapes: dict[str, tuple[int, ...]] = {"token_embeddings.weight": (config.vocab_size, width)}
+    for layer in range(config.num_layers):
+        block: dict[str, tuple[int, ...]] = {
+            "attn.q_proj": (queries, width),
+            "attn.k_proj": (keys, width),
+            "attn.v_proj": (keys, width),
+            "attn.output_proj": (width, queries),
+        }
+        if config.qk_norm:
+            block |= {"attn.q_norm": (head,), "attn.k_norm": (head,)}
+        block |= {"ffn.w1": (config.d_ff, width), "ffn.w2": (width, config.d_ff)}
+        if config.ffn == "swiglu":
+            block["ffn.w3"] = (config.d_ff, width)
+        if config.norm != "none":
+            block |= {"ln1": (width,), "ln2": (width,)}
+        shapes |= {f"layers.{layer}.{name}.weight": shape for name, shape in block.items()}
+    if config.norm != "none":
+        shapes["ln_final.weight"] = (width,)
+    if not config.tie_embeddings:
+        shapes["lm_head.weight"] = (config.vocab_size, width)
+    return shapes
+
+
+def num_parameters(config: ModelConfig) -> int:
+    """Number of weights that training changes."""
+    return sum(math.prod(shape) for shape in parameter_shapes(config).values())
