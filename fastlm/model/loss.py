@@ -54,13 +54,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         for start in range(0, count, chunk_tokens):
             chunk, target = rows[start : start + chunk_tokens], targets[start : start + chunk_tokens, None]
             logits = (chunk @ columns.T).to(wide)  # (chunk, V)
-            normaliser = logits.logsumexp(-1, keepdim=True)
-            loss += (normaliser - logits.gather(-1, target)).sum()
+            highest, aimed = logits.amax(-1, keepdim=True), logits.gather(-1, target)
+            exponentials = logits.sub_(highest).exp_()
+            total = exponentials.sum(-1, keepdim=True)
+            loss += (total.log() + highest - aimed).sum()
             if wants_gradient:
-                # of the sum of -log softmax: softmax less one at the target
-                slope = (logits - normaliser).exp_()
-                slope.scatter_add_(-1, target, slope.new_full((1, 1), -1.0).expand(len(slope), 1))
-                slope = slope.mul_(1 / count).to(narrow)
+                # of the mean of -log softmax: softmax less one at the target, by the number of tokens
+                slope = exponentials.mul_((count * total).reciprocal_())
+                slope.scatter_add_(-1, target, slope.new_full((1, 1), -1 / count).expand(len(slope), 1))
+                slope = slope.to(narrow)
                 hidden_parts.append(slope @ columns)
                 weight_gradient += slope.T @ chunk
         if wants_gradient:
