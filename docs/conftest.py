@@ -2,4 +2,6 @@
 
 import importlib.util
 
-collect_ignore = [] if importlib.util.find_spec("transformers") else ["migrate/transformers.md"]
+NEEDS = {"migrate/transformers.md": "transformers", "model.md": "torch"}
+
+collect_ignore = [page for page, package in NEEDS.items() if importlib.util.find_spec(package) is None]
