@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class Contender:
     def step(self, inputs: Tensor, targets: Tensor, dtype: torch.dtype) -> float:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
             loss = self.loss(inputs, targets)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.item()
@@ -149,7 +150,7 @@ def race(config: ModelConfig, batch: int, device: torch.device, dtype: torch.dty
         runner.first_loss = runner.step(inputs, targets, dtype)
         if runner.compile_mode is not None:
             runner.compile_seconds = clock(device) - start
-        runner.peak_mb = peak_of(lambda runner=runner: runner.step(inputs, targets, dtype), device)
+        runner.peak_mb = peak_of(partial(runner.step, inputs, targets, dtype), device)
     losses = {runner.name: runner.first_loss for runner in runners}
     if max(losses.values()) - min(losses.values()) > LOSS_TOLERANCE[dtype]:
         raise RuntimeError(f"the first losses differ: {losses}")
