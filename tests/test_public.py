@@ -61,6 +61,8 @@ FLOORS = [
     ["model.rope"],
     ["model.attention", "model.state"],
     ["model.transformer"],
+    ["model.weights"],
+    ["model.files"],
     ["model"],
     ["commands", "commands.account"],
     ["demo"],

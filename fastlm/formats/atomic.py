@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 
-def write_files(directory: Path, contents: Mapping[str, bytes]) -> None:
+def write_files(directory: Path, contents: Mapping[str, bytes | Callable[[Path], None]]) -> None:
     """Writes files of a directory, made where it is missing; all are on disk before the first takes its name.
+
+    A content is bytes, or what writes them to the path of a file that is there.
 
     Raises OSError where that fails; then no temporary file is left, and if it failed before the end of writing every
     file that was there is as it was.
@@ -21,7 +23,10 @@ def write_files(directory: Path, contents: Mapping[str, bytes]) -> None:
         staged = []
         for name, content in contents.items():
             file = stack.enter_context(_staged(directory / name))
-            file.write(content)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(Path(file.name))
             _sync(file)
             staged.append((file.name, directory / name))
         for temporary, path in staged:

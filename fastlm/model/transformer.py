@@ -92,7 +92,11 @@ class TransformerLM(nn.Module):
 
     Keys of its state dict are those of CS336: token_embeddings, layers.{i}.{ln1, attn, ln2, ffn}, ln_final, lm_head. A
     state dict whose weights are for the other layout of rotary positions is brought to this one by `state.to_layout`.
+
+    `tokenizer_fingerprint` names the tokenizer of a model that was read from files, where they name it.
     """
+
+    tokenizer_fingerprint: str | None = None
 
     def __init__(
         self,
