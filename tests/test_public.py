@@ -63,6 +63,7 @@ FLOORS = [
     ["model.transformer"],
     ["model.weights"],
     ["model.files"],
+    ["model.hf", "model.llama2c"],
     ["model"],
     ["commands", "commands.account"],
     ["demo"],
