@@ -24,7 +24,7 @@ FLOORS = [
     ["offsets"],
     ["formats.reading", "formats.atomic"],
     ["formats.gpt2"],
-    ["formats.hf_json", "formats.native", "formats.tiktoken", "formats.minbpe", "formats.tekken"],
+    ["formats.llama2c", "formats.hf_json", "formats.native", "formats.tiktoken", "formats.minbpe", "formats.tekken"],
     ["formats"],
     ["blocks"],
     ["tokenizer"],

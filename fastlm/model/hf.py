@@ -266,15 +266,15 @@ def _config_of(content: Mapping[str, Any], path: Path) -> ModelConfig:
 
 
 def _theta(content: Mapping[str, Any], path: Path) -> Any:
-    parameters = content.get("rope_parameters")
-    if parameters is None:
-        return content.get("rope_theta", 10_000.0)
+    parameters = content.get("rope_parameters") or {}
     if not isinstance(parameters, dict):
         raise ValueError(f"{path}: rope_parameters is {parameters!r:.80}; expected an object")
     for name, value in parameters.items():
         if name != "rope_theta" and (name, value) != ("rope_type", "default"):
             raise ValueError(f"{path}: rope_parameters has {name} = {value!r:.80}; expected only plain positions")
     theta = parameters.get("rope_theta", content.get("rope_theta", 10_000.0))
+    if theta is None:
+        raise ValueError(f"{path}: rope_theta is None; expected a positive number")
     if content.get("rope_theta", theta) != theta:
         raise ValueError(f"{path}: rope_theta is {content['rope_theta']!r}; rope_parameters says {theta!r}")
     return theta

@@ -1,19 +1,18 @@
-"""Files of karpathy's llama2.c (https://github.com/karpathy/llama2.c): the legacy `.bin` of a model, and tokenizer.bin.
+"""The legacy model file of karpathy's llama2.c (https://github.com/karpathy/llama2.c, export.py and run.c).
 
-A model: seven int32 (d_model, d_ff, num_layers, num_heads, num_kv_heads, vocab_size, negative where the output layer
-has a weight of its own, context_length), then float32: the embedding, each weight of a block for all layers in the
-order of _BLOCK, the last norm, cosines and sines of the positions, the output layer if it has its own. A tokenizer: the
-length of the longest token, uint32, then for each id a score, float32, its length, int32, and its bytes. All are
-little-endian. No place is left for a checksum, nor for the fingerprint of a tokenizer.
+Little-endian: seven int32, which are d_model, d_ff, num_layers, num_heads, num_kv_heads, vocab_size (negative where the
+output layer has a weight of its own) and context_length; then float32: the embedding, each weight of a block for all
+layers before the next, the last norm, cosines and sines of the positions, and the output layer if it has its own.
+Nothing in it could hold a checksum or the fingerprint of a tokenizer.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import struct
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -32,55 +31,116 @@ if TYPE_CHECKING:
     from fastlm.tokenizer import Tokenizer
 
 _HEADER = struct.Struct("<7i")
-_BLOCK = (
-    "ln1",
-    "attn.q_proj",
-    "attn.k_proj",
-    "attn.v_proj",
-    "attn.output_proj",
-    "ln2",
-    "ffn.w1",
-    "ffn.w2",
-    "ffn.w3",
-)
-# what llama2.c computes with, whatever a file says
-_EPS = 1e-5
-_THETA = 10_000.0
-# tables of positions are computed anew; theirs may round the angle of a far position otherwise
+_BLOCK = ("ln1", "attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.output_proj", "ln2", "ffn.w1", "ffn.w2", "ffn.w3")
+# what llama2.c computes, whatever a file says
+_COMPUTED: dict[str, Any] = {
+    "norm": "pre",
+    "norm_eps": 1e-5,
+    "ffn": "swiglu",
+    "qk_norm": False,
+    "rope_theta": 10_000.0,
+}
+# a file's tables may round the angle of a far position otherwise than ours; other angles differ by far more
 _TABLE_TOLERANCE = 1e-2
-# the score of a token that no merge makes: llama2.c merges only what has more
-_NEVER = -1e10
 
 
-def export_llama2c(model: TransformerLM, path: str | os.PathLike[str], tokenizer: Tokenizer | None = None) -> None:
-    """Writes a model as llama2.c's legacy `.bin`, in float32, which appears whole or not at all.
+def export_llama2c(model: TransformerLM, path: str | os.PathLike[str]) -> None:
+    """Writes a model as llama2.c's legacy `.bin`, in float32; the file appears whole or not at all.
 
-    Args:
-        model: A TransformerLM, or what torch.compile made of one.
-        path: The file.
-        tokenizer: Only checked to be the model's; `export_tokenizer` writes it.
-
-    Raises OSError where the file cannot be written, ValueError for a model that llama2.c does not compute, naming what
-    is otherwise.
+    Raises OSError where it cannot be written, ValueError for a model that llama2.c does not compute, naming what is
+    otherwise.
     """
     config = model.config
-    _refuse_other_shapes(config)
-    checked_fingerprint(config, model.tokenizer_fingerprint, tokenizer, "the model")
-    state = to_layout(unwrapped(model.state_dict()), config, config.rope_layout, "interleaved")
-    weights = kept_weights(state, config)
-    sign = 1 if config.tie_embeddings else -1
-    with replacing(Path(path)) as file:
-        file.write(
-            _HEADER.pack(
-                config.d_model,
-                config.d_ff,
-                config.num_layers,
-                config.num_heads,
-                config.kv_heads,
-                sign * config.vocab_size,
-                config.context_length,
-            )
+    for name, expected in _COMPUTED.items():
+        if getattr(config, name) != expected:
+            raise ValueError(f"llama2.c cannot express {name}={getattr(config, name)!r}, only {expected!r}")
+    if config.head_width * config.num_heads != config.d_model:
+        raise ValueError(
+            f"llama2.c cannot express d_head={config.d_head}, only d_model / num_heads, {config.d_model} / "
+            f"{config.num_heads}"
         )
-        tables = dict(zip(("cos", "sin"), _tables(config), strict=True))
-        for name, _ in _contents(config):
-            (tables.get(name) if name in tables else weights[name]).float().numpy().astype("<f4").tofile(file)
+    state = to_layout(unwrapped(model.state_dict()), config, config.rope_layout, "interleaved")
+    contents = kept_weights(state, config) | _tables(config)
+    sizes = (config.d_model, config.d_ff, config.num_layers, config.num_heads, config.kv_heads)
+    vocab_size = config.vocab_size if config.tie_embeddings else -config.vocab_size
+    with replacing(Path(path)) as file:
+        file.write(_HEADER.pack(*sizes, vocab_size, config.context_length))
+        for name in _layout(config):
+            file.write(contents[name].float().numpy().astype("<f4").data)
+
+
+def import_llama2c(
+    path: str | os.PathLike[str],
+    tokenizer: Tokenizer | None = None,
+    *,
+    device: Device = None,
+    dtype: torch.dtype | None = None,
+) -> TransformerLM:
+    """The model in a legacy `.bin` of llama2.c, with its interleaved rotary positions.
+
+    Args:
+        path: The file.
+        tokenizer: What makes the ids; the model knows its fingerprint from then on.
+        device: Where the parameters lie.
+        dtype: Type of the parameters; float32 where it is None.
+
+    Raises OSError for a file that cannot be read, ValueError naming the file and what is wrong with it.
+    """
+    path = Path(path)
+    with open(path, "rb") as file:
+        config = _config_of(file.read(_HEADER.size), path)
+        layout = _layout(config)
+        expected = _HEADER.size + 4 * sum(math.prod(shape) for shape in layout.values())
+        size = os.fstat(file.fileno()).st_size
+        if size != expected:
+            raise ValueError(f"{path}: has {size} bytes; its header asks for {expected}")
+        contents = {name: _read(file, shape) for name, shape in layout.items()}
+    for name, table in _tables(config).items():
+        if not torch.allclose(contents.pop(name), table, rtol=0, atol=_TABLE_TOLERANCE):
+            raise ValueError(f"{path}: positions are not turned by theta = {config.rope_theta}, as llama2.c does")
+    fingerprint = checked_fingerprint(config, None, tokenizer, str(path))
+    model = model_of(config, contents, device, dtype)
+    model.tokenizer_fingerprint = fingerprint
+    return model
+
+
+def _config_of(header: bytes, path: Path) -> ModelConfig:
+    if len(header) < _HEADER.size:
+        raise ValueError(f"{path}: ends within the header; expected {_HEADER.size} bytes of it")
+    d_model, d_ff, num_layers, num_heads, num_kv_heads, vocab_size, context_length = _HEADER.unpack(header)
+    return config_from(
+        path,
+        {
+            "d_model": d_model,
+            "d_ff": d_ff,
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "num_kv_heads": num_kv_heads,
+            "vocab_size": abs(vocab_size),
+            "context_length": context_length,
+            "tie_embeddings": vocab_size > 0,
+            "rope_layout": "interleaved",
+            **_COMPUTED,
+        },
+    )
+
+
+def _layout(config: ModelConfig) -> dict[str, Shape]:
+    """Name and shape of each part of a file, in its order."""
+    shapes = weight_shapes(config)
+    names = ["token_embeddings.weight"]
+    names += [f"layers.{layer}.{part}.weight" for part in _BLOCK for layer in range(config.num_layers)]
+    names += ["ln_final.weight", "cos", "sin"]
+    names += [] if config.tie_embeddings else ["lm_head.weight"]
+    table = (config.context_length, config.head_width // 2)
+    return {name: table if name in ("cos", "sin") else shapes[name] for name in names}
+
+
+def _tables(config: ModelConfig) -> dict[str, Tensor]:
+    rope = RotaryPositionalEmbedding(_COMPUTED["rope_theta"], config.head_width, config.context_length)
+    return {"cos": rope.cos, "sin": rope.sin}
+
+
+def _read(file: BinaryIO, shape: Shape) -> Tensor:
+    array = np.fromfile(file, "<f4", math.prod(shape))
+    return torch.from_numpy(array.astype(np.float32, copy=False)).reshape(shape)
