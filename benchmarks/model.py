@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fastlm.model.hf import export_llama
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -33,6 +32,7 @@ from benchmarks import memory
 from benchmarks.tables import number, table
 from fastlm.model import ModelConfig, TransformerLM, linear_cross_entropy
 from fastlm.model.flops import train_flops_per_token
+from fastlm.model.hf import export_llama
 from fastlm.model.presets import PRESETS
 
 RESULTS = Path(__file__).with_name("MODEL.md")

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from tyro.conf import Positional, UseAppendAction, arg
 
 from fastlm.commands.account import account
+from fastlm.commands.weights import export_model, import_model
 
 Inputs = Positional[tuple[Path, ...]]
 
@@ -161,6 +162,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "count": count,
     "demo": demo,
     "account": account,
+    "export": export_model,
+    "import": import_model,
 }
 
 

@@ -65,7 +65,7 @@ FLOORS = [
     ["model.files"],
     ["model.hf", "model.llama2c"],
     ["model"],
-    ["commands", "commands.account"],
+    ["commands", "commands.account", "commands.weights"],
     ["demo"],
     ["cli"],
 ]

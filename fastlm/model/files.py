@@ -16,6 +16,7 @@ from fastlm.formats.atomic import write_files
 from fastlm.formats.reading import read_json
 from fastlm.model.config import ModelConfig
 from fastlm.model.layers import Device
+from fastlm.model.parameters import parameter_shapes
 from fastlm.model.state import unwrapped
 from fastlm.model.transformer import TransformerLM
 from fastlm.model.weights import (
@@ -25,7 +26,6 @@ from fastlm.model.weights import (
     kept_weights,
     model_of,
     read_weights,
-    weight_shapes,
     write_weights,
 )
 
@@ -82,7 +82,7 @@ def load_model(
     config, fingerprint = _described(Path(directory) / CONFIG)
     checked_fingerprint(config, fingerprint, tokenizer, str(directory))
     path = Path(directory) / WEIGHTS
-    shapes = weight_shapes(config)
+    shapes = parameter_shapes(config)
     weights, metadata = read_weights(dict.fromkeys(shapes, path), shapes, dtype)
     if CHECKSUM not in metadata:
         raise ValueError(f"{path}: has no checksum, so fastlm did not write it for {CONFIG}")

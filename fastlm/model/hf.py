@@ -20,6 +20,7 @@ from fastlm.formats.reading import read_json
 from fastlm.model.config import ModelConfig
 from fastlm.model.files import checked_fingerprint
 from fastlm.model.layers import Device
+from fastlm.model.parameters import parameter_shapes
 from fastlm.model.state import to_layout, unwrapped
 from fastlm.model.transformer import TransformerLM
 from fastlm.model.weights import (
@@ -30,7 +31,6 @@ from fastlm.model.weights import (
     kept_weights,
     model_of,
     read_weights,
-    weight_shapes,
     write_weights,
 )
 
@@ -153,13 +153,13 @@ def import_llama(
     checked = checked_fingerprint(config, fingerprint, tokenizer, str(directory))
     if fingerprint is not None and (directory / hf_json.FILE).exists():
         _check_tokenizer_file(directory / hf_json.FILE, fingerprint)
-    shapes = {_foreign(name): shape for name, shape in weight_shapes(config).items()}
+    shapes = {_foreign(name): shape for name, shape in parameter_shapes(config).items()}
     weights, metadata = read_weights(_locations(directory, shapes), shapes, dtype)
     if metadata.get(TOKENIZER, fingerprint) != fingerprint:
         raise ValueError(f"{path}: {FINGERPRINT} is {fingerprint}; {WEIGHTS} says {metadata[TOKENIZER]}")
     if CHECKSUM in metadata:
-        check_checksum(directory / WEIGHTS, metadata, weights, _normal(config), fingerprint)
-    model = model_of(config, {name: weights[_foreign(name)] for name in weight_shapes(config)}, device, dtype)
+        check_checksum(directory / WEIGHTS, metadata, weights, config, fingerprint)
+    model = model_of(config, {name: weights[_foreign(name)] for name in parameter_shapes(config)}, device, dtype)
     model.tokenizer_fingerprint = checked
     return model
 
@@ -257,7 +257,7 @@ def _config_of(content: Mapping[str, Any], path: Path) -> ModelConfig:
     fields = {ours: content[theirs] for theirs, ours in _SIZES.items()}
     fields |= {ours: content.get(theirs, default) for theirs, (ours, default) in _OPTIONAL.items()}
     try:
-        return config_from(path, {**fields, "rope_theta": _theta(content, path)})
+        return _normal(config_from(path, {**fields, "rope_theta": _theta(content, path)}))
     except ValueError as error:
         names = {ours: theirs for theirs, ours in _SIZES.items()}
         names |= {ours: theirs for theirs, (ours, _) in _OPTIONAL.items()}

@@ -22,10 +22,11 @@ from fastlm.formats.atomic import replacing
 from fastlm.model.config import ModelConfig
 from fastlm.model.files import checked_fingerprint
 from fastlm.model.layers import Device
+from fastlm.model.parameters import parameter_shapes
 from fastlm.model.rope import RotaryPositionalEmbedding
 from fastlm.model.state import to_layout, unwrapped
 from fastlm.model.transformer import TransformerLM
-from fastlm.model.weights import Shape, config_from, kept_weights, model_of, weight_shapes
+from fastlm.model.weights import Shape, config_from, kept_weights, model_of
 
 if TYPE_CHECKING:
     from fastlm.tokenizer import Tokenizer
@@ -127,7 +128,7 @@ def _config_of(header: bytes, path: Path) -> ModelConfig:
 
 def _layout(config: ModelConfig) -> dict[str, Shape]:
     """Name and shape of each part of a file, in its order."""
-    shapes = weight_shapes(config)
+    shapes = parameter_shapes(config)
     names = ["token_embeddings.weight"]
     names += [f"layers.{layer}.{part}.weight" for part in _BLOCK for layer in range(config.num_layers)]
     names += ["ln_final.weight", "cos", "sin"]

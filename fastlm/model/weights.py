@@ -21,6 +21,7 @@ from torch import Tensor
 from fastlm.model.attention import MultiHeadSelfAttention
 from fastlm.model.config import ModelConfig
 from fastlm.model.layers import Device
+from fastlm.model.parameters import parameter_shapes
 from fastlm.model.rope import RotaryPositionalEmbedding
 from fastlm.model.transformer import TransformerLM
 
@@ -44,37 +45,9 @@ def config_from(path: Path, fields: Mapping[str, Any]) -> ModelConfig:
     return config
 
 
-def weight_shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Name and shape of each weight that a file keeps of a model; lm_head.weight is not kept where it is tied."""
-    width, inner = config.d_model, config.d_ff
-    queries, keys = config.num_heads * config.head_width, config.kv_heads * config.head_width
-    block: dict[str, Shape] = {
-        "attn.q_proj": (queries, width),
-        "attn.k_proj": (keys, width),
-        "attn.v_proj": (keys, width),
-        "attn.output_proj": (width, queries),
-        "ffn.w1": (inner, width),
-        "ffn.w2": (width, inner),
-    }
-    if config.ffn == "swiglu":
-        block["ffn.w3"] = (inner, width)
-    if config.qk_norm:
-        block |= dict.fromkeys(("attn.q_norm", "attn.k_norm"), (config.head_width,))
-    if config.norm != "none":
-        block |= dict.fromkeys(("ln1", "ln2"), (width,))
-    shapes: dict[str, Shape] = {"token_embeddings.weight": (config.vocab_size, width)}
-    for layer in range(config.num_layers):
-        shapes |= {f"layers.{layer}.{name}.weight": shape for name, shape in block.items()}
-    if config.norm != "none":
-        shapes["ln_final.weight"] = (width,)
-    if not config.tie_embeddings:
-        shapes["lm_head.weight"] = (config.vocab_size, width)
-    return shapes
-
-
 def kept_weights(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
     """The weights of a state dict that a file keeps, in main memory. Raises ValueError where their types differ."""
-    kept = {name: state[name].detach().cpu().contiguous() for name in weight_shapes(config)}
+    kept = {name: state[name].detach().cpu().contiguous() for name in parameter_shapes(config)}
     _common_type({name: weight.dtype for name, weight in kept.items()}, "the model")
     return kept
 

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 import fastlm  # noqa: E402
 from fastlm.formats import atomic  # noqa: E402
 from fastlm.model.files import load_model, save_model  # noqa: E402
-from fastlm.model.weights import weight_shapes  # noqa: E402
+from fastlm.model.parameters import parameter_shapes  # noqa: E402
 from tests.model.models import TINY, made, same_weights  # noqa: E402
 
 VARIANTS = {
@@ -53,7 +53,7 @@ def test_the_weights_that_are_kept_are_those_of_the_model(config):
     parameters = {name: tuple(parameter.shape) for name, parameter in made(config).state_dict().items()}
     if config.tie_embeddings:
         del parameters["lm_head.weight"]
-    assert weight_shapes(config) == parameters
+    assert parameter_shapes(config) == parameters
 
 
 def test_another_type_and_a_compiled_model(tmp_path):

@@ -1,0 +1,101 @@
+"""`fastlm export` and `fastlm import`: a model's weights to the files of other programs, and from them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from fastlm.model.transformer import TransformerLM
+    from fastlm.tokenizer import Tokenizer
+
+
+def export_model(
+    model: Annotated[Positional[Path], arg(metavar="DIR")],
+    /,
+    out: Path,
+    format: Literal["llama", "llama2c"] = "llama",
+    tokenizer: Path | None = None,
+) -> None:
+    """Write a model for other programs.
+
+    Args:
+        model: Directory of the model: model.json and model.safetensors.
+        out: Directory to write: for llama, that of transformers; for llama2c,
+            model.bin and tokenizer.bin.
+        format: Whose files to write.
+        tokenizer: Directory or file of the tokenizer; that in DIR, where there is one, if it is not given.
+    """
+    from fastlm.formats import llama2c
+    from fastlm.formats.atomic import write_files
+    from fastlm.model.files import load_model
+    from fastlm.model.hf import export_llama
+    from fastlm.model.llama2c import export_llama2c
+
+    known = _tokenizer_in(model) if tokenizer is None else _load(tokenizer)
+    loaded = load_model(model, known)
+    if format == "llama":
+        export_llama(loaded, out, known)
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        export_llama2c(loaded, out / "model.bin")
+        if known is not None:
+            write_files(out, llama2c.write(known.vocabulary, loaded.config.vocab_size))
+    print(f"{_parameters(loaded)} parameters in {out}{'' if known else ', without a tokenizer'}")
+
+
+def import_model(
+    source: Annotated[Positional[Path], arg(metavar="SOURCE")],
+    /,
+    out: Path,
+    tokenizer: Path | None = None,
+) -> None:
+    """Read a model of another program, and keep it as fastlm does.
+
+    Args:
+        source: A directory of transformers with a Llama in it, or a model file (.bin) of llama2.c.
+        out: Directory that gets model.json and model.safetensors, and the tokenizer, if there is one.
+        tokenizer: Directory or file of the tokenizer; tokenizer.json in a directory of transformers, where fastlm can
+            read it, if it is not given.
+    """
+    from fastlm.model.files import save_model
+    from fastlm.model.hf import import_llama
+    from fastlm.model.llama2c import import_llama2c
+
+    known = None if tokenizer is None else _load(tokenizer)
+    if source.is_dir():
+        known = known or _tokenizer_in(source)
+        model = import_llama(source, known)
+    else:
+        model = import_llama2c(source, known)
+    save_model(model, out)
+    if known is not None:
+        known.save(out)
+    print(f"{_parameters(model)} parameters in {out}{'' if known else ', without a tokenizer'}")
+
+
+def _load(path: Path) -> Tokenizer:
+    from fastlm import load
+
+    return load(path)
+
+
+def _tokenizer_in(directory: Path) -> Tokenizer | None:
+    """The tokenizer that lies beside a model; None, and a word about it, where it is of a kind that fastlm lacks."""
+    from fastlm.formats import hf_json, native
+
+    if (directory / native.FILE).exists():
+        return _load(directory / native.FILE)
+    if (directory / hf_json.FILE).exists():
+        try:
+            return _load(directory / hf_json.FILE)
+        except ValueError as error:
+            print(f"fastlm: the tokenizer is left out: {error}", file=sys.stderr)
+    return None
+
+
+def _parameters(model: TransformerLM) -> str:
+    return f"{sum(parameter.numel() for parameter in model.parameters()):,}"

@@ -1,0 +1,73 @@
+"""`fastlm export` and `fastlm import`: from one folder to another, and nothing lost on the way."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("torch")
+
+import fastlm
+from fastlm import cli
+from fastlm.model.files import load_model, save_model
+from tests.model.models import TINY, made, same_weights
+
+
+@pytest.fixture
+def folder(tmp_path, trained):
+    save_model(made(replace(TINY, vocab_size=1024)), tmp_path / "model", trained)
+    trained.save(tmp_path / "model")
+    return tmp_path
+
+
+def run(capsys, *args) -> tuple[int, str]:
+    status = cli.main([str(arg) for arg in args])
+    captured = capsys.readouterr()
+    return status, captured.err if status else captured.out + captured.err
+
+
+def test_to_llama_and_back(folder, trained, capsys):
+    assert run(capsys, "export", folder / "model", "--out", folder / "llama") == (
+        0,
+        f"17,512 parameters in {folder / 'llama'}\n",
+    )
+    assert run(capsys, "import", folder / "llama", "--out", folder / "back")[0] == 0
+    back = load_model(folder / "back", fastlm.load(folder / "back"))
+    assert same_weights(back, load_model(folder / "model"))
+    assert back.tokenizer_fingerprint == trained.vocabulary.fingerprint
+
+
+def test_to_llama2c_and_back(folder, trained, capsys):
+    out = folder / "llama2c"
+    assert run(capsys, "export", folder / "model", "--format", "llama2c", "--out", out)[0] == 0
+    assert {file.name for file in out.iterdir()} == {"model.bin", "tokenizer.bin"}
+    arguments = ["--tokenizer", folder / "model", "--out", folder / "back"]
+    assert run(capsys, "import", out / "model.bin", *arguments)[0] == 0
+    back = load_model(folder / "back", trained)
+    assert back.config.rope_layout == "interleaved"
+    assert run(capsys, "export", folder / "back", "--out", folder / "llama")[0] == 0
+    assert run(capsys, "import", folder / "llama", "--out", folder / "again")[0] == 0
+    assert same_weights(load_model(folder / "again"), load_model(folder / "model"))
+
+
+def test_another_tokenizer_is_refused(folder, capsys):
+    other = fastlm.train_bpe(["other text"], 262, ["<|endoftext|>"])
+    other.save(folder / "other")
+    status, message = run(
+        capsys, "export", folder / "model", "--tokenizer", folder / "other", "--out", folder / "llama"
+    )
+    assert status == 1
+    assert "was trained with the tokenizer of fingerprint" in message
+    assert not (folder / "llama").exists()
+
+
+def test_a_tokenizer_of_another_kind_is_left_out(folder, capsys):
+    save_model(made(), folder / "plain")
+    assert run(capsys, "export", folder / "plain", "--out", folder / "llama")[1].endswith("without a tokenizer\n")
+    (folder / "llama" / "tokenizer.json").write_text(json.dumps({"model": {"type": "Unigram"}}))
+    status, message = run(capsys, "import", folder / "llama", "--out", folder / "back")
+    assert status == 0
+    assert "the tokenizer is left out" in message
+    assert {file.name for file in (folder / "back").iterdir()} == {"model.json", "model.safetensors"}
+    (folder / "plain" / "tokenizer.fastlm").write_bytes(b"no")
+    assert run(capsys, "export", folder / "plain", "--out", folder / "llama")[0] == 1
