@@ -1,0 +1,163 @@
+"""A step on the CPU by the Numba kernel: the model's weights packed as `kernels.decode_lm` reads them.
+
+B sequences, D d_model, V vocab_size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastlm.generation.decoding import KVCache
+from fastlm.kernels import decode_lm as kernel
+from fastlm.model.config import ModelConfig
+from fastlm.model.layers import RMSNorm
+from fastlm.model.transformer import TransformerLM
+
+Float32Array = np.ndarray[Any, np.dtype[np.float32]]
+Int8Array = np.ndarray[Any, np.dtype[np.int8]]
+
+NORMS = {"none": kernel.NONE, "pre": kernel.PRE, "post": kernel.POST}
+LAYOUTS = {"half": kernel.HALF, "interleaved": kernel.INTERLEAVED}
+
+
+class KernelStep:
+    """`decode_step` of a float32 model in main memory, by the compiled kernel: a Step, for one thread at a time.
+
+    The weights are copied, once: a model that is trained further needs a new step.
+
+    Args:
+        model: The model.
+        int8: Whether matrices are kept in 8 bits, with a scale for each 64 numbers of a row, the largest of which it
+            takes to 127: a token reads a quarter of the memory, and logits differ a little.
+
+    Raises ValueError for a model of another type or in another place.
+    """
+
+    def __init__(self, model: TransformerLM, *, int8: bool = False) -> None:
+        weight, config = model.lm_head.weight, model.config
+        if not fits(model):
+            raise ValueError(f"the kernel takes a model of torch.float32 on cpu, not {weight.dtype} on {weight.device}")
+        self.config = config
+        rope = model.layers[0].attn.rope
+        cos, sin = (rope.cos, rope.sin) if rope else (torch.empty(0, 0), torch.empty(0, 0))
+        inner = config.d_ff * (2 if config.ffn == "swiglu" else 1)
+        stacked = (config.num_heads + 2 * config.kv_heads) * config.head_width
+        widest = kernel.padded(max(config.d_model, stacked, inner, config.context_length))
+        with torch.no_grad():
+            self._step = kernel.compiled()
+            self._weights = (
+                _shape(config),
+                np.float32(config.norm_eps),
+                model.token_embeddings.weight.contiguous().numpy(),
+                *_packed_matrices(model, int8),
+                _gains(model),
+                cos.numpy(),
+                sin.numpy(),
+            )
+        self._room = (
+            np.zeros((kernel.ROOM_ROWS, widest), np.float32),
+            np.zeros(widest, np.int16),
+            np.zeros(widest // kernel.GROUP, np.float32),
+        )
+
+    def __call__(self, token_ids: Tensor, cache: KVCache) -> Tensor:
+        """The logits, (B, V), of the token after token_ids, (B,), which the sequences of the cache take one by one.
+
+        Raises IndexError for an id out of range, ValueError for a cache of another model's shape or type.
+        """
+        config = self.config
+        sequences = len(cache.lengths)
+        expected = (config.num_layers, sequences, config.kv_heads, cache.capacity, config.head_width)
+        fits_in_room = cache.capacity <= config.context_length and token_ids.shape == (sequences,)
+        if cache.keys.shape != expected or cache.keys.dtype != torch.float32 or not fits_in_room:
+            raise ValueError(
+                f"{tuple(token_ids.shape)} ids and a cache of {tuple(cache.keys.shape)}, {cache.keys.dtype}; expected "
+                f"({sequences},) ids and {expected}, torch.float32, for up to {config.context_length} tokens"
+            )
+        shape, eps, *arrays = self._weights
+        keys, values = cache.keys.numpy(), cache.values.numpy()
+        logits = torch.empty(sequences, config.vocab_size)
+        for row, (token, length) in enumerate(zip(token_ids.tolist(), cache.lengths.tolist(), strict=True)):
+            if not 0 <= token < config.vocab_size:
+                raise IndexError(f"token id {token} is out of range; expected 0 to {config.vocab_size - 1}")
+            position = min(length, cache.capacity - 1)
+            into = logits[row].numpy()
+            self._step(shape, eps, token, position, row, *arrays, keys, values, *self._room, into)
+        cache.lengths.add_(1)
+        return logits
+
+
+def fits(model: TransformerLM) -> bool:
+    """Whether the kernel computes this model: float32 in main memory."""
+    return all(p.dtype == torch.float32 and p.device.type == "cpu" for p in model.parameters())
+
+
+def _shape(config: ModelConfig) -> np.ndarray[Any, np.dtype[np.int64]]:
+    values = {
+        kernel.D: config.d_model,
+        kernel.H: config.num_heads,
+        kernel.G: config.kv_heads,
+        kernel.K: config.head_width,
+        kernel.F: config.d_ff,
+        kernel.V: config.vocab_size,
+        kernel.L: config.num_layers,
+        kernel.NORM: NORMS[config.norm],
+        kernel.ROPE: kernel.NONE if config.rope_theta is None else LAYOUTS[config.rope_layout],
+        kernel.GATED: config.ffn == "swiglu",
+        kernel.QK_NORM: config.qk_norm,
+    }
+    return np.array([int(values[place]) for place in range(len(values))], np.int64)
+
+
+def _matrices(model: TransformerLM) -> Iterator[Tensor]:
+    """All matrices but the embedding, (rows, width), in the order in which a token meets them."""
+    for layer in model.layers:
+        attn, ffn = layer.attn, layer.ffn
+        yield from (attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight, attn.output_proj.weight, ffn.w1.weight)
+        if model.config.ffn == "swiglu":
+            yield ffn.w3.weight
+        yield ffn.w2.weight
+    yield model.lm_head.weight
+
+
+def _packed_matrices(model: TransformerLM, int8: bool) -> tuple[Float32Array, Int8Array, Float32Array]:
+    """The matrices as float32, or as int8 with the scale of each group; what is not used is empty."""
+    size = sum(len(matrix) * kernel.padded(matrix.shape[1]) for matrix in _matrices(model))
+    # zeros, for what rows are padded with
+    packed = np.zeros(size, np.int8 if int8 else np.float32)
+    scales = np.empty(size // kernel.GROUP if int8 else 0, np.float32)
+    start = 0
+    for matrix in _matrices(model):
+        rows, width = matrix.shape
+        stride = kernel.padded(width)
+        end = start + rows * stride
+        if int8:
+            groups = torch.nn.functional.pad(matrix, (0, stride - width)).view(-1, kernel.GROUP)
+            scale = groups.abs().amax(-1, keepdim=True) / 127
+            packed[start:end] = (groups / scale.clamp(min=1e-38)).round().flatten().numpy()
+            scales[start // kernel.GROUP : end // kernel.GROUP] = scale.flatten().numpy()
+        else:
+            packed[start:end].reshape(rows, stride)[:, :width] = matrix.numpy()
+        start = end
+    if int8:
+        return np.empty(0, np.float32), packed, scales
+    return packed, np.empty(0, np.int8), scales
+
+
+def _gains(model: TransformerLM) -> Float32Array:
+    """What RMSNorm multiplies by, in the kernel's order; where there is none, ones."""
+
+    def gain(norm: torch.nn.Module, width: int) -> Float32Array:
+        return norm.weight.numpy() if isinstance(norm, RMSNorm) else np.ones(width, np.float32)
+
+    config = model.config
+    gains = []
+    for layer in model.layers:
+        gains += [gain(norm, config.d_model) for norm in (layer.ln1, layer.ln2)]
+        gains += [gain(norm, config.head_width) for norm in (layer.attn.q_norm, layer.attn.k_norm)]
+    return np.concatenate([*gains, gain(model.ln_final, config.d_model)])

@@ -1,0 +1,330 @@
+"""One token through a decoder-only Transformer, compiled by Numba into one function: an id to the logits of the next.
+
+With one sequence every weight is read once for each token and multiplied once, so that the time is that of reading
+memory, and what counts is to read it in one stream, in order, without anything between. The weights come packed
+(`generation.packing`): all matrices, row by row, in the order in which a token meets them,
+
+    for each layer   queries, keys and values ((H + 2 G) K rows of D), output (D of H K),
+                     w1 and, where it is gated, w3 (F of D each), w2 (D of F)
+    at the end       the output layer (V of D)
+
+each row padded with zeros to whole groups of GROUP numbers. They are float32 in `weights`, or int8 in `quantised` with
+one scale for each group in `scales`; the array that is not used is empty. With int8 weights a vector is brought to 16
+bits, one scale for each group as well, and groups are multiplied in exact integer arithmetic: what is lost is lost by
+the weights.
+
+Sums are taken in lanes of a fixed number, whose order is that of the compiled code: the same machine gives the same
+bits. Module constants are frozen into Numba's disk cache, and a jitted function here calls only functions of this file,
+because that cache does not see edits elsewhere.
+
+B batch, D d_model, H num_heads, G num_kv_heads, K d_head, F d_ff, V vocab_size, L num_layers, C capacity of the cache.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import float32, int8, int16, int64, njit, types, void
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+GROUP = 64  # numbers that share a scale; sums of as many products of 8 and 16 bits fit 32 bits
+QUARTER = 16
+LARGEST_INT16 = 32767
+
+# places in `shape`
+D, H, G, K, F, V, L, NORM, ROPE, GATED, QK_NORM = range(11)
+# values of NORM, ROPE
+NONE, PRE, POST = range(3)
+HALF, INTERLEAVED = 1, 2
+# rows of `room`: vectors on the way, each padded with zeros
+RESIDUAL, NORMED, HEADS, ATTENDED, HIDDEN, ACTIVATED, SCORES = range(7)
+ROOM_ROWS = 7
+
+# sums may be split into lanes and products fused; nan and infinity stay what they are
+IN_LANES = {"reassoc", "contract"}
+
+I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
+
+
+# --- products of matrix and vector ---
+
+
+def _lanes(value_type: Any, lanes: int) -> Any:
+    return ir.VectorType(value_type, lanes)
+
+
+def _shuffled(builder: ir.IRBuilder, vector: Any, lanes: list[int]) -> Any:
+    nothing = ir.Constant(vector.type, ir.Undefined)
+    return builder.shuffle_vector(vector, nothing, ir.Constant(_lanes(I32, len(lanes)), lanes))
+
+
+def _pair_products(context: Any, builder: ir.IRBuilder, a: Any, b: Any) -> Any:
+    """Of two vectors of 16 int16 the 8 sums of two neighbouring products, int32."""
+    if "+avx2" in context.codegen().magic_tuple()[2].split(","):
+        # LLVM does not find this instruction in what is written below
+        signature = ir.FunctionType(_lanes(I32, 8), [_lanes(I16, 16)] * 2)
+        multiply = cgutils.get_or_insert_function(builder.module, signature, "llvm.x86.avx2.pmadd.wd")
+        return builder.call(multiply, (a, b))
+    products = builder.mul(builder.sext(a, _lanes(I32, 16)), builder.sext(b, _lanes(I32, 16)))
+    evens, odds = list(range(0, 16, 2)), list(range(1, 16, 2))
+    return builder.add(_shuffled(builder, products, evens), _shuffled(builder, products, odds))
+
+
+@intrinsic
+def dot_int8(typingctx, quantised, start, scales, first_scale, x, x_scales, groups):
+    """The product of a row of int8 weights that begins at `start` and a vector x of int16, as float32."""
+
+    def codegen(context, builder, signature, args):
+        def pointer(k, offset=None):
+            data = context.make_array(signature.args[k])(context, builder, args[k]).data
+            return data if offset is None else builder.gep(data, [offset])
+
+        def load(address, value_type):
+            loaded = builder.load(builder.bitcast(address, _lanes(value_type, QUARTER).as_pointer()))
+            loaded.align = value_type.width // 8
+            return loaded
+
+        row, row_scales = pointer(0, args[1]), pointer(2, args[3])
+        vector, vector_scales = pointer(4), pointer(5)
+        total = cgutils.alloca_once_value(builder, ir.Constant(_lanes(F32, 8), [0.0] * 8))
+        with cgutils.for_range(builder, args[6]) as loop:
+            word = loop.index.type
+            first = builder.mul(loop.index, word(GROUP))
+            sums = ir.Constant(_lanes(I32, 8), [0] * 8)
+            for quarter in range(0, GROUP, QUARTER):
+                at = builder.add(first, word(quarter))
+                weights = builder.sext(load(builder.gep(row, [at]), I8), _lanes(I16, QUARTER))
+                numbers = load(builder.gep(vector, [at]), I16)
+                sums = builder.add(sums, _pair_products(context, builder, weights, numbers))
+            scale = builder.fmul(
+                builder.load(builder.gep(row_scales, [loop.index])),
+                builder.load(builder.gep(vector_scales, [loop.index])),
+            )
+            single = builder.insert_element(ir.Constant(_lanes(F32, 8), ir.Undefined), scale, I32(0))
+            scaled = builder.fmul(
+                builder.sitofp(sums, _lanes(F32, 8)), _shuffled(builder, single, [0] * 8), flags=("contract",)
+            )
+            builder.store(builder.fadd(builder.load(total), scaled, flags=("contract",)), total)
+        result = builder.load(total)
+        for half in (4, 2, 1):
+            low = _shuffled(builder, result, list(range(half)))
+            result = builder.fadd(low, _shuffled(builder, result, list(range(half, 2 * half))))
+        return builder.extract_element(result, I32(0))
+
+    word = types.uint64
+    return types.float32(quantised, word, scales, word, x, x_scales, word), codegen
+
+
+@njit
+def to_int16(x, width, numbers, number_scales):
+    """Brings x[:width] to 16 bits, one scale for each group."""
+    for group in range(width // GROUP):
+        part, into = x[group * GROUP : (group + 1) * GROUP], numbers[group * GROUP : (group + 1) * GROUP]
+        largest = np.float32(0)
+        for i in range(GROUP):
+            largest = max(largest, abs(part[i]))
+        number_scales[group] = largest / np.float32(LARGEST_INT16)
+        inverse = np.float32(LARGEST_INT16) / largest if largest > 0 else np.float32(0)
+        for i in range(GROUP):
+            into[i] = np.int16(np.rint(part[i] * inverse))
+
+
+@njit(fastmath=IN_LANES)
+def product(weights, quantised, scales, start, rows, width, x, numbers, number_scales, result):
+    """result[:rows] = the matrix that begins at `start` times x[:width]; returns where the next matrix begins.
+
+    `width` is a multiple of GROUP.
+    """
+    if len(quantised) > 0:
+        to_int16(x, width, numbers, number_scales)
+        groups = np.uint64(width // GROUP)
+        for row in range(rows):
+            at = np.uint64(start + row * width)
+            result[row] = dot_int8(
+                quantised, at, scales, at // np.uint64(GROUP), numbers, number_scales, groups
+            )
+    else:
+        for row in range(rows):
+            of_row = weights[start + row * width : start + (row + 1) * width]
+            total = np.float32(0)
+            for i in range(width):
+                total += of_row[i] * x[i]
+            result[row] = total
+    return start + rows * width
+
+
+@njit
+def padded(width):
+    """The next multiple of GROUP."""
+    return (width + GROUP - 1) // GROUP * GROUP
+
+
+# --- the parts of a layer ---
+
+
+@njit(fastmath=IN_LANES)
+def normalise(x, gain, eps, result):
+    """RMSNorm of x into `result`, which may be x."""
+    n = len(gain)
+    squares = np.float32(0)
+    for i in range(n):
+        squares += x[i] * x[i]
+    factor = np.float32(1) / np.sqrt(squares / np.float32(n) + eps)
+    for i in range(n):
+        result[i] = x[i] * factor * gain[i]
+
+
+@njit
+def turn(head, cos, sin, layout):
+    """Turns the pairs of a head's features by the angles of a position, in place."""
+    half = len(head) // 2
+    for i in range(half):
+        first, second = (i, i + half) if layout == HALF else (2 * i, 2 * i + 1)
+        a, b = head[first], head[second]
+        head[first] = a * cos[i] - b * sin[i]
+        head[second] = b * cos[i] + a * sin[i]
+
+
+@njit(fastmath=IN_LANES)
+def attend(q, keys, values, length, scores, result):
+    """One head's attention over the first `length` rows of its keys and values, (C, K) each."""
+    width = len(q)
+    scale = np.float32(1) / np.sqrt(np.float32(width))
+    largest = np.float32(-np.inf)
+    for t in range(length):
+        key = keys[t]
+        score = np.float32(0)
+        for i in range(width):
+            score += q[i] * key[i]
+        scores[t] = score * scale
+        largest = max(largest, scores[t])
+    total = np.float32(0)
+    for t in range(length):
+        scores[t] = np.exp(scores[t] - largest)
+        total += scores[t]
+    for i in range(width):
+        result[i] = 0
+    for t in range(length):
+        share, value = scores[t] / total, values[t]
+        for i in range(width):
+            result[i] += share * value[i]
+
+
+@njit(fastmath=IN_LANES)
+def activate(hidden, width, gated, result):
+    """SiLU of hidden[:width], times hidden[width : 2 * width] where the network is gated."""
+    for i in range(width):
+        x = hidden[i]
+        result[i] = x / (np.float32(1) + np.exp(-x))
+    if gated:
+        up = hidden[width:]
+        for i in range(width):
+            result[i] *= up[i]
+
+
+@njit
+def add_normalised(x, added, gain, eps, norm):
+    """x += added, and after it, where the norm stands there, RMSNorm."""
+    for i in range(len(x)):
+        x[i] += added[i]
+    if norm == POST:
+        normalise(x, gain, eps, x)
+
+
+# --- the token ---
+
+
+def decode_token(
+    shape, eps, token, position, sequence, embedding, weights, quantised, scales, gains, cos, sin, keys, values,
+    room, numbers, number_scales, logits,
+):  # fmt: skip
+    """The logits of what follows `token`, which stands at `position` of a sequence whose cache has what is before it.
+
+    Args:
+        shape: (11,), see the places above.
+        eps: Of RMSNorm.
+        token, position: Within V and C; nothing here checks them.
+        sequence: Which one of the cache's B.
+        embedding: (V, D).
+        weights, quantised, scales: See the top of this file.
+        gains: Of RMSNorm: for each layer that before attention (D), before the feed-forward network (D), of queries and
+            of keys (K each), at the end the last one (D).
+        cos, sin: (positions, K / 2); not looked at without rotary positions.
+        keys, values: (L, B, G, C, K); get a row each.
+        room: (ROOM_ROWS, the widest vector padded), all zeros at first; a row is used for one vector only.
+        numbers, number_scales: As long as a row of `room`, and one for each of its groups.
+        logits: (V,), the result.
+    """
+    width, heads, kv_heads, head_width = shape[D], shape[H], shape[G], shape[K]
+    norm, queries = shape[NORM], shape[H] * shape[K]
+    stacked, inner = queries + 2 * shape[G] * shape[K], shape[F] * (2 if shape[GATED] else 1)
+    x, normed, qkv = room[RESIDUAL, :width], room[NORMED], room[HEADS]
+    attended, hidden, activated, scores = room[ATTENDED], room[HIDDEN], room[ACTIVATED], room[SCORES]
+    for i in range(width):
+        x[i] = embedding[token, i]
+    at = 0
+    for layer in range(shape[L]):
+        first_gain = layer * 2 * (width + head_width)
+        gain_1, gain_2 = gains[first_gain : first_gain + width], gains[first_gain + width : first_gain + 2 * width]
+        head_gains = gains[first_gain + 2 * width : first_gain + 2 * width + 2 * head_width]
+        if norm == PRE:
+            normalise(x, gain_1, eps, normed)
+        else:
+            normed[:width] = x
+        at = product(
+            weights, quantised, scales, at, stacked, padded(width), normed, numbers, number_scales, qkv
+        )
+        for h in range(heads + kv_heads):
+            head = qkv[h * head_width : (h + 1) * head_width]
+            if shape[QK_NORM]:
+                normalise(head, head_gains[:head_width] if h < heads else head_gains[head_width:], eps, head)
+            if shape[ROPE] != NONE:
+                turn(head, cos[position], sin[position], shape[ROPE])
+        for g in range(kv_heads):
+            for i in range(head_width):
+                keys[layer, sequence, g, position, i] = qkv[queries + g * head_width + i]
+                values[layer, sequence, g, position, i] = qkv[queries + (kv_heads + g) * head_width + i]
+        for h in range(heads):
+            g = h * kv_heads // heads
+            attend(
+                qkv[h * head_width : (h + 1) * head_width], keys[layer, sequence, g], values[layer, sequence, g],
+                position + 1, scores, attended[h * head_width : (h + 1) * head_width],
+            )  # fmt: skip
+        at = product(
+            weights, quantised, scales, at, width, padded(queries), attended, numbers, number_scales, normed
+        )
+        add_normalised(x, normed, gain_1, eps, norm)
+        if norm == PRE:
+            normalise(x, gain_2, eps, normed)
+        else:
+            normed[:width] = x
+        at = product(weights, quantised, scales, at, inner, padded(width), normed, numbers, number_scales, hidden)
+        activate(hidden, shape[F], shape[GATED], activated)
+        at = product(
+            weights, quantised, scales, at, width, padded(shape[F]), activated, numbers, number_scales, normed
+        )
+        add_normalised(x, normed, gain_2, eps, norm)
+    if norm == NONE:
+        normed[:width] = x
+    else:
+        normalise(x, gains[shape[L] * 2 * (width + head_width) :], eps, normed)
+    product(weights, quantised, scales, at, shape[V], padded(width), normed, numbers, number_scales, logits)
+
+
+SIGNATURE = void(
+    int64[::1], float32, int64, int64, int64, float32[:, ::1], float32[::1], int8[::1], float32[::1], float32[::1],
+    float32[:, ::1], float32[:, ::1], float32[:, :, :, :, ::1], float32[:, :, :, :, ::1],
+    float32[:, ::1], int16[::1], float32[::1], float32[::1],
+)  # fmt: skip
+
+
+@functools.cache
+def compiled() -> Callable[..., None]:
+    """The compiled kernel, from Numba's disk cache where that works; where not, it is compiled in this process."""
+    try:
+        return njit(SIGNATURE, nogil=True, cache=True)(decode_token)
+    except Exception:  # Numba raises RuntimeError, OSError or whatever unpickling a damaged file gives
+        return njit(SIGNATURE, nogil=True)(decode_token)
