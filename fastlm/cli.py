@@ -14,6 +14,7 @@ from tqdm import tqdm
 from tyro.conf import Positional, UseAppendAction, arg
 
 from fastlm.commands.account import account
+from fastlm.commands.generate import generate
 from fastlm.commands.weights import export_model, import_model
 
 Inputs = Positional[tuple[Path, ...]]
@@ -164,6 +165,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "account": account,
     "export": export_model,
     "import": import_model,
+    "generate": generate,
 }
 
 

@@ -16,7 +16,7 @@ PACKAGE = Path(fastlm.__file__).resolve().parent
 FLOORS = [
     ["_types", "_arrays"],
     ["_utf8", "_scan", "_special", "_merge", "_ranks", "_pairs", "_decode", "normalization"],
-    ["_count", "kernels", "kernels.bpe"],
+    ["_count", "kernels", "kernels.bpe", "kernels.decode_lm"],
     ["_encode"],
     ["patterns"],
     ["vocabulary", "segments", "threads", "streaming", "encodings"],
@@ -29,7 +29,6 @@ FLOORS = [
     ["blocks"],
     ["tokenizer"],
     ["trainer", "encode_files"],
-    [""],
     ["compat.tiktoken.expressions"],
     ["compat", "compat.tiktoken.splitting", "compat.tiktoken.load", "compat.tiktoken.unstable"],
     ["compat.tiktoken.special", "compat.tiktoken.batch", "compat.tiktoken.arguments"],
@@ -65,8 +64,13 @@ FLOORS = [
     ["model.files"],
     ["model.hf", "model.llama2c"],
     ["model"],
-    ["commands", "commands.account", "commands.weights"],
+    ["generation.decoding", "generation.sampling", "generation.stopping"],
+    ["generation.packing"],
+    ["generation.completion"],
+    ["generation"],
+    [""],
     ["demo"],
+    ["commands", "commands.account", "commands.generate", "commands.weights"],
     ["cli"],
 ]
 

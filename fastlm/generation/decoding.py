@@ -1,14 +1,14 @@
 """Logits of one more token, with the keys and values of what came before kept: prefill, then step after step.
 
-B sequences, T longest prompt, C capacity of the cache, L layers, H query heads, G heads of keys and values, K width of a
-head, D d_model, V vocab_size.
+B sequences, T longest prompt, C capacity of the cache, L num_layers, H num_heads, G num_kv_heads, K d_head, D d_model,
+V vocab_size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor
@@ -72,7 +72,7 @@ def prefill(model: TransformerLM, prompts: Sequence[Sequence[int]], cache: KVCac
     cache.lengths.copy_(torch.tensor(lengths, device=device))
     x = model.token_embeddings(torch.tensor(padded, device=device))  # (B, T, D)
     positions = torch.arange(longest, device=device)
-    for layer, keys, values in zip(model.layers, cache.keys, cache.values, strict=True):
+    for layer, keys, values in zip(blocks(model), cache.keys, cache.values, strict=True):
 
         def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values) -> Tensor:
             keys[:, :, :longest], values[:, :, :longest] = k, v
@@ -96,7 +96,7 @@ def decode_step(model: TransformerLM, token_ids: Tensor, cache: KVCache) -> Tens
     rows = torch.arange(len(token_ids), device=positions.device)
     visible = (torch.arange(cache.capacity, device=positions.device) <= positions[:, None])[:, None, None]  # (B,1,1,C)
     x = model.token_embeddings(token_ids.unsqueeze(-1))  # (B, 1, D)
-    for layer, keys, values in zip(model.layers, cache.keys, cache.values, strict=True):
+    for layer, keys, values in zip(blocks(model), cache.keys, cache.values, strict=True):
 
         def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values) -> Tensor:
             keys[rows, :, positions], values[rows, :, positions] = k.squeeze(-2), v.squeeze(-2)
@@ -107,6 +107,11 @@ def decode_step(model: TransformerLM, token_ids: Tensor, cache: KVCache) -> Tens
     cache.lengths.add_(1)
     logits: Tensor = model.lm_head(model.ln_final(x)).squeeze(-2)
     return logits
+
+
+def blocks(model: TransformerLM) -> list[TransformerBlock]:
+    """The model's blocks, by their type, which an nn.ModuleList does not tell."""
+    return cast(list[TransformerBlock], list(model.layers))
 
 
 def torch_step(model: TransformerLM, *, compile: bool = False) -> Step:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastlm.generation.decoding import KVCache
+from fastlm.generation.decoding import KVCache, blocks
 from fastlm.kernels import decode_lm as kernel
 from fastlm.model.config import ModelConfig
-from fastlm.model.layers import RMSNorm
+from fastlm.model.layers import RMSNorm, SwiGLU
 from fastlm.model.transformer import TransformerLM
 
 Float32Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -43,7 +43,7 @@ class KernelStep:
         if not fits(model):
             raise ValueError(f"the kernel takes a model of torch.float32 on cpu, not {weight.dtype} on {weight.device}")
         self.config = config
-        rope = model.layers[0].attn.rope
+        rope = blocks(model)[0].attn.rope
         cos, sin = (rope.cos, rope.sin) if rope else (torch.empty(0, 0), torch.empty(0, 0))
         inner = config.d_ff * (2 if config.ffn == "swiglu" else 1)
         stacked = (config.num_heads + 2 * config.kv_heads) * config.head_width
@@ -116,10 +116,10 @@ def _shape(config: ModelConfig) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 def _matrices(model: TransformerLM) -> Iterator[Tensor]:
     """All matrices but the embedding, (rows, width), in the order in which a token meets them."""
-    for layer in model.layers:
+    for layer in blocks(model):
         attn, ffn = layer.attn, layer.ffn
         yield from (attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight, attn.output_proj.weight, ffn.w1.weight)
-        if model.config.ffn == "swiglu":
+        if isinstance(ffn, SwiGLU):
             yield ffn.w3.weight
         yield ffn.w2.weight
     yield model.lm_head.weight
@@ -157,7 +157,7 @@ def _gains(model: TransformerLM) -> Float32Array:
 
     config = model.config
     gains = []
-    for layer in model.layers:
+    for layer in blocks(model):
         gains += [gain(norm, config.d_model) for norm in (layer.ln1, layer.ln2)]
         gains += [gain(norm, config.head_width) for norm in (layer.attn.q_norm, layer.attn.k_norm)]
     return np.concatenate([*gains, gain(model.ln_final, config.d_model)])

@@ -143,9 +143,7 @@ def product(weights, quantised, scales, start, rows, width, x, numbers, number_s
         groups = np.uint64(width // GROUP)
         for row in range(rows):
             at = np.uint64(start + row * width)
-            result[row] = dot_int8(
-                quantised, at, scales, at // np.uint64(GROUP), numbers, number_scales, groups
-            )
+            result[row] = dot_int8(quantised, at, scales, at // np.uint64(GROUP), numbers, number_scales, groups)
     else:
         for row in range(rows):
             of_row = weights[start + row * width : start + (row + 1) * width]
@@ -274,9 +272,7 @@ def decode_token(
             normalise(x, gain_1, eps, normed)
         else:
             normed[:width] = x
-        at = product(
-            weights, quantised, scales, at, stacked, padded(width), normed, numbers, number_scales, qkv
-        )
+        at = product(weights, quantised, scales, at, stacked, padded(width), normed, numbers, number_scales, qkv)
         for h in range(heads + kv_heads):
             head = qkv[h * head_width : (h + 1) * head_width]
             if shape[QK_NORM]:
@@ -293,9 +289,7 @@ def decode_token(
                 qkv[h * head_width : (h + 1) * head_width], keys[layer, sequence, g], values[layer, sequence, g],
                 position + 1, scores, attended[h * head_width : (h + 1) * head_width],
             )  # fmt: skip
-        at = product(
-            weights, quantised, scales, at, width, padded(queries), attended, numbers, number_scales, normed
-        )
+        at = product(weights, quantised, scales, at, width, padded(queries), attended, numbers, number_scales, normed)
         add_normalised(x, normed, gain_1, eps, norm)
         if norm == PRE:
             normalise(x, gain_2, eps, normed)
@@ -303,9 +297,7 @@ def decode_token(
             normed[:width] = x
         at = product(weights, quantised, scales, at, inner, padded(width), normed, numbers, number_scales, hidden)
         activate(hidden, shape[F], shape[GATED], activated)
-        at = product(
-            weights, quantised, scales, at, width, padded(shape[F]), activated, numbers, number_scales, normed
-        )
+        at = product(weights, quantised, scales, at, width, padded(shape[F]), activated, numbers, number_scales, normed)
         add_normalised(x, normed, gain_2, eps, norm)
     if norm == NONE:
         normed[:width] = x
