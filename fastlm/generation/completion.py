@@ -14,6 +14,7 @@ from fastlm.tokenizer import Tokenizer
 
 FinishReason = Literal["stop", "length", "context"]
 END_OF_TEXT = "<|endoftext|>"
+CAPACITIES = 128  # a cache's capacity is a multiple, or all of the context
 
 
 class Options(TypedDict, total=False):
@@ -179,7 +180,10 @@ def _begin(
         limit: FinishReason = "length" if max_new_tokens <= left else "context"
         rows.append(_Row(min(max_new_tokens, left), limit, tokenizer, ends, StopStrings(strings)))
     sampler = Sampler(sampling, known, model.config.vocab_size, seed)
-    cache = KVCache.empty(model, len(rows), min(max(map(len, known)) + max_new_tokens, context))
+    longest = max(map(len, known)) + max_new_tokens
+    # few different sizes, for each of which a compiled step compiles
+    capacity = min((longest + CAPACITIES - 1) // CAPACITIES * CAPACITIES, context)
+    cache = KVCache.empty(model, len(rows), capacity)
     return rows, _decoded(model, known, rows, cache, sampler, step or _fastest_step(model, len(rows)))
 
 

@@ -55,8 +55,9 @@ class Sampling:
 
     def filtered(self, logits: Tensor) -> Tensor:
         """The logits (B, V) by temperature, above 0, and filters: -inf where a token is left out."""
-        # less the greatest first: a temperature near zero then makes -inf of the others, and never infinity
-        logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature
+        # less the greatest first: a temperature near zero then makes -inf of the others, and never infinity or nan
+        temperature = max(self.temperature, torch.finfo(logits.dtype).tiny)
+        logits = (logits - logits.amax(-1, keepdim=True)) / temperature
         if self.top_k is not None:
             logits = keep_top_k(logits, self.top_k)
         if self.top_p is not None:
@@ -81,14 +82,15 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Logits (B, V) with -inf for all but the fewest of the greatest whose probabilities add up to p or more."""
     if p == 1:
         return logits  # where a sum is rounded up to 1 not a token is lost
-    total = logits.double().logsumexp(-1, keepdim=True)
+    peak = logits.amax(-1, keepdim=True)
+    needed = p * (logits - peak).double().exp().sum(-1, keepdim=True)
     # to sort all takes ten times as long as to find some of the greatest, which mostly are enough
     for count in (min(LIKELY, logits.shape[-1]), logits.shape[-1]):
         greatest = logits.topk(count, -1).values
-        summed = (greatest.double() - total).exp().cumsum(-1)
-        if bool((summed[:, -1] >= p).all()):
+        summed = (greatest - peak).double().exp().cumsum(-1)
+        if bool((summed[:, -1:] >= needed).all()):
             break
-    kept = (summed[:, :-1] < p).sum(-1, keepdim=True) + 1
+    kept = (summed[:, :-1] < needed).sum(-1, keepdim=True) + 1
     least = greatest.gather(-1, kept - 1)
     above, equal = logits > least, logits == least
     # of equals the first
@@ -123,6 +125,7 @@ class Sampler:
 
     def __call__(self, logits: Tensor) -> Tensor:
         """The chosen ids, (B,), given logits (B, V); ValueError for nan, +inf, or nothing but -inf in them."""
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if not bool(logits.amax(-1).isfinite().all()):
             raise ValueError("the model's logits are nan or infinite; expected finite numbers")
         if self._seen is not None:

@@ -1,0 +1,311 @@
+"""generate and stream: against transformers, and where and why a sequence ends."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+import fastlm  # noqa: E402
+from fastlm import cli  # noqa: E402
+from fastlm.generation import Completion, KernelStep, generate, stream, torch_step  # noqa: E402
+from fastlm.generation.stopping import StopStrings  # noqa: E402
+from fastlm.model.files import save_model  # noqa: E402
+from fastlm.model.state import to_layout  # noqa: E402
+from tests.model.variants import model_of  # noqa: E402
+
+
+def llama_of(model):
+    """transformers' Llama with the weights of a model."""
+    transformers = pytest.importorskip("transformers")
+    config = model.config
+    llama = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.d_model,
+            intermediate_size=config.d_ff,
+            num_hidden_layers=config.num_layers,
+            num_attention_heads=config.num_heads,
+            num_key_value_heads=config.kv_heads,
+            head_dim=config.head_width,
+            max_position_embeddings=config.context_length,
+            rms_norm_eps=config.norm_eps,
+            rope_parameters={"rope_theta": config.rope_theta, "rope_type": "default"},
+            tie_word_embeddings=config.tie_embeddings,
+            bos_token_id=None,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+    )
+    names = {
+        "token_embeddings": "model.embed_tokens",
+        "layers": "model.layers",
+        "attn": "self_attn",
+        "output_proj": "o_proj",
+        "ffn": "mlp",
+        "w1": "gate_proj",
+        "w2": "down_proj",
+        "w3": "up_proj",
+        "ln1": "input_layernorm",
+        "ln2": "post_attention_layernorm",
+        "ln_final": "model.norm",
+    }
+    state = to_layout(model.state_dict(), config, config.rope_layout, "half")
+    state = {".".join(names.get(part, part) for part in key.split(".")): value for key, value in state.items()}
+    llama.load_state_dict(state, strict=True)
+    return llama.to(model.lm_head.weight.dtype).eval()
+
+
+@pytest.mark.parametrize("variant", ["plain", "grouped", "one head of keys", "tied", "wide heads"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_greedy_ids_are_those_of_transformers(variant, dtype):
+    model = model_of(variant, dtype=dtype, context_length=80)
+    llama = llama_of(model)
+    prompts = [[5, 1, 60, 2, 77], [9], [3, 3, 96]]
+    for penalty in (1.0, 1.2):
+        options = {"max_new_tokens": 60, "temperature": 0.0, "repetition_penalty": penalty}
+        expected = []
+        for prompt in prompts:
+            ids = torch.tensor([prompt])
+            whole = llama.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=60,
+                do_sample=False,
+                repetition_penalty=penalty,
+            )
+            expected.append(whole[0, len(prompt) :].tolist())
+        together = generate(model, prompts, **options)
+        assert [completion.ids for completion in together] == expected
+        assert [generate(model, prompt, **options).ids for prompt in prompts] == expected
+
+
+# --- text ---
+
+
+@pytest.fixture(scope="module")
+def words(trained):
+    """A tokenizer of 1,000 tokens, and a model for them that has learned nothing."""
+    return trained, model_of("grouped", vocab_size=trained.vocab_size, context_length=300)
+
+
+def test_text_is_that_of_the_ids_and_pieces_are_its_parts(words):
+    tokenizer, model = words
+    for seed in range(5):
+        whole = generate(model, "the ", tokenizer, max_new_tokens=80, seed=seed, temperature=2.0)
+        assert whole.text == tokenizer.decode(whole.ids)
+        pieces = list(stream(model, "the ", tokenizer, max_new_tokens=80, seed=seed, temperature=2.0))
+        assert "".join(pieces) == whole.text
+        assert len(pieces) > 20
+        assert whole == Completion(whole.ids, whole.text, "length")
+
+
+def scripted(ids):
+    """A step, and the logits of a model, that give just these ids."""
+
+    class Script:
+        at = 0
+
+        def __call__(self, token_ids, cache):
+            self.at += 1
+            return torch.nn.functional.one_hot(torch.tensor([ids[self.at - 1]]), 1002).float()
+
+    return Script()
+
+
+def completed(words, ids, **options):
+    """What becomes of ids that a model yields after its first, of which the text is cut off."""
+    tokenizer, model = words
+    ids = [*ids, *[tokenizer.encode("!")[0]] * 50]
+    return generate(
+        model, "a", tokenizer, temperature=0, step=scripted(ids), max_new_tokens=options.pop("count", 40), **options
+    )
+
+
+def test_a_stop_string_may_span_tokens_and_is_left_out(words):
+    tokenizer, model = words
+    first = generate(model, "a", tokenizer, temperature=0, max_new_tokens=1)
+    ids = [byte for piece in "one two END three" for byte in tokenizer.encode(piece)]
+    assert len(ids) == 17
+    found = completed(words, ids, stop_strings=["nothing", "END"])
+    assert found == Completion([*first.ids, *ids[:11]], f"{first.text}one two ", "stop")
+    assert completed(words, ids, stop_strings=["END!"], count=12).text == f"{first.text}one two END"
+
+
+def test_characters_are_whole(words):
+    tokenizer, model = words
+    ids = [byte for byte in "aé😀".encode()]
+    ids = [tokenizer.encode(bytes([byte]))[0] if byte < 128 else None for byte in ids] and [
+        next(id for id, token in tokenizer.vocab.items() if token == bytes([byte])) for byte in "aé😀".encode()
+    ]
+    first = generate(model, "a", tokenizer, temperature=0, max_new_tokens=1)
+    pieces = list(stream(model, "a", tokenizer, temperature=0, max_new_tokens=8, step=scripted(ids)))
+    assert pieces == [first.text, "a", "é", "😀"]
+    pieces = list(stream(model, "a", tokenizer, temperature=0, max_new_tokens=7, step=scripted(ids)))
+    assert pieces == [first.text, "a", "é", "\ufffd"]
+
+
+def test_a_stop_token_ends_and_is_left_out(words):
+    tokenizer, model = words
+    first = generate(model, "a", tokenizer, temperature=0, max_new_tokens=1)
+    end = tokenizer.special_tokens["<|endoftext|>"]
+    ids = tokenizer.encode("one two") + [end] + tokenizer.encode("three")
+    found = completed(words, ids)
+    assert found == Completion(first.ids + tokenizer.encode("one two"), f"{first.text}one two", "stop")
+    assert completed(words, ids, stop_tokens=[], count=6).finish_reason == "length"
+    assert completed(words, ids, stop_tokens=[], stop_strings=["<|end"]).text == f"{first.text}one two"
+    assert completed(words, ids, stop_tokens=first.ids) == Completion([], "", "stop")
+
+
+@given(st.text("abc", max_size=30), st.lists(st.text("abc", min_size=1, max_size=4), max_size=4), st.data())
+def test_stop_strings_do_not_depend_on_how_the_text_comes(text, strings, data):
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    stop = StopStrings(strings)
+    pieces = [text[i:j] for i, j in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    passed = "".join(stop.step(piece) for piece in pieces)
+    passed += stop.finish()
+    ends = [end for end in range(len(text) + 1) if any(text[:end].endswith(string) for string in strings)]
+    expected = text
+    if ends:
+        expected = text[: ends[0] - max(len(string) for string in strings if text[: ends[0]].endswith(string))]
+    assert (passed, stop.found) == (expected, bool(ends))
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=3), max_size=12), st.lists(st.text("abc", min_size=1, max_size=4)))
+def test_no_more_is_held_back_than_may_be_a_stop_string(pieces, strings):
+    stop = StopStrings(strings)
+    passed, text = "", ""
+    for piece in pieces:
+        text += piece
+        passed += stop.step(piece)
+        if stop.found:
+            break
+        held = text[len(passed) :]
+        assert not held or any(string.startswith(held) and string != held for string in strings)
+
+
+# --- ends and batches ---
+
+
+def test_a_sequence_ends_with_the_context():
+    model = model_of("plain", context_length=10)
+    prompts = [[1] * 9, [1, 2, 3], [4]]
+    found = generate(model, prompts, max_new_tokens=7, temperature=0)
+    assert [len(completion.ids) for completion in found] == [1, 7, 7]
+    assert [completion.finish_reason for completion in found] == ["context", "length", "length"]
+    assert found == [generate(model, prompt, max_new_tokens=7, temperature=0) for prompt in prompts]
+    assert generate(model, [1], max_new_tokens=1000).finish_reason == "context"
+    with pytest.raises(ValueError, match="prompt 1 has 10 tokens; expected 1 to 9, as the model's context has room"):
+        generate(model, [[1], [1] * 10])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_drawn_does_not_depend_on_the_batch(dtype):
+    model = model_of("grouped", dtype=dtype)
+    options = {"max_new_tokens": 20, "seed": 3, "top_p": 0.95, "repetition_penalty": 1.1}
+    prompts = [[5, 1, 60, 2], [9], [3, 3, 96]]
+    together = generate(model, prompts, **options)
+    assert together == generate(model, prompts, **options)
+    assert together[:2] == generate(model, prompts[:2], **options)
+    assert together[0] == generate(model, prompts[0], **options)
+    others = generate(model, [prompts[0], [8, 8, 8, 8, 8, 8], [1]], **options)
+    assert together[0] == others[0]
+    assert together != generate(model, prompts, **{**options, "seed": 4})
+
+
+def test_the_kernel_and_torch_draw_the_same():
+    model = model_of("all")
+    options = {"max_new_tokens": 40, "seed": 5, "temperature": 1.3, "top_k": 40, "min_p": 0.001}
+    kernel, by_torch = (
+        generate(model, [1, 2], step=step, **options) for step in (KernelStep(model), torch_step(model))
+    )
+    assert kernel == by_torch == generate(model, [1, 2], **options)
+
+
+def test_a_step_for_several_sequences_by_the_kernel():
+    model = model_of("plain")
+    prompts = [[5, 1, 60, 2], [9], [3, 3, 96]]
+    options = {"max_new_tokens": 20, "temperature": 0}
+    assert generate(model, prompts, step=KernelStep(model), **options) == generate(model, prompts, **options)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "error", "message"),
+    [
+        ([], {}, ValueError, "prompt 0 has 0 tokens"),
+        ("text", {}, ValueError, "a text as prompt needs a tokenizer"),
+        ([[1], []], {}, ValueError, "prompt 1 has 0 tokens"),
+        ([97], {}, IndexError, "prompt 0 has the id 97; the model knows 0 to 96"),
+        ([1, -1], {}, IndexError, "prompt 0 has the id -1"),
+        ([1, "a"], {}, TypeError, "prompt 0 has 'a' of type str"),
+        ([1], {"max_new_tokens": 0}, ValueError, "max_new_tokens is 0; expected a positive integer"),
+        ([1], {"max_new_tokens": 2.0}, ValueError, "max_new_tokens is 2.0"),
+        ([1], {"stop_strings": ["a"]}, ValueError, "stop strings need a tokenizer"),
+        ([1], {"top_p": 2.0}, ValueError, "top_p is 2.0"),
+        ([1], {"seed": -1}, ValueError, "seed is -1"),
+        ([1], {"nothing": 1}, TypeError, "nothing"),
+    ],
+)
+def test_bad_arguments_are_refused_at_once(prompt, options, error, message):
+    with pytest.raises(error, match=message):
+        generate(model_of("plain"), prompt, **options)
+
+
+def test_bad_stop_strings_are_refused(words):
+    tokenizer, model = words
+    with pytest.raises(ValueError, match="a stop string is empty"):
+        stream(model, "a", tokenizer, stop_strings=[""])
+    with pytest.raises(TypeError, match=r"stop string b'a' is of type bytes; expected str"):
+        stream(model, "a", tokenizer, stop_strings=[b"a"])
+
+
+def test_logits_of_nan_end_it_with_an_error():
+    model = model_of("plain")
+    with torch.no_grad():
+        model.ln_final.weight[0] = float("nan")
+    with pytest.raises(ValueError, match="nan or infinite"):
+        generate(model, [1])
+
+
+def test_numpy_integers_are_no_surprise():
+    model = model_of("plain")
+    with pytest.raises(TypeError, match="expected text or integers"):
+        generate(model, [1, np.float32(2)])
+
+
+# --- the package and the command ---
+
+
+def test_generate_is_a_name_of_the_package_that_loads_torch_when_used():
+    program = (
+        "import sys, fastlm\n"
+        "assert not {'torch', 'numba'} & set(sys.modules)\n"
+        "from fastlm import generate\n"
+        "assert fastlm.generate is generate and 'torch' in sys.modules\n"
+        "print('generate' in fastlm.__all__)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
+    assert run.stdout == "True\n"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        fastlm.nothing  # noqa: B018
+
+
+def test_the_command(words, tmp_path, capsys):
+    tokenizer, model = words
+    save_model(model, tmp_path, tokenizer)
+    tokenizer.save(tmp_path)
+    arguments = [str(tmp_path), "--prompt", "the ", "--max-new-tokens", "20", "--seed", "3", "--top-p", "0.9"]
+    for extra, step in (([], None), (["--int8"], KernelStep(model, int8=True))):
+        assert cli.main(["generate", *arguments, *extra]) == 0
+        expected = generate(model, "the ", tokenizer, max_new_tokens=20, seed=3, top_p=0.9, step=step)
+        assert capsys.readouterr().out == f"the {expected.text}\n"
+    assert cli.main(["generate", *arguments, "--temperature", "-1"]) == 1
+    assert "temperature is -1.0" in capsys.readouterr().err
+    assert cli.main(["generate", str(tmp_path / "nothing")]) == 1
+    assert "nothing" in capsys.readouterr().err

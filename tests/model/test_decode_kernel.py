@@ -1,0 +1,207 @@
+"""The Numba kernel against the torch step, whose logits it computes."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+import fastlm  # noqa: E402
+from fastlm.generation import KernelStep, KVCache, decode_step, generate, prefill, torch_step  # noqa: E402
+from fastlm.generation.packing import _matrices  # noqa: E402
+from fastlm.kernels import decode_lm as kernel  # noqa: E402
+from tests.model.variants import VARIANTS, model_of  # noqa: E402
+
+ROOT = Path(fastlm.__file__).resolve().parents[1]
+PROMPTS = [[5, 1, 60, 2], [9], [3, 3, 96]]
+
+
+def decoded(model, step, count=20):
+    """Logits (count, B, V) of steps after PROMPTS, the same ids for every step."""
+    ids = torch.randint(0, model.config.vocab_size, (count, 3), generator=torch.Generator().manual_seed(2))
+    cache = KVCache.empty(model, 3, 40)
+    prefill(model, PROMPTS, cache)
+    return torch.stack([step(following, cache) for following in ids]), cache
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_logits_and_cache_are_those_of_torch(variant):
+    model = model_of(variant)
+    (expected, expected_cache), (found, cache) = decoded(model, torch_step(model)), decoded(model, KernelStep(model))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(cache.keys, expected_cache.keys, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(cache.values, expected_cache.values, rtol=1e-5, atol=1e-5)
+    assert torch.equal(cache.lengths, expected_cache.lengths)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_greedy_tokens_are_those_of_torch(variant):
+    model = model_of(variant)
+    by_kernel, by_torch = (
+        generate(model, [7, 30, 2], max_new_tokens=45, temperature=0, step=step(model))
+        for step in (KernelStep, torch_step)
+    )
+    assert by_kernel == by_torch
+
+
+def rounded(matrix):
+    """A matrix as 8 bits hold it: each group of 64 in a row at 127 steps of its greatest number, by plain numpy."""
+    result = matrix.copy()
+    for row in result:
+        for start in range(0, len(row), 64):
+            group = row[start : start + 64]
+            scale = np.abs(group).max() / 127
+            if scale > 0:
+                group[:] = np.round(group / scale) * scale
+    return result
+
+
+@pytest.mark.parametrize("variant", ["plain", "all", "tied", "grouped"])
+def test_int8_is_the_model_with_rounded_weights(variant):
+    model = model_of(variant, d_model=132, d_ff=200)
+    step = KernelStep(model, int8=True)
+    embedding = model.token_embeddings.weight.detach().clone()
+    with torch.no_grad():
+        if model.config.tie_embeddings:  # what the output layer has is rounded, what the embedding has is not
+            model.lm_head.weight = torch.nn.Parameter(embedding.clone())
+            model.token_embeddings.weight = torch.nn.Parameter(embedding)
+        for matrix in _matrices(model):
+            matrix.copy_(torch.from_numpy(rounded(matrix.numpy())))
+    # what came before is the rounded model's too, so the difference is that of 16-bit vectors alone
+    (expected, _), (found, _) = decoded(model, torch_step(model)), decoded(model, step)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_weights_of_zero_are_no_trouble_in_8_bits():
+    model = model_of("plain")
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+    logits, _ = decoded(model, KernelStep(model, int8=True), count=2)
+    assert not logits.any()
+
+
+@given(st.data())
+def test_product_of_int8_is_the_sum_of_products(data):
+    rows, groups = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 4))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    width = 64 * groups
+    matrix = random.integers(-127, 128, (rows, width)).astype(np.int8)
+    scales = random.random((rows, groups)).astype(np.float32)
+    x = (random.standard_normal(width) * 10.0 ** random.integers(-20, 20)).astype(np.float32)
+    if data.draw(st.booleans()):
+        matrix[:], x[:] = random.choice([-127, 127], (rows, width)), 1  # the greatest sums that there are
+    result, nothing = np.empty(rows, np.float32), np.empty(0, np.float32)
+    numbers, number_scales = np.empty(width, np.int16), np.empty(groups, np.float32)
+    following = kernel.product(
+        nothing, matrix.ravel(), scales.ravel(), 0, rows, width, x, numbers, number_scales, result
+    )
+    exact = (matrix.reshape(rows, groups, 64) * scales[..., None].astype(np.float64)).reshape(rows, width)
+    bound = np.abs(exact) @ np.abs(x.reshape(groups, 64)).max(1).repeat(64) / 32767
+    assert following == rows * width
+    assert (np.abs(result - exact @ x.astype(np.float64)) <= bound + 1e-30).all()
+
+
+def test_the_same_bits_every_time():
+    model = model_of("plain")
+    first, second = (decoded(model, KernelStep(model))[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_a_step_holds_its_own_copy_of_the_matrices():
+    model = model_of("plain")
+    step = KernelStep(model)
+    before, _ = decoded(model, step, count=1)
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+    after, _ = decoded(model, step, count=1)
+    assert torch.equal(before, after)
+    assert not decoded(model, KernelStep(model), count=1)[0].any()
+
+
+def test_the_kernel_is_used_for_one_float32_sequence(monkeypatch):
+    from fastlm.generation import completion
+
+    model, wide = model_of("plain"), model_of("plain", dtype=torch.float64)
+    assert isinstance(completion._fastest_step(model, 1), KernelStep)
+    assert not isinstance(completion._fastest_step(model, 2), KernelStep)
+    assert not isinstance(completion._fastest_step(wide, 1), KernelStep)
+    with pytest.raises(ValueError, match=r"torch.float32 on cpu, not torch.float64 on cpu"):
+        KernelStep(wide)
+
+
+def test_what_does_not_fit_is_refused():
+    model = model_of("plain")
+    step = KernelStep(model)
+    cache = KVCache.empty(model, 1, 8)
+    with pytest.raises(IndexError, match="token id 97 is out of range; expected 0 to 96"):
+        step(torch.tensor([97]), cache)
+    with pytest.raises(IndexError, match="token id -1"):
+        step(torch.tensor([-1]), cache)
+    for wrong in (
+        KVCache.empty(model_of("grouped"), 1, 8),
+        KVCache.empty(model_of("plain", dtype=torch.float64), 1, 8),
+        KVCache.empty(model, 2, 8),
+        KVCache.empty(model, 1, 49),
+    ):
+        with pytest.raises(ValueError, match=r"expected \(\d,\) ids and \(2, \d, 6, \d+, 6\), torch.float32"):
+            step(torch.tensor([3]), wrong)
+    assert cache.lengths.tolist() == [0]
+
+
+def test_a_full_cache_loses_its_last_token_as_with_torch():
+    model = model_of("plain")
+    results = []
+    for step in (torch_step(model), KernelStep(model)):
+        cache = KVCache.empty(model, 1, 4)
+        prefill(model, [[1, 2, 3, 4]], cache)
+        results.append(torch.stack([step(torch.tensor([5]), cache), step(torch.tensor([6]), cache)]))
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+
+
+PROGRAM = """
+import torch
+from fastlm.generation import KernelStep, generate
+from tests.model.variants import model_of
+model = model_of("grouped")
+for int8 in (False, True):
+    print(generate(model, [7, 30, 2], max_new_tokens=20, temperature=0, step=KernelStep(model, int8=int8)).ids)
+"""
+
+
+def test_another_processor_and_a_damaged_cache(tmp_path):
+    """Without AVX2 products of 8 bits are written otherwise; what cannot be loaded from the cache is compiled anew."""
+    expected = [
+        generate(model_of("grouped"), [7, 30, 2], max_new_tokens=20, temperature=0, step=step).ids
+        for step in (KernelStep(model_of("grouped"), int8=int8) for int8 in (False, True))
+    ]
+    shutil.copytree(os.environ["NUMBA_CACHE_DIR"], tmp_path / "cache")
+    damaged = list((tmp_path / "cache").rglob("decode_lm.decode_token*.nb[ic]"))
+    assert damaged, "nothing was cached, so there is nothing to damage"
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:50])
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    if platform.machine() == "x86_64":
+        environment |= {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}
+    command = [sys.executable, "-c", PROGRAM]
+    result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == "".join(f"{ids}\n" for ids in expected)
+
+
+def test_without_a_place_for_the_cache_it_is_compiled_in_the_process(monkeypatch):
+    def njit(signature, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(kernel, "njit", njit)
+    assert kernel.compiled.__wrapped__() is kernel.decode_token
