@@ -1,4 +1,4 @@
-"""fastlm generate: text from a trained model."""
+"""`fastlm generate`: text from a trained model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def generate(
     stop: UseAppendAction[tuple[str, ...]] = (),
     seed: int = 0,
     int8: bool = False,
-    threads: int = 1,
+    device: str = "cpu",
 ) -> None:
     """Write what a model goes on with after a prompt, as it comes.
 
     Args:
-        model: Folder of the model, as fastlm or transformers (a Llama) writes it.
+        model: Directory of the model: model.json and model.safetensors.
         prompt: Text to begin with; special tokens in it count as such.
-        tokenizer: Directory or file of the tokenizer; the model's folder where it is not given.
+        tokenizer: Directory or file of the tokenizer; that in MODEL_DIR where it is not given.
         max_new_tokens: The most tokens to add.
         temperature: How far from the most likely: 0 takes the most likely token, 1 the model's own distribution.
         top_k: Only the k most likely tokens.
@@ -40,18 +40,16 @@ def generate(
         stop: A string that ends the text; give the option once for each. <|endoftext|> always does.
         seed: Of the random numbers: the same seed gives the same text.
         int8: Keep the weights in 8 bits: faster, and a little less exact.
-        threads: Threads of torch, which computes the prompt.
+        device: Where to compute, as torch names it; on "cpu" in float32, elsewhere in the type of the weights.
     """
     import torch
 
     from fastlm import load
     from fastlm.generation import KernelStep, stream
-    from fastlm.model.files import CONFIG, load_model
-    from fastlm.model.hf import import_llama
+    from fastlm.model.files import load_model
 
-    torch.set_num_threads(threads)
     loaded = load(tokenizer or model)
-    lm = (load_model if (model / CONFIG).exists() else import_llama)(model, loaded, dtype=torch.float32)
+    lm = load_model(model, loaded, device=device, dtype=torch.float32 if device == "cpu" else None)
     pieces = stream(
         lm,
         prompt,

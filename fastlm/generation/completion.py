@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, Unpack, overload
 
@@ -84,10 +86,10 @@ def generate(
 
     Prompt and new ids together fill at most the model's context; then a sequence ends. Raises ValueError for a prompt
     that is empty or leaves no room in the context, for texts without tokenizer, for options out of range and for logits
-    that are not finite; IndexError for ids that the model does not know; KeyError for a new id that
-    the tokenizer lacks.
+    that are not finite; TypeError for ids that are no integers, IndexError for ids that the model does not know;
+    KeyError for a new id that the tokenizer lacks.
     """
-    single = isinstance(prompt, str) or not prompt or isinstance(prompt[0], int)
+    single = isinstance(prompt, str) or not prompt or not isinstance(prompt[0], (str, list))
     prompts: Any = [prompt] if single else prompt
     rows, pieces = _begin(model, prompts, tokenizer, **options)
     for _ in pieces:
@@ -184,7 +186,7 @@ def _begin(
     # few different sizes, for each of which a compiled step compiles
     capacity = min((longest + CAPACITIES - 1) // CAPACITIES * CAPACITIES, context)
     cache = KVCache.empty(model, len(rows), capacity)
-    return rows, _decoded(model, known, rows, cache, sampler, step or _fastest_step(model, len(rows)))
+    return rows, _decoded(model, known, rows, cache, sampler, step)
 
 
 def _ids_of(model: TransformerLM, prompt: str | list[int], number: int, tokenizer: Tokenizer | None) -> list[int]:
@@ -194,7 +196,7 @@ def _ids_of(model: TransformerLM, prompt: str | list[int], number: int, tokenize
             raise ValueError("a text as prompt needs a tokenizer")
         ids = [*tokenizer.vocabulary.rules.begin, *tokenizer.encode(prompt)]
     else:
-        ids = list(prompt)
+        ids = list(map(operator.index, prompt))
     config = model.config
     if not 1 <= len(ids) < config.context_length:
         raise ValueError(
@@ -202,29 +204,33 @@ def _ids_of(model: TransformerLM, prompt: str | list[int], number: int, tokenize
             f"as the model's context has room for {config.context_length}"
         )
     for id in ids:
-        if not isinstance(id, int):
-            raise TypeError(f"prompt {number} has {id!r} of type {type(id).__name__}; expected text or integers")
         if not 0 <= id < config.vocab_size:
             raise IndexError(f"prompt {number} has the id {id}; the model knows 0 to {config.vocab_size - 1}")
     return ids
 
 
-def _fastest_step(model: TransformerLM, sequences: int) -> Step:
+def _fastest_step(model: TransformerLM, sequences: int) -> AbstractContextManager[Step]:
     # numba comes with the first sequence that it decodes
-    from fastlm.generation.packing import KernelStep, fits
+    from fastlm.generation.packing import fits, kernel_step
 
-    return KernelStep(model) if sequences == 1 and fits(model) else torch_step(model)
+    return kernel_step(model) if sequences == 1 and fits(model) else nullcontext(torch_step(model))
 
 
 def _decoded(
-    model: TransformerLM, prompts: list[list[int]], rows: list[_Row], cache: KVCache, sampler: Sampler, step: Step
+    model: TransformerLM,
+    prompts: list[list[int]],
+    rows: list[_Row],
+    cache: KVCache,
+    sampler: Sampler,
+    given_step: Step | None,
 ) -> Iterator[str]:
     logits = prefill(model, prompts, cache)
-    while True:
-        ids = sampler(logits)
-        for row, id in zip(rows, ids.tolist(), strict=True):
-            if row.completion.finish_reason is None and (piece := row.take(id)):
-                yield piece
-        if all(row.completion.finish_reason for row in rows):
-            return
-        logits = step(ids, cache)
+    with nullcontext(given_step) if given_step else _fastest_step(model, len(rows)) as step:
+        while True:
+            ids = sampler(logits)
+            for row, id in zip(rows, ids.tolist(), strict=True):
+                if row.completion.finish_reason is None and (piece := row.take(id)):
+                    yield piece
+            if all(row.completion.finish_reason for row in rows):
+                return
+            logits = step(ids, cache)

@@ -6,11 +6,14 @@ B sequences, D d_model, V vocab_size.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from fastlm.generation.decoding import KVCache, blocks
 from fastlm.kernels import decode_lm as kernel
@@ -28,7 +31,8 @@ LAYOUTS = {"half": kernel.HALF, "interleaved": kernel.INTERLEAVED}
 class KernelStep:
     """`decode_step` of a float32 model in main memory, by the compiled kernel: a Step, for one thread at a time.
 
-    The weights are copied, once: a model that is trained further needs a new step.
+    The weights are copied into large pages of memory, which are read half again as fast; after the model has been
+    trained further `pack` copies them anew.
 
     Args:
         model: The model.
@@ -39,31 +43,51 @@ class KernelStep:
     """
 
     def __init__(self, model: TransformerLM, *, int8: bool = False) -> None:
-        weight, config = model.lm_head.weight, model.config
-        if not fits(model):
-            raise ValueError(f"the kernel takes a model of torch.float32 on cpu, not {weight.dtype} on {weight.device}")
-        self.config = config
-        rope = blocks(model)[0].attn.rope
-        cos, sin = (rope.cos, rope.sin) if rope else (torch.empty(0, 0), torch.empty(0, 0))
+        self.config = config = model.config
+        self._step = kernel.compiled()
+        self._shape, self._eps = _shape(config), np.float32(config.norm_eps)
+        # zeros, for what rows are padded with
+        size = sum(len(matrix) * kernel.padded(matrix.shape[1]) for matrix in _matrices(model))
+        self._matrices = np.zeros(0 if int8 else size, np.float32)
+        self._quantised = np.zeros(size if int8 else 0, np.int8)
+        self._scales = np.zeros(size // kernel.GROUP if int8 else 0, np.float32)
         inner = config.d_ff * (2 if config.ffn == "swiglu" else 1)
         stacked = (config.num_heads + 2 * config.kv_heads) * config.head_width
         widest = kernel.padded(max(config.d_model, stacked, inner, config.context_length))
-        with torch.no_grad():
-            self._step = kernel.compiled()
-            self._weights = (
-                _shape(config),
-                np.float32(config.norm_eps),
-                model.token_embeddings.weight.contiguous().numpy(),
-                *_packed_matrices(model, int8),
-                _gains(model),
-                cos.numpy(),
-                sin.numpy(),
-            )
         self._room = (
             np.zeros((kernel.ROOM_ROWS, widest), np.float32),
             np.zeros(widest, np.int16),
             np.zeros(widest // kernel.GROUP, np.float32),
         )
+        self.pack(model)
+
+    @torch.no_grad()
+    def pack(self, model: TransformerLM) -> None:
+        """Takes the weights of a model of the same shape as they are now."""
+        if not fits(model) or model.config != self.config:
+            weight = model.lm_head.weight
+            raise ValueError(
+                f"the kernel takes a model of torch.float32 on cpu and of one shape; "
+                f"got {weight.dtype} on {weight.device} and {model.config}"
+            )
+        start = 0
+        for matrix in _matrices(model):
+            rows, width = matrix.shape
+            stride = kernel.padded(width)
+            end = start + rows * stride
+            if len(self._quantised):
+                groups = F.pad(matrix, (0, stride - width)).view(-1, kernel.GROUP)
+                scales = groups.abs().amax(-1, keepdim=True) / 127
+                self._quantised[start:end] = (groups / scales.clamp(min=1e-38)).round().flatten().numpy()
+                self._scales[start // kernel.GROUP : end // kernel.GROUP] = scales.flatten().numpy()
+            else:
+                self._matrices[start:end].reshape(rows, stride)[:, :width] = matrix.numpy()
+            start = end
+        rope = blocks(model)[0].attn.rope
+        cos, sin = (rope.cos, rope.sin) if rope else (torch.empty(0, 0), torch.empty(0, 0))
+        embedding = model.token_embeddings.weight.contiguous().numpy()  # of which a row is read: it stays where it is
+        weights = (self._matrices, self._quantised, self._scales)
+        self._arrays = (embedding, *weights, _gains(model), cos.float().numpy(), sin.float().numpy())
 
     def __call__(self, token_ids: Tensor, cache: KVCache) -> Tensor:
         """The logits, (B, V), of the token after token_ids, (B,), which the sequences of the cache take one by one.
@@ -79,7 +103,6 @@ class KernelStep:
                 f"{tuple(token_ids.shape)} ids and a cache of {tuple(cache.keys.shape)}, {cache.keys.dtype}; expected "
                 f"({sequences},) ids and {expected}, torch.float32, for up to {config.context_length} tokens"
             )
-        shape, eps, *arrays = self._weights
         keys, values = cache.keys.numpy(), cache.values.numpy()
         logits = torch.empty(sequences, config.vocab_size)
         for row, (token, length) in enumerate(zip(token_ids.tolist(), cache.lengths.tolist(), strict=True)):
@@ -87,9 +110,28 @@ class KernelStep:
                 raise IndexError(f"token id {token} is out of range; expected 0 to {config.vocab_size - 1}")
             position = min(length, cache.capacity - 1)
             into = logits[row].numpy()
-            self._step(shape, eps, token, position, row, *arrays, keys, values, *self._room, into)
+            place = (token, position, row)
+            self._step(self._shape, self._eps, *place, *self._arrays, keys, values, *self._room, into)
         cache.lengths.add_(1)
         return logits
+
+
+@contextmanager
+def kernel_step(model: TransformerLM) -> Iterator[KernelStep]:
+    """A KernelStep of the model as it is now, whose memory is kept for the next one as long as the model lives."""
+    step = _idle.pop(model, None)
+    if step is None:
+        step = KernelStep(model)
+    else:
+        step.pack(model)
+    try:
+        yield step
+    finally:
+        _idle[model] = step
+
+
+# at most one for a model: of several that are used at a time the last one that comes back stays
+_idle: WeakKeyDictionary[TransformerLM, KernelStep] = WeakKeyDictionary()
 
 
 def fits(model: TransformerLM) -> bool:
@@ -123,30 +165,6 @@ def _matrices(model: TransformerLM) -> Iterator[Tensor]:
             yield ffn.w3.weight
         yield ffn.w2.weight
     yield model.lm_head.weight
-
-
-def _packed_matrices(model: TransformerLM, int8: bool) -> tuple[Float32Array, Int8Array, Float32Array]:
-    """The matrices as float32, or as int8 with the scale of each group; what is not used is empty."""
-    size = sum(len(matrix) * kernel.padded(matrix.shape[1]) for matrix in _matrices(model))
-    # zeros, for what rows are padded with
-    packed = np.zeros(size, np.int8 if int8 else np.float32)
-    scales = np.empty(size // kernel.GROUP if int8 else 0, np.float32)
-    start = 0
-    for matrix in _matrices(model):
-        rows, width = matrix.shape
-        stride = kernel.padded(width)
-        end = start + rows * stride
-        if int8:
-            groups = torch.nn.functional.pad(matrix, (0, stride - width)).view(-1, kernel.GROUP)
-            scale = groups.abs().amax(-1, keepdim=True) / 127
-            packed[start:end] = (groups / scale.clamp(min=1e-38)).round().flatten().numpy()
-            scales[start // kernel.GROUP : end // kernel.GROUP] = scale.flatten().numpy()
-        else:
-            packed[start:end].reshape(rows, stride)[:, :width] = matrix.numpy()
-        start = end
-    if int8:
-        return np.empty(0, np.float32), packed, scales
-    return packed, np.empty(0, np.int8), scales
 
 
 def _gains(model: TransformerLM) -> Float32Array:

@@ -14,9 +14,6 @@ import torch
 from torch import Tensor
 
 
-LIKELY = 1024  # tokens that are sorted first
-
-
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How a token is chosen. What is given applies in this order, as in transformers.
@@ -82,20 +79,22 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Logits (B, V) with -inf for all but the fewest of the greatest whose probabilities add up to p or more."""
     if p == 1:
         return logits  # where a sum is rounded up to 1 not a token is lost
-    peak = logits.amax(-1, keepdim=True)
-    needed = p * (logits - peak).double().exp().sum(-1, keepdim=True)
-    # to sort all takes ten times as long as to find some of the greatest, which mostly are enough
-    for count in (min(LIKELY, logits.shape[-1]), logits.shape[-1]):
-        greatest = logits.topk(count, -1).values
-        summed = (greatest - peak).double().exp().cumsum(-1)
-        if bool((summed[:, -1:] >= needed).all()):
-            break
+    descending = _descending(logits)
+    summed = (descending - descending[:, :1]).double().exp().cumsum(-1)
+    needed = p * summed[:, -1:]
     kept = (summed[:, :-1] < needed).sum(-1, keepdim=True) + 1
-    least = greatest.gather(-1, kept - 1)
+    least = descending.gather(-1, kept - 1)
     above, equal = logits > least, logits == least
     # of equals the first
     chosen = above | (equal & (equal.cumsum(-1) <= kept - above.sum(-1, keepdim=True)))
     return logits.masked_fill(~chosen, -math.inf)
+
+
+def _descending(logits: Tensor) -> Tensor:
+    if logits.device.type == "cpu":
+        # ten times as fast as torch, which sorts what it came from along with each number
+        return torch.from_numpy(np.sort(logits.detach().numpy(), -1)).flip(-1)
+    return logits.sort(-1, descending=True).values
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:

@@ -1,10 +1,13 @@
 """The Numba kernel against the torch step, whose logits it computes."""
 
+import gc
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import weakref
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,15 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 import fastlm  # noqa: E402
-from fastlm.generation import KernelStep, KVCache, decode_step, generate, prefill, torch_step  # noqa: E402
-from fastlm.generation.packing import _matrices  # noqa: E402
+from fastlm.generation import (  # noqa: E402
+    KernelStep,
+    KVCache,
+    generate,
+    packing,
+    prefill,
+    stream,
+    torch_step,
+)
 from fastlm.kernels import decode_lm as kernel  # noqa: E402
 from tests.model.variants import VARIANTS, model_of  # noqa: E402
 
@@ -74,7 +84,7 @@ def test_int8_is_the_model_with_rounded_weights(variant):
         if model.config.tie_embeddings:  # what the output layer has is rounded, what the embedding has is not
             model.lm_head.weight = torch.nn.Parameter(embedding.clone())
             model.token_embeddings.weight = torch.nn.Parameter(embedding)
-        for matrix in _matrices(model):
+        for matrix in packing._matrices(model):
             matrix.copy_(torch.from_numpy(rounded(matrix.numpy())))
     # what came before is the rounded model's too, so the difference is that of 16-bit vectors alone
     (expected, _), (found, _) = decoded(model, torch_step(model)), decoded(model, step)
@@ -125,18 +135,61 @@ def test_a_step_holds_its_own_copy_of_the_matrices():
         model.lm_head.weight.zero_()
     after, _ = decoded(model, step, count=1)
     assert torch.equal(before, after)
-    assert not decoded(model, KernelStep(model), count=1)[0].any()
+    step.pack(model)
+    assert not decoded(model, step, count=1)[0].any()
 
 
 def test_the_kernel_is_used_for_one_float32_sequence(monkeypatch):
-    from fastlm.generation import completion
-
+    taken = []
+    monkeypatch.setattr(kernel, "compiled", lambda: lambda *arguments: taken.append(arguments[3]))
+    packing._idle.clear()
     model, wide = model_of("plain"), model_of("plain", dtype=torch.float64)
-    assert isinstance(completion._fastest_step(model, 1), KernelStep)
-    assert not isinstance(completion._fastest_step(model, 2), KernelStep)
-    assert not isinstance(completion._fastest_step(wide, 1), KernelStep)
-    with pytest.raises(ValueError, match=r"torch.float32 on cpu, not torch.float64 on cpu"):
+    with pytest.raises(ValueError, match="prompt"):
+        generate(model, [])
+    for several in (model, [[1], [2]]), (wide, [1]):
+        generate(*several, max_new_tokens=3)
+    assert not taken
+    generate(model, [5, 6], max_new_tokens=3)
+    assert taken == [2, 3]
+    packing._idle.clear()  # its step computes nothing
+    with pytest.raises(ValueError, match=r"torch.float32 on cpu and of one shape; got torch.float64 on cpu"):
         KernelStep(wide)
+
+
+def test_generate_sees_what_training_changed():
+    model, other = model_of("plain"), model_of("plain")
+    options = {"max_new_tokens": 20, "temperature": 0}
+    before = generate(model, [1], **options)
+    with torch.no_grad():
+        for weight, changed in zip(model.parameters(), other.parameters(), strict=True):
+            changed.mul_(1.5).add_(0.01)
+            weight.data = changed.clone()  # which torch does not count as a change
+    after = generate(model, [1], **options)
+    assert before != after == generate(model, [1], step=torch_step(model), **options)
+
+
+def test_two_at_a_time_of_one_model():
+    tokenizer = fastlm.Tokenizer({id: bytes([id]) for id in range(256)}, [])
+    model = model_of("plain", vocab_size=256)
+    options = {"max_new_tokens": 20, "temperature": 0}
+    pieces = list(zip_longest(*(stream(model, [id], tokenizer, **options) for id in (1, 2)), fillvalue=""))
+    for id, of_one in zip((1, 2), zip(*pieces, strict=True), strict=True):
+        assert "".join(of_one) == generate(model, [id], tokenizer, **options).text
+
+
+def test_memory_goes_with_the_model():
+    model = model_of("plain")
+    generate(model, [1], max_new_tokens=2)
+    assert model in packing._idle
+    kept = weakref.ref(packing._idle[model])
+    del model
+    gc.collect()
+    assert kept() is None
+
+
+def test_a_step_takes_weights_of_its_own_shape_only():
+    with pytest.raises(ValueError, match="of one shape"):
+        KernelStep(model_of("plain")).pack(model_of("grouped"))
 
 
 def test_what_does_not_fit_is_refused():

@@ -149,7 +149,10 @@ def test_the_global_generator_is_left_alone():
 
 
 def test_a_temperature_of_zero_takes_the_first_of_the_greatest():
-    assert drawn(Sampling(temperature=0), torch.tensor([[0.0, 3.0, 3.0], [5.0, -INF, 5.0]]), 2).tolist() == [[1, 1], [0, 0]]
+    assert drawn(Sampling(temperature=0), torch.tensor([[0.0, 3.0, 3.0], [5.0, -INF, 5.0]]), 2).tolist() == [
+        [1, 1],
+        [0, 0],
+    ]
 
 
 @pytest.mark.parametrize("temperature", [1e-300, 1e-30, 1e30])
