@@ -19,6 +19,8 @@ from fastlm.generation.decoding import KVCache, blocks
 from fastlm.kernels import decode_lm as kernel
 from fastlm.model.config import ModelConfig
 from fastlm.model.layers import RMSNorm, SwiGLU
+from fastlm.model.parameters import parameter_shapes
+from fastlm.model.state import unwrapped
 from fastlm.model.transformer import TransformerLM
 
 Float32Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -70,6 +72,13 @@ class KernelStep:
                 f"the kernel takes a model of torch.float32 on cpu and of one shape; "
                 f"got {weight.dtype} on {weight.device} and {model.config}"
             )
+        # the kernel goes by the configuration, and checks nothing
+        expected = parameter_shapes(self.config)
+        for name, parameter in unwrapped(dict(model.named_parameters())).items():
+            if tuple(parameter.shape) != expected.get(name):
+                raise ValueError(
+                    f"{name} has the shape {tuple(parameter.shape)}; the configuration says {expected.get(name)}"
+                )
         start = 0
         for matrix in _matrices(model):
             rows, width = matrix.shape

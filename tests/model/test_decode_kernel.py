@@ -192,6 +192,30 @@ def test_a_step_takes_weights_of_its_own_shape_only():
         KernelStep(model_of("plain")).pack(model_of("grouped"))
 
 
+def test_weights_that_the_configuration_does_not_know_are_refused():
+    model = model_of("plain")
+    model.lm_head.weight = torch.nn.Parameter(torch.zeros(96, 36))
+    with pytest.raises(ValueError, match=r"lm_head.weight has the shape \(96, 36\); the configuration says \(97, 36\)"):
+        KernelStep(model)
+
+
+def test_a_wrapped_model_is_decoded_as_the_bare_one():
+    model = model_of("tied")
+    wrapped = torch.compile(model, backend="eager")
+    options = {"max_new_tokens": 20, "temperature": 0}
+    assert generate(wrapped, [1, 2], **options) == generate(model, [1, 2], **options)
+
+
+def test_an_abandoned_stream_gives_its_memory_back():
+    tokenizer = fastlm.Tokenizer({id: bytes([id]) for id in range(256)}, [])
+    model = model_of("plain", vocab_size=256)
+    pieces = stream(model, [65], tokenizer, max_new_tokens=40)
+    next(pieces)
+    assert model not in packing._idle
+    pieces.close()
+    assert model in packing._idle
+
+
 def test_what_does_not_fit_is_refused():
     model = model_of("plain")
     step = KernelStep(model)
