@@ -142,7 +142,7 @@ class Sampler:
         """Ids (B,) by the inverse of the distribution function: one number of a stream for a token."""
         uniform = torch.stack([torch.rand((), dtype=torch.float64, generator=stream) for stream in self._streams])
         summed = probabilities.cumsum(-1, dtype=torch.float64)
-        # a little below the sum, even where a product would be rounded up to it
-        reached = uniform.to(summed.device) * (1 - 2**-50) * summed[:, -1]
+        # always below the sum: a number is at most 1 - 2^-53, and no such product is rounded up to its factor
+        reached = uniform.to(summed.device) * summed[:, -1]
         # to the right of equals: a token with no probability is never where the sum first exceeds what is reached
         return torch.searchsorted(summed, reached.unsqueeze(-1), right=True).squeeze(-1)

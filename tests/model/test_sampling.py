@@ -177,14 +177,14 @@ def test_logits_that_are_not_finite_are_refused(bad):
         drawn(Sampling(), torch.tensor([[-INF, -INF]]), 1)
 
 
-def test_the_last_of_the_sum_is_never_passed(monkeypatch):
-    ones = lambda *shape, **options: torch.tensor(1 - 2**-53, dtype=torch.float64)  # noqa: E731
-    monkeypatch.setattr(torch, "rand", ones)
+@pytest.mark.parametrize(("uniform", "place"), [(0.0, 5), (1 - 2**-53, 34)])
+def test_the_least_and_the_greatest_random_number(monkeypatch, uniform, place):
+    monkeypatch.setattr(torch, "rand", lambda *shape, **options: torch.tensor(uniform, dtype=torch.float64))
     random = np.random.default_rng(0)
-    for _ in range(50):
+    for _ in range(500):
         logits = torch.from_numpy(random.standard_normal((1, 40)))
-        logits[0, -5:] = -INF
-        assert int(drawn(Sampling(), logits, 1)) == 34
+        logits[0, :5] = logits[0, -5:] = -INF
+        assert int(drawn(Sampling(), logits, 1)) == place
 
 
 @pytest.mark.parametrize(
