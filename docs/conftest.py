@@ -2,6 +2,6 @@
 
 import importlib.util
 
-NEEDS = {"migrate/transformers.md": "transformers", "model.md": "torch"}
+NEEDS = {"migrate/transformers.md": "transformers", "model.md": "torch", "weights.md": "safetensors"}
 
 collect_ignore = [page for page, package in NEEDS.items() if importlib.util.find_spec(package) is None]
