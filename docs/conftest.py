@@ -2,6 +2,11 @@
 
 import importlib.util
 
-NEEDS = {"migrate/transformers.md": "transformers", "model.md": "torch", "generation.md": "torch"}
+NEEDS = {
+    "migrate/transformers.md": "transformers",
+    "model.md": "torch",
+    "generation.md": "torch",
+    "weights.md": "safetensors",
+}
 
 collect_ignore = [page for page, package in NEEDS.items() if importlib.util.find_spec(package) is None]

@@ -5,7 +5,7 @@ B batch, T sequence, D d_model, H num_heads, G num_kv_heads, K d_head.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,10 @@ class MultiHeadSelfAttention(nn.Module):
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
+        if kernel not in get_args(AttentionKernel):
+            raise ValueError(f"kernel is {kernel!r}; expected one of {', '.join(get_args(AttentionKernel))}")
+        if num_heads < 1 or (num_kv_heads is not None and num_kv_heads < 1):
+            raise ValueError(f"num_heads is {num_heads} and num_kv_heads {num_kv_heads}; expected at least 1")
         if d_head is None and d_model % num_heads:
             raise ValueError(f"d_model is {d_model}, which num_heads {num_heads} does not divide")
         self.num_heads = num_heads
@@ -83,7 +87,11 @@ class MultiHeadSelfAttention(nn.Module):
 
         `token_positions`, (T) or (B, T), are 0 .. T - 1 where they are not given. `mask`, booleans broadcast to
         (B, H, T, T), is True where a query sees a key, and takes the place of the causal one.
+
+        Raises ValueError for a sequence longer than there are positions, TypeError for a mask not of booleans.
         """
+        if mask is not None and mask.dtype != torch.bool:
+            raise TypeError(f"mask is of {mask.dtype}; expected torch.bool, True where a query sees a key")
         # one product for all three: x is read, and under autocast converted, once
         weight = torch.cat((self.q_proj.weight, self.k_proj.weight, self.v_proj.weight))
         heads = F.linear(x, weight).view(*x.shape[:-1], -1, self.d_head).transpose(-3, -2)  # (B, H + 2G, T, K)

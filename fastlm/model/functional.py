@@ -8,6 +8,18 @@ import torch
 from torch import Tensor
 
 
+def check_ids(ids: Tensor, size: int, name: str) -> None:
+    """Raises TypeError for ids that are not integers, and, where they lie in main memory, IndexError for one that is
+    not below `size`; `name` says what they are."""
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"{name}s are of {ids.dtype}; expected torch.int64 or torch.int32")
+    # a look at values on another device would wait for it, and within a compiled graph break it
+    if ids.device.type == "cpu" and ids.numel() and not torch.compiler.is_compiling():
+        low, high = (int(extreme) for extreme in torch.aminmax(ids))
+        if low < 0 or high >= size:
+            raise IndexError(f"{name} {low if low < 0 else high} is out of range; expected 0 to {size - 1}")
+
+
 def silu(x: Tensor) -> Tensor:
     """x * sigmoid(x), element by element (Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415)."""
     return x * torch.sigmoid(x)
@@ -48,13 +60,19 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         logits: (..., vocab_size), of any floating type; float16 and bfloat16 are computed in float32.
         targets: Integer ids, (...).
 
-    Returns a scalar. Raises ValueError for shapes that do not fit together.
+    Returns a scalar. Raises ValueError for shapes that do not fit together or hold no target, TypeError for targets
+    that are not integers, and, where they lie in main memory, IndexError for a target out of range.
     """
     if logits.shape[:-1] != targets.shape:
         raise ValueError(
             f"logits of shape {tuple(logits.shape)} need targets of shape {tuple(logits.shape[:-1])}, "
             f"not {tuple(targets.shape)}"
         )
+    if not targets.numel():
+        raise ValueError("there are no targets, whose mean loss could be taken")
+    check_ids(targets, logits.shape[-1], "target")
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
-    return (torch.logsumexp(logits, -1) - logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)).mean()
+    # large logits leave no digits for the sum's logarithm
+    logits = logits - logits.detach().amax(-1, keepdim=True)
+    return (torch.logsumexp(logits, -1) - logits.gather(-1, targets.long().unsqueeze(-1)).squeeze(-1)).mean()

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from fastlm.model.functional import check_ids
+
 Device = torch.device | str | None
 
 
@@ -46,14 +48,7 @@ class Embedding(nn.Module):
         self.weight = _normal((num_embeddings, embedding_dim), 1.0, device, dtype)
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        if token_ids.dtype not in (torch.int64, torch.int32):
-            raise TypeError(f"token ids are of {token_ids.dtype}; expected torch.int64 or torch.int32")
-        # a look at values on another device would wait for it, and within a compiled graph break it
-        if token_ids.device.type == "cpu" and token_ids.numel() and not torch.compiler.is_compiling():
-            low, high = (int(extreme) for extreme in torch.aminmax(token_ids))
-            if low < 0 or high >= len(self.weight):
-                wrong = low if low < 0 else high
-                raise IndexError(f"token id {wrong} is out of range; expected 0 to {len(self.weight) - 1}")
+        check_ids(token_ids, len(self.weight), "token id")
         return F.embedding(token_ids, self.weight)
 
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fastlm.model.functional import check_ids
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, *, chunk_tokens: int = 1024) -> Tensor:
@@ -24,17 +27,23 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, *, chu
         targets: Integer ids, (...).
         chunk_tokens: Number of tokens whose logits exist at a time.
 
-    Returns a scalar. Raises ValueError for shapes that do not fit together.
+    Returns a scalar. Raises ValueError for shapes that do not fit together or hold no target, TypeError for targets
+    that are not integers, and, where they lie in main memory, IndexError for a target out of range.
     """
     if hidden.shape[:-1] != targets.shape:
         raise ValueError(
             f"hidden of shape {tuple(hidden.shape)} needs targets of shape {tuple(hidden.shape[:-1])}, "
             f"not {tuple(targets.shape)}"
         )
+    if hidden.shape[-1] != weight.shape[-1]:
+        raise ValueError(f"hidden has a width of {hidden.shape[-1]}, the output layer of {weight.shape[-1]}")
+    if not targets.numel():
+        raise ValueError("there are no targets, whose mean loss could be taken")
+    check_ids(targets, len(weight), "target")
     if chunk_tokens < 1:
         raise ValueError(f"chunk_tokens is {chunk_tokens}; expected at least 1")
     loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden.flatten(0, -2), weight, targets.flatten(), chunk_tokens
+        hidden.reshape(-1, hidden.shape[-1]), weight, targets.flatten().long(), chunk_tokens
     )
     return loss
 
@@ -57,19 +66,22 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             highest, aimed = logits.amax(-1, keepdim=True), logits.gather(-1, target)
             exponentials = logits.sub_(highest).exp_()
             total = exponentials.sum(-1, keepdim=True)
-            loss += (total.log() + highest - aimed).sum()
+            loss += (total.log() + (highest - aimed)).sum()
             if wants_gradient:
-                # of the mean of -log softmax: softmax less one at the target, by the number of tokens
-                slope = exponentials.mul_((count * total).reciprocal_())
-                slope.scatter_add_(-1, target, slope.new_full((1, 1), -1 / count).expand(len(slope), 1))
+                # of the sum of -log softmax: softmax less one at the target; it is divided by the number of tokens at
+                # last, since float16 has no place for what that leaves
+                slope = exponentials.mul_(total.reciprocal_())
+                slope.scatter_add_(-1, target, slope.new_full((1, 1), -1.0).expand(len(slope), 1))
                 slope = slope.to(narrow)
                 hidden_parts.append(slope @ columns)
                 weight_gradient += slope.T @ chunk
         if wants_gradient:
-            ctx.save_for_backward(torch.cat(hidden_parts).to(hidden.dtype), weight_gradient.to(weight.dtype))
+            weight_gradient = weight_gradient.mul_(1 / count).to(weight.dtype)
+            ctx.save_for_backward(torch.cat(hidden_parts).to(hidden.dtype), weight_gradient)
         return loss / count
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, Tensor, None, None]:
         hidden_gradient, weight_gradient = ctx.saved_tensors
-        return gradients[0] * hidden_gradient, gradients[0] * weight_gradient, None, None
+        return gradients[0] / len(hidden_gradient) * hidden_gradient, gradients[0] * weight_gradient, None, None

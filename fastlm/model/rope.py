@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fastlm.model.config import CHOICES, RopeLayout
+from fastlm.model.functional import check_ids
 from fastlm.model.layers import Device
 
 
@@ -20,7 +21,7 @@ class RotaryPositionalEmbedding(nn.Module):
         device: Where the tables of cosines and sines lie, (max_seq_len, d_k / 2) each, float32.
         layout: Which features are the pair i: 2i and 2i + 1 ("interleaved"), or i and i + d_k/2 ("half").
 
-    Raises ValueError for a d_k that is not even and for an unknown layout.
+    Raises ValueError for a theta that is not positive, a d_k that is not even, and an unknown layout.
     """
 
     cos: Tensor
@@ -30,6 +31,8 @@ class RotaryPositionalEmbedding(nn.Module):
         self, theta: float, d_k: int, max_seq_len: int, device: Device = None, *, layout: RopeLayout = "interleaved"
     ):
         super().__init__()
+        if not theta > 0:
+            raise ValueError(f"theta is {theta}; expected a positive number")
         if d_k % 2:
             raise ValueError(f"d_k is {d_k}; rotary positions need an even number")
         if layout not in CHOICES["rope_layout"]:
@@ -42,13 +45,18 @@ class RotaryPositionalEmbedding(nn.Module):
         self.register_buffer("sin", angles.sin(), persistent=False)
 
     def forward(self, x: Tensor, token_positions: Tensor | None = None) -> Tensor:
-        """The turned x, (..., T, d_k); `token_positions`, (..., T), are 0 .. T - 1 where they are not given."""
+        """The turned x, (..., T, d_k); `token_positions`, (..., T), are 0 .. T - 1 where they are not given.
+
+        Raises ValueError for a sequence that is too long, TypeError for positions that are not integers, and, where
+        they lie in main memory, IndexError for one out of range.
+        """
         length = x.shape[-2]
         if token_positions is None:
             if length > len(self.cos):
                 raise ValueError(f"a sequence of {length} tokens; rotary positions reach {len(self.cos)}")
             cos, sin = self.cos[:length], self.sin[:length]
         else:
+            check_ids(token_positions, len(self.cos), "position")
             cos, sin = self.cos[token_positions], self.sin[token_positions]
         cos, sin = cos.to(x.dtype), sin.to(x.dtype)
         if self.layout == "half":

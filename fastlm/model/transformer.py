@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fastlm.model.attention import AttentionKernel, MultiHeadSelfAttention
-from fastlm.model.config import FeedForward, ModelConfig, Norm, RopeLayout
+from fastlm.model.config import CHOICES, FeedForward, ModelConfig, Norm, RopeLayout
 from fastlm.model.layers import Device, Embedding, Linear, RMSNorm, SiLUFeedForward, SwiGLU
 from fastlm.model.rope import RotaryPositionalEmbedding
 
@@ -27,6 +27,8 @@ class TransformerBlock(nn.Module):
         rope_theta: Base of the angles of rotary positions; None for none.
         rope_layout, num_kv_heads, d_head, norm, norm_eps, ffn, qk_norm: See ModelConfig.
         kernel, rope: See MultiHeadSelfAttention.
+
+    Raises ValueError for sizes that do not fit together and for an unknown variant.
     """
 
     def __init__(
@@ -50,6 +52,9 @@ class TransformerBlock(nn.Module):
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
+        for name, value in (("norm", norm), ("ffn", ffn)):
+            if value not in CHOICES[name]:
+                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(CHOICES[name])}")
         self.post_norm = norm == "post"
         self.attn = MultiHeadSelfAttention(
             d_model,
@@ -207,24 +212,25 @@ class TransformerLM(nn.Module):
         Raises ValueError for a shape that does not fit, TypeError for ids that are not integers, and, where ids lie in
         main memory, IndexError for an id out of range.
         """
-        length = token_ids.shape[-1] if token_ids.dim() else 0
-        if not 1 <= token_ids.dim() <= 2 or not 1 <= length <= self.config.context_length:
-            raise ValueError(
-                f"token ids have the shape {tuple(token_ids.shape)}; expected (batch, sequence) "
-                f"with a sequence of 1 to {self.config.context_length}"
-            )
-        mask = None
-        if document_ids is not None:
-            if document_ids.shape != token_ids.shape:
-                raise ValueError(
-                    f"document ids have the shape {tuple(document_ids.shape)}, token ids {tuple(token_ids.shape)}"
-                )
-            mask = document_mask(document_ids)
+        self._check_shapes(token_ids, token_positions, document_ids)
+        mask = None if document_ids is None else document_mask(document_ids)
         x: Tensor = self.token_embeddings(token_ids)
         for layer in self.layers:
             x = layer(x, token_positions, mask)
         x = self.ln_final(x)
         return x
+
+    def _check_shapes(self, token_ids: Tensor, token_positions: Tensor | None, document_ids: Tensor | None) -> None:
+        shape = tuple(token_ids.shape)
+        if not 1 <= len(shape) <= 2 or not 1 <= shape[-1] <= self.config.context_length:
+            raise ValueError(
+                f"token ids have the shape {shape}; expected (batch, sequence) "
+                f"with a sequence of 1 to {self.config.context_length}"
+            )
+        if token_positions is not None and tuple(token_positions.shape) not in (shape, shape[-1:]):
+            raise ValueError(f"token positions have the shape {tuple(token_positions.shape)}, token ids {shape}")
+        if document_ids is not None and tuple(document_ids.shape) != shape:
+            raise ValueError(f"document ids have the shape {tuple(document_ids.shape)}, token ids {shape}")
 
 
 def document_mask(document_ids: Tensor) -> Tensor:
