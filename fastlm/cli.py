@@ -16,6 +16,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from fastlm.commands.account import account
 from fastlm.commands.generate import generate
 from fastlm.commands.weights import export_model, import_model
+from fastlm.commands.train import train
 
 Inputs = Positional[tuple[Path, ...]]
 
@@ -166,6 +167,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": export_model,
     "import": import_model,
     "generate": generate,
+    "train": train,
 }
 
 

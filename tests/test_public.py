@@ -70,8 +70,15 @@ FLOORS = [
     ["generation.completion"],
     ["generation"],
     [""],
+    ["training.config", "training.schedule", "training.speed"],
+    ["training.hardware", "training.log", "training.data", "training.archive", "training.optimizer"],
+    ["training.parallel"],
+    ["training.checkpoint", "training.evaluation"],
+    ["training.rotation"],
+    ["training.loop"],
+    ["training"],
     ["demo"],
-    ["commands", "commands.account", "commands.generate", "commands.weights"],
+    ["commands", "commands.account", "commands.generate", "commands.train", "commands.weights"],
     ["cli"],
 ]
 

@@ -9,6 +9,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fastlm.model.attention import AttentionKernel, MultiHeadSelfAttention
 from fastlm.model.config import CHOICES, FeedForward, ModelConfig, Norm, RopeLayout
@@ -98,7 +99,9 @@ class TransformerLM(nn.Module):
     Keys of its state dict are those of CS336: token_embeddings, layers.{i}.{ln1, attn, ln2, ffn}, ln_final, lm_head. A
     state dict whose weights are for the other layout of rotary positions is brought to this one by `state.to_layout`.
 
-    `tokenizer_fingerprint` names the tokenizer of a model that was read from files, where they name it.
+    `tokenizer_fingerprint` names the tokenizer of a model that was read from files, where they name it. Where
+    `checkpoint_activations` is set to True, the backward pass computes what lies within blocks again (Chen et al. 2016,
+    https://arxiv.org/abs/1604.06174).
     """
 
     tokenizer_fingerprint: str | None = None
@@ -126,6 +129,7 @@ class TransformerLM(nn.Module):
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
+        self.checkpoint_activations = False
         self.config = config = ModelConfig(
             vocab_size=vocab_size,
             context_length=context_length,
@@ -216,7 +220,11 @@ class TransformerLM(nn.Module):
         mask = None if document_ids is None else document_mask(document_ids)
         x: Tensor = self.token_embeddings(token_ids)
         for layer in self.layers:
-            x = layer(x, token_positions, mask)
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                # nothing in a block is random
+                x = checkpoint(layer, x, token_positions, mask, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = layer(x, token_positions, mask)
         x = self.ln_final(x)
         return x
 

@@ -1,0 +1,22 @@
+"""The learning rate of each step."""
+
+from __future__ import annotations
+
+import math
+
+
+def cosine_schedule(
+    it: int, max_learning_rate: float, min_learning_rate: float, warmup_iters: int, cosine_cycle_iters: int
+) -> float:
+    """Rises in a line from 0 to the maximum at `warmup_iters`, falls along half a cosine to the minimum at
+    `cosine_cycle_iters`, and stays there (Loshchilov and Hutter 2016, https://arxiv.org/abs/1608.03983).
+
+    >>> [cosine_schedule(it, 1.0, 0.1, 2, 6) for it in (0, 1, 2, 4, 6, 7)]
+    [0.0, 0.5, 1.0, 0.55, 0.1, 0.1]
+    """
+    if it < warmup_iters:
+        return it / warmup_iters * max_learning_rate
+    if it >= cosine_cycle_iters:
+        return min_learning_rate
+    progress = (it - warmup_iters) / (cosine_cycle_iters - warmup_iters)
+    return min_learning_rate + 0.5 * (1 + math.cos(progress * math.pi)) * (max_learning_rate - min_learning_rate)
