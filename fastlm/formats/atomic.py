@@ -47,6 +47,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         _sync_directory(path.parent)
 
 
+def remove_unfinished(directory: Path) -> None:
+    """Removes the temporary files that a killed process left below a directory where nothing else writes now."""
+    for path in directory.rglob(".*.tmp"):
+        path.unlink()
+
+
 @contextlib.contextmanager
 def _staged(path: Path) -> Iterator[BinaryIO]:
     if path.is_dir():

@@ -89,8 +89,8 @@ def restore(
     """Brings a model and its optimizers to a state, or raises ValueError and leaves them as they were."""
     try:
         _check_document(document)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{where}: {error} is missing or wrong") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{where}: what it says of the run is not right: {error}") from None
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     live = model.state_dict()
     bare = dict(zip(live, unwrapped(live), strict=True))

@@ -14,9 +14,8 @@ from typing import Any, Literal, Self
 
 from fastlm.model.config import ModelConfig
 
-# fields that decide the losses and weights of a run, but for rounding; a run goes on only where they are the same
+# fields that, beside the model's, decide losses and weights but for rounding: a run goes on only with the same
 DECIDING = (
-    "model",
     "end_of_text",
     "steps",
     "batch_size",
@@ -147,8 +146,9 @@ class TrainingConfig:
             raise ValueError(f"parallel is 'fsdp', which does not go with {other}; expected 'ddp'")
 
     def deciding(self) -> dict[str, Any]:
-        """The fields that decide the result, of types that JSON has."""
-        return {name: self.model.to_dict() if name == "model" else getattr(self, name) for name in DECIDING}
+        """The fields that decide the result, those of the model as `model.NAME`, of types that JSON has."""
+        own = {name: getattr(self, name) for name in DECIDING}
+        return own | {f"model.{name}": value for name, value in self.model.to_dict().items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -170,7 +170,7 @@ class TrainingConfig:
         return cls(**arguments)
 
     def to_toml(self) -> str:
-        """The configuration as TOML that `read_toml` and `from_dict` take."""
+        """The configuration as TOML that `load_config` reads."""
         lines = [
             f"{field.name} = {_toml(getattr(self, field.name))}" for field in fields(self) if field.name != "model"
         ]
@@ -178,20 +178,15 @@ class TrainingConfig:
         return "\n".join(lines) + "\n"
 
 
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """The values of a TOML file; OSError where it cannot be read, ValueError naming it where it is not TOML."""
-    try:
-        return tomllib.loads(Path(path).read_bytes().decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not TOML: {error}") from None
-
-
 def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> TrainingConfig:
     """The configuration in a TOML file, `overrides` standing above it, field by field, those of `model` too.
 
     Raises OSError where the file cannot be read, ValueError naming file and field for what is wrong in it.
     """
-    values = read_toml(path)
+    try:
+        values = tomllib.loads(Path(path).read_bytes().decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not TOML: {error}") from None
     changes = dict(overrides or {})
     if isinstance(values.get("model", {}), dict):
         changes["model"] = {**values.get("model", {}), **changes.get("model", {})}

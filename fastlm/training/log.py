@@ -26,10 +26,12 @@ class RunLog:
 
     def __init__(self, config: TrainingConfig, step: int):
         directory = Path(config.out)
-        self.path = directory / "log.jsonl"
-        self._file = open(self.path, "a+b")  # noqa: SIM115 - closed by __exit__
-        self._file.truncate(_end_of_step(self.path, step))
         self._board = _tensorboard(directory / "tensorboard", step) if config.tensorboard else None
+        path = directory / "log.jsonl"
+        path.touch()
+        end = _end_of_step(path, step)
+        self._file = open(path, "ab")  # noqa: SIM115 - closed by __exit__
+        self._file.truncate(end)
         # disable=None: only on a terminal
         self._bar = tqdm(initial=step, total=config.steps, unit="step", disable=None, file=sys.stderr)
 

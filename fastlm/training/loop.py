@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fastlm import load
-from fastlm.formats.atomic import write_files
+from fastlm.formats.atomic import remove_unfinished, write_files
 from fastlm.model.files import save_model
 from fastlm.model.flops import train_flops_per_token
 from fastlm.model.loss import linear_cross_entropy
@@ -181,8 +181,8 @@ class Run:
         )
 
     def _log(self, done: int) -> RunLog:
+        remove_unfinished(Path(self.config.out))
         write_files(Path(self.config.out), {"config.toml": self.config.to_toml().encode()})
-        self.checkpoints.clean()
         return RunLog(self.config, done)
 
     def _resume(self) -> tuple[int, float]:

@@ -41,17 +41,18 @@ class Processes:
 
 @contextlib.contextmanager
 def processes(device: str) -> Iterator[Processes]:
-    """This process alone, or, under torchrun, with the others: over NCCL on cuda, over gloo elsewhere."""
+    """This process alone, or, under torchrun, with the others: over NCCL on cuda, over gloo elsewhere. A group of
+    processes that is there already is used."""
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     found = find_device(device, int(os.environ.get("LOCAL_RANK", "0")))
-    if count == 1:
-        yield Processes(0, 1, found)
-        return
-    dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
+    begins = count > 1 and not dist.is_initialized()
+    if begins:
+        dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
     try:
         yield Processes(rank, count, found)
     finally:
-        dist.destroy_process_group()
+        if begins:
+            dist.destroy_process_group()
 
 
 def compiled(module: nn.Module, device: torch.device) -> nn.Module:

@@ -31,11 +31,6 @@ class Checkpoints:
         for _, path in sorted(self._all())[: -self.keep]:
             path.unlink()
 
-    def clean(self) -> None:
-        """Removes what a run that was killed had begun to write."""
-        for path in self.directory.glob(".step-*.tmp"):
-            path.unlink()
-
     def _all(self) -> list[tuple[int, Path]]:
         found = ((NAME.fullmatch(path.name), path) for path in self.directory.glob("step-*"))
         return [(int(match[1]), path) for match, path in found if match]
