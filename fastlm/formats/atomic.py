@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
 
 
 def write_files(directory: Path, contents: Mapping[str, bytes | Callable[[Path], None]]) -> None:
@@ -48,9 +51,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Removes the temporary files that a killed process left below a directory where nothing else writes now."""
-    for path in directory.rglob(".*.tmp"):
-        path.unlink()
+    """Removes the temporary files that a killed process left in a directory, where nothing else may write now."""
+    for path in directory.glob(".*.tmp"):
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink()
 
 
 @contextlib.contextmanager
@@ -59,7 +63,7 @@ def _staged(path: Path) -> Iterator[BinaryIO]:
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "Not a regular file, so it cannot be replaced", str(path))
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")  # as TEMPORARY
     file = open(temporary, "x+b")  # noqa: SIM115 - closed below, before the name is given up
     try:
         with file:

@@ -52,7 +52,7 @@ def load_checkpoint(src: Place, model: nn.Module, optimizer: Optimizer) -> int:
     Raises OSError where it cannot be read, ValueError where anything in it is damaged or does not fit model and
     optimizer, which then are as they were.
     """
-    where, tensors, document = read_archive(src)
+    where, tensors, document = read_checkpoint(src)
     restore(where, tensors, document, model, [optimizer])
     iteration: int = document["iteration"]
     return iteration
@@ -79,6 +79,16 @@ def snapshot(model: nn.Module, optimizers: Sequence[Optimizer], iteration: int, 
     return tensors, {"version": VERSION, "iteration": iteration, "optimizers": described, "run": dict(run)}
 
 
+def read_checkpoint(src: Place) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
+    """The name of a file for messages, its tensors and its JSON. Raises as `read_archive`."""
+    where, tensors, document = read_archive(src)
+    try:
+        _check_document(document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{where}: what it says of its state is not right: {error}") from None
+    return where, tensors, document
+
+
 def restore(
     where: str,
     tensors: Mapping[str, Tensor],
@@ -86,11 +96,8 @@ def restore(
     model: nn.Module,
     optimizers: Sequence[Optimizer],
 ) -> None:
-    """Brings a model and its optimizers to a state, or raises ValueError and leaves them as they were."""
-    try:
-        _check_document(document)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{where}: what it says of the run is not right: {error}") from None
+    """Brings a model and its optimizers to what `read_checkpoint` returned, or raises ValueError and leaves them as
+    they were."""
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     live = model.state_dict()
     bare = dict(zip(live, unwrapped(live), strict=True))

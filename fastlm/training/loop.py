@@ -20,8 +20,7 @@ from fastlm.model.flops import train_flops_per_token
 from fastlm.model.loss import linear_cross_entropy
 from fastlm.model.transformer import TransformerLM
 from fastlm.training import parallel
-from fastlm.training.archive import read_archive
-from fastlm.training.checkpoint import restore, snapshot
+from fastlm.training.checkpoint import read_checkpoint, restore, snapshot
 from fastlm.training.config import TrainingConfig
 from fastlm.training.data import TokenFiles, document_ids, window_starts
 from fastlm.training.evaluation import Evaluation, bytes_of_ids, evaluate
@@ -181,8 +180,10 @@ class Run:
         )
 
     def _log(self, done: int) -> RunLog:
-        remove_unfinished(Path(self.config.out))
-        write_files(Path(self.config.out), {"config.toml": self.config.to_toml().encode()})
+        out = Path(self.config.out)
+        for directory in (out, self.checkpoints.directory, out / "model"):
+            remove_unfinished(directory)
+        write_files(out, {"config.toml": self.config.to_toml().encode()})
         return RunLog(self.config, done)
 
     def _resume(self) -> tuple[int, float]:
@@ -190,15 +191,15 @@ class Run:
         path = self.checkpoints.newest()
         if path is None:
             return 0, 0.0
-        where, tensors, document = read_archive(path)
-        run = document.get("run", {})
+        where, tensors, document = read_checkpoint(path)
+        run = document["run"]
         for name, value in self.identity.items():
             if run.get(name) != value:
                 raise ValueError(
                     f"{where}: made with {name} {run.get(name)!r}, not {value!r}; give another directory as out"
                 )
         restore(where, tensors, document, self.model, self.optimizers)
-        return document["iteration"], run["seconds"]
+        return document["iteration"], float(run["seconds"])
 
     def _save(self, step: int, seconds: float, log: RunLog | None) -> None:
         state = snapshot(self.model, self.optimizers, step, {**self.identity, "seconds": seconds})

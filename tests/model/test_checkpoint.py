@@ -10,9 +10,11 @@ torch = pytest.importorskip("torch")
 from safetensors import safe_open  # noqa: E402
 from torch import nn  # noqa: E402
 
+from fastlm.formats.atomic import remove_unfinished  # noqa: E402
 from fastlm.model import TransformerLM  # noqa: E402
 from fastlm.training import AdamW, clip_gradients, cosine_schedule, load_checkpoint, save_checkpoint  # noqa: E402
-from fastlm.training.checkpoint import restore, snapshot  # noqa: E402
+from fastlm.training.archive import write_archive  # noqa: E402
+from fastlm.training.checkpoint import snapshot  # noqa: E402
 from fastlm.training.optimizer import make_optimizers  # noqa: E402
 from fastlm.training.rotation import Checkpoints  # noqa: E402
 from tests.model import damage, tiny  # noqa: E402
@@ -149,8 +151,10 @@ def test_a_forged_state_with_a_right_checksum_is_refused():
         tensors, document = snapshot(model, [optimizer], 1, {})
         document = json.loads(json.dumps(document))
         change(tensors, document)
-        with pytest.raises(ValueError, match="forged"):
-            restore("forged", tensors, document, model, [optimizer])
+        write_archive(file := io.BytesIO(), tensors, document)
+        file.seek(0)
+        with pytest.raises(ValueError, match="checkpoint: "):
+            load_checkpoint(file, model, optimizer)
         assert damage.state_bytes(model, optimizer) == before
 
     forge(lambda t, d: d.pop("optimizers"))
@@ -207,3 +211,12 @@ def test_the_newest_checkpoints_stay(tmp_path):
         "step-abc",
     ]
     assert checkpoints.newest() == tmp_path / "made" / "step-100000000.safetensors"
+
+
+def test_only_what_a_killed_writer_left_is_removed(tmp_path):
+    left, others = ".config.toml.0123456789ab.tmp", [".other.tmp", "a.0123456789ab.tmp", ".x.0123456789AB.tmp"]
+    for name in (left, *others):
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path)
+    remove_unfinished(tmp_path / "nothing")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
