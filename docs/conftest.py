@@ -5,9 +5,9 @@ import importlib.util
 NEEDS = {
     "migrate/transformers.md": "transformers",
     "model.md": "torch",
+    "model_training.md": "torch",
     "generation.md": "torch",
     "weights.md": "safetensors",
 }
-NEEDS = {"migrate/transformers.md": "transformers", "model.md": "torch", "model_training.md": "torch"}
 
 collect_ignore = [page for page, package in NEEDS.items() if importlib.util.find_spec(package) is None]

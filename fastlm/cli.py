@@ -15,8 +15,8 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from fastlm.commands.account import account
 from fastlm.commands.generate import generate
-from fastlm.commands.weights import export_model, import_model
 from fastlm.commands.train import train
+from fastlm.commands.weights import export_model, import_model
 
 Inputs = Positional[tuple[Path, ...]]
 
