@@ -145,16 +145,22 @@ def count(inputs: Annotated[Inputs, arg(metavar="INPUT...")], /, tokenizer: Path
         print(f"{total:>15,}  in all")
 
 
-def demo(input: Positional[Path | None] = None, /, out: Path | None = None) -> None:
+def demo(input: Positional[Path | None] = None, /, out: Path | None = None, model: bool = False) -> None:
     """Train, encode, decode and compare, and print what it took: on English that comes with CPython, or on a file.
 
     Args:
         input: A UTF-8 file to use instead.
-        out: Directory that keeps tokenizer, text, ids and table.
+        out: Directory that keeps what is made.
+        model: Train a small language model too, and let it write; some two minutes on two cores.
     """
-    from fastlm.demo import run_demo
+    if model:
+        from fastlm.demo_model import run_model_demo
 
-    run_demo(input, out)
+        run_model_demo(input, out)
+    else:
+        from fastlm.demo import run_demo
+
+        run_demo(input, out)
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {

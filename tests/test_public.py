@@ -78,6 +78,7 @@ FLOORS = [
     ["training.loop"],
     ["training"],
     ["demo"],
+    ["demo_model"],
     ["commands", "commands.account", "commands.generate", "commands.train", "commands.weights"],
     ["cli"],
 ]
