@@ -23,7 +23,7 @@ from fastlm.trainer import train_bpe
 from fastlm.training import TrainingConfig, train
 
 VOCAB_SIZE = 2048
-STEPS = 600
+STEPS = 400
 # of documents, this one and each that follows so many later is kept to evaluate on
 EVALUATED = 20
 BARS = "▁▂▃▄▅▆▇█"
