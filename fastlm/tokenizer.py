@@ -34,6 +34,8 @@ OnSpecial: TypeAlias = Literal["token", "text", "raise"]
 
 # text that encode_iterable gathers before it encodes: the smallest that keeps a call's cost out of sight
 STREAM_BYTES = 1 << 16
+# threads that share a text get so many parts of it each, so that one slow part does not hold up the end
+PARTS = 16
 
 
 class Tokenizer:
@@ -154,9 +156,8 @@ class Tokenizer:
 
         Raises ValueError where the vocabulary's ids do not fit the type, or the ids of the text `out`.
         """
-        encode = self._encoder.encode_to_numpy
         text, cuts = self._prepared(text, on_special)
-        ids = encode(text, cuts) if num_threads == 1 else self._shared_ids(text, cuts, num_threads)
+        ids = self._encoder.encode_to_numpy(text, cuts) if num_threads == 1 else self._shared_ids(text, cuts, num_threads)
         if add_special_tokens:
             ids = np.concatenate([self._begin, ids, self._end])
         return batches.delivered(ids, dtype, out, len(self.vocabulary))
@@ -186,14 +187,16 @@ class Tokenizer:
         The fastest way to encode many texts: no Python object is made for a text or an id.
         """
 
-        def encoded(part: list[Text]) -> tuple[UInt32Array, Int64Array]:
-            if self._preparation.is_plain and on_special in ("token", "text"):
-                return self._encoder.encode_batch_flat(part, self._preparation.all if on_special == "token" else None)
-            prepared = [self._prepared(text, on_special) for text in part]
-            return self._encoder.encode_batch_flat([text for text, _ in prepared], [cuts for _, cuts in prepared])
-
+        if isinstance(texts, str | bytes):
+            raise TypeError(f"expected a sequence of texts, not one {type(texts).__name__}")
         threads = thread_count(num_threads)
-        ids, offsets = batches.joined(list(map_in_order(encoded, batches.slices(texts, threads), threads)), threads)
+        if self._preparation.is_plain and on_special in ("token", "text"):
+            finder = self._preparation.all if on_special == "token" else None
+            ids, offsets = batches.encoded(self._encoder, texts, finder, threads)
+        else:
+            prepared = [self._prepared(text, on_special) for text in texts]
+            cuts = [cut for _, cut in prepared]
+            ids, offsets = batches.encoded(self._encoder, [text for text, _ in prepared], cuts, threads)
         if add_special_tokens:
             return batches.framed(ids, offsets, self.vocabulary.rules.begin, self.vocabulary.rules.end)
         return ids, offsets
@@ -340,17 +343,24 @@ class Tokenizer:
         threads = thread_count(num_threads)
         if threads == 1:
             return [function(text, cuts)]
-        encoded = Utf8(text)
-        rows = np.empty((0, 3), np.int64) if cuts is None else cuts
-        if isinstance(rows, SpecialFinder):
-            rows = rows.find(memoryview(encoded))
-        parts = parts_of(encoded, rows, self.vocabulary.pattern, 4 * threads)
+        parts = self._parts(text, cuts, PARTS * threads)
         return list(map_in_order(lambda part: function(*part), parts, threads)) or [function(b"", None)]
 
     def _shared_ids(self, text: Text, cuts: Cuts, num_threads: int | None) -> UInt32Array:
         """The ids of a prepared text."""
-        parts = self._shared(text, cuts, num_threads, self._encoder.encode_to_numpy)
-        return batches.concatenated(parts, thread_count(num_threads))
+        threads = thread_count(num_threads)
+        if threads == 1:
+            return self._encoder.encode_to_numpy(text, cuts)
+        parts = list(self._parts(text, cuts, PARTS * threads))
+        return batches.encoded(self._encoder, [part for part, _ in parts], [cut for _, cut in parts], threads)[0]
+
+    def _parts(self, text: Text, cuts: Cuts, number: int) -> Iterator[tuple[Utf8, Int64Array]]:
+        """A prepared text in about so many parts, each with what cuts it."""
+        encoded = Utf8(text)
+        rows = np.empty((0, 3), np.int64) if cuts is None else cuts
+        if isinstance(rows, SpecialFinder):
+            rows = rows.find(memoryview(encoded))
+        return parts_of(encoded, rows, self.vocabulary.pattern, number)
 
     @functools.cached_property
     def _special_ids(self) -> Int64Array:
