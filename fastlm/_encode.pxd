@@ -124,4 +124,8 @@ cdef class Encoder:
                          int64_t[::1] offsets) except -1 nogil
     cdef int put_back(self, Worker worker) except -1
     cdef list _give_list(self, Worker worker, Py_ssize_t n)
-    cdef object _give_ids(self, Worker worker)
+    cdef list list_of(self, Worker worker, Py_ssize_t start, Py_ssize_t stop)
+    cdef object give_ids(self, Worker worker, int64_t n)
+
+
+cdef int64_t[:, ::1] places_of(texts, list utf8)

@@ -122,6 +122,21 @@ cdef class Worker:
         return 0
 
 
+cdef int64_t[:, ::1] places_of(texts, list utf8):
+    """Address and length of the UTF-8 of each text; what holds it is added to a list."""
+    cdef Py_ssize_t n = 0
+    cdef int64_t k
+    cdef object held
+    utf8 += texts
+    cdef int64_t[:, ::1] places = np.empty((len(utf8), 2), np.int64)
+    for k in range(places.shape[0]):
+        held = with_utf8(utf8[k])
+        utf8[k] = held
+        places[k, 0] = <int64_t><uintptr_t>address_of(held, &n)
+        places[k, 1] = n
+    return places
+
+
 cdef int put(Known known, const uint8_t *p, int64_t length, uint32_t id) except -1:
     """Makes a pretoken known as this one id."""
     cdef fastlm_key key = fastlm_key_of(p, length, length)
@@ -450,7 +465,8 @@ cdef class Encoder:
 
     def encode_to_numpy(self, text, cuts=None):
         """The same as a uint32 array."""
-        return self._give_ids(self._encode(text, cuts))
+        cdef Worker worker = self._encode(text, cuts)
+        return self.give_ids(worker, worker.encoding.written)
 
     def encode_batch_flat(self, texts, cuts=None):
         """Ids of all texts in one uint32 array, and where each begins and the last ends, int64 (len(texts) + 1,).
@@ -458,17 +474,14 @@ cdef class Encoder:
         `cuts`: one for all texts, or a list with one for each.
         """
         cdef Worker worker
-        cdef Py_ssize_t n = 0, total = 0
-        cdef int64_t k = 0
+        cdef int64_t k, total = 0
         cdef SpecialFinder finder
         offsets = np.zeros(len(texts) + 1, np.int64)
         cdef int64_t[::1] ends = offsets
-        cdef int64_t[:, ::1] places = np.empty((len(texts), 2), np.int64)
-        cdef list utf8 = list(map(with_utf8, texts))
-        for k in range(len(utf8)):
-            places[k, 0] = <int64_t><uintptr_t>address_of(utf8[k], &n)
-            places[k, 1] = n
-            total += n
+        cdef list utf8 = []
+        cdef int64_t[:, ::1] places = places_of(texts, utf8)
+        for k in range(places.shape[0]):
+            total += places[k, 1]
         worker = self.take(0)
         worker.encoding.written = 0
         worker.reserve(total // 3)
@@ -480,7 +493,7 @@ cdef class Encoder:
             for k in range(len(utf8)):
                 self.append(worker, utf8[k], cuts[k] if isinstance(cuts, list) else cuts)
                 ends[k + 1] = worker.encoding.written
-        return self._give_ids(worker), offsets
+        return self.give_ids(worker, worker.encoding.written), offsets
 
     def encode_upto(self, text, int64_t limit, cuts=None) -> list[int]:
         """The first `limit` ids, or all where there are fewer; what follows them is not encoded."""
@@ -537,18 +550,22 @@ cdef class Encoder:
 
     cdef list _give_list(self, Worker worker, Py_ssize_t n):
         """The first n ids that a worker holds; puts the worker back."""
-        cdef Py_ssize_t k
-        cdef list ids = PyList_New(n)
-        for k in range(n):
-            item = <object>PyList_GET_ITEM(self.boxed, worker.out[k])
-            Py_INCREF(item)
-            PyList_SET_ITEM(ids, k, item)
+        cdef list ids = self.list_of(worker, 0, n)
         self.put_back(worker)
         return ids
 
-    cdef object _give_ids(self, Worker worker):
-        """The ids that a worker holds, as an array; puts the worker back."""
-        cdef int64_t n = worker.encoding.written
+    cdef list list_of(self, Worker worker, Py_ssize_t start, Py_ssize_t stop):
+        """Ids that a worker holds."""
+        cdef Py_ssize_t k
+        cdef list ids = PyList_New(stop - start)
+        for k in range(start, stop):
+            item = <object>PyList_GET_ITEM(self.boxed, worker.out[k])
+            Py_INCREF(item)
+            PyList_SET_ITEM(ids, k - start, item)
+        return ids
+
+    cdef object give_ids(self, Worker worker, int64_t n):
+        """An array of n ids, the first of which the worker holds; puts the worker back."""
         cdef Py_buffer copied
         if n > OUT_IDS:
             ids, worker.out_array, worker.out = worker.out_array, None, None
@@ -559,7 +576,7 @@ cdef class Encoder:
             ids = np.empty(n, np.uint32)
             # by the buffer itself: a memoryview costs as much as a short text
             PyObject_GetBuffer(ids, &copied, PyBUF_WRITABLE)
-            memcpy(copied.buf, &worker.out[0], 4 * n)
+            memcpy(copied.buf, &worker.out[0], 4 * worker.encoding.written)
             PyBuffer_Release(&copied)
         self.put_back(worker)
         return ids

@@ -49,8 +49,19 @@ def encoded(
 
     share = Share(encoder, texts, cuts, threads)
     together(share.encode, share.threads)
-    together(share.place, share.threads if share.make_room() >= LEAST_SHARED else 1)
-    return share.result()
+    together(lambda _: share.copy(), share.threads if share.gather() >= LEAST_SHARED else 1)
+    return share.result_arrays()
+
+
+def encoded_lists(
+    encoder: Encoder, texts: Sequence[Text], cuts: Cuts | list[Cuts], threads: int
+) -> list[list[int]]:
+    """The same as a list for each text."""
+    from fastlm._share import Share
+
+    share = Share(encoder, texts, cuts, threads, True)
+    together(share.encode, share.threads)
+    return share.result_lists()
 
 
 def framed(

@@ -171,8 +171,11 @@ class Tokenizer:
         add_special_tokens: bool = False,
     ) -> list[list[int]]:
         """Ids of each text, on all processors or so many threads."""
-        encode = functools.partial(self.encode, on_special=on_special, add_special_tokens=add_special_tokens)
-        return batches.mapped(encode, texts, thread_count(num_threads))
+        ids = batches.encoded_lists(self._encoder, *self._all_prepared(texts, on_special), thread_count(num_threads))
+        if add_special_tokens:
+            begin, end = self.vocabulary.rules.begin, self.vocabulary.rules.end
+            return [[*begin, *row, *end] for row in ids]
+        return ids
 
     def encode_batch_flat(
         self,
@@ -187,16 +190,8 @@ class Tokenizer:
         The fastest way to encode many texts: no Python object is made for a text or an id.
         """
 
-        if isinstance(texts, str | bytes):
-            raise TypeError(f"expected a sequence of texts, not one {type(texts).__name__}")
         threads = thread_count(num_threads)
-        if self._preparation.is_plain and on_special in ("token", "text"):
-            finder = self._preparation.all if on_special == "token" else None
-            ids, offsets = batches.encoded(self._encoder, texts, finder, threads)
-        else:
-            prepared = [self._prepared(text, on_special) for text in texts]
-            cuts = [cut for _, cut in prepared]
-            ids, offsets = batches.encoded(self._encoder, [text for text, _ in prepared], cuts, threads)
+        ids, offsets = batches.encoded(self._encoder, *self._all_prepared(texts, on_special), threads)
         if add_special_tokens:
             return batches.framed(ids, offsets, self.vocabulary.rules.begin, self.vocabulary.rules.end)
         return ids, offsets
@@ -327,6 +322,17 @@ class Tokenizer:
     def _prepared(self, text: Text, on_special: OnSpecial) -> tuple[Text, Cuts]:
         """What to encode of a text, and what cuts it."""
         return self._preparation.prepare(text, self._recognises(text, on_special))
+
+    def _all_prepared(
+        self, texts: Sequence[Text], on_special: OnSpecial
+    ) -> tuple[Sequence[Text], Cuts | list[Cuts]]:
+        """The same of many texts; what cuts them is one for all, where that can be."""
+        if isinstance(texts, str | bytes):
+            raise TypeError(f"expected a sequence of texts, not one {type(texts).__name__}")
+        if self._preparation.is_plain and on_special in ("token", "text"):
+            return texts, self._preparation.all if on_special == "token" else None
+        prepared = [self._prepared(text, on_special) for text in texts]
+        return [text for text, _ in prepared], [cuts for _, cuts in prepared]
 
     def _recognises(self, text: Text, on_special: OnSpecial) -> bool:
         """Whether special tokens in a text become ids. Raises ValueError where they must not be there."""
