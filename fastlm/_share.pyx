@@ -197,12 +197,12 @@ cdef class Share:
         cdef Worker first = self.workers[0]
         self._check()
         for chunk in range(self.done.shape[0]):
-            if self.done[chunk, 0] == 0 and self.done[chunk, 1] == total:
+            # what the first thread took of others' stretches comes later than all that it leaves in its place
+            if chunks_kept == chunk and not self.done[chunk, 0] and self.done[chunk, 1] == total:
                 chunks_kept, self.ids_kept = chunk + 1, self.done[chunk, 2]
             for k in range(self.first_text[chunk], self.first_text[chunk + 1]):
                 self.offsets[k + 1] += total - self.done[chunk, 1]
             total += self.done[chunk, 2] - self.done[chunk, 1]
-        # what the first thread took of others' stretches lies where their ids belong
         self.stolen = np.array(first.out[self.ids_kept : first.encoding.written])
         first.encoding.written = self.ids_kept
         if first.out.shape[0] < total:

@@ -53,9 +53,7 @@ def encoded(
     return share.result_arrays()
 
 
-def encoded_lists(
-    encoder: Encoder, texts: Sequence[Text], cuts: Cuts | list[Cuts], threads: int
-) -> list[list[int]]:
+def encoded_lists(encoder: Encoder, texts: Sequence[Text], cuts: Cuts | list[Cuts], threads: int) -> list[list[int]]:
     """The same as a list for each text."""
     from fastlm._share import Share
 

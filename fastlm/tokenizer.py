@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,6 @@ import numpy as np
 
 from fastlm import batches
 from fastlm._decode import Decoder, as_ids
-from fastlm._special import SpecialFinder
 from fastlm._types import Int64Array, UInt32Array
 from fastlm._utf8 import Utf8, utf8_bytes
 from fastlm.encoders import encoder_of
@@ -157,7 +158,8 @@ class Tokenizer:
         Raises ValueError where the vocabulary's ids do not fit the type, or the ids of the text `out`.
         """
         text, cuts = self._prepared(text, on_special)
-        ids = self._encoder.encode_to_numpy(text, cuts) if num_threads == 1 else self._shared_ids(text, cuts, num_threads)
+        encode = self._encoder.encode_to_numpy
+        ids = encode(text, cuts) if num_threads == 1 else self._shared_ids(text, cuts, num_threads)
         if add_special_tokens:
             ids = np.concatenate([self._begin, ids, self._end])
         return batches.delivered(ids, dtype, out, len(self.vocabulary))
@@ -323,9 +325,7 @@ class Tokenizer:
         """What to encode of a text, and what cuts it."""
         return self._preparation.prepare(text, self._recognises(text, on_special))
 
-    def _all_prepared(
-        self, texts: Sequence[Text], on_special: OnSpecial
-    ) -> tuple[Sequence[Text], Cuts | list[Cuts]]:
+    def _all_prepared(self, texts: Sequence[Text], on_special: OnSpecial) -> tuple[Sequence[Text], Cuts | list[Cuts]]:
         """The same of many texts; what cuts them is one for all, where that can be."""
         if isinstance(texts, str | bytes):
             raise TypeError(f"expected a sequence of texts, not one {type(texts).__name__}")
@@ -349,24 +349,19 @@ class Tokenizer:
         threads = thread_count(num_threads)
         if threads == 1:
             return [function(text, cuts)]
-        parts = self._parts(text, cuts, PARTS * threads)
-        return list(map_in_order(lambda part: function(*part), parts, threads)) or [function(b"", None)]
+        parts, of_parts = parts_of(Utf8(text), cuts, self.vocabulary.pattern, PARTS * threads)
+        pairs = zip(parts, of_parts if isinstance(of_parts, list) else itertools.repeat(of_parts), strict=False)
+        return list(map_in_order(lambda pair: function(*pair), pairs, threads))
 
     def _shared_ids(self, text: Text, cuts: Cuts, num_threads: int | None) -> UInt32Array:
         """The ids of a prepared text."""
         threads = thread_count(num_threads)
-        if threads == 1:
-            return self._encoder.encode_to_numpy(text, cuts)
-        parts = list(self._parts(text, cuts, PARTS * threads))
-        return batches.encoded(self._encoder, [part for part, _ in parts], [cut for _, cut in parts], threads)[0]
-
-    def _parts(self, text: Text, cuts: Cuts, number: int) -> Iterator[tuple[Utf8, Int64Array]]:
-        """A prepared text in about so many parts, each with what cuts it."""
-        encoded = Utf8(text)
-        rows = np.empty((0, 3), np.int64) if cuts is None else cuts
-        if isinstance(rows, SpecialFinder):
-            rows = rows.find(memoryview(encoded))
-        return parts_of(encoded, rows, self.vocabulary.pattern, number)
+        if threads > 1:
+            parts, of_parts = parts_of(Utf8(text), cuts, self.vocabulary.pattern, PARTS * threads)
+            # an error names a place in a part: below it is found again in the whole
+            with contextlib.suppress(ValueError):
+                return batches.encoded(self._encoder, parts, of_parts, threads)[0]
+        return self._encoder.encode_to_numpy(text, cuts)
 
     @functools.cached_property
     def _special_ids(self) -> Int64Array:

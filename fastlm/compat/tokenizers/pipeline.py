@@ -98,9 +98,7 @@ class Pipeline:
         bounds = offsets.tolist()
         return [flat[start:stop] for start, stop in itertools.pairwise(bounds)]
 
-    def _encode(
-        self, texts: Sequence[str], recognised: frozenset[int], threads: int
-    ) -> tuple[UInt32Array, Int64Array]:
+    def _encode(self, texts: Sequence[str], recognised: frozenset[int], threads: int) -> tuple[UInt32Array, Int64Array]:
         preparation = self.preparation
         takes_all = recognised == self.recognised
         if preparation.is_plain and (takes_all or not recognised):
