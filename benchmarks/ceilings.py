@@ -2,7 +2,8 @@
 
 Writes the tables of docs/performance.md between their marks. One thread, on one processor, by processor time, the best
 of several passes: what a stage takes when nothing disturbs it. Instructions are counted by valgrind where it is
-installed, in the difference of two runs that differ by one pass.
+installed, in the difference of two runs that differ by one pass. What two threads could gain is what two processes do
+(benchmarks/pairs.py).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import numpy as np
 import fastlm
 from benchmarks import MB
 from benchmarks.corpus import documents, names, sample
+from benchmarks.pairs import pair_table
 from benchmarks.vocabulary import names as vocabulary_names
 from benchmarks.vocabulary import shared_vocabulary
 from fastlm import Tokenizer, _scan, load
@@ -172,18 +174,24 @@ def main() -> None:
     parser.add_argument("--corpus", default="english")
     parser.add_argument("--passes", type=int, default=1)
     arguments = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     vocabulary = vocabulary_names()[:2][-1]
     with tempfile.TemporaryDirectory() as directory:
         tokenizer = load(shared_vocabulary(Path(directory), vocabulary).native)
+    corpora = [name for name in names() if name in CORPORA] or list(names())
+    pairs = (
+        ""
+        if arguments.work
+        else pair_table(tokenizer, {name: subject_of(name, tokenizer).documents for name in corpora})
+    )
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     if arguments.work:
         do(arguments.work, subject_of(arguments.corpus, tokenizer), arguments.passes)
         return
-    corpora = [name for name in names() if name in CORPORA] or list(names())
     tables = {
         "machine": f"{machine()}; vocabulary {vocabulary}.",
         "memory": memory_table(),
+        "pairs": pairs,
         "stages": stage_table(tokenizer, corpora),
         "instructions": instruction_table(tokenizer, corpora[:1]),
     }

@@ -109,7 +109,7 @@ cdef class Share:
         worker.encoding.written = 0
         self.workers[number] = worker
         if self.lists is None:
-            worker.reserve(self._size(number) // 3)
+            worker.reserve(self._size(number) // 2)
         while True:
             try:
                 if self.scans:
