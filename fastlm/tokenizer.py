@@ -325,12 +325,12 @@ class Tokenizer:
         """What to encode of a text, and what cuts it."""
         return self._preparation.prepare(text, self._recognises(text, on_special))
 
-    def _all_prepared(self, texts: Sequence[Text], on_special: OnSpecial) -> tuple[Sequence[Text], Cuts | list[Cuts]]:
+    def _all_prepared(self, texts: Sequence[Text], on_special: OnSpecial) -> tuple[list[Text], Cuts | list[Cuts]]:
         """The same of many texts; what cuts them is one for all, where that can be."""
         if isinstance(texts, str | bytes):
             raise TypeError(f"expected a sequence of texts, not one {type(texts).__name__}")
         if self._preparation.is_plain and on_special in ("token", "text"):
-            return texts, self._preparation.all if on_special == "token" else None
+            return list(texts), self._preparation.all if on_special == "token" else None
         prepared = [self._prepared(text, on_special) for text in texts]
         return [text for text, _ in prepared], [cuts for _, cuts in prepared]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastlm
-from fastlm import _share, batches, threads
+from fastlm import _encode, _share, batches, threads
 from tests import texts
 
 END = "<|endoftext|>"
@@ -74,6 +74,19 @@ def test_a_pattern_without_scanner_is_shared(small_chunks):
     with pytest.warns(UserWarning, match="no scanner"):
         alone = [tokenizer.encode(text) for text in batch]
     assert tokenizer.encode_batch(batch, 3) == alone
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_tables_that_begin_anew_give_the_same_ids(trained, small_chunks, monkeypatch, number):
+    expected = trained.encode_batch(many_texts(1), 1)
+    monkeypatch.setattr(_encode, "FIRST_ROOM", 16)
+    monkeypatch.setattr(_encode, "LARGEST_TABLE", 16)
+    tokenizer = fastlm.Tokenizer.from_vocabulary(trained.vocabulary)
+    rng = random.Random(number)
+    words = ["".join(rng.choices("abcdefgh", k=rng.randrange(2, 30))) for _ in range(20_000)]
+    alone = [trained.encode(" ".join(words[k : k + 50])) for k in range(0, len(words), 50)]
+    assert tokenizer.encode_batch([" ".join(words[k : k + 50]) for k in range(0, len(words), 50)], number) == alone
+    assert tokenizer.encode_batch(many_texts(1), number) == expected
 
 
 def test_workers_are_kept_and_no_more_than_run_at_once(trained, small_chunks):
