@@ -169,7 +169,7 @@ cdef class Share:
 
     cdef int _make_lists(self, Worker worker, int64_t chunk) except -1:
         """The lists of a chunk, while others encode."""
-        cdef int64_t k, start = 0
+        cdef int64_t k, start = self.done[chunk, 1]
         for k in range(self.first_text[chunk], self.first_text[chunk + 1]):
             self.lists[k] = self.encoder.list_of(worker, start, self.offsets[k + 1])
             start = self.offsets[k + 1]
@@ -221,7 +221,6 @@ cdef class Share:
 
     cdef int _copy(self) except -1 nogil:
         cdef int64_t chunk, n
-        cdef const uint32_t *source
         while True:
             PyThread_acquire_lock(self.lock, WAIT_LOCK)
             chunk = self.copied
@@ -253,7 +252,8 @@ cdef class Share:
     cdef int _check(self) except -1:
         if self.error is not None:
             self._leave()
-            raise self.error
+            error, self.error = self.error, None  # which holds what holds this
+            raise error
         return 0
 
     cdef int _leave(self) except -1:

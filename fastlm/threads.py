@@ -39,16 +39,21 @@ class Helper(Thread):
 
     def run(self) -> None:
         while (task := self.tasks.get()) is not None:
-            future, work, item = task
-            if future.set_running_or_notify_cancel():
-                try:
-                    result, error = work(item), None
-                except BaseException as raised:
-                    result, error = None, raised
-                # before the caller is told: its next call is to find this thread
-                self.rest()
-                _settle(future, result, error)
-            del task, future, work, item  # an idle thread keeps nothing alive
+            self._do(*task)
+            del task  # an idle thread keeps nothing alive
+
+    def _do(self, future: Future[Any], work: Callable[[Any], Any], item: Any) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        # idle before the caller is told: its next call is to find this thread
+        try:
+            result = work(item)
+        except BaseException as error:
+            self.rest()
+            future.set_exception(error)
+        else:
+            self.rest()
+            future.set_result(result)
 
     def rest(self) -> None:
         """Waits among the idle ones, or ends where they are many."""
@@ -61,13 +66,6 @@ class Helper(Thread):
         """Ends after the tasks given so far."""
         _helpers.discard(self)
         self.tasks.put(None)
-
-
-def _settle(future: Future[Any], result: Any, error: BaseException | None) -> None:
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
 
 
 class Call:
