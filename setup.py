@@ -20,7 +20,7 @@ if SANITIZE:
     compile_args += ["-O1", *flags]
     link_args += flags
 
-MODULES = ["_utf8", "_scan", "_special", "_count", "_merge", "_ranks", "_pairs", "_encode", "_decode"]
+MODULES = ["_utf8", "_scan", "_special", "_count", "_merge", "_ranks", "_pairs", "_encode", "_share", "_decode"]
 
 setup(
     ext_modules=cythonize(

@@ -2,7 +2,8 @@
 
 Writes the tables of docs/performance.md between their marks. One thread, on one processor, by processor time, the best
 of several passes: what a stage takes when nothing disturbs it. Instructions are counted by valgrind where it is
-installed, in the difference of two runs that differ by one pass.
+installed, in the difference of two runs that differ by one pass. What two threads could gain is what two processes do
+(benchmarks/pairs.py).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import numpy as np
 import fastlm
 from benchmarks import MB
 from benchmarks.corpus import documents, names, sample
+from benchmarks.pairs import pair_table
 from benchmarks.vocabulary import names as vocabulary_names
 from benchmarks.vocabulary import shared_vocabulary
 from fastlm import Tokenizer, _scan, load
@@ -166,28 +168,41 @@ def filled(page: str, tables: dict[str, str]) -> str:
     return page
 
 
+def _on_one_processor() -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", choices=("scan", "encode"), help="only do this, for a tool that watches")
+    parser.add_argument("--only", choices=("machine", "pairs", "memory", "stages", "instructions"))
     parser.add_argument("--corpus", default="english")
     parser.add_argument("--passes", type=int, default=1)
     arguments = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     vocabulary = vocabulary_names()[:2][-1]
     with tempfile.TemporaryDirectory() as directory:
         tokenizer = load(shared_vocabulary(Path(directory), vocabulary).native)
+    corpora = [name for name in names() if name in CORPORA] or list(names())
     if arguments.work:
+        _on_one_processor()
         do(arguments.work, subject_of(arguments.corpus, tokenizer), arguments.passes)
         return
-    corpora = [name for name in names() if name in CORPORA] or list(names())
-    tables = {
-        "machine": f"{machine()}; vocabulary {vocabulary}.",
-        "memory": memory_table(),
-        "stages": stage_table(tokenizer, corpora),
-        "instructions": instruction_table(tokenizer, corpora[:1]),
+    tables: dict[str, Callable[[], str]] = {
+        "machine": lambda: f"{machine()}; vocabulary {vocabulary}.",
+        # before this process is kept on one processor
+        "pairs": lambda: pair_table(tokenizer, {name: subject_of(name, tokenizer).documents for name in corpora}),
+        "memory": memory_table,
+        "stages": lambda: stage_table(tokenizer, corpora),
+        "instructions": lambda: instruction_table(tokenizer, corpora[:1]),
     }
-    PAGE.write_text(filled(PAGE.read_text("utf-8"), tables), "utf-8")
+    made = {}
+    for name, table in tables.items():
+        if name not in ("machine", "pairs"):
+            _on_one_processor()
+        if arguments.only in (None, name):
+            made[name] = table()
+    PAGE.write_text(filled(PAGE.read_text("utf-8"), made), "utf-8")
 
 
 if __name__ == "__main__":

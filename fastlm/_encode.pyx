@@ -1,8 +1,8 @@
 """Text to ids: drives the loop of known.h without the GIL.
 
 An Encoder owns what one vocabulary needs and never changes it after construction, so any number of threads share it.
-What a running call changes (known pretokens, output, scratch) is a Worker; a call takes one from the idle list, makes
-one where none is idle, and puts it back. A new worker knows the vocabulary's own tokens, encoded once for all.
+What a running call changes (known pretokens, output, scratch) is a Worker; a call takes one of the idle ones, makes one
+where none is idle, and puts it back. A new worker knows the vocabulary's own tokens, encoded once for all.
 """
 import numpy as np
 
@@ -21,69 +21,14 @@ from fastlm._utf8 import utf8_bytes
 cdef extern from "Python.h":
     PyObject *PyList_GET_ITEM(object items, Py_ssize_t k)
 
-cdef extern from "known.h" nogil:
-    enum:
-        FASTLM_LONGEST_KEY, FASTLM_SPARE_IDS, FASTLM_SCRATCH_WORDS, FASTLM_NOT_IN_TEXT
-    ctypedef enum fastlm_status:
-        FASTLM_DONE, FASTLM_INVALID_UTF8, FASTLM_OUT_FULL, FASTLM_SCRATCH_SMALL, FASTLM_PRETOKEN_TOO_LONG
-        FASTLM_TABLE_FULL, FASTLM_UNKNOWN_BYTE
-    ctypedef struct fastlm_known_entry:
-        uint64_t low, high
-        uint32_t ids[3]
-        uint32_t n_ids
-    ctypedef struct fastlm_known:
-        fastlm_known_entry *entries
-        uint64_t mask
-        int64_t used, full_at
-        uint8_t *bytes
-        int64_t bytes_used, bytes_size
-        uint32_t *ids
-        int64_t ids_used, ids_size
-    ctypedef int64_t (*fastlm_scan_fn)(const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity)
-    ctypedef int64_t (*fastlm_merge_fn)(
-        const uint8_t *pretoken, int64_t length, const uint32_t *byte_ids, const uint32_t *byte_pairs,
-        const uint32_t *slots, uint64_t shift, uint64_t multiplier, uint64_t row_bits, const uint64_t *merges,
-        uint32_t *ids, uint64_t *scratch, int64_t scratch_words)
-    ctypedef struct fastlm_merges:
-        fastlm_merge_fn merge
-        const uint32_t *byte_ids
-        const uint32_t *byte_pairs
-        const uint32_t *slots
-        uint64_t shift, multiplier, row_bits
-        const uint64_t *merges
-        const fastlm_known *whole
-        int partial
-    ctypedef struct fastlm_encoding:
-        const uint8_t *text
-        int64_t n
-        const int64_t *cuts
-        int64_t n_cuts
-        fastlm_scan_fn scan
-        int64_t *ends
-        int64_t n_ends
-        uint32_t *out
-        int64_t out_size
-        uint64_t *scratch
-        int64_t scratch_words
-        int64_t position, cut, written, wanted
-    ctypedef struct fastlm_key:
-        uint64_t low, high, hash
-    fastlm_key fastlm_key_of(const uint8_t *p, int64_t length, int64_t readable)
-    bint fastlm_is_empty(const fastlm_known_entry *entry)
-    uint64_t fastlm_hash_of(const fastlm_known_entry *entry)
-    fastlm_known_entry *fastlm_empty_entry(const fastlm_known *known, uint64_t hash)
-    const fastlm_known_entry *fastlm_find(const fastlm_known *known, fastlm_key key, const uint8_t *p, int64_t length)
-    void fastlm_remember(fastlm_known *known, fastlm_key key, const uint8_t *p, int64_t length, const uint32_t *ids,
-                         int64_t n_ids)
-    void fastlm_prefetch(const uint8_t *text, int64_t n)
-    fastlm_status fastlm_encode(const fastlm_merges *merges, fastlm_known *known, fastlm_encoding *encoding)
-
 cdef uint32_t NO_ID = 0xFFFFFFFF
 
 SCRATCH_WORDS = FASTLM_SCRATCH_WORDS  # what the kernel counts on; a test compares them
 
-# ids that a worker's output holds at first; a larger one is given away with its ids
+# ids that a worker's output holds at first; more are given away with the output that holds them
 OUT_IDS = 1 << 15
+# an idle worker keeps no larger output
+KEPT_IDS = 1 << 19
 # the ends of a block of text stay in the first cache, with the text and its ids
 BLOCK_ENDS = 512
 # special tokens in a text for which there is room without asking
@@ -99,10 +44,6 @@ LARGEST_TABLE = 1 << 19
 
 cdef class Known:
     """A table of known pretokens with `entries`, a power of two, and the memory that it points to."""
-    cdef uint64_t[::1] memory
-    cdef uint8_t[::1] bytes
-    cdef uint32_t[::1] ids
-    cdef fastlm_known table
 
     def __init__(self, int64_t entries, int64_t bytes_size, int64_t ids_size):
         self.memory = np.zeros(4 * entries + 8, np.uint64)
@@ -124,13 +65,6 @@ cdef class Known:
         cdef Known new = Known(entries, grown * self.table.bytes_size, grown * self.table.ids_size)
         new.take(self)
         return new
-
-    cdef int begin_anew(self, Known other) except -1:
-        """Forgets everything but what a table that is no larger knows."""
-        memset(self.table.entries, 0, self.entries() * sizeof(fastlm_known_entry))
-        self.table.used = 0
-        self.take(other)
-        return 0
 
     cdef int take(self, Known other) except -1:
         """Takes into a table without entries what a table that is no larger knows."""
@@ -157,17 +91,10 @@ cdef class Known:
 
 
 cdef class Worker:
-    """What one running call changes."""
-    cdef object out_array
-    cdef Known known
-    cdef int64_t[::1] ends
-    cdef int64_t[:, ::1] cuts
-    cdef uint64_t[::1] scratch
-    cdef uint32_t[::1] out
-    cdef fastlm_encoding encoding
+    """What one running call changes. Calls of the same `number` get the same one, where it is idle."""
 
-    def __init__(self, Known known):
-        self.known = known
+    def __init__(self, Known known, int64_t number):
+        self.known, self.number = known, number
         self.ends = np.empty(BLOCK_ENDS, np.int64)
         self.cuts = np.empty((FEW_CUTS, 3), np.int64)
         self.scratch = np.empty(FASTLM_SCRATCH_WORDS, np.uint64)
@@ -195,6 +122,21 @@ cdef class Worker:
         return 0
 
 
+cdef int64_t[:, ::1] places_of(texts, list utf8):
+    """Address and length of the UTF-8 of each text; what holds it is added to a list."""
+    cdef Py_ssize_t n = 0
+    cdef int64_t k
+    cdef object held
+    utf8 += texts
+    cdef int64_t[:, ::1] places = np.empty((len(utf8), 2), np.int64)
+    for k in range(places.shape[0]):
+        held = with_utf8(utf8[k])
+        utf8[k] = held
+        places[k, 0] = <int64_t><uintptr_t>address_of(held, &n)
+        places[k, 1] = n
+    return places
+
+
 cdef int put(Known known, const uint8_t *p, int64_t length, uint32_t id) except -1:
     """Makes a pretoken known as this one id."""
     cdef fastlm_key key = fastlm_key_of(p, length, length)
@@ -218,15 +160,6 @@ cdef class Encoder:
     The methods take a str, UTF-8 bytes or Utf8, and with it what cuts it: a SpecialFinder, or an int64 array (k, 3) of
     start and end in bytes and the id that stands there, in order; or None.
     """
-    cdef list boxed
-    cdef const uint32_t[::1] byte_ids, byte_pairs, slots
-    cdef const uint64_t[::1] merge_rows
-    cdef fastlm_merges merges
-    cdef bint drops_unknown
-    cdef fastlm_scan_fn scan
-    cdef object find_ends, compiled
-    cdef Known seeded, whole
-    cdef list idle
 
     def __init__(self, token_bytes, token_offsets, left, right, new, byte_ids, drops_unknown, whole,
                  int64_t scanner, find_ends, compiled):
@@ -242,23 +175,26 @@ cdef class Encoder:
         self.merges.whole = NULL
         self.merges.partial = byte_ids.max() == NO_ID
         self.drops_unknown = drops_unknown
+        self.token_bytes, self.token_offsets = token_bytes, token_offsets
         self.scan = <fastlm_scan_fn><uintptr_t>scanner
         self.find_ends = find_ends
-        self.idle = []
+        self.idle, self.workers = {}, 0
         self.boxed = list(range(len(token_offsets) - 1))
+        self.is_own = np.zeros(len(token_offsets) - 1, np.uint8)
         self._seed(token_bytes, token_offsets)
         if len(whole):
             self._keep_whole(token_bytes, token_offsets, whole)
+        self._note_own()
 
     cdef int _seed(self, token_bytes, token_offsets) except -1:
         """Encodes every token of the vocabulary as a pretoken, so that the first sight of most words is a hit."""
         cdef const uint8_t[::1] text = token_bytes
         ends = token_offsets[1:][np.diff(token_offsets) > 0]
         entries = 1 << ((len(ends) + FIRST_ROOM) * 4 // 3).bit_length()
-        worker = Worker(Known(entries, 16 * entries, 8 * entries))
+        worker = Worker(Known(entries, 16 * entries, 8 * entries), 0)
         if not self.merges.partial and len(ends):
-            self._run(worker, &text[0], text.shape[0], None, False, ends)
-        self.seeded = worker.known
+            self.run(worker, &text[0], text.shape[0], None, False, ends)
+        self.seeded, self.seed_entries = worker.known, worker.known.entries()
         return 0
 
     cdef int _keep_whole(self, const uint8_t[::1] text, const int64_t[::1] offsets,
@@ -268,7 +204,7 @@ cdef class Encoder:
         cdef uint32_t id
         cdef const fastlm_known_entry *entry
         cdef list unmade = []
-        cdef Worker worker = Worker(Known(16, 16, 16))
+        cdef Worker worker = Worker(Known(16, 16, 16), 0)
         # of tokens with the same bytes the first comes last
         for k in range(whole.shape[0] - 1, -1, -1):
             id, start, length = whole[k], offsets[whole[k]], offsets[whole[k] + 1] - offsets[whole[k]]
@@ -308,14 +244,62 @@ cdef class Encoder:
             if self.byte_ids[token[k]] == NO_ID:
                 return False
         worker.encoding.written = 0
-        self._run(worker, token, length, None, False, np.array([length]))
+        self.run(worker, token, length, None, False, np.array([length]))
         return worker.encoding.written == 1 and worker.out[0] == id
 
-    cdef Worker _take(self):
-        try:
-            return <Worker>self.idle.pop()
-        except IndexError:
-            return Worker(self.seeded.resized(self.seeded.entries()))
+    cdef int _note_own(self) except -1:
+        """Notes the tokens that are known as themselves."""
+        cdef int64_t k
+        cdef fastlm_known_entry *entry
+        for k in range(self.seeded.entries()):
+            entry = self.seeded.table.entries + k
+            if entry.n_ids == 1:
+                self.is_own[entry.ids[0]] = True
+        return 0
+
+    cdef int _begin_anew(self, Known known) except -1 nogil:
+        """Makes a table know those tokens and nothing else."""
+        cdef int64_t id, start, length
+        cdef uint32_t own
+        memset(known.table.entries, 0, (known.table.mask + 1) * sizeof(fastlm_known_entry))
+        known.table.used = known.table.bytes_used = known.table.ids_used = 0
+        for id in range(self.is_own.shape[0]):
+            if self.is_own[id]:
+                own, start, length = id, self.token_offsets[id], self.token_offsets[id + 1] - self.token_offsets[id]
+                fastlm_remember(&known.table, fastlm_key_of(&self.token_bytes[start], length, length),
+                                &self.token_bytes[start], length, &own, 1)
+        # one whose memory is full is to take a block, at least, before it is found so again
+        known.table.used = min(known.table.used, known.table.full_at - 1)
+        return 0
+
+    cdef Worker take(self, int64_t number):
+        """The worker of this number, or another that is idle, or a new one."""
+        cdef object worker = self.idle.pop(number, None)
+        if worker is None:
+            try:
+                worker = self.idle.popitem()[1]
+            except KeyError:
+                worker = self._new_worker()
+        return <Worker>worker
+
+    cdef Worker _new_worker(self):
+        """A worker with the table that was seeded, or one like it.
+
+        The first has a copy and the second the table itself, which therefore costs nothing when a second thread comes;
+        further ones fill theirs, each in its own thread.
+        """
+        cdef Known known
+        self.workers += 1
+        if self.workers > 1 and self.seeded is not None:
+            known, self.seeded = self.seeded, None
+            return Worker(known, self.workers - 1)
+        known = Known(self.seed_entries, 16 * self.seed_entries, 8 * self.seed_entries)
+        if self.seeded is not None:  # not before: others may have run while memory was found
+            known.take(self.seeded)
+        else:
+            with nogil:
+                self._begin_anew(known)
+        return Worker(known, self.workers - 1)
 
     cdef int _step(self, Worker worker, int64_t out_size) except -1 nogil:
         """Encodes on until the text is done or there is no room for ids; returns FASTLM_DONE or FASTLM_OUT_FULL.
@@ -348,7 +332,7 @@ cdef class Encoder:
         if entries < LARGEST_TABLE:
             worker.known = worker.known.resized(2 * entries)
         else:
-            worker.known.begin_anew(self.seeded)
+            self._begin_anew(worker.known)
         return 0
 
     cdef int _pass_unknown(self, Worker worker) except -1:
@@ -362,7 +346,7 @@ cdef class Encoder:
             elif not self.drops_unknown:
                 raise ValueError(f"byte {k} of the text, 0x{held.text[k]:02x}, has no token in the vocabulary")
         if kept:
-            self._run(worker, kept, len(kept), None, False, np.array([len(kept)], np.int64))
+            self.run(worker, kept, len(kept), None, False, np.array([len(kept)], np.int64))
         held.written = worker.encoding.written
         held.position += held.wanted
         worker.encoding = held
@@ -380,7 +364,7 @@ cdef class Encoder:
         e.position = e.cut = 0
         return 0
 
-    cdef int _run(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, bint scans,
+    cdef int run(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, bint scans,
                   int64_t[::1] ends) except -1 nogil:
         """Encodes the whole text; its ids follow those in worker.out[:worker.encoding.written]."""
         self._begin(worker, text, n, cuts, scans, ends)
@@ -409,12 +393,12 @@ cdef class Encoder:
 
     cdef Worker _encode(self, text, cuts):
         """A worker that holds the ids of a text of any length; the caller puts it back."""
-        cdef Worker worker = self._take()
+        cdef Worker worker = self.take(0)
         worker.encoding.written = 0
-        self._append(worker, text, cuts)
+        self.append(worker, text, cuts)
         return worker
 
-    cdef int _append(self, Worker worker, text, cuts) except -1:
+    cdef int append(self, Worker worker, text, cuts) except -1:
         """Adds the ids of a text to those that a worker holds."""
         cdef Py_ssize_t n = 0
         cdef const int64_t[:, ::1] rows
@@ -426,7 +410,7 @@ cdef class Encoder:
         if self.scan and (cuts is None or isinstance(cuts, SpecialFinder)):
             finder = cuts
             with nogil:
-                self._append_one(worker, start, n, finder)
+                self.append_one(worker, start, n, finder)
             return 0
         found = self._rows(start, n, cuts)
         rows = found
@@ -434,19 +418,19 @@ cdef class Encoder:
         if not ends.shape[0]:
             ends = worker.ends
         with nogil:
-            self._run(worker, start, n, rows, self.scan != NULL, ends)
+            self.run(worker, start, n, rows, self.scan != NULL, ends)
         return 0
 
-    cdef int _append_one(self, Worker worker, const uint8_t *text, int64_t n, SpecialFinder finder) except -1 nogil:
+    cdef int append_one(self, Worker worker, const uint8_t *text, int64_t n, SpecialFinder finder) except -1 nogil:
         """Adds the ids of a text; few special tokens in it take no Python objects."""
         cdef int64_t found = 0, position = 0
         if finder is not None and finder.longest:
             found = finder.fill(text, n, &position, worker.cuts)
         if found == worker.cuts.shape[0]:
             with gil:
-                self._run(worker, text, n, finder.find_in(text, n), True, worker.ends)
+                self.run(worker, text, n, finder.find_in(text, n), True, worker.ends)
         else:
-            self._run(worker, text, n, worker.cuts[:found], True, worker.ends)
+            self.run(worker, text, n, worker.cuts[:found], True, worker.ends)
         return 0
 
     cdef int _append_all(self, Worker worker, const int64_t[:, ::1] places, SpecialFinder finder,
@@ -461,17 +445,17 @@ cdef class Encoder:
             text, n = <const uint8_t *><uintptr_t>places[k, 0], places[k, 1]
             if k + 1 < places.shape[0]:
                 fastlm_prefetch(<const uint8_t *><uintptr_t>places[k + 1, 0], places[k + 1, 1])
-            self._append_one(worker, text, n, finder)
+            self.append_one(worker, text, n, finder)
             offsets[k + 1] = worker.encoding.written
         return 0
 
-    cdef int _put_back(self, Worker worker) except -1:
-        if worker.out.shape[0] > OUT_IDS:
+    cdef int put_back(self, Worker worker) except -1:
+        if worker.out.shape[0] > KEPT_IDS:
             worker.encoding.written = 0
             worker.renew_out(OUT_IDS)
         if worker.scratch.shape[0] > OUT_IDS:
             worker.scratch = np.empty(FASTLM_SCRATCH_WORDS, np.uint64)
-        self.idle.append(worker)
+        self.idle[worker.number] = worker
         return 0
 
     def encode(self, text, cuts=None) -> list[int]:
@@ -481,7 +465,8 @@ cdef class Encoder:
 
     def encode_to_numpy(self, text, cuts=None):
         """The same as a uint32 array."""
-        return self._give_ids(self._encode(text, cuts))
+        cdef Worker worker = self._encode(text, cuts)
+        return self.give_ids(worker, worker.encoding.written)
 
     def encode_batch_flat(self, texts, cuts=None):
         """Ids of all texts in one uint32 array, and where each begins and the last ends, int64 (len(texts) + 1,).
@@ -489,18 +474,15 @@ cdef class Encoder:
         `cuts`: one for all texts, or a list with one for each.
         """
         cdef Worker worker
-        cdef Py_ssize_t n = 0, total = 0
-        cdef int64_t k = 0
+        cdef int64_t k, total = 0
         cdef SpecialFinder finder
         offsets = np.zeros(len(texts) + 1, np.int64)
         cdef int64_t[::1] ends = offsets
-        cdef int64_t[:, ::1] places = np.empty((len(texts), 2), np.int64)
-        cdef list utf8 = list(map(with_utf8, texts))
-        for k in range(len(utf8)):
-            places[k, 0] = <int64_t><uintptr_t>address_of(utf8[k], &n)
-            places[k, 1] = n
-            total += n
-        worker = self._take()
+        cdef list utf8 = []
+        cdef int64_t[:, ::1] places = places_of(texts, utf8)
+        for k in range(places.shape[0]):
+            total += places[k, 1]
+        worker = self.take(0)
         worker.encoding.written = 0
         worker.reserve(total // 3)
         if self.scan and (cuts is None or isinstance(cuts, SpecialFinder)):
@@ -509,14 +491,14 @@ cdef class Encoder:
                 self._append_all(worker, places, finder, ends)
         else:
             for k in range(len(utf8)):
-                self._append(worker, utf8[k], cuts[k] if isinstance(cuts, list) else cuts)
+                self.append(worker, utf8[k], cuts[k] if isinstance(cuts, list) else cuts)
                 ends[k + 1] = worker.encoding.written
-        return self._give_ids(worker), offsets
+        return self.give_ids(worker, worker.encoding.written), offsets
 
     def encode_upto(self, text, int64_t limit, cuts=None) -> list[int]:
         """The first `limit` ids, or all where there are fewer; what follows them is not encoded."""
         cdef Py_ssize_t n = 0
-        cdef Worker worker = self._take()
+        cdef Worker worker = self.take(0)
         utf8 = with_utf8(text)
         cdef const uint8_t *start = address_of(utf8, &n)
         cdef int64_t room = min(limit, OUT_IDS // 2), out_size
@@ -550,9 +532,9 @@ cdef class Encoder:
         if not self.scan:
             worker = self._encode(text, cuts)
             total = worker.encoding.written
-            self._put_back(worker)
+            self.put_back(worker)
             return total
-        worker = self._take()
+        worker = self.take(0)
         rows = self._rows(start, n, cuts)  # lives as long as the encoding that points to it
         worker.encoding.written = 0
         self._begin(worker, start, n, rows, True, worker.ends)
@@ -563,25 +545,29 @@ cdef class Encoder:
                 worker.make_room()
             total += worker.encoding.written
             worker.encoding.written = 0
-        self._put_back(worker)
+        self.put_back(worker)
         return total
 
     cdef list _give_list(self, Worker worker, Py_ssize_t n):
         """The first n ids that a worker holds; puts the worker back."""
-        cdef Py_ssize_t k
-        cdef list ids = PyList_New(n)
-        for k in range(n):
-            item = <object>PyList_GET_ITEM(self.boxed, worker.out[k])
-            Py_INCREF(item)
-            PyList_SET_ITEM(ids, k, item)
-        self._put_back(worker)
+        cdef list ids = self.list_of(worker, 0, n)
+        self.put_back(worker)
         return ids
 
-    cdef object _give_ids(self, Worker worker):
-        """The ids that a worker holds, as an array; puts the worker back."""
-        cdef int64_t n = worker.encoding.written
+    cdef list list_of(self, Worker worker, Py_ssize_t start, Py_ssize_t stop):
+        """Ids that a worker holds."""
+        cdef Py_ssize_t k
+        cdef list ids = PyList_New(stop - start)
+        for k in range(start, stop):
+            item = <object>PyList_GET_ITEM(self.boxed, worker.out[k])
+            Py_INCREF(item)
+            PyList_SET_ITEM(ids, k - start, item)
+        return ids
+
+    cdef object give_ids(self, Worker worker, int64_t n):
+        """An array of n ids, the first of which the worker holds; puts the worker back."""
         cdef Py_buffer copied
-        if worker.out.shape[0] > OUT_IDS:
+        if n > OUT_IDS:
             ids, worker.out_array, worker.out = worker.out_array, None, None
             worker.encoding.written = 0
             worker.renew_out(OUT_IDS)
@@ -590,7 +576,7 @@ cdef class Encoder:
             ids = np.empty(n, np.uint32)
             # by the buffer itself: a memoryview costs as much as a short text
             PyObject_GetBuffer(ids, &copied, PyBUF_WRITABLE)
-            memcpy(copied.buf, &worker.out[0], 4 * n)
+            memcpy(copied.buf, &worker.out[0], 4 * worker.encoding.written)
             PyBuffer_Release(&copied)
-        self._put_back(worker)
+        self.put_back(worker)
         return ids

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
 from fastlm._types import Int64Array, UInt32Array
-from fastlm.threads import map_in_order
+from fastlm.threads import map_in_order, together
 
-# fewer ids are copied sooner than threads start
+if TYPE_CHECKING:
+    from fastlm._encode import Cuts, Encoder
+    from fastlm._utf8 import Utf8
+
+    Text = str | bytes | Utf8
+
+# fewer ids are copied before another thread has begun
 LEAST_SHARED = 1 << 19
 
 Item = TypeVar("Item")
@@ -33,29 +39,27 @@ def mapped(function: Callable[[Item], Result], items: Sequence[Item], threads: i
     return [result for part in parts for result in part]
 
 
-def concatenated(parts: Sequence[UInt32Array], threads: int) -> UInt32Array:
-    """All ids in one array, to which threads copy them: that takes a tenth of the time that encoding does."""
-    if len(parts) == 1:
-        return parts[0]
-    ends = np.cumsum([len(part) for part in parts])
-    if threads == 1 or ends[-1] < LEAST_SHARED:
-        return np.concatenate([np.empty(0, np.uint32), *parts])
-    whole = np.empty(ends[-1], np.uint32)
+def encoded(
+    encoder: Encoder, texts: Sequence[Text], cuts: Cuts | list[Cuts], threads: int
+) -> tuple[UInt32Array, Int64Array]:
+    """Ids of all texts in one array, and where each begins and the last ends; see Encoder."""
+    if threads == 1:
+        return encoder.encode_batch_flat(texts, cuts)
+    from fastlm._share import Share
 
-    def copy(k: int) -> None:
-        whole[ends[k] - len(parts[k]) : ends[k]] = parts[k]
-
-    for _ in map_in_order(copy, range(len(parts)), threads):
-        pass
-    return whole
+    share = Share(encoder, texts, cuts, threads)
+    together(share.encode, share.threads)
+    together(lambda _: share.copy(), share.threads if share.gather() >= LEAST_SHARED else 1)
+    return share.result_arrays()
 
 
-def joined(parts: list[tuple[UInt32Array, Int64Array]], threads: int) -> tuple[UInt32Array, Int64Array]:
-    """Several (ids, offsets) as one."""
-    if len(parts) == 1:
-        return parts[0]
-    sizes = np.concatenate([np.zeros(1, np.int64), *(np.diff(offsets) for _, offsets in parts)])
-    return concatenated([np.empty(0, np.uint32), *(ids for ids, _ in parts)], threads), np.cumsum(sizes)
+def encoded_lists(encoder: Encoder, texts: Sequence[Text], cuts: Cuts | list[Cuts], threads: int) -> list[list[int]]:
+    """The same as a list for each text."""
+    from fastlm._share import Share
+
+    share = Share(encoder, texts, cuts, threads, True)
+    together(share.encode, share.threads)
+    return share.result_lists()
 
 
 def framed(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,10 +13,17 @@ from fastlm._types import Int64Array
 from fastlm._utf8 import Utf8
 from fastlm.patterns import Pattern
 
+if TYPE_CHECKING:
+    from fastlm._encode import Cuts
+
 # a contraction has 3 bytes and a character at most 4: what lies this far behind a pretoken's start cannot move it
 LOOKAHEAD = 8
 # a part that is worth a thread's while
 SMALLEST_PART = 1 << 16
+# a cut is safe because of two characters, and of the place where it was looked for: nothing else about it matters
+DECISIVE = 16
+# so many bytes before the place where a part should end a safe one is looked for
+SEARCHED = 4096
 
 
 class Cutter:
@@ -66,23 +75,53 @@ def _between(found: Int64Array, start: int, stop: int) -> Int64Array:
     return np.ascontiguousarray(np.stack([starts, ends], axis=1)[starts < ends])
 
 
-def parts_of(text: Utf8, cuts: Int64Array, pattern: Pattern, number: int) -> Iterator[tuple[Utf8, Int64Array]]:
-    """A whole text in about so many parts that have its pretokens, each with its own of the `cuts`: int64 (k, 3), start
-    and end of what stands between pretokens, and an id."""
+def parts_of(text: Utf8, cuts: Cuts, pattern: Pattern, number: int) -> tuple[list[Utf8], Cuts | list[Cuts]]:
+    """A whole text in about so many parts that have its pretokens, and what cuts them: the same, or of each its own.
+
+    Where special tokens stand near the places to cut at, all of them are found first.
+    """
     view, size = memoryview(text), max(SMALLEST_PART, len(text) // number + 1)
+    if cuts is None or isinstance(cuts, SpecialFinder):
+        places = _places_apart(view, cuts, pattern, size)
+        if places is not None:
+            return [text.part(*ends) for ends in itertools.pairwise([0, *places, len(text)])], cuts
+        cuts = np.empty((0, 3), np.int64) if cuts is None else cuts.find(view)
+    parts, cuts_of = [], []
+    for start, stop, rows in _parts_between(view, cuts, pattern, size):
+        parts.append(text.part(start, stop))
+        cuts_of.append(rows - np.array([start, start, 0]) if len(rows) else None)
+    return parts, cuts_of
+
+
+def _places_apart(view: memoryview, finder: SpecialFinder | None, pattern: Pattern, size: int) -> list[int] | None:
+    """Places to cut a text about each `size` bytes, far from any special token; None where there are none."""
+    reach = DECISIVE + (finder.longest if finder else 0)
+    places = [0]
+    for wanted in range(size, len(view), size):
+        start = max(places[-1], wanted - SEARCHED)
+        cut = start + pattern.safe_start(view[start : wanted + DECISIVE], wanted - start)
+        if cut < start + DECISIVE or (finder and len(finder.find(view[max(0, cut - reach) : cut + reach]))):
+            return None
+        places.append(cut)
+    return places[1:]
+
+
+def _parts_between(
+    view: memoryview, cuts: Int64Array, pattern: Pattern, size: int
+) -> Iterator[tuple[int, int, Int64Array]]:
+    """(start, stop, cuts) of parts; `cuts` (k, 3) are start and end of what stands between pretokens, and an id."""
     start = first = 0
-    for wanted in range(size, len(text), size):
+    for wanted in range(size, len(view), size):
         before = int(np.searchsorted(cuts[:, 0], wanted))  # cuts that start before the place
         stretch = max(start, int(cuts[before - 1, 1])) if before > first else start
         cut = stretch
         if stretch < wanted:
-            stop = int(cuts[before, 0]) if before < len(cuts) else len(text)
+            stop = int(cuts[before, 0]) if before < len(cuts) else len(view)
             cut += pattern.safe_start(view[stretch:stop], wanted - stretch)
         if cut > start:
-            yield text.part(start, cut), cuts[first:before] - np.array([start, start, 0])
+            yield start, cut, cuts[first:before]
             start, first = cut, before
-    if start < len(text):
-        yield text.part(start, len(text)), cuts[first:] - np.array([start, start, 0])
+    yield start, len(view), cuts[first:]
 
 
 def utf8_parts(chunks: Iterator[str]) -> Iterator[str]:

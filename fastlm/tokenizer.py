@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,6 @@ import numpy as np
 
 from fastlm import batches
 from fastlm._decode import Decoder, as_ids
-from fastlm._special import SpecialFinder
 from fastlm._types import Int64Array, UInt32Array
 from fastlm._utf8 import Utf8, utf8_bytes
 from fastlm.encoders import encoder_of
@@ -34,6 +35,8 @@ OnSpecial: TypeAlias = Literal["token", "text", "raise"]
 
 # text that encode_iterable gathers before it encodes: the smallest that keeps a call's cost out of sight
 STREAM_BYTES = 1 << 16
+# threads that share a text get so many parts of it each, so that one slow part does not hold up the end
+PARTS = 16
 
 
 class Tokenizer:
@@ -154,8 +157,8 @@ class Tokenizer:
 
         Raises ValueError where the vocabulary's ids do not fit the type, or the ids of the text `out`.
         """
-        encode = self._encoder.encode_to_numpy
         text, cuts = self._prepared(text, on_special)
+        encode = self._encoder.encode_to_numpy
         ids = encode(text, cuts) if num_threads == 1 else self._shared_ids(text, cuts, num_threads)
         if add_special_tokens:
             ids = np.concatenate([self._begin, ids, self._end])
@@ -170,8 +173,11 @@ class Tokenizer:
         add_special_tokens: bool = False,
     ) -> list[list[int]]:
         """Ids of each text, on all processors or so many threads."""
-        encode = functools.partial(self.encode, on_special=on_special, add_special_tokens=add_special_tokens)
-        return batches.mapped(encode, texts, thread_count(num_threads))
+        ids = batches.encoded_lists(self._encoder, *self._all_prepared(texts, on_special), thread_count(num_threads))
+        if add_special_tokens:
+            begin, end = self.vocabulary.rules.begin, self.vocabulary.rules.end
+            return [[*begin, *row, *end] for row in ids]
+        return ids
 
     def encode_batch_flat(
         self,
@@ -186,14 +192,8 @@ class Tokenizer:
         The fastest way to encode many texts: no Python object is made for a text or an id.
         """
 
-        def encoded(part: list[Text]) -> tuple[UInt32Array, Int64Array]:
-            if self._preparation.is_plain and on_special in ("token", "text"):
-                return self._encoder.encode_batch_flat(part, self._preparation.all if on_special == "token" else None)
-            prepared = [self._prepared(text, on_special) for text in part]
-            return self._encoder.encode_batch_flat([text for text, _ in prepared], [cuts for _, cuts in prepared])
-
         threads = thread_count(num_threads)
-        ids, offsets = batches.joined(list(map_in_order(encoded, batches.slices(texts, threads), threads)), threads)
+        ids, offsets = batches.encoded(self._encoder, *self._all_prepared(texts, on_special), threads)
         if add_special_tokens:
             return batches.framed(ids, offsets, self.vocabulary.rules.begin, self.vocabulary.rules.end)
         return ids, offsets
@@ -325,6 +325,15 @@ class Tokenizer:
         """What to encode of a text, and what cuts it."""
         return self._preparation.prepare(text, self._recognises(text, on_special))
 
+    def _all_prepared(self, texts: Sequence[Text], on_special: OnSpecial) -> tuple[list[Text], Cuts | list[Cuts]]:
+        """The same of many texts; what cuts them is one for all, where that can be."""
+        if isinstance(texts, str | bytes):
+            raise TypeError(f"expected a sequence of texts, not one {type(texts).__name__}")
+        if self._preparation.is_plain and on_special in ("token", "text"):
+            return list(texts), self._preparation.all if on_special == "token" else None
+        prepared = [self._prepared(text, on_special) for text in texts]
+        return [text for text, _ in prepared], [cuts for _, cuts in prepared]
+
     def _recognises(self, text: Text, on_special: OnSpecial) -> bool:
         """Whether special tokens in a text become ids. Raises ValueError where they must not be there."""
         if on_special == "raise":
@@ -340,17 +349,19 @@ class Tokenizer:
         threads = thread_count(num_threads)
         if threads == 1:
             return [function(text, cuts)]
-        encoded = Utf8(text)
-        rows = np.empty((0, 3), np.int64) if cuts is None else cuts
-        if isinstance(rows, SpecialFinder):
-            rows = rows.find(memoryview(encoded))
-        parts = parts_of(encoded, rows, self.vocabulary.pattern, 4 * threads)
-        return list(map_in_order(lambda part: function(*part), parts, threads)) or [function(b"", None)]
+        parts, of_parts = parts_of(Utf8(text), cuts, self.vocabulary.pattern, PARTS * threads)
+        pairs = zip(parts, of_parts if isinstance(of_parts, list) else itertools.repeat(of_parts), strict=False)
+        return list(map_in_order(lambda pair: function(*pair), pairs, threads))
 
     def _shared_ids(self, text: Text, cuts: Cuts, num_threads: int | None) -> UInt32Array:
         """The ids of a prepared text."""
-        parts = self._shared(text, cuts, num_threads, self._encoder.encode_to_numpy)
-        return batches.concatenated(parts, thread_count(num_threads))
+        threads = thread_count(num_threads)
+        if threads > 1:
+            parts, of_parts = parts_of(Utf8(text), cuts, self.vocabulary.pattern, PARTS * threads)
+            # an error names a place in a part: below it is found again in the whole
+            with contextlib.suppress(ValueError):
+                return batches.encoded(self._encoder, parts, of_parts, threads)[0]
+        return self._encoder.encode_to_numpy(text, cuts)
 
     @functools.cached_property
     def _special_ids(self) -> Int64Array:

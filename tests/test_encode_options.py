@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastlm
-from fastlm import segments
+from fastlm import _share, segments
 from fastlm.vocabulary import AddedToken, Rules, vocabulary_from_tokens
 from tests import texts
 
@@ -181,6 +181,7 @@ def test_bad_padding(trained, options, message):
 @pytest.mark.parametrize("threads", [1, 2, 5, None])
 def test_a_text_cut_for_threads_has_the_ids_of_the_whole(trained, monkeypatch, threads):
     monkeypatch.setattr(segments, "SMALLEST_PART", 64)
+    monkeypatch.setattr(_share, "LEAST_CHUNK", 8)
     rng = random.Random(2)
     for _ in range(20):
         text = "".join(texts.random_string(rng) + rng.choice([END, USER, "<|", " "]) for _ in range(200))

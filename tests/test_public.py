@@ -18,6 +18,7 @@ FLOORS = [
     ["_utf8", "_scan", "_special", "_merge", "_ranks", "_pairs", "_decode", "normalization"],
     ["_count", "kernels", "kernels.bpe", "kernels.decode_lm"],
     ["_encode"],
+    ["_share"],
     ["patterns"],
     ["vocabulary", "segments", "threads", "streaming", "encodings"],
     ["ranks", "preparation", "encoders", "batches"],

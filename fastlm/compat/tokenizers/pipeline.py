@@ -15,7 +15,7 @@ import numpy as np
 
 from fastlm._decode import Decoder
 from fastlm._types import Int64Array, UInt32Array
-from fastlm.batches import joined, slices
+from fastlm.batches import encoded
 from fastlm.compat.tokenizers.added_tokens import AddedVocabulary
 from fastlm.compat.tokenizers.component import unsupported
 from fastlm.compat.tokenizers.models import BPE
@@ -25,7 +25,7 @@ from fastlm.encoders import encoder_of
 from fastlm.formats.gpt2 import CHAR_OF_BYTE, spells_bytes, unspell
 from fastlm.patterns import Pattern
 from fastlm.preparation import Preparation
-from fastlm.threads import map_in_order, thread_count
+from fastlm.threads import thread_count
 from fastlm.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary
 
 if TYPE_CHECKING:
@@ -94,16 +94,15 @@ class Pipeline:
         """The ids of each text."""
         size = sum(map(len, texts))
         threads = _threads() if size >= _CHARACTERS_WORTH_THREADS and len(texts) > 1 else 1
-        parts = [list(texts)] if threads == 1 else slices(texts, threads)
-        flat, offsets = joined(list(map_in_order(lambda part: self._encode(part, recognised), parts, threads)), threads)
+        flat, offsets = self._encode(texts, recognised, threads)
         bounds = offsets.tolist()
         return [flat[start:stop] for start, stop in itertools.pairwise(bounds)]
 
-    def _encode(self, texts: list[str], recognised: frozenset[int]) -> tuple[UInt32Array, Int64Array]:
+    def _encode(self, texts: Sequence[str], recognised: frozenset[int], threads: int) -> tuple[UInt32Array, Int64Array]:
         preparation = self.preparation
         takes_all = recognised == self.recognised
         if preparation.is_plain and (takes_all or not recognised):
-            return self._encoder.encode_batch_flat(texts, preparation.all if takes_all else None)
+            return encoded(self._encoder, texts, preparation.all if takes_all else None, threads)
         prepared: list[str | bytes] = []
         cuts: list[Cuts] = []
         for text in texts:
@@ -113,7 +112,7 @@ class Pipeline:
                 one, cut = preparation.prepare_recognised(text, recognised)
             prepared.append(one)
             cuts.append(cut)
-        return self._encoder.encode_batch_flat(prepared, cuts)
+        return encoded(self._encoder, prepared, cuts, threads)
 
     @functools.cached_property
     def _encoder(self) -> Encoder:
