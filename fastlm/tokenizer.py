@@ -260,7 +260,7 @@ class Tokenizer:
         """
         if isinstance(chunks, str):
             raise TypeError("chunks must be an iterable of str, not one str")
-        cutter = self.cutter if on_special != "text" else self._text_cutter
+        cutter = self.cutter if on_special != "text" else self.text_cutter
         parts: list[bytes] = []
         size, wanted = 0, STREAM_BYTES
         for part in utf8_parts(iter(chunks)):
@@ -269,7 +269,7 @@ class Tokenizer:
             if size < wanted:
                 continue
             text = b"".join(parts)
-            _, cut = cutter.partial_segments(text)
+            _, cut = cutter.partial_cuts(text)
             if cut:
                 yield from self.encode(text[:cut], on_special=on_special)
             parts, size = [text[cut:]], len(text) - cut
@@ -383,7 +383,7 @@ class Tokenizer:
         return Cutter(list(self.vocabulary.special_tokens), self.vocabulary.pattern, whole, normalizes)
 
     @functools.cached_property
-    def _text_cutter(self) -> Cutter:
+    def text_cutter(self) -> Cutter:
         """The same where nothing is special."""
         return Cutter([], self.vocabulary.pattern, bool(self._preparation.prefix), self._preparation.normalizes)
 

@@ -12,7 +12,8 @@ import numpy as np
 from fastlm import _merge, _scan
 from fastlm._count import PretokenCounter
 from fastlm._scan import InvalidUTF8Error
-from fastlm.blocks import Block, Blocks, Source
+from fastlm.blocks import Block
+from fastlm.corpus.read import Blocks, Source
 from fastlm.patterns import Pattern, find_pattern
 from fastlm.segments import Cutter
 from fastlm.threads import map_in_order, thread_count
@@ -116,7 +117,7 @@ def count_pretokens(blocks: Blocks, pattern: Pattern, threads: int, report: Prog
             _count_block(block, counter, pattern, scanner)
         finally:
             idle.put(counter)
-        return len(block.text)
+        return block.consumed
 
     for size in map_in_order(count, blocks, threads):
         counted += size

@@ -36,7 +36,7 @@ documents = st.lists(st.one_of(texts.strings(20), st.sampled_from([*SPECIAL, "<|
 @given(documents, documents)
 def test_a_cut_text_has_the_pretokens_of_the_whole(text, more):
     encoded = text.encode()
-    segments, cut = CUTTER.partial_segments(encoded)
+    segments, cut = CUTTER.partial_cuts(encoded)
     rest = encoded[cut:] + more.encode()
     assert pretokens_of(segments, encoded) + pretokens_of(CUTTER.segments(rest), rest) == reference_pretokens(
         text + more
