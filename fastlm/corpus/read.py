@@ -63,7 +63,7 @@ Source: TypeAlias = str | os.PathLike[str] | Corpus | Iterable[Document | os.Pat
 class Blocks:
     """The blocks of a source from a position on, in order.
 
-    `total_bytes` is known where the source is files whose sizes are, and `places` are these files; `faults` has counted
+    `start` may be set until they are iterated. `total_bytes` is known where the source is files whose sizes are, and `places` are these files; `faults` has counted
     what was skipped. Raises TypeError for what is no Source, and while it is read for a document of a wrong type;
     OSError for files that cannot be read; ValueError that names file and place for what a file should not hold.
     """
@@ -92,12 +92,19 @@ class Blocks:
         self.faults = Faults(self._corpus.on_error)
         self._plain = cutter.separating(None)
         self._cutter = cutter.separating(self._corpus.separator)
-        self._start = start
+        self.start = start
         self._free: SimpleQueue[bytearray] = SimpleQueue()
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """What is known of each file, by which another is told from it, or of a source that is no file."""
+        if self.places is not None:
+            return [{"name": place.name, "size": place.size, "version": place.version} for place in self.places]
+        return [{"name": type(self._items).__name__, "version": getattr(self._items, "_fingerprint", None)}]
 
     def __iter__(self) -> Iterator[Block]:
         """Each block with where it starts and ends."""
-        position = self._start
+        position = self.start
         for block in self._blocks():
             end = block.end._replace(document=position.document + block.documents)
             yield replace(block, start=position, end=end)
@@ -105,7 +112,7 @@ class Blocks:
 
     def _blocks(self) -> Iterator[Block]:
         if self.places is not None:
-            for number in range(self._start.item, len(self.places)):
+            for number in range(self.start.item, len(self.places)):
                 yield from self._file_blocks(self.places[number], self._start_of(number))
         elif is_dataset(self._items):
             yield from self._dataset_blocks(self._items)
@@ -113,7 +120,7 @@ class Blocks:
             yield from self._document_blocks(self._items)
 
     def _start_of(self, item: int) -> Position:
-        return self._start if item == self._start.item else Position(item)
+        return self.start if item == self.start.item else Position(item)
 
     def _file_blocks(self, place: Place, start: Position) -> Iterator[Block]:
         kind = self._corpus.kind or place.kind
@@ -156,7 +163,7 @@ class Blocks:
         gathered = Gathered(self._plain, self.faults, "document {}".format)
         number = -1
         for number, item in enumerate(items):
-            if number < self._start.item:
+            if number < self.start.item:
                 continue
             if isinstance(item, os.PathLike):
                 yield from _taken(gathered, Position(number))
@@ -173,7 +180,7 @@ class Blocks:
         yield from _taken(gathered, Position(number + 1))
 
     def _dataset_blocks(self, dataset: Any) -> Iterator[Block]:
-        field, row = self._corpus.field, self._start.row
+        field, row = self._corpus.field, self.start.row
         gathered = Gathered(self._plain, self.faults, "row {}".format)
         for batch in (dataset.skip(row) if row else dataset).iter(batch_size=DATASET_ROWS):
             if field not in batch:
