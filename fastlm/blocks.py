@@ -33,6 +33,9 @@ class Position(NamedTuple):
     document: int = 0
 
 
+BEGINNING = Position()
+
+
 @dataclass(frozen=True)
 class Block:
     """Some text and what cuts it: Cutter.cuts, and DOCUMENT_END, perhaps of no width, where a document ends.
@@ -45,8 +48,8 @@ class Block:
     place: Callable[[int], str]  # says where an offset of the text is
     release: Callable[[], None] = lambda: None  # to be called once the text is no longer needed
     consumed: int = 0  # bytes of the input, as it is stored, that were read for it
-    start: Position = Position()
-    end: Position = Position()
+    start: Position = BEGINNING
+    end: Position = BEGINNING
     skipped: Mapping[str, int] = field(default_factory=dict)  # what was skipped up to its end, in all, by reason
 
     @property
@@ -65,7 +68,7 @@ class Block:
 
 
 def text_blocks(
-    file: RawIOBase, name: str, cutter: Cutter, free: Buffers, start: Position = Position()
+    file: RawIOBase, name: str, cutter: Cutter, free: Buffers, start: Position = BEGINNING
 ) -> Iterator[Block]:
     """A text, from byte start.byte on, at which the file stands, in blocks, each in a buffer that `free` gets back when
     the block is released.

@@ -9,7 +9,7 @@ import pytest
 
 import fastlm
 from fastlm import blocks, cli
-from fastlm.encode_files import count_file, encode_files, id_type
+from fastlm.corpus.encode import count_tokens
 from tests import texts
 
 TEXT = "<|endoftext|>".join(texts.DOCUMENTS)

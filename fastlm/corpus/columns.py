@@ -67,10 +67,7 @@ def arrow_blocks(
         return
     if not _has_text(opened.schema, column, pyarrow, name, faults):
         return
-    if is_file:
-        batches = (opened.get_batch(number) for number in range(opened.num_record_batches))
-    else:
-        batches = iter(opened)
+    batches = map(opened.get_batch, range(opened.num_record_batches)) if is_file else iter(opened)
 
     def arrays() -> Iterator[tuple[int, Any]]:
         at = 0

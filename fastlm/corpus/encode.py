@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fastlm._scan import InvalidUTF8Error
-from fastlm._types import Int64Array
+from fastlm._types import Int64Array, UInt32Array
 from fastlm.blocks import Block, Position
 from fastlm.corpus.read import Blocks
 from fastlm.segments import Cutter
@@ -22,6 +22,7 @@ TRAIN, VALIDATION = "train", "val"
 
 # no vocabulary has this id: it stands where a document ends until the ids are handed over
 _END = 0xFFFFFFFF
+_PART = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -66,17 +67,17 @@ class BlockEncoder:
             raise block.located(error) from None
         finally:
             block.release()
-        at = np.flatnonzero(ids == _END)
+        ids, at = self._narrowed(ids)
         if self._eot_id is None:
             ends = at - np.arange(len(at))
             ids = np.delete(ids, at)
         else:
             ends = at + 1
             ids[at] = self._eot_id
-        splits = self._split(ids.astype(self._dtype), ends, block.start.document)
+        splits = self._split(ids, ends, block.start.document)
         return Encoded(splits, block.consumed, block.end, block.skipped)
 
-    def _ids_of(self, block: Block) -> Ids:
+    def _ids_of(self, block: Block) -> UInt32Array:
         special = block.cuts[block.cuts[:, 2] >= 0]
         if self._on_special == "raise" and len(special):
             start, end = special[0, :2].tolist()
@@ -90,6 +91,19 @@ class BlockEncoder:
             raise
         except ValueError as error:
             raise ValueError(f"from {block.place(0)} on: {error}") from None
+
+    def _narrowed(self, ids: UInt32Array) -> tuple[Ids, Int64Array]:
+        """The ids in their type, over the memory of those given, and where _END stood.
+
+        A part that is in the cache at a time, and no new memory: to touch that costs more than to convert the ids.
+        """
+        narrow = ids.view(self._dtype)
+        at = [np.empty(0, np.int64)]
+        for start in range(0, len(ids), _PART):
+            part = ids[start : start + _PART]
+            at.append(np.flatnonzero(part == _END) + start)
+            narrow[start : start + len(part)] = part
+        return narrow[: len(ids)], np.concatenate(at)
 
     def _split(self, ids: Ids, ends: Int64Array, first: int) -> dict[str, tuple[Ids, Int64Array]]:
         if not self._validation:

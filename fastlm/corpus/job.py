@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fastlm.blocks import Position
+from fastlm.blocks import BEGINNING, Position
 from fastlm.corpus.encode import TRAIN, VALIDATION, BlockEncoder, Encoded
 from fastlm.corpus.layout import FORMATS, Format, ids_dtype
 from fastlm.corpus.manifest import MANIFEST, Job, Manifest, job_of, read_manifest, shard_of, unfinished_of
@@ -130,7 +130,7 @@ def _id_of(token: str, tokenizer: Tokenizer) -> int:
 class _State:
     """What a checkpoint says, beside the job."""
 
-    position: Position = Position()
+    position: Position = BEGINNING
     consumed: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
 
@@ -166,8 +166,8 @@ class _Run:
             return self._state
         entries = os.listdir(self._folder) if self._folder.exists() else []
         if entries and not (resume and entries == [UNFINISHED]):
-            held = "no run to go on with" if resume else "files"
-            raise FileExistsError(errno.EEXIST, f"The folder holds {held}, such as {sorted(entries)[0]!r}", str(self._folder))
+            held = f"The folder holds {sorted(entries)[0]!r}" + (" and no run to go on with" if resume else "")
+            raise FileExistsError(errno.EEXIST, held, str(self._folder))
         shutil.rmtree(self._unfinished, ignore_errors=True)
         self._made = [path for path in (self._unfinished, self._folder) if not path.exists()]
         self._unfinished.mkdir(parents=True)

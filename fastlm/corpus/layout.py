@@ -25,7 +25,7 @@ FORMATS = ("bin", "npy", "megatron")
 INDEX = ".index"
 IDX = ".idx"
 _IDX_MAGIC = b"MMIDIDX\x00\x00"
-_IDX_CODES = {np.dtype("<u2"): 8, np.dtype("<i4"): 4}
+_IDX_CODES: dict[np.dtype[Any], int] = {np.dtype("<u2"): 8, np.dtype("<i4"): 4}
 _IDX_HEADER = 34
 _MEGATRON_WIDE = 65_500
 

@@ -60,7 +60,7 @@ def find_places(names: Sequence[str | os.PathLike[str]]) -> list[Place]:
 
 def _places(name: str | os.PathLike[str]) -> Iterator[Place]:
     if isinstance(name, str) and name == STDIN:
-        yield Place(name, None, None, lambda: cast(RawIOBase, open(sys.stdin.fileno(), "rb", 0, closefd=False)))
+        yield Place(name, None, None, _standard_input)
     elif isinstance(name, str) and "://" in name:
         yield from _remote(name)
     elif isinstance(name, str) and glob.has_magic(name) and not os.path.lexists(name):
@@ -77,6 +77,10 @@ def _places(name: str | os.PathLike[str]) -> Iterator[Place]:
         yield _local(os.fspath(name))
 
 
+def _standard_input() -> RawIOBase:
+    return cast(RawIOBase, open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))
+
+
 def _files_below(directory: Path) -> Iterator[Path]:
     for parent, directories, files in os.walk(directory, onerror=_raised):
         directories[:] = [name for name in directories if not name.startswith(".")]
@@ -89,9 +93,7 @@ def _raised(error: OSError) -> None:
 
 def _local(path: str) -> Place:
     status = os.stat(path)
-    return Place(
-        path, status.st_size, str(status.st_mtime_ns), lambda: cast(RawIOBase, open(path, "rb", buffering=0))
-    )
+    return Place(path, status.st_size, str(status.st_mtime_ns), lambda: cast(RawIOBase, open(path, "rb", buffering=0)))
 
 
 def _remote(address: str) -> Iterator[Place]:

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import Any, Literal, TypeAlias
 
 from fastlm._utf8 import utf8_bytes
-from fastlm.blocks import Block, Position, text_blocks
+from fastlm.blocks import BEGINNING, Block, Position, text_blocks
 from fastlm.corpus.columns import arrow_blocks, parquet_blocks
 from fastlm.corpus.documents import Gathered
 from fastlm.corpus.faults import Faults, OnError
@@ -29,10 +29,11 @@ DATASET_ROWS = 256
 class Corpus:
     """Files and how to read them.
 
-    inputs: a list of paths, directories (all files below, whose names do not begin with a dot, in the order of their bytes),
-    globs, addresses that fsspec knows, "-" for the standard input (see places.find_places); or a Hugging Face dataset. `.gz`, `.zst` and `.xz` are
-    decompressed. `.jsonl`, `.ndjson`, `.json`, `.parquet`, `.arrow` and `.feather` hold a document a line or row, in the
-    field or column `field`; any other file is text. `kind` says it where names do not.
+    inputs: a list of paths, directories (all files below whose names do not begin with a dot, in the order of their
+    bytes), globs, addresses that fsspec knows, "-" for the standard input (see places.find_places); or a Hugging Face
+    dataset. `.gz`, `.zst` and `.xz` are decompressed. `.jsonl`, `.ndjson`, `.json`, `.parquet`, `.arrow` and `.feather`
+    hold a document a line or row, in the field or column `field`; any other file is text. `kind` says it where names do
+    not.
     separator: stands between the documents of a text; without it a file is one document.
     on_error: "raise" ValueError with file and place for what cannot be read, or "skip" it and count it: documents,
     lines, rows, the rest of a damaged file, and of a text the bytes that are not UTF-8.
@@ -57,18 +58,20 @@ class Corpus:
 
 
 Source: TypeAlias = str | os.PathLike[str] | Corpus | Iterable[Document | os.PathLike[str]]
-"""A path or address, a Corpus, a datasets.Dataset with a column "text", or an iterable of documents and path objects."""
+"""A path or address, a Corpus, a dataset of Hugging Face's with a column "text", or an iterable of documents and path
+objects."""
 
 
 class Blocks:
     """The blocks of a source from a position on, in order.
 
-    `start` may be set until they are iterated. `total_bytes` is known where the source is files whose sizes are, and `places` are these files; `faults` has counted
-    what was skipped. Raises TypeError for what is no Source, and while it is read for a document of a wrong type;
-    OSError for files that cannot be read; ValueError that names file and place for what a file should not hold.
+    `start` may be set until they are iterated. `total_bytes` is known where the source is files whose sizes are, and
+    `places` are these files; `faults` has counted what was skipped. Raises TypeError for what is no Source, and while
+    it is read for a document of a wrong type; OSError for files that cannot be read; ValueError that names file and
+    place for what a file should not hold.
     """
 
-    def __init__(self, source: Source, cutter: Cutter, start: Position = Position()) -> None:
+    def __init__(self, source: Source, cutter: Cutter, start: Position = BEGINNING) -> None:
         self.places: list[Place] | None = None
         self._items: Iterable[Any] = ()
         self._corpus = source if isinstance(source, Corpus) else Corpus(())
@@ -185,13 +188,13 @@ class Blocks:
         for batch in (dataset.skip(row) if row else dataset).iter(batch_size=DATASET_ROWS):
             if field not in batch:
                 raise ValueError(f"the dataset has no column {field!r}; found {', '.join(map(repr, batch))}")
-            for row, text in enumerate(batch[field], row):  # noqa: B007, PLW2901 - one count through all batches
+            for text in batch[field]:
                 if isinstance(text, str | bytes):
                     gathered.add(utf8_bytes(text), row)
                 else:
                     what = f"column {field!r} must hold strings, not {type(text).__name__}"
                     self.faults.meet("row without a text", f"row {row}", what)
-            row += 1
+                row += 1
             if gathered.is_enough:
                 yield from _taken(gathered, Position(row=row), self.faults)
         yield from _taken(gathered, Position(row=row), self.faults)

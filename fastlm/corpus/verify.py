@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_ids(ids: np.ndarray, vocabulary_size: int, path: Path) -> None:  # type: ignore[type-arg]
+def _check_ids(ids: np.ndarray[Any, np.dtype[Any]], vocabulary_size: int, path: Path) -> None:
     for start in range(0, len(ids), _CHUNK_IDS):
         chunk = ids[start : start + _CHUNK_IDS]
         wrong = np.flatnonzero((chunk < 0) | (chunk >= vocabulary_size))
