@@ -47,7 +47,7 @@ class Corpus:
 
     def __post_init__(self) -> None:
         if not is_dataset(self.inputs):
-            if isinstance(self.inputs, str | os.PathLike) or not isinstance(self.inputs, Sequence):
+            if isinstance(self.inputs, str | bytes | os.PathLike) or not isinstance(self.inputs, Sequence):
                 raise TypeError(f"inputs must be a list of paths and addresses, not {type(self.inputs).__name__}")
             for name in self.inputs:
                 if not isinstance(name, str | os.PathLike):
