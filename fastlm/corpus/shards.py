@@ -125,8 +125,9 @@ class SplitWriter:
             shard.index.append((ends[:count] + shard.tokens).astype("<u8").data)
             shard.tokens += size
             shard.documents += count
+            filled = shard.tokens >= self.shard_tokens and count and ends[count - 1] == size
             ids, ends = ids[size:], ends[count:] - size
-            if self.format == "megatron" and count and shard.tokens >= self.shard_tokens:
+            if self.format == "megatron" and filled:
                 self._seal(shard)
 
     def _room(self, shard: _Open, size: int, ends: Int64Array) -> tuple[int, int]:
