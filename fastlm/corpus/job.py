@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -234,23 +234,22 @@ class _Run:
     def _restore(self) -> None:
         path = self._unfinished / STATE
         content = read_json(path)
-        try:
+        with _as_state(path):
             job = job_of(content["job"])
-            self._state = _State(Position(*content["position"]), content["consumed"], dict(content["skipped"]))
-            if not all(isinstance(k, int) and k >= 0 for k in (*self._state.position, self._state.consumed)):
-                raise ValueError("position and consumed must be counts")
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path}: not the state of a run: {type(error).__name__}: {error}") from None
         self._job.check_same(job, self._folder)
-        try:
-            for split, writer in self._writers.items():
-                known = content["splits"][split]
-                writer.shards = [shard_of(shard) for shard in known["shards"]]
-                self._moved[split] = len(writer.shards)
-                if known["under_way"]:
-                    writer.go_on(unfinished_of(known["under_way"]))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: not the state of a run: {type(error).__name__}: {error}") from None
+        with _as_state(path):
+            state = _State(Position(*content["position"]), content["consumed"], dict(content["skipped"]))
+            if not all(isinstance(k, int) and k >= 0 for k in (*state.position, state.consumed)):
+                raise ValueError("position and consumed must be counts")
+            known = [content["splits"][split] for split in self._writers]
+            shards = [[shard_of(shard) for shard in split["shards"]] for split in known]
+            under_way = [split["under_way"] and unfinished_of(split["under_way"]) for split in known]
+        self._state = state
+        for writer, whole, shard in zip(self._writers.values(), shards, under_way, strict=True):
+            writer.shards = whole
+            self._moved[writer.split] = len(whole)
+            if shard:
+                writer.go_on(shard)
         for writer in self._writers.values():
             for name in (name for shard in writer.shards for name in shard.sha256):
                 if not (self._folder / name).exists():
@@ -264,3 +263,12 @@ class _Run:
         for name in os.listdir(self._unfinished):
             if name not in kept:
                 os.unlink(self._unfinished / name)
+
+
+@contextlib.contextmanager
+def _as_state(path: Path) -> Iterator[None]:
+    """What is wrong in the content of a file, as a ValueError that names it."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: not the state of a run: {type(error).__name__}: {error}") from None

@@ -47,7 +47,9 @@ def files_of(documents: list[list[int]], format: str, dtype: str, shard_tokens: 
             array = np.array(ids, dtype)
             if format == "npy":
                 header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({len(ids)},), }}".encode()
-                files[f"{name}.npy"] = b"\x93NUMPY\1\0" + struct.pack("<H", 118) + header.ljust(117) + b"\n" + array.tobytes()
+                files[f"{name}.npy"] = (
+                    b"\x93NUMPY\1\0" + struct.pack("<H", 118) + header.ljust(117) + b"\n" + array.tobytes()
+                )
             else:
                 files[f"{name}.bin"] = array.tobytes()
             if format == "megatron":
