@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fastlm.demo import END_OF_TEXT, Report, demo_corpus
 from fastlm.corpus.layout import ids_dtype
+from fastlm.demo import END_OF_TEXT, Report, demo_corpus
 from fastlm.formats.atomic import write_files
 from fastlm.formats.reading import read_text
 from fastlm.generation import generate

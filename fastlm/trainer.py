@@ -42,9 +42,9 @@ def train_bpe(
     """A byte-level BPE tokenizer of `vocab_size` tokens, learned from text.
 
     input: a path or address; an iterable whose str and bytes are documents and whose path objects (pathlib.Path) are
-    files; a Hugging Face dataset; or a corpus.read.Corpus, which says what files are read and how: compressed text, JSON
-    lines, Parquet, Arrow, directories. All is read block by block, so none of it need fit in memory; what must are the
-    distinct pretokens.
+    files; a Hugging Face dataset; or a corpus.read.Corpus, which says what files are read and how: compressed text,
+    JSON lines, Parquet, Arrow, directories. All is read block by block, so none of it need fit in memory; what must are
+    the distinct pretokens.
     special_tokens: cut the text, never merge, and get the first ids in the order given. The 256 bytes follow in
     GPT-2's order (vocabulary.BYTE_ORDER), then the merged tokens.
     tie_break: of pairs that occur equally often, "cs336" merges the one with the lexicographically greatest bytes, "hf"
