@@ -8,12 +8,19 @@ cdef extern from "Python.h":
 
 
 cdef class Utf8:
-    """The UTF-8 of a str, lone surrogates as U+FFFD, or of bytes as they are, and parts of it, without a copy.
+    """The UTF-8 of a str, lone surrogates as U+FFFD, or of bytes or a memoryview as they are, and parts of it, without a
+    copy.
 
     Raises TypeError for anything else.
     """
 
     def __init__(self, text):
+        cdef const uint8_t[::1] view
+        if isinstance(text, memoryview):
+            view = text
+            self.owner, self.n = text, view.shape[0]
+            self.start = &view[0] if self.n else <const uint8_t *>PyBytes_AS_STRING(b"")
+            return
         self.owner = with_utf8(text)
         self.start = address_of(self.owner, &self.n)
 

@@ -1,134 +1,149 @@
-"""Text in blocks of some megabytes that pretokens do not cross: from files, read in bounded memory, or documents."""
+"""Text in blocks of some megabytes that pretokens do not cross, and where documents end in them."""
 
 from __future__ import annotations
 
 import bisect
 import functools
-import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import RawIOBase
 from queue import SimpleQueue
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from fastlm._scan import InvalidUTF8Error
 from fastlm._types import Int64Array
-from fastlm._utf8 import utf8_bytes
-from fastlm.segments import Cutter
-
-Document: TypeAlias = str | bytes
-Source: TypeAlias = str | os.PathLike[str] | Iterable[Document | os.PathLike[str]]
+from fastlm.segments import DOCUMENT_END, Cutter, segments_between
 
 BLOCK_BYTES = 1 << 22
+
+Buffers: TypeAlias = "SimpleQueue[bytearray]"
+"""Buffers of released blocks, to be used again."""
+
+
+class Position(NamedTuple):
+    """How far an input was read: so many of its items (files, or documents of an iterable), then within the next item
+    so many bytes of its text, decompressed, and so many rows or lines; in a text, `row` is 1 where a document goes on.
+    `document` counts the documents that ended before."""
+
+    item: int = 0
+    byte: int = 0
+    row: int = 0
+    document: int = 0
+
+
+BEGINNING = Position()
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some text, the stretches of it between special tokens and document ends, and where it comes from."""
+    """Some text and what cuts it: Cutter.cuts, and DOCUMENT_END, perhaps of no width, where a document ends.
+
+    What follows the last end belongs to a document that goes on in the next block.
+    """
 
     text: bytes | memoryview
-    segments: Int64Array  # (k, 2): start and end in the text
+    cuts: Int64Array  # (k, 3)
     place: Callable[[int], str]  # says where an offset of the text is
     release: Callable[[], None] = lambda: None  # to be called once the text is no longer needed
+    consumed: int = 0  # bytes of the input, as it is stored, that were read for it
+    start: Position = BEGINNING
+    end: Position = BEGINNING
+    skipped: Mapping[str, int] = field(default_factory=dict)  # what was skipped up to its end, in all, by reason
+
+    @property
+    def segments(self) -> Int64Array:
+        """int64 (k, 2): start and end of each stretch of the text between cuts."""
+        return segments_between(self.cuts, len(self.text))
+
+    @property
+    def documents(self) -> int:
+        """How many documents end in it."""
+        return int(np.count_nonzero(self.cuts[:, 2] == DOCUMENT_END))
 
     def located(self, error: InvalidUTF8Error) -> ValueError:
         """The same error, saying where in the input it arose."""
         return ValueError(f"{self.place(error.offset)} {error.reason}")
 
 
-class Blocks:
-    """The blocks of an input, in order; `total_bytes` is known where the input is files.
+def text_blocks(
+    file: RawIOBase, name: str, cutter: Cutter, free: Buffers, start: Position = BEGINNING
+) -> Iterator[Block]:
+    """A text, from byte start.byte on, at which the file stands, in blocks, each in a buffer that `free` gets back when
+    the block is released.
 
-    Raises TypeError for an input that is no Source, and while it is read for a document of a wrong type; OSError for
-    files that cannot be read.
+    What follows the last safe cut of a block begins the next one. Where there is no safe cut the block grows, so a text
+    of one pretoken is read whole. Documents end at separators, and one ends with the text if there is any after the
+    last. The item of the last block's end is the next one.
     """
-
-    def __init__(self, source: Source, cutter: Cutter) -> None:
-        if isinstance(source, str | os.PathLike):
-            source = [Path(source)]
-        elif isinstance(source, bytes) or not isinstance(source, Iterable):
-            raise TypeError(f"input must be a path or an iterable of documents or paths, not {type(source).__name__}")
-        self.total_bytes: int | None = None
-        if isinstance(source, list | tuple):
-            _refuse_names_of_files(source)
-            paths = [item for item in source if isinstance(item, os.PathLike)]
-            if len(paths) == len(source):
-                self.total_bytes = sum(os.stat(path).st_size for path in paths)
-        self._source = source
-        self._cutter = cutter
-
-    def __iter__(self) -> Iterator[Block]:
-        free: SimpleQueue[bytearray] = SimpleQueue()
-        documents: list[bytes] = []
-        size = 0
-        for number, item in enumerate(self._source):
-            if isinstance(item, os.PathLike):
-                if documents:
-                    yield _document_block(documents, number - len(documents), self._cutter)
-                    documents, size = [], 0
-                yield from file_blocks(Path(item), self._cutter, free)
-                continue
-            if not isinstance(item, str | bytes):
-                raise TypeError(f"document {number} must be str, bytes or a path, not {type(item).__name__}")
-            documents.append(utf8_bytes(item))
-            size += len(documents[-1])
-            if size >= BLOCK_BYTES // 4:
-                yield _document_block(documents, number + 1 - len(documents), self._cutter)
-                documents, size = [], 0
-        if documents:
-            yield _document_block(documents, number + 1 - len(documents), self._cutter)
-
-
-def _refuse_names_of_files(items: list[object] | tuple[object, ...]) -> None:
-    """In a list a str is a document; a list of nothing but names of files was surely meant otherwise."""
-    for item in items:
-        if not isinstance(item, str) or len(item) > 4096 or "\0" in item or not os.path.isfile(item):
+    tail = b""
+    goes_on = start.row > 0
+    while True:
+        buffer = bytearray() if free.empty() else free.get()
+        if len(buffer) < len(tail) + BLOCK_BYTES // 2:
+            buffer = bytearray(max(2 * len(tail), BLOCK_BYTES))
+        buffer[: len(tail)] = tail
+        view = memoryview(buffer)
+        size = len(tail)
+        while size < len(buffer) and (read := file.readinto(view[size:])):
+            size += read
+        at_end = size < len(buffer)
+        text = view[:size]
+        cuts, cut = (cutter.cuts(text), size) if at_end else cutter.partial_cuts(text)
+        tail = bytes(text[cut:])
+        if cut:
+            goes_on = not (len(cuts) and cuts[-1, 1] == cut and cuts[-1, 2] == DOCUMENT_END)
+        if at_end and goes_on:
+            cuts = np.concatenate([cuts, [[cut, cut, DOCUMENT_END]]])
+        end = Position(start.item + 1) if at_end else Position(start.item, start.byte + cut, int(goes_on))
+        place = functools.partial(_place_in_text, name, start.byte)
+        yield Block(text[:cut], cuts, place, functools.partial(free.put, buffer), end=end)
+        if at_end:
             return
-    if items:
-        raise ValueError(f"{items[0]!r} is the name of a file: in a list, give files as pathlib.Path")
+        start = end
 
 
-def _document_block(documents: list[bytes], first: int, cutter: Cutter) -> Block:
-    starts = np.cumsum([0, *map(len, documents)]).tolist()
-    segments = [start + cutter.segments(document) for start, document in zip(starts, documents, strict=False)]
-
-    def place(offset: int) -> str:
-        document = bisect.bisect_right(starts, offset) - 1
-        return f"document {first + document}: byte {offset - starts[document]}"
-
-    return Block(b"".join(documents), np.concatenate(segments), place)
+def _place_in_text(name: str, block_byte: int, offset: int) -> str:
+    return f"{name}: byte {block_byte + offset}"
 
 
-def file_blocks(path: Path, cutter: Cutter, free: SimpleQueue[bytearray]) -> Iterator[Block]:
-    """A file in blocks, each in a buffer that `free` gets back when the block is released.
+def document_block(
+    text: bytes | memoryview, ends: Sequence[int] | Int64Array, place: Callable[[int, int], str], cutter: Cutter
+) -> Block:
+    """A block of whole documents, from their text joined and where each ends in it.
 
-    What follows the last safe cut of a block begins the next one. Where there is no safe cut the block grows, so a file
-    of one pretoken is read whole.
+    place(k, byte) says where a byte of the k-th document is.
     """
-    with open(path, "rb", buffering=0) as file:
-        offset = 0
-        tail = b""
-        while True:
-            buffer = bytearray() if free.empty() else free.get()
-            if len(buffer) < len(tail) + BLOCK_BYTES // 2:
-                buffer = bytearray(max(2 * len(tail), BLOCK_BYTES))
-            buffer[: len(tail)] = tail
-            view = memoryview(buffer)
-            size = len(tail)
-            while size < len(buffer) and (read := file.readinto(view[size:])):
-                size += read
-            at_end = size < len(buffer)
-            text = view[:size]
-            segments, cut = (cutter.segments(text), size) if at_end else cutter.partial_segments(text)
-            tail = bytes(text[cut:])
-            place = functools.partial(_place_in_file, path, offset)
-            yield Block(text[:cut], segments, place, functools.partial(free.put, buffer))
-            offset += cut
-            if at_end:
-                return
+    stops = np.asarray(ends, np.int64)
+    cuts = _cuts_of_documents(text, stops, cutter)
+
+    def place_of(offset: int) -> str:
+        document = bisect.bisect_right(stops, offset)
+        return place(document, offset - int(stops[document - 1]) if document else offset)
+
+    return Block(text, cuts, place_of)
 
 
-def _place_in_file(path: Path, block_offset: int, offset: int) -> str:
-    return f"{path}: byte {block_offset + offset}"
+def _cuts_of_documents(text: bytes | memoryview, stops: Int64Array, cutter: Cutter) -> Int64Array:
+    found = cutter.cuts(text)
+    if len(found):
+        # what seems to be special across the end of a document may hide what is within the next
+        first = np.searchsorted(stops, found[:, 0], "right")
+        if np.any(found[:, 1] > stops[np.minimum(first, len(stops) - 1)]):
+            view = memoryview(text)
+            starts = [0, *stops[:-1].tolist()]
+            parts = [
+                cutter.cuts(view[start:stop]) + np.array([start, start, 0])
+                for start, stop in zip(starts, stops.tolist(), strict=True)
+            ]
+            found = np.concatenate(parts)
+    rows = np.stack([stops, stops, np.full(len(stops), DOCUMENT_END)], axis=1)
+    # at one place the end of a document comes before what the next begins with, and the end of that after it
+    return rows if not len(found) else _merged(found, rows)
+
+
+def _merged(found: Int64Array, ends: Int64Array) -> Int64Array:
+    """Both in order: found rows have a width and cross no end, so an end at the start of one stands before it."""
+    rows = np.concatenate([ends, found])
+    return np.ascontiguousarray(rows[np.argsort(rows[:, 0], kind="stable")])

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 from tyro.conf import Positional, UseAppendAction, arg
 
 from fastlm.commands.account import account
+from fastlm.commands.bars import bars
+from fastlm.commands.encode import encode
 from fastlm.commands.generate import generate
+from fastlm.commands.reading import AS_NAMED, Inputs, ReadingOptions
 from fastlm.commands.train import train
+from fastlm.commands.verify import verify
 from fastlm.commands.weights import export_model, import_model
-
-Inputs = Positional[tuple[Path, ...]]
 
 
 def train_tokenizer(
-    inputs: Annotated[Inputs, arg(metavar="INPUT...")],
+    inputs: Inputs,
     /,
     vocab_size: int,
     out: Path,
@@ -32,11 +32,13 @@ def train_tokenizer(
     min_frequency: int = 1,
     max_token_length: int | None = None,
     threads: int | None = None,
+    reading: ReadingOptions = AS_NAMED,
 ) -> None:
     """Train a byte-level BPE tokenizer on UTF-8 text.
 
     Args:
-        inputs: Files of text.
+        inputs: Files, directories, globs, addresses such as s3://bucket/name, or - for the standard input. Text, JSON
+            lines, Parquet and Arrow are told apart by their names, and .gz, .zst and .xz are decompressed.
         vocab_size: Number of tokens: 256 bytes, the special tokens, and the merges' results.
         out: Directory that gets vocab.json, merges.txt, tokenizer.json and tokenizer.fastlm.
         special: A special token, which cuts the text and never merges; give the option once for each.
@@ -46,14 +48,14 @@ def train_tokenizer(
         min_frequency: Pairs that occur less often are not merged.
         max_token_length: The most bytes that a token may have.
         threads: Number of threads; all processors where it is not given.
+        reading: How the inputs are read.
     """
     from fastlm import train_bpe
 
-    if not inputs:
-        raise ValueError("give at least one INPUT")
-    with _bars() as report:
+    corpus = reading.corpus(inputs)
+    with bars() as report:
         tokenizer = train_bpe(
-            list(inputs),
+            corpus,
             vocab_size,
             special or ("<|endoftext|>",),
             pattern=pattern,
@@ -67,65 +69,43 @@ def train_tokenizer(
     print(f"{tokenizer.vocab_size} tokens in {out}")
 
 
-def encode(
-    inputs: Annotated[Inputs, arg(metavar="INPUT...")],
-    /,
-    tokenizer: Path,
-    out: Path,
-    threads: int | None = None,
+def decode(
+    ids: Annotated[Positional[Path], arg(metavar="DIR|FILE.npy")], /, tokenizer: Path, split: str = "train"
 ) -> None:
-    """Encode UTF-8 text to a .npy array of ids, uint16 where they fit, else uint32.
+    """Write the text of ids to standard output, as the very bytes.
 
     Args:
-        inputs: Files of text, encoded one after the other.
+        ids: A directory that `fastlm encode` wrote, or a .npy file.
         tokenizer: Directory or file of the tokenizer.
-        out: File to write; open it with numpy.load(out, mmap_mode="r").
-        threads: Number of threads; all processors where it is not given.
+        split: Which shards of a directory: train or val.
     """
     from fastlm import load
-    from fastlm.encode_files import encode_files
+    from fastlm.corpus.manifest import read_manifest
 
-    if not inputs:
-        raise ValueError("give at least one INPUT")
-    with _bars() as report:
-        written = encode_files(
-            load(tokenizer),
-            inputs,
-            out,
-            num_threads=threads,
-            progress=lambda done, total: report("encode", done, total),
-        )
-    print(f"{written} ids in {out}")
-
-
-def decode(ids: Annotated[Positional[Path], arg(metavar="FILE.npy")], /, tokenizer: Path) -> None:
-    """Write the text of an array of ids to standard output, as the very bytes.
-
-    Args:
-        ids: A .npy file, such as `fastlm encode` writes.
-        tokenizer: Directory or file of the tokenizer.
-    """
-    from fastlm import load
-
-    try:
-        array = np.lib.format.open_memmap(ids, mode="r")
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{ids}: not a .npy file of integers: {error}") from None
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise ValueError(f"{ids}: expected a one-dimensional array of integers, found {array.dtype} {array.shape}")
-    loaded = load(tokenizer)
-    for start in range(0, len(array), 1 << 20):
-        part = array[start : start + (1 << 20)]
+    if ids.is_dir():
+        arrays = read_manifest(ids).map(ids, split)
+    else:
         try:
-            sys.stdout.buffer.write(loaded.decode_bytes(part))
-        except KeyError:
-            known = loaded.vocab
-            at, id = next((at, id) for at, id in enumerate(part.tolist(), start) if id not in known)
-            raise ValueError(f"{ids}: id {id} at position {at} is not in the vocabulary") from None
+            arrays = [np.lib.format.open_memmap(ids, mode="r")]
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{ids}: not a .npy file of integers: {error}") from None
+        if arrays[0].ndim != 1 or arrays[0].dtype.kind not in "iu":
+            found = f"{arrays[0].dtype} {arrays[0].shape}"
+            raise ValueError(f"{ids}: expected a one-dimensional array of integers, found {found}")
+    loaded = load(tokenizer)
+    for array in arrays:
+        for start in range(0, len(array), 1 << 20):
+            part = array[start : start + (1 << 20)]
+            try:
+                sys.stdout.buffer.write(loaded.decode_bytes(part))
+            except KeyError:
+                known = loaded.vocab
+                at, id = next((at, id) for at, id in enumerate(part.tolist(), start) if id not in known)
+                raise ValueError(f"{ids}: id {id} at position {at} is not in the vocabulary") from None
     sys.stdout.buffer.flush()
 
 
-def count(inputs: Annotated[Inputs, arg(metavar="INPUT...")], /, tokenizer: Path) -> None:
+def count(inputs: Annotated[Positional[tuple[Path, ...]], arg(metavar="INPUT...")], /, tokenizer: Path) -> None:
     """Count the tokens of UTF-8 text, file by file.
 
     Args:
@@ -133,12 +113,12 @@ def count(inputs: Annotated[Inputs, arg(metavar="INPUT...")], /, tokenizer: Path
         tokenizer: Directory or file of the tokenizer.
     """
     from fastlm import load
-    from fastlm.encode_files import count_file
+    from fastlm.corpus.encode import count_tokens
 
     loaded = load(tokenizer)
     total = 0
     for path in inputs:
-        found = count_file(loaded, path)
+        found = count_tokens(loaded, path)
         total += found
         print(f"{found:>15,}  {path}")
     if len(inputs) > 1:
@@ -166,6 +146,7 @@ def demo(input: Positional[Path | None] = None, /, out: Path | None = None, mode
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train-tokenizer": train_tokenizer,
     "encode": encode,
+    "verify": verify,
     "decode": decode,
     "count": count,
     "demo": demo,
@@ -175,26 +156,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "generate": generate,
     "train": train,
 }
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A progress callback that draws one bar a phase on a terminal, and nothing elsewhere."""
-    bars: dict[str, tqdm[None]] = {}
-
-    def report(phase: str, done: int, total: int | None) -> None:
-        if phase not in bars:
-            for bar in bars.values():
-                bar.close()
-            unit = "token" if phase == "merge" else "B"
-            bars[phase] = tqdm(desc=phase, total=total, unit=unit, unit_scale=True, disable=None, file=sys.stderr)
-        bars[phase].update(done - bars[phase].n)
-
-    try:
-        yield report
-    finally:
-        for bar in bars.values():
-            bar.close()
 
 
 def main(args: list[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import sys
 import sysconfig
 import time
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fastlm.encode_files import encode_files, id_type
+from fastlm.corpus.job import encode_corpus
+from fastlm.corpus.layout import ids_dtype
+from fastlm.corpus.manifest import MANIFEST
 from fastlm.formats.atomic import write_files
 from fastlm.formats.reading import read_text
 from fastlm.tokenizer import Tokenizer
@@ -80,7 +83,7 @@ def run_demo(source: Path | None, out: Path | None) -> None:
     ids = _encode_and_decode(tokenizer, text, size, report)
     special = set(tokenizer.special_tokens.values())
     longest = max((token for id, token in tokenizer.vocab.items() if id not in special), key=len)
-    report.add("tokens", f"{len(ids):,}, stored as {id_type(tokenizer.vocab_size).name}")
+    report.add("tokens", f"{len(ids):,}, stored as {ids_dtype('npy', len(tokenizer.vocabulary)).name}")
     report.add("bytes per token", f"{size / len(ids):.3f}")
     report.add("longest token", f"{longest.decode('utf-8', 'replace')!r}, {len(longest)} bytes")
     report.add("peak memory", f"{_peak_memory() / MB:,.0f} MB, text and ids included")
@@ -88,7 +91,7 @@ def run_demo(source: Path | None, out: Path | None) -> None:
     print(f"\nhow it splits:\n{coloured_sample(tokenizer, text)}")
     if out is not None:
         _keep(tokenizer, text, report, out)
-        print(f"\nkept in {out}: the tokenizer in three formats, corpus.txt, ids.npy, report.txt")
+        print(f"\nkept in {out}: the tokenizer in three formats, corpus.txt, its ids, report.txt")
 
 
 def _train(documents: list[str], size: int, report: Report) -> Tokenizer:
@@ -136,7 +139,9 @@ def _peak_memory() -> int:
 def _keep(tokenizer: Tokenizer, text: str, report: Report, out: Path) -> None:
     tokenizer.save(out)
     write_files(out, {"corpus.txt": text.encode(), "report.txt": f"{report.text()}\n".encode()})
-    encode_files(tokenizer, [out / "corpus.txt"], out / "ids.npy")
+    if (out / "ids" / MANIFEST).exists():
+        shutil.rmtree(out / "ids")
+    encode_corpus(tokenizer, out / "corpus.txt", out / "ids")
 
 
 def coloured_sample(tokenizer: Tokenizer, text: str, length: int = 400) -> str:

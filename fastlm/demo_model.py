@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fastlm.corpus.layout import ids_dtype
 from fastlm.demo import END_OF_TEXT, Report, demo_corpus
-from fastlm.encode_files import id_type
 from fastlm.formats.atomic import write_files
 from fastlm.formats.reading import read_text
 from fastlm.generation import generate
@@ -81,7 +81,7 @@ def _tokenizer(documents: list[str], directory: Path) -> Tokenizer:
 
 def _ids(documents: list[str], tokenizer: Tokenizer, directory: Path) -> int:
     """Writes train.npy and valid.npy; returns the number of ids in the first."""
-    end = np.array(tokenizer.encode(END_OF_TEXT), id_type(tokenizer.vocab_size))
+    end = np.array(tokenizer.encode(END_OF_TEXT), ids_dtype("npy", len(tokenizer.vocabulary)))
     lengths = {}
     for name, chosen in {"train.npy": False, "valid.npy": True}.items():
         of_it = [text for number, text in enumerate(documents) if (number % EVALUATED == 0) == chosen]

@@ -25,39 +25,59 @@ DECISIVE = 16
 # so many bytes before the place where a part should end a safe one is looked for
 SEARCHED = 4096
 
+DOCUMENT_END = -1
+"""In the place of a special token's index: here a document ends."""
+
 
 class Cutter:
-    """Splits text at special tokens and finds safe places to cut it. Immutable.
+    """Finds what cuts a text, special tokens and a separator of documents, and safe places to cut it. Immutable.
 
-    whole_text: it is never cut. normalizes: the text is normalized before it is split, so a cut must not part what that
-    joins.
+    whole_text: a document is never cut, nor searched for special tokens. normalizes: the text is normalized before it
+    is split, so a cut must not part what that joins. separator: stands between two documents; it may be a special
+    token. Raises ValueError where it is empty.
     """
 
     def __init__(
-        self, special_tokens: Sequence[str], pattern: Pattern, whole_text: bool = False, normalizes: bool = False
+        self,
+        special_tokens: Sequence[str],
+        pattern: Pattern,
+        whole_text: bool = False,
+        normalizes: bool = False,
+        separator: str | None = None,
     ) -> None:
-        self.finder = SpecialFinder([] if whole_text else [token.encode() for token in special_tokens])
+        self.special_tokens = () if whole_text else tuple(special_tokens)
+        between = () if separator is None or separator in self.special_tokens else (separator,)
+        tokens = (*self.special_tokens, *between)
+        self.finder = SpecialFinder([token.encode() for token in tokens])
         self.pattern, self.whole_text, self.normalizes = pattern, whole_text, normalizes
+        self._separator = DOCUMENT_END if separator is None else tokens.index(separator)
 
-    def segments(self, text: bytes | memoryview) -> Int64Array:
-        """int64 (k, 2): start and end of each stretch between special tokens of a whole text."""
-        return _between(self.finder.find(text), 0, len(text))
+    def separating(self, separator: str | None) -> Cutter:
+        """The same with another separator, or none."""
+        return Cutter(self.special_tokens, self.pattern, self.whole_text, self.normalizes, separator)
 
-    def partial_segments(self, text: bytes | memoryview) -> tuple[Int64Array, int]:
-        """The stretches up to the last safe place to cut a text that goes on, and that place; 0 where there is none.
+    def cuts(self, text: bytes | memoryview) -> Int64Array:
+        """int64 (k, 3): start and end of what cuts a text, in order, and the index of the special token that it is, or
+        DOCUMENT_END where it is the separator."""
+        found = self.finder.find(text)
+        if self._separator >= 0 and len(found):
+            found[found[:, 2] == self._separator, 2] = DOCUMENT_END
+        return found
 
-        `text` must start at the start of a pretoken, and what follows the cut is to be given again with more.
+    def partial_cuts(self, text: bytes | memoryview) -> tuple[Int64Array, int]:
+        """The cuts up to the last safe place to cut a text that goes on, and that place; 0 where there is none.
+
+        `text` must start at the start of a pretoken, and what follows the place is to be given again with more.
         """
         # a special token that starts later may turn out to be another, longer one, or none
         settled = len(text) - self.finder.longest
-        found = self.finder.find(text)
+        found = self.cuts(text)
         found = found[found[:, 0] < settled]
         after = int(found[-1, 1]) if len(found) else 0
-        cut = after + self._safe_start(memoryview(text)[after:], settled - LOOKAHEAD - after)
-        return _between(found, 0, cut), cut
+        return found, after + self._safe_start(memoryview(text)[after:], settled - LOOKAHEAD - after)
 
     def _safe_start(self, text: memoryview, limit: int) -> int:
-        """Last place up to `limit` to cut a text without special tokens, or 0."""
+        """Last place up to `limit` to cut a text that nothing cuts, or 0."""
         if self.whole_text:
             return 0
         while limit > 0:
@@ -69,9 +89,10 @@ class Cutter:
         return 0
 
 
-def _between(found: Int64Array, start: int, stop: int) -> Int64Array:
-    starts = np.concatenate([[start], found[:, 1]])
-    ends = np.concatenate([found[:, 0], [stop]])
+def segments_between(cuts: Int64Array, size: int) -> Int64Array:
+    """int64 (k, 2): start and end of each stretch of a text of this size that lies between cuts."""
+    starts = np.concatenate([[0], cuts[:, 1]])
+    ends = np.concatenate([cuts[:, 0], [size]])
     return np.ascontiguousarray(np.stack([starts, ends], axis=1)[starts < ends])
 
 

@@ -225,6 +225,25 @@ class Tokenizer:
         prepared = self._preparation.prepare_parts(parts)
         return [id for ids in self._shared(*prepared, num_threads, self._encoder.encode) for id in ids]
 
+    def encode_between(
+        self, text: bytes | memoryview, cuts: Int64Array, *, on_special: OnSpecial = "token"
+    ) -> UInt32Array:
+        """Ids of UTF-8 that is cut: of each stretch by itself, and between them the ids that the cuts give.
+
+        cuts: int64 (k, 3), start and end in bytes, perhaps the same, and an id, any that 32 bits hold; in order.
+        Special tokens in the stretches count as `on_special` says only where `cutter` cannot find them beforehand.
+        """
+        if self._preparation.is_plain:
+            return self._encoder.encode_to_numpy(Utf8(text), cuts)
+        view, parts, start = memoryview(text), [], 0
+        for stop, after, id in [*cuts.tolist(), (len(text), len(text), -1)]:
+            if start < stop:
+                parts.append(self._encoder.encode_to_numpy(*self._prepared(bytes(view[start:stop]), on_special)))
+            if id >= 0:
+                parts.append(np.array([id], np.uint32))
+            start = after
+        return np.concatenate([np.empty(0, np.uint32), *parts])
+
     def encode_upto(self, text: Text, limit: int, *, on_special: OnSpecial = "token") -> list[int]:
         """The first `limit` ids of a text; the rest of it is not encoded. Raises ValueError for a negative limit."""
         if limit < 0:
@@ -260,7 +279,7 @@ class Tokenizer:
         """
         if isinstance(chunks, str):
             raise TypeError("chunks must be an iterable of str, not one str")
-        cutter = self.cutter if on_special != "text" else self._text_cutter
+        cutter = self.cutter if on_special != "text" else self.text_cutter
         parts: list[bytes] = []
         size, wanted = 0, STREAM_BYTES
         for part in utf8_parts(iter(chunks)):
@@ -269,7 +288,7 @@ class Tokenizer:
             if size < wanted:
                 continue
             text = b"".join(parts)
-            _, cut = cutter.partial_segments(text)
+            _, cut = cutter.partial_cuts(text)
             if cut:
                 yield from self.encode(text[:cut], on_special=on_special)
             parts, size = [text[cut:]], len(text) - cut
@@ -394,7 +413,7 @@ class Tokenizer:
         return Cutter(list(self.vocabulary.special_tokens), self.vocabulary.pattern, whole, normalizes)
 
     @functools.cached_property
-    def _text_cutter(self) -> Cutter:
+    def text_cutter(self) -> Cutter:
         """The same where nothing is special."""
         return Cutter([], self.vocabulary.pattern, bool(self._preparation.prefix), self._preparation.normalizes)
 

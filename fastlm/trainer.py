@@ -12,7 +12,8 @@ import numpy as np
 from fastlm import _merge, _scan
 from fastlm._count import PretokenCounter
 from fastlm._scan import InvalidUTF8Error
-from fastlm.blocks import Block, Blocks, Source
+from fastlm.blocks import Block
+from fastlm.corpus.read import Blocks, Source
 from fastlm.patterns import Pattern, find_pattern
 from fastlm.segments import Cutter
 from fastlm.threads import map_in_order, thread_count
@@ -40,9 +41,10 @@ def train_bpe(
 ) -> Tokenizer:
     """A byte-level BPE tokenizer of `vocab_size` tokens, learned from text.
 
-    input: the path of a UTF-8 file; or an iterable whose str and bytes are documents and whose path objects
-    (pathlib.Path) are files. Files are read block by block, and documents are taken one by one, so neither need fit in
-    memory; what must are the distinct pretokens.
+    input: a path or address; an iterable whose str and bytes are documents and whose path objects (pathlib.Path) are
+    files; a Hugging Face dataset; or a corpus.read.Corpus, which says what files are read and how: compressed text,
+    JSON lines, Parquet, Arrow, directories. All is read block by block, so none of it need fit in memory; what must are
+    the distinct pretokens.
     special_tokens: cut the text, never merge, and get the first ids in the order given. The 256 bytes follow in
     GPT-2's order (vocabulary.BYTE_ORDER), then the merged tokens.
     tie_break: of pairs that occur equally often, "cs336" merges the one with the lexicographically greatest bytes, "hf"
@@ -116,7 +118,7 @@ def count_pretokens(blocks: Blocks, pattern: Pattern, threads: int, report: Prog
             _count_block(block, counter, pattern, scanner)
         finally:
             idle.put(counter)
-        return len(block.text)
+        return block.consumed
 
     for size in map_in_order(count, blocks, threads):
         counted += size

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastlm import blocks
+from fastlm.corpus.read import Blocks
 from fastlm.patterns import find_pattern
-from fastlm.segments import Cutter, utf8_parts
+from fastlm.segments import Cutter, segments_between, utf8_parts
 from tests import texts
 from tests.reference import bpe
 
@@ -36,11 +37,11 @@ documents = st.lists(st.one_of(texts.strings(20), st.sampled_from([*SPECIAL, "<|
 @given(documents, documents)
 def test_a_cut_text_has_the_pretokens_of_the_whole(text, more):
     encoded = text.encode()
-    segments, cut = CUTTER.partial_segments(encoded)
+    cuts, cut = CUTTER.partial_cuts(encoded)
     rest = encoded[cut:] + more.encode()
-    assert pretokens_of(segments, encoded) + pretokens_of(CUTTER.segments(rest), rest) == reference_pretokens(
-        text + more
-    )
+    found = pretokens_of(segments_between(cuts, cut), encoded)
+    found += pretokens_of(segments_between(CUTTER.cuts(rest), len(rest)), rest)
+    assert found == reference_pretokens(text + more)
 
 
 @pytest.mark.parametrize("block_bytes", [8, 64, 1000])
@@ -52,7 +53,7 @@ def test_files_in_tiny_blocks(tmp_path, monkeypatch, block_bytes):
     path = tmp_path / "text"
     path.write_text(text, "utf-8", newline="")
     found: list[bytes] = []
-    for block in blocks.Blocks(path, CUTTER):
+    for block in Blocks(path, CUTTER):
         found += pretokens_of(block.segments, bytes(block.text))
         block.release()
     assert found == reference_pretokens(text)
@@ -64,15 +65,16 @@ def test_a_buffer_is_used_again_once_released(tmp_path, monkeypatch):
     path.write_text("word " * 1000)
     free: SimpleQueue[bytearray] = SimpleQueue()
     buffers = set()
-    for block in blocks.file_blocks(path, CUTTER, free):
-        buffers.add(id(block.text.obj))
-        block.release()
+    with open(path, "rb", buffering=0) as file:
+        for block in blocks.text_blocks(file, str(path), CUTTER, free):
+            buffers.add(id(block.text.obj))
+            block.release()
     assert len(buffers) == 1
 
 
 def test_documents_do_not_touch():
     found: Counter[bytes] = Counter()
-    for block in blocks.Blocks(iter(["ab", b"cd", "<|endof", "text|>", "", "e"]), CUTTER):
+    for block in Blocks(iter(["ab", b"cd", "<|endof", "text|>", "", "e"]), CUTTER):
         found.update(pretokens_of(block.segments, block.text))
     assert found == Counter([b"ab", b"cd", b"endof", b"text", b"|>", b"e"])
 
@@ -80,26 +82,26 @@ def test_documents_do_not_touch():
 def test_sources(tmp_path):
     (tmp_path / "a").write_text("a")
     (tmp_path / "b").write_text("bb")
-    assert blocks.Blocks(str(tmp_path / "a"), CUTTER).total_bytes == 1
-    assert blocks.Blocks([tmp_path / "a", tmp_path / "b"], CUTTER).total_bytes == 3
-    assert blocks.Blocks(["text"], CUTTER).total_bytes is None
+    assert Blocks(str(tmp_path / "a"), CUTTER).total_bytes == 1
+    assert Blocks([tmp_path / "a", tmp_path / "b"], CUTTER).total_bytes == 3
+    assert Blocks(["text"], CUTTER).total_bytes is None
     with pytest.raises(ValueError, match=r"give files as pathlib\.Path"):
-        blocks.Blocks([str(tmp_path / "a")], CUTTER)
+        Blocks([str(tmp_path / "a")], CUTTER)
     for wrong in (b"bytes", 3, None):
         with pytest.raises(TypeError, match="input must be a path or an iterable"):
-            blocks.Blocks(wrong, CUTTER)
+            Blocks(wrong, CUTTER)
     with pytest.raises(TypeError, match="document 1 must be str, bytes or a path, not int"):
-        list(blocks.Blocks(["a", 1], CUTTER))
+        list(Blocks(["a", 1], CUTTER))
     with pytest.raises(FileNotFoundError):
-        blocks.Blocks([Path("no such file")], CUTTER)
+        Blocks([Path("no such file")], CUTTER)
     with pytest.raises(FileNotFoundError):
-        list(blocks.Blocks(iter([Path("no such file")]), CUTTER))
+        list(Blocks(iter([Path("no such file")]), CUTTER))
 
 
 def test_documents_keep_their_numbers_among_files(tmp_path):
     (tmp_path / "a").write_text("file text")
     source = ["first", tmp_path / "a", "third", b"fourth"]
-    places = [block.place(0) for block in blocks.Blocks(source, CUTTER)]
+    places = [block.place(0) for block in Blocks(source, CUTTER)]
     assert places == ["document 0: byte 0", f"{tmp_path / 'a'}: byte 0", "document 2: byte 0"]
 
 

@@ -9,7 +9,6 @@ import pytest
 
 import fastlm
 from fastlm import blocks, cli
-from fastlm.encode_files import count_file, encode_files, id_type
 from tests import texts
 
 TEXT = "<|endoftext|>".join(texts.DOCUMENTS)
@@ -47,16 +46,21 @@ def test_train_tokenizer_has_one_special_token_unless_told(folder):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_encode_and_decode(folder, trained, monkeypatch, threads, capfdbinary):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 3000)
-    out = folder / "ids.npy"
+    out = folder / f"ids-{threads}"
     inputs = [str(folder / "text"), str(folder / "more")]
     tokenizer = ["--tokenizer", str(folder / "tokenizer")]
     assert cli.main(["encode", *inputs, *tokenizer, "--out", str(out), "--threads", str(threads)]) == 0
-    ids = np.load(out, mmap_mode="r")
+    ids = np.load(out / "train-00000.npy", mmap_mode="r")
     assert ids.dtype == np.uint16
     assert ids.tolist() == trained.encode(TEXT) + trained.encode("more text<|user|>")
     capfdbinary.readouterr()
     assert cli.main(["decode", str(out), *tokenizer]) == 0
     assert capfdbinary.readouterr().out == (TEXT + "more text<|user|>").encode()
+    assert cli.main(["decode", str(out / "train-00000.npy"), *tokenizer]) == 0
+    assert capfdbinary.readouterr().out == (TEXT + "more text<|user|>").encode()
+    assert cli.main(["verify", str(out)]) == 0
+    expected = f"{len(ids)} ids of 2 documents in 1 shards are as the manifest says\n"
+    assert capfdbinary.readouterr().out.decode() == expected
 
 
 def test_count(folder, trained, capsys):
@@ -78,15 +82,16 @@ def test_demo_on_a_file(folder, capsys):
     kept = fastlm.load(folder / "demo")
     corpus = (folder / "demo" / "corpus.txt").read_bytes()
     assert corpus.decode() == TEXT
-    assert kept.decode_bytes(np.load(folder / "demo" / "ids.npy")) == corpus
+    assert kept.decode_bytes(np.load(folder / "demo" / "ids" / "train-00000.npy")) == corpus
     assert (folder / "demo" / "report.txt").read_text().strip() in printed
 
 
 def test_the_command_is_quiet_without_a_terminal(folder):
-    result = run("encode", folder / "text", "--tokenizer", folder / "tokenizer", "--out", folder / "quiet.npy")
+    result = run("encode", folder / "text", "--tokenizer", folder / "tokenizer", "--out", folder / "quiet")
     assert result.returncode == 0
     assert result.stderr == b""
-    assert result.stdout.decode() == f"{np.load(folder / 'quiet.npy').size} ids in {folder / 'quiet.npy'}\n"
+    size = np.load(folder / "quiet" / "train-00000.npy").size
+    assert result.stdout.decode() == f"{size} ids of 1 documents in 1 shards in {folder / 'quiet'}\n"
 
 
 @pytest.mark.parametrize(
@@ -94,9 +99,15 @@ def test_the_command_is_quiet_without_a_terminal(folder):
     [
         (["count", "missing", "--tokenizer", "tokenizer"], "No such file or directory: 'missing'"),
         (["count", "text", "--tokenizer", "missing"], "No such file or directory: 'missing'"),
-        (["encode", "bad", "--tokenizer", "tokenizer", "--out", "x.npy"], "bad: byte 3 is not well-formed UTF-8"),
-        (["encode", "text", "--tokenizer", "tokenizer", "--out", "missing/x.npy"], "No such file or directory"),
-        (["encode", "--tokenizer", "tokenizer", "--out", "x.npy"], "give at least one INPUT"),
+        (["encode", "bad", "--tokenizer", "tokenizer", "--out", "x"], "bad: byte 3 is not well-formed UTF-8"),
+        (["encode", "text", "--tokenizer", "tokenizer", "--out", "empty"], "Not a directory: 'empty'"),
+        (
+            ["encode", "text", "--tokenizer", "tokenizer", "--out", "x", "--eot", "<|no|>"],
+            "eot must be a special token",
+        ),
+        (["encode", "empty", "--tokenizer", "tokenizer", "--out", "x"], "the input holds no text"),
+        (["verify", "tokenizer"], "No such file or directory: 'tokenizer/manifest.json'"),
+        (["encode", "--tokenizer", "tokenizer", "--out", "x"], "give at least one INPUT"),
         (["train-tokenizer", "text", "--vocab-size", "7", "--out", "x"], "vocab_size must be at least 257"),
         (["train-tokenizer", "--vocab-size", "700", "--out", "x"], "give at least one INPUT"),
         (["decode", "floats.npy", "--tokenizer", "tokenizer"], "expected a one-dimensional array of integers"),
@@ -104,7 +115,7 @@ def test_the_command_is_quiet_without_a_terminal(folder):
         (["decode", "objects.npy", "--tokenizer", "tokenizer"], "objects.npy: not a .npy file of integers"),
         (["decode", "empty", "--tokenizer", "tokenizer"], "empty: not a .npy file of integers"),
         (["decode", "bad", "--tokenizer", "tokenizer"], "bad: not a .npy file of integers"),
-        (["encode", "text", "--tokenizer", "tokenizer", "--out", "."], "Is a directory"),
+        (["encode", "text", "--tokenizer", "tokenizer", "--out", "."], "The folder holds"),
         (["demo", "bad"], "bad: byte 3 is not UTF-8"),
         (["demo", "empty"], "the input holds no text"),
     ],
@@ -121,32 +132,5 @@ def test_bad_input_is_one_line_and_exit_status_1(folder, monkeypatch, capsys, ar
     assert error.startswith("fastlm: ")
     assert message in error
     assert error.count("\n") == 1
-    assert not (folder / "x.npy").exists()
+    assert not (folder / "x").exists()
     assert not [name for name in os.listdir(folder) if name.endswith(".tmp")]
-
-
-def test_one_path_is_no_list_of_paths(folder, trained):
-    with pytest.raises(TypeError, match="paths must be a list of paths"):
-        encode_files(trained, str(folder / "text"), folder / "x.npy")
-
-
-def test_id_type():
-    assert id_type(65_536) == np.uint16
-    assert id_type(65_537) == np.uint32
-
-
-def test_encode_files_tells_its_progress(folder, trained, tmp_path):
-    seen = []
-    size = (folder / "text").stat().st_size
-    written = encode_files(trained, [folder / "text"], tmp_path / "x.npy", progress=lambda *told: seen.append(told))
-    assert seen[-1] == (size, size)
-    assert written == count_file(trained, folder / "text") == trained.count(TEXT)
-
-
-def test_wide_vocabularies_are_stored_as_uint32(tmp_path):
-    tokenizer = fastlm.Tokenizer({i: bytes([i]) for i in range(256)} | {70_000: b"ab"}, [(b"a", b"b")])
-    (tmp_path / "text").write_text("abab")
-    encode_files(tokenizer, [tmp_path / "text"], tmp_path / "ids.npy")
-    ids = np.load(tmp_path / "ids.npy")
-    assert ids.dtype == np.uint32
-    assert ids.tolist() == [70_000, 70_000]

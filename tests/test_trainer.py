@@ -142,8 +142,9 @@ def test_unreadable_files(tmp_path):
         fastlm.train_bpe(tmp_path / "empty", 1000)
     with pytest.raises(FileNotFoundError, match="missing"):
         fastlm.train_bpe(tmp_path / "missing", 1000)
-    with pytest.raises(IsADirectoryError):
-        fastlm.train_bpe(tmp_path, 1000)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileNotFoundError, match="no file in"):
+        fastlm.train_bpe(tmp_path / "folder", 1000)
     (tmp_path / "secret").write_text("text")
     (tmp_path / "secret").chmod(0)
     if os.geteuid() != 0:

@@ -34,7 +34,7 @@ def write_files(directory: Path, contents: Mapping[str, bytes | Callable[[Path],
             staged.append((file.name, directory / name))
         for temporary, path in staged:
             os.replace(temporary, path)
-        _sync_directory(directory)
+        sync_directory(directory)
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         yield file
         _sync(file)
         os.replace(file.name, path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
 def remove_unfinished(directory: Path) -> None:
@@ -78,7 +78,7 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Makes a rename last through a power cut, where the system can open a directory."""
     if os.name != "posix":
         return

@@ -1,0 +1,123 @@
+"""Kills encoding to shards at random moments, with SIGKILL, and lets it go on.
+
+    python -m tests.corpus_kills --kills 100
+
+After each kill every file with the name of a shard must be whole, and in the end all must be those of a run that was
+not killed. Half of the runs are killed again while they go on. Prints what was tried; exits with 1 where anything
+differed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import fastlm
+from fastlm import blocks
+from fastlm.corpus import job
+from fastlm.corpus.read import Corpus
+from fastlm.corpus.verify import verify_shards
+from tests import texts
+
+SEPARATOR = "<|endoftext|>"
+FORMATS = ("bin", "npy", "megatron")
+
+
+def encode(tokenizer: fastlm.Tokenizer, corpus: Corpus, out: Path, format: str, threads: int) -> None:
+    """The run that is killed: many blocks, each with a checkpoint, many shards, two splits."""
+    job.encode_corpus(
+        tokenizer,
+        corpus,
+        out,
+        format=format,
+        shard_tokens=7001,
+        eot=SEPARATOR,
+        validation=0.2,
+        resume=True,
+        num_threads=threads,
+    )
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """Name -> sha256 of the shards in a folder."""
+    paths = [path for path in folder.iterdir() if path.name.startswith(("train-", "val-"))]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def killed(seconds: float, *run) -> bool:
+    """Whether a run in a process of its own was still under way when it was killed after so many seconds."""
+    child = os.fork()
+    if not child:
+        try:
+            encode(*run)
+        finally:
+            os._exit(0)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    blocks.BLOCK_BYTES, job.CHECKPOINT_SECONDS = 8192, 0.0
+    chance = random.Random(arguments.seed)
+    # in memory where there is such a folder: a kill is no power cut, and a disk would only slow the runs down
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    folder = Path(tempfile.mkdtemp(prefix="fastlm-kills-", dir=memory))
+    documents = [chance.choice(texts.DOCUMENTS) * chance.randrange(4) for _ in range(60)]
+    (folder / "a.txt").write_bytes(SEPARATOR.join(documents[:40]).encode())
+    (folder / "b.txt").write_bytes(SEPARATOR.join(documents[40:]).encode())
+    corpus = Corpus([folder / "a.txt", folder / "b.txt"], separator=SEPARATOR)
+    tokenizer = fastlm.train_bpe(corpus, 600)
+    expected, seconds = {}, {}
+    for format in FORMATS:
+        encode(tokenizer, corpus, folder / format, format, 1)
+        verify_shards(folder / format)
+        start = time.perf_counter()
+        shutil.rmtree(folder / format)
+        encode(tokenizer, corpus, folder / format, format, 1)
+        seconds[format] = time.perf_counter() - start
+        expected[format] = sums(folder / format)
+
+    size = sum(path.stat().st_size for path in folder.glob("*.txt"))
+    print(f"{size:,} bytes in {seconds} s, {sum(map(len, expected.values()))} files", flush=True)
+    kills = wrong = late = 0
+    while kills < arguments.kills:
+        format = chance.choice(FORMATS)
+        out = folder / "out"
+        run = (tokenizer, corpus, out, format, chance.choice((1, 2)))
+        for _ in range(chance.choice((1, 2))):
+            if not killed(chance.random() * seconds[format], *run):
+                late += 1
+                seconds[format] *= 0.8
+                continue
+            seconds[format] *= 1.1
+            kills += 1
+            found = sums(out) if out.exists() else {}
+            if not found.items() <= expected[format].items():
+                print(f"after kill {kills} ({format}) a shard is not whole")
+                wrong += 1
+        encode(*run)
+        verify_shards(out)
+        if sums(out) != expected[format] or (out / job.UNFINISHED).exists():
+            print(f"after kill {kills} ({format}) the shards are not those of a run that was not killed")
+            wrong += 1
+        shutil.rmtree(out)
+    shutil.rmtree(folder)
+    print(f"kills in encoding: {kills} tried, {kills - wrong} survived; {late} came after the end")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
