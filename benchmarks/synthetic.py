@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from benchmarks import END_OF_TEXT
+from fastlm.commands.sizes import parse_size
 
 BLOCK_BYTES = 1 << 22
 # buckets of equal probability by which ranks are drawn
@@ -362,19 +362,10 @@ def _write(
     return at
 
 
-def size_in_bytes(text: str) -> int:
-    """11.9GB, 500MB or a number of bytes; units are powers of 1000. Raises ValueError for anything else."""
-    found = re.fullmatch(r"([\d.]+)\s*([kMGT]?)B?", text)
-    if not found:
-        raise ValueError(f"a size must read like 500MB or 11.9GB, not {text!r}")
-    power = " kMGT".index(found[2] or " ")
-    return round(float(found[1]) * 1000.0**power)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", choices=PROFILES, required=True)
-    parser.add_argument("--size", type=size_in_bytes, required=True, help="bytes, such as 2.2GB")
+    parser.add_argument("--size", type=parse_size, required=True, help="bytes, such as 2.2GB")
     parser.add_argument("--seed", type=int, default=336)
     parser.add_argument("--out", required=True, help="a file, or - for standard output")
     arguments = parser.parse_args()

@@ -3,68 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from tqdm import tqdm
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional, arg
 
 from fastlm.commands.account import account
+from fastlm.commands.bars import bars
 from fastlm.commands.generate import generate
 from fastlm.commands.train import train
+from fastlm.commands.train_tokenizer import train_tokenizer
 from fastlm.commands.weights import export_model, import_model
 
 Inputs = Positional[tuple[Path, ...]]
-
-
-def train_tokenizer(
-    inputs: Annotated[Inputs, arg(metavar="INPUT...")],
-    /,
-    vocab_size: int,
-    out: Path,
-    special: UseAppendAction[tuple[str, ...]] = (),
-    pattern: str = "gpt2",
-    tie_break: Literal["cs336", "hf"] = "cs336",
-    min_frequency: int = 1,
-    max_token_length: int | None = None,
-    threads: int | None = None,
-) -> None:
-    """Train a byte-level BPE tokenizer on UTF-8 text.
-
-    Args:
-        inputs: Files of text.
-        vocab_size: Number of tokens: 256 bytes, the special tokens, and the merges' results.
-        out: Directory that gets vocab.json, merges.txt, tokenizer.json and tokenizer.fastlm.
-        special: A special token, which cuts the text and never merges; give the option once for each.
-            <|endoftext|> where it is not given.
-        pattern: Name or regular expression of the pre-tokenisation.
-        tie_break: Which of equally frequent pairs merges first: the greatest bytes (cs336) or the smallest ids (hf).
-        min_frequency: Pairs that occur less often are not merged.
-        max_token_length: The most bytes that a token may have.
-        threads: Number of threads; all processors where it is not given.
-    """
-    from fastlm import train_bpe
-
-    if not inputs:
-        raise ValueError("give at least one INPUT")
-    with _bars() as report:
-        tokenizer = train_bpe(
-            list(inputs),
-            vocab_size,
-            special or ("<|endoftext|>",),
-            pattern=pattern,
-            tie_break=tie_break,
-            min_frequency=min_frequency,
-            max_token_length=max_token_length,
-            num_threads=threads,
-            progress=report,
-        )
-    tokenizer.save(out)
-    print(f"{tokenizer.vocab_size} tokens in {out}")
 
 
 def encode(
@@ -87,7 +41,7 @@ def encode(
 
     if not inputs:
         raise ValueError("give at least one INPUT")
-    with _bars() as report:
+    with bars() as report:
         written = encode_files(
             load(tokenizer),
             inputs,
@@ -175,26 +129,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "generate": generate,
     "train": train,
 }
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A progress callback that draws one bar a phase on a terminal, and nothing elsewhere."""
-    bars: dict[str, tqdm[None]] = {}
-
-    def report(phase: str, done: int, total: int | None) -> None:
-        if phase not in bars:
-            for bar in bars.values():
-                bar.close()
-            unit = "token" if phase == "merge" else "B"
-            bars[phase] = tqdm(desc=phase, total=total, unit=unit, unit_scale=True, disable=None, file=sys.stderr)
-        bars[phase].update(done - bars[phase].n)
-
-    try:
-        yield report
-    finally:
-        for bar in bars.values():
-            bar.close()
 
 
 def main(args: list[str] | None = None) -> int:

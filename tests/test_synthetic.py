@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import regex
 
-from benchmarks.synthetic import PROFILES, SCRIPTS, corpus, distinct_pretokens, size_in_bytes
+from benchmarks.synthetic import PROFILES, SCRIPTS, corpus, distinct_pretokens
 from fastlm import _scan
 from fastlm._count import PretokenCounter
 from fastlm.patterns import find_pattern
@@ -96,15 +96,6 @@ def test_the_command_writes_to_a_file_or_a_pipe(tmp_path):
     subprocess.run([*command, str(tmp_path / "text")], cwd=ROOT, check=True, timeout=120)
     assert hashlib.sha256(piped).digest() == hashlib.sha256((tmp_path / "text").read_bytes()).digest()
     assert piped == text_of("tinystories", 500_000)
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("11.9GB", 11_900_000_000), ("512 MB", 512_000_000), ("7", 7), ("2k", 2000)]
-)
-def test_sizes(text, size):
-    assert size_in_bytes(text) == size
-    with pytest.raises(ValueError, match="a size must read like"):
-        size_in_bytes(text + "!")
 
 
 def test_real_text_has_the_curves_too(data):
