@@ -164,9 +164,7 @@ class Text:
                 return
         self.ended = True
         if self.taken < self.start:
-            raise ValueError(
-                f"the input has {self.taken:,} bytes of text, but {self.start:,} of it were counted before"
-            )
+            raise ValueError(f"the input has {self.taken:,} bytes of text, but {self.start:,} were counted before")
 
     def _check(self) -> None:
         if self.digest != self._expected:
