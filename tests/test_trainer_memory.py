@@ -71,8 +71,8 @@ def test_spilled_counts_give_the_merges_of_the_reference(
 def test_any_regular_expression_may_split_the_text():
     documents = ["ab12ab ab12, x" * 3, "yz" * 20, "ab"]
     with pytest.warns(UserWarning, match="no scanner for the pattern"):
-        tokenizer = fastlm.train_bpe(documents, 262, [], pattern=r"[a-z]+|[0-9]+", max_memory=PLENTY)
-    assert tokenizer.merges == bpe.train(documents, 262, [], pattern=r"[a-z]+|[0-9]+")[1]
+        tokenizer = fastlm.train_bpe(documents, 262, [], pattern=r"[a-z]+|[0-9]+|,+", max_memory=PLENTY)
+    assert tokenizer.merges == bpe.train(documents, 262, [], pattern=r"[a-z]+|[0-9]+|,+")[1]
 
 
 def test_the_order_of_files_and_threads_does_not_matter(tmp_path):
