@@ -1,4 +1,4 @@
-"""Trains on a text in which one pretoken occurs more than 2^31 times: `python -m tests.beyond_32_bits`, some 20 s.
+"""Trains on a text with over 2^31 occurrences of a pretoken: `python -m tests.beyond_32_bits`, a minute or so.
 
 Two others occur just less often than 2^31 and than that one, so that a count that wraps puts them first.
 """
