@@ -20,7 +20,21 @@ if SANITIZE:
     compile_args += ["-O1", *flags]
     link_args += flags
 
-MODULES = ["_utf8", "_scan", "_special", "_count", "_merge", "_ranks", "_pairs", "_encode", "_share", "_decode"]
+CPP_MODULES = ["_runs"]
+MODULES = [
+    "_utf8",
+    "_scan",
+    "_special",
+    "_count",
+    "_replay",
+    "_merge",
+    "_ranks",
+    "_pairs",
+    "_encode",
+    "_share",
+    "_decode",
+]
+MODULES += CPP_MODULES
 
 setup(
     ext_modules=cythonize(
@@ -29,6 +43,7 @@ setup(
                 f"fastlm.{name}",
                 [f"fastlm/{name}.pyx"],
                 include_dirs=["fastlm"],
+                language="c++" if name in CPP_MODULES else "c",
                 extra_compile_args=compile_args,
                 extra_link_args=link_args,
             )

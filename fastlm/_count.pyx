@@ -5,7 +5,8 @@ the count. So those of frequent pretokens, which come early, share cache lines a
 bytes has the place of its bytes in an arena instead of the first word. The table that finds entries is open addressing
 over one word a slot: half of the hash, and the entry's number. What a large table costs are cache misses, so a block of
 pretoken ends goes through in batches, whose slots are prefetched, then their entries, before they are looked at. A
-table is one thread's; `merge` adds another's counts to it.
+table is one thread's; `merge` adds another's counts to it. One that may not grow beyond a size says where in a text it
+was full, so that its counts can be taken away and the text gone on with.
 """
 import os
 
@@ -14,6 +15,7 @@ import numpy as np
 from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 
+from fastlm._runs import sort_entries
 from fastlm._scan import BLOCK_ENDS, invalid_utf8
 
 cdef extern from "hash.h" nogil:
@@ -54,7 +56,11 @@ cdef struct Batch:
 
 
 cdef class PretokenCounter:
-    """Counts of distinct pretokens; `len()` is how many there are."""
+    """Counts of distinct pretokens; `len()` is how many there are.
+
+    capacity, long_bytes: the most distinct pretokens, and bytes of those of more than 15, that it may hold; one pretoken
+    is always taken. Raises ValueError for less than 1.
+    """
     cdef uint64_t[::1] slots
     cdef uint64_t mask
     # arrays that grow in place, and views of them
@@ -62,10 +68,14 @@ cdef class PretokenCounter:
     cdef uint64_t[::1] entries
     cdef uint8_t[::1] arena
     cdef readonly int64_t distinct
-    cdef int64_t arena_used
+    cdef int64_t arena_used, capacity, long_capacity
     cdef int64_t[::1] ends
 
-    def __cinit__(self):
+    def __cinit__(self, *, capacity=None, long_bytes=None):
+        if (capacity is not None and capacity < 1) or (long_bytes is not None and long_bytes < 1):
+            raise ValueError(f"capacity and long_bytes must be at least 1, not {capacity} and {long_bytes}")
+        self.capacity = np.iinfo(np.int64).max if capacity is None else capacity
+        self.long_capacity = np.iinfo(np.int64).max if long_bytes is None else long_bytes
         self.slots = np.zeros(FIRST_SLOTS, np.uint64)
         self.mask = FIRST_SLOTS - 1
         self.entries_array, self.arena_array = np.empty(ENTRY * BLOCK_ENDS, np.uint64), np.empty(1 << 12, np.uint8)
@@ -79,33 +89,51 @@ cdef class PretokenCounter:
         """Counts the pretokens of each segment of `text`.
 
         text: IN (n,) UTF-8. segments: IN (k, 2), start and end of stretches that pretokens do not cross. scanner: the
-        address of a scanner. Raises ValueError naming the offset in `text` of the first byte that is not UTF-8.
+        address of a scanner. Returns None, or, where the table is full, the offset in `text` up to which it counted, at
+        which a pretoken starts. Raises ValueError naming the offset in `text` of the first byte that is not UTF-8.
         """
         cdef scan_fn scan = <scan_fn><uintptr_t>scanner
-        cdef int64_t k, bad = -1, n = text.shape[0]
+        cdef int64_t k, stopped = -1, bad = -1, n = text.shape[0]
         for k in range(segments.shape[0]):
             if not 0 <= segments[k, 0] <= segments[k, 1] <= n:
                 raise ValueError(f"segment {k} is {segments[k, 0]}:{segments[k, 1]} in a text of {n} bytes")
         with nogil:  # once a block: to take the GIL back and again costs threads more than counting
             for k in range(segments.shape[0]):
-                bad = self._count_segment(text, segments[k, 0], segments[k, 1], scan)
-                if bad >= 0:
+                stopped = self._count_segment(text, segments[k, 0], segments[k, 1], scan, &bad)
+                if stopped < segments[k, 1]:
                     break
+                stopped = -1
         if bad >= 0:
             raise invalid_utf8(text, bad)
+        return None if stopped < 0 else stopped
 
     def count_ends(self, const uint8_t[::1] text not None, const int64_t[::1] ends not None):
-        """Counts the pretokens of `text` that end at `ends` (IN, ascending, the last is len(text))."""
+        """Counts the pretokens of `text` that end at `ends` (IN, ascending, the last is len(text)).
+
+        Returns None, or, where the table is full, how many it counted.
+        """
         cdef int64_t n = text.shape[0], k, position = 0, first = 0, count
         for k in range(ends.shape[0]):
             if not (ends[k - 1] if k else 0) < ends[k] <= n:
                 raise ValueError(f"end {k} is {ends[k]}, not above the one before it and at most {n}")
         with nogil:
             while first < ends.shape[0]:
-                count = min(ends.shape[0] - first, <int64_t>BATCH)
+                count = self._fitting(position, &ends[first], min(ends.shape[0] - first, <int64_t>BATCH))
+                if count == 0:
+                    break
                 self._add_block(&text[0], n, position, &ends[first], count)
                 position = ends[first + count - 1]
                 first += count
+        return None if first == ends.shape[0] else first
+
+    def sort(self):
+        """Puts the entries in the order of their bytes. Nothing can be counted afterwards until `clear`."""
+        sort_entries(self.entries_array[: ENTRY * self.distinct], self.arena_array[: self.arena_used])
+
+    def clear(self):
+        """Forgets all counts, and keeps the room."""
+        self.slots[:] = 0
+        self.distinct = self.arena_used = 0
 
     def merge(self, PretokenCounter other not None):
         """Adds the counts of another table to this one."""
@@ -131,26 +159,29 @@ cdef class PretokenCounter:
                     self.entries[ENTRY * self._entry(&batch, k) + 2] += times[k]
                 first += size
 
-    def words(self):
-        """(bytes, starts, counts): uint8 (total,), int64 (n + 1,), int64 (n,), in no particular order."""
-        cdef int64_t entry, at = 0, length
+    def words(self, int64_t first=0, stop=None):
+        """(bytes, starts, counts) of the entries first:stop: uint8 (total,), int64 (n + 1,), int64 (n,), in no particular
+        order but after `sort`."""
+        cdef int64_t entry, at = 0, length, last = self.distinct if stop is None else min(stop, self.distinct)
         cdef uint64_t low, high
-        for entry in range(self.distinct):
+        if not 0 <= first <= last:
+            raise ValueError(f"entries {first}:{last} of {self.distinct}")
+        for entry in range(first, last):
             at += self._length(self.entries[ENTRY * entry + 1])
         text_array = np.empty(at, np.uint8)
-        starts_array, counts_array = np.zeros(self.distinct + 1, np.int64), np.empty(self.distinct, np.int64)
+        starts_array, counts_array = np.zeros(last - first + 1, np.int64), np.empty(last - first, np.int64)
         cdef uint8_t[::1] text = text_array
         cdef int64_t[::1] starts = starts_array, counts = counts_array
         at = 0
         with nogil:
-            for entry in range(self.distinct):
+            for entry in range(first, last):
                 low, high = self.entries[ENTRY * entry], self.entries[ENTRY * entry + 1]
                 length = self._length(high)
                 memcpy(&text[at], &self.arena[<int64_t>low] if high >= FASTLM_LONG_KEY else
                        <const uint8_t *>&self.entries[ENTRY * entry], length)
                 at += length
-                counts[entry] = <int64_t>self.entries[ENTRY * entry + 2]
-                starts[entry + 1] = at
+                counts[entry - first] = <int64_t>self.entries[ENTRY * entry + 2]
+                starts[entry - first + 1] = at
         return text_array, starts_array, counts_array
 
     cdef inline int64_t _length(self, uint64_t high) noexcept nogil:
@@ -177,7 +208,8 @@ cdef class PretokenCounter:
         return 0
 
     cdef int _widen_arena(self, int64_t text_bytes) except -1 with gil:
-        cdef int64_t size = max(self.arena.shape[0] + self.arena.shape[0] // 4, self.arena_used + text_bytes)
+        cdef int64_t size = min(self.arena.shape[0] + self.arena.shape[0] // 4, self.long_capacity)
+        size = max(size, self.arena_used + text_bytes)
         self.arena = None
         try:
             self.arena_array.resize(size, refcheck=False)
@@ -189,7 +221,7 @@ cdef class PretokenCounter:
         cdef int64_t entries = self.entries.shape[0] // ENTRY
         if self.distinct + pretokens >= <int64_t>0xFFFFFFFF:
             raise OverflowError("more than 2^32 distinct pretokens")
-        entries = max(entries + entries // 4, self.distinct + pretokens)
+        entries = max(min(entries + entries // 4, self.capacity), self.distinct + pretokens)
         self.entries = None
         try:
             self.entries_array.resize(ENTRY * entries, refcheck=False)
@@ -216,17 +248,36 @@ cdef class PretokenCounter:
 
     # --- counting ---
 
-    cdef int64_t _count_segment(self, const uint8_t[::1] text, int64_t position, int64_t stop,
-                                scan_fn scan) except -2 nogil:
-        """Counts the pretokens of text[position:stop]; the offset of the first byte that is not UTF-8, or -1."""
+    cdef int64_t _count_segment(self, const uint8_t[::1] text, int64_t position, int64_t stop, scan_fn scan,
+                                int64_t *bad) except -1 nogil:
+        """Counts the pretokens of text[position:stop], and returns up to where: less than `stop` where the table is full,
+        or where the byte at bad[0] is not UTF-8."""
         cdef int64_t written
         while position < stop:
             written = scan(&text[0], stop, position, &self.ends[0], self.ends.shape[0])
             if written < 0:
-                return self.ends[0]
+                bad[0] = self.ends[0]
+                return position
+            written = self._fitting(position, &self.ends[0], written)
+            if written == 0:
+                return position
             self._add_block(&text[0], text.shape[0], position, &self.ends[0], written)
             position = self.ends[written - 1]
-        return -1
+        return position
+
+    cdef inline int64_t _fitting(self, int64_t start, const int64_t *ends, int64_t count) except -1 nogil:
+        """How many of the pretokens that end at `ends` there is room for, were they all new; one if there is none yet."""
+        cdef int64_t k, long_bytes
+        count = min(count, self.capacity - self.distinct)
+        if count and ends[count - 1] - start > self.long_capacity - self.arena_used:
+            long_bytes = self.arena_used
+            for k in range(count):
+                if ends[k] - start > FASTLM_INLINE_KEY:
+                    long_bytes += ends[k] - start
+                    if long_bytes > self.long_capacity and self.distinct + k:
+                        return k
+                start = ends[k]
+        return count
 
     cdef int _add_block(self, const uint8_t *text, int64_t n, int64_t start, const int64_t *ends,
                         int64_t count) except -1 nogil:

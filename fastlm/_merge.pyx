@@ -69,14 +69,23 @@ cdef inline int64_t _first_of_step(int64_t step) noexcept nogil:
     return part << power - 3 if power >= 3 else part + (1 << 3 - power) - 1 >> 3 - power
 
 
-cdef class MergeLearner:
-    """Learns the merges of BPE training from distinct words and their counts; the words are copied.
+def cells_of(const int64_t[::1] starts not None):
+    """Cells that the words between these starts take; those of less than two bytes take none."""
+    cdef int64_t word, cells = 0
+    for word in range(starts.shape[0] - 1):
+        if starts[word + 1] - starts[word] >= 2:
+            cells += HEADER + starts[word + 1] - starts[word]
+    return cells
 
-    text[starts[w]:starts[w + 1]] are the bytes of word w, which occurs counts[w] >= 1 times. Symbols are
-    byte_symbols[byte] (a permutation of 0..255), and 256 + k for what merge k makes. Of pairs of equal count, tie_break
-    "cs336" takes the one whose two byte strings are lexicographically greatest, "hf" the one whose two symbols are
-    smallest. Pairs that occur less than min_count times are not merged, nor those that would make more than
-    max_token_length bytes. Raises ValueError for arguments that are not of this form.
+
+cdef class MergeLearner:
+    """Learns the merges of BPE training from distinct words and their counts, which `add` takes before `learn`.
+
+    cells: room for the words, as `cells_of` counts it. Symbols are byte_symbols[byte] (a permutation of 0..255), and
+    256 + k for what merge k makes. Of pairs of equal count, tie_break "cs336" takes the one whose two byte strings are
+    lexicographically greatest, "hf" the one whose two symbols are smallest. Pairs that occur less than min_count times
+    are not merged, nor those that would make more than max_token_length bytes. known (KnownMerges):
+    the first of the num_merges merges, made whatever the counts. Raises ValueError for arguments that are not of this form.
     """
     # the words
     cdef int32_t[::1] cells
@@ -110,33 +119,28 @@ cdef class MergeLearner:
     cdef int32_t[::1] merge_left, merge_right
     cdef int64_t merges, num_merges, min_count, max_token_length
     cdef bint smallest_symbols
+    cdef const int32_t[::1] byte_symbols
+    cdef object known
 
-    def __cinit__(self, const uint8_t[::1] text not None, const int64_t[::1] starts not None,
-                  const int64_t[::1] counts not None, int64_t num_merges, const int32_t[::1] byte_symbols not None,
-                  tie_break: str, *, int64_t min_count=1, max_token_length=None):
+    def __cinit__(self, int64_t cells, int64_t num_merges, const int32_t[::1] byte_symbols not None, tie_break: str, *,
+                  int64_t min_count=1, max_token_length=None, known=None):
         cdef int64_t k, vocabulary = FIRST_MERGED + num_merges
         if tie_break not in TIE_BREAKS:
             raise ValueError(f"tie_break must be one of {TIE_BREAKS}, not {tie_break!r}")
-        if starts.shape[0] != counts.shape[0] + 1 or starts[0] != 0 or starts[counts.shape[0]] != text.shape[0]:
-            raise ValueError("starts must begin with 0, end with len(text) and have one entry more than counts")
-        for k in range(counts.shape[0]):
-            if starts[k + 1] < starts[k] or counts[k] < 1:
-                raise ValueError("starts must ascend and counts be at least 1")
         if sorted(byte_symbols) != list(range(256)):
             raise ValueError("byte_symbols must be a permutation of 0..255")
-        if num_merges < 0:
-            raise ValueError(f"num_merges must not be negative, but is {num_merges}")
+        if num_merges < (len(known) if known is not None else 0):
+            raise ValueError(f"num_merges must not be negative, nor less than the known ones, but is {num_merges}")
         if min_count < 1:
             raise ValueError(f"min_count must be at least 1, but is {min_count}")
-        if text.shape[0] + HEADER * counts.shape[0] > <int64_t>np.iinfo(np.uint32).max:
-            raise ValueError(f"{counts.shape[0]} distinct words of {text.shape[0]} bytes are more than 2^32 cells")
+        if not 0 <= cells <= <int64_t>np.iinfo(np.uint32).max:
+            raise ValueError(f"the distinct words take {cells} cells, more than 2^32")
         self.num_merges, self.min_count = num_merges, min_count
         self.max_token_length = np.iinfo(np.int64).max if max_token_length is None else max_token_length
         self.smallest_symbols = tie_break == "hf"
         self.threshold = np.iinfo(np.int64).max
-        self.cells = np.empty(text.shape[0] + HEADER * counts.shape[0], np.int32)
-        with nogil:
-            self._take_words(text, starts, counts, byte_symbols)
+        self.cells = np.empty(cells, np.int32)
+        self.byte_symbols = byte_symbols.copy()
         self.bytes = np.empty(FIRST_MERGED, np.uint8)
         self.bytes_start = np.arange(vocabulary + 1)
         self.prefix = np.empty(vocabulary, np.uint64)
@@ -149,15 +153,46 @@ cdef class MergeLearner:
         self.found, self.given = np.empty(1 << 10, np.uint64), np.empty(1 << 10, np.int32)
         self.new_of_left, self.new_of_right = np.full(vocabulary, -1, np.int32), np.full(vocabulary, -1, np.int32)
         self.merge_left, self.merge_right = np.empty(num_merges, np.int32), np.empty(num_merges, np.int32)
+        if known is not None and len(known):
+            self.known = known
+            self.merges = len(known)
+            np.asarray(self.merge_left)[: self.merges] = known.left
+            np.asarray(self.merge_right)[: self.merges] = known.right
+            for k in range(self.merges):
+                self._spell(self.merge_left[k], self.merge_right[k], <int32_t>(FIRST_MERGED + k))
+
+    def add(self, const uint8_t[::1] text not None, const int64_t[::1] starts not None,
+            const int64_t[::1] counts not None):
+        """Takes words: text[starts[w]:starts[w + 1]] occurs counts[w] >= 1 times.
+
+        Raises ValueError where they are not of this form or there is no room for them.
+        """
+        cdef int64_t k, first = self.cells_used
+        if starts.shape[0] != counts.shape[0] + 1 or starts[0] != 0 or starts[counts.shape[0]] != text.shape[0]:
+            raise ValueError("starts must begin with 0, end with len(text) and have one entry more than counts")
+        for k in range(counts.shape[0]):
+            if starts[k + 1] < starts[k] or counts[k] < 1:
+                raise ValueError("starts must ascend and counts be at least 1")
+        if cells_of(starts) > self.cells.shape[0] - self.cells_used:
+            raise ValueError(f"there is room for {self.cells.shape[0]} cells only")
+        with nogil:
+            self._take_words(text, starts, counts)
+        if self.known is not None:
+            self.cells_used = self.known.make(self.cells, first, self.cells_used, HEADER)
+
+    @property
+    def merged(self):
+        """The merges so far, known ones included: (left, right), int32 (n,) each."""
+        return np.array(self.merge_left[: self.merges]), np.array(self.merge_right[: self.merges])
 
     def learn(self, progress=None):
-        """The merges as (left, right), int32 (n,) each with n <= num_merges; to be called once.
+        """The merges as (left, right), int32 (n,) each with n <= num_merges; to be called once, after all words came.
 
         There are fewer merges than asked for when no pair is left that may be merged. `progress(k)` is called now and
         then with the number of merges done; what it raises ends the work.
         """
         cdef int64_t goal
-        cdef bint more = self.num_merges > 0 and self._index()
+        cdef bint more = self.num_merges > self.merges and self._index()
         while more and self.merges < self.num_merges:
             goal = min(self.merges + SLICE, self.num_merges)
             with nogil:
@@ -167,13 +202,13 @@ cdef class MergeLearner:
                 more = self.threshold > self.min_count and self._index()
             if progress is not None:
                 progress(self.merges)
-        return np.array(self.merge_left[: self.merges]), np.array(self.merge_right[: self.merges])
+        return self.merged
 
     # --- the words ---
 
-    cdef int _take_words(self, const uint8_t[::1] text, const int64_t[::1] starts, const int64_t[::1] counts,
-                         const int32_t[::1] byte_symbols) except -1 nogil:
-        cdef int64_t word, k, at = 0
+    cdef int _take_words(self, const uint8_t[::1] text, const int64_t[::1] starts,
+                         const int64_t[::1] counts) except -1 nogil:
+        cdef int64_t word, k, at = self.cells_used
         for word in range(counts.shape[0]):
             if starts[word + 1] - starts[word] < 2:
                 continue
@@ -181,7 +216,7 @@ cdef class MergeLearner:
             memcpy(&self.cells[at + 1], &counts[word], sizeof(int64_t))
             at += HEADER
             for k in range(starts[word], starts[word + 1]):
-                self.cells[at] = byte_symbols[text[k]]
+                self.cells[at] = self.byte_symbols[text[k]]
                 at += 1
         self.cells_used = at
         return 0

@@ -5,68 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional, arg
 
 from fastlm.commands.account import account
-from fastlm.commands.bars import bars
 from fastlm.commands.encode import encode
 from fastlm.commands.generate import generate
-from fastlm.commands.reading import AS_NAMED, Inputs, ReadingOptions
 from fastlm.commands.train import train
+from fastlm.commands.train_tokenizer import train_tokenizer
 from fastlm.commands.verify import verify
 from fastlm.commands.weights import export_model, import_model
-
-
-def train_tokenizer(
-    inputs: Inputs,
-    /,
-    vocab_size: int,
-    out: Path,
-    special: UseAppendAction[tuple[str, ...]] = (),
-    pattern: str = "gpt2",
-    tie_break: Literal["cs336", "hf"] = "cs336",
-    min_frequency: int = 1,
-    max_token_length: int | None = None,
-    threads: int | None = None,
-    reading: ReadingOptions = AS_NAMED,
-) -> None:
-    """Train a byte-level BPE tokenizer on UTF-8 text.
-
-    Args:
-        inputs: Files, directories, globs, addresses such as s3://bucket/name, or - for the standard input. Text, JSON
-            lines, Parquet and Arrow are told apart by their names, and .gz, .zst and .xz are decompressed.
-        vocab_size: Number of tokens: 256 bytes, the special tokens, and the merges' results.
-        out: Directory that gets vocab.json, merges.txt, tokenizer.json and tokenizer.fastlm.
-        special: A special token, which cuts the text and never merges; give the option once for each.
-            <|endoftext|> where it is not given.
-        pattern: Name or regular expression of the pre-tokenisation.
-        tie_break: Which of equally frequent pairs merges first: the greatest bytes (cs336) or the smallest ids (hf).
-        min_frequency: Pairs that occur less often are not merged.
-        max_token_length: The most bytes that a token may have.
-        threads: Number of threads; all processors where it is not given.
-        reading: How the inputs are read.
-    """
-    from fastlm import train_bpe
-
-    corpus = reading.corpus(inputs)
-    with bars() as report:
-        tokenizer = train_bpe(
-            corpus,
-            vocab_size,
-            special or ("<|endoftext|>",),
-            pattern=pattern,
-            tie_break=tie_break,
-            min_frequency=min_frequency,
-            max_token_length=max_token_length,
-            num_threads=threads,
-            progress=report,
-        )
-    tokenizer.save(out)
-    print(f"{tokenizer.vocab_size} tokens in {out}")
 
 
 def decode(

@@ -17,6 +17,7 @@ from fastlm._decode import Decoder, as_ids
 from fastlm._types import Int64Array, UInt32Array
 from fastlm._utf8 import Utf8, utf8_bytes
 from fastlm.encoders import encoder_of
+from fastlm.growing import truncated_vocabulary
 from fastlm.offsets import encode_with_spans
 from fastlm.patterns import find_pattern
 from fastlm.preparation import Preparation
@@ -78,6 +79,13 @@ class Tokenizer:
         tokenizer = cls.__new__(cls)
         tokenizer.vocabulary = vocabulary
         return tokenizer
+
+    def truncated(self, vocab_size: int) -> Tokenizer:
+        """The tokenizer of the first `vocab_size` ids, which is what training to that size gives.
+
+        Raises ValueError where the tokens beyond them are not those of the last merges.
+        """
+        return Tokenizer.from_vocabulary(truncated_vocabulary(self.vocabulary, vocab_size))
 
     @classmethod
     def from_files(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from dataclasses import replace
 from json import dumps, loads
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from fastlm.commands.sizes import parse_size
 from fastlm.model.config import ModelConfig
 
 
@@ -107,15 +107,6 @@ def read_model(name: str) -> ModelConfig:
         return ModelConfig.from_dict(fields)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def parse_size(text: str) -> int:
-    """Bytes that a text such as 80GB, 24GiB or 1000 means; ValueError for another."""
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([kMGT]?)(i?)B?", text)
-    if found is None or (found[3] and not found[2]):
-        raise ValueError(f"memory is {text!r}; expected a size such as 80GB or 24GiB")
-    step = 1024 if found[3] else 1000
-    return int(float(found[1]) * step ** " kMGT".index(found[2] or " "))
 
 
 def _peak(text: str) -> float:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastlm.cli import main
-from fastlm.commands.account import parse_size, read_model
+from fastlm.commands.account import read_model
+from fastlm.commands.sizes import parse_size
 from fastlm.model.account import account, table
 from fastlm.model.config import ModelConfig
 from fastlm.model.flops import flops_by_part, forward_flops, matrix_products, train_flops_per_token

@@ -60,11 +60,19 @@ def learn(
     tie_break: str,
     min_frequency: int = 1,
     max_token_length: int | None = None,
+    known: Iterable[Pair] = (),
 ) -> list[Pair]:
-    """The merges of BPE training on pretokens with their counts."""
-    split = {tuple(bytes([b]) for b in word): count for word, count in words.items()}
+    """The merges of BPE training on pretokens with their counts, the known ones first."""
+    split: Counter[tuple[bytes, ...]] = Counter()
     id_of = {bytes([b]): i for i, b in enumerate(BYTE_ORDER)}
-    merges: list[Pair] = []
+    merges = list(known)
+    for word, count in words.items():
+        symbols = tuple(bytes([b]) for b in word)
+        for pair in merges:
+            symbols = apply_merge(symbols, pair)
+        split[symbols] += count
+    for left, right in merges:
+        id_of[left + right] = len(id_of)
     while len(merges) < num_merges:
         counts: Counter[Pair] = Counter()
         for word, count in split.items():

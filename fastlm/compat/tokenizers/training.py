@@ -14,11 +14,11 @@ from fastlm.compat.tokenizers.normalizers import Normalizer
 from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, byte_level_and_pattern
 from fastlm.compat.tokenizers.trainers import BpeTrainer
 from fastlm.corpus.read import Blocks
+from fastlm.counting import count_pretokens
 from fastlm.formats.gpt2 import CHAR_OF_BYTE
 from fastlm.normalization import nfc
 from fastlm.segments import Cutter
 from fastlm.threads import thread_count
-from fastlm.trainer import count_pretokens
 from fastlm.vocabulary import BYTE_ORDER
 
 _ALWAYS = np.iinfo(np.int64).max
@@ -42,7 +42,7 @@ def trained_vocabulary(
     normalizes = bool(normalizer and normalizer.steps())
     prefix = " " if byte_level.add_prefix_space else ""
     documents = _prepared(texts, normalizes, prefix)
-    counter = count_pretokens(Blocks(documents, Cutter([], pattern)), pattern, thread_count(None), _silent)
+    counter = count_pretokens(Blocks(documents, Cutter([], pattern)), pattern, thread_count(None))
     text, starts, counts = counter.words() if len(counter) else _nothing()
     alphabet = _kept_bytes(text, starts, counts, initial, trainer.limit_alphabet)
     text, starts = _without_others(text, starts, alphabet)
@@ -59,16 +59,16 @@ def trained_vocabulary(
     # tokenizers lets any two characters merge, and beyond them makes tokens shorter than the limit only
     longest = None if trainer.max_token_length is None else max(2, trainer.max_token_length - 1)
     wanted = max(0, min(trainer.vocab_size - len(vocab), len(text)))
-    left, right = _merge.MergeLearner(
-        text,
-        starts,
-        counts,
+    learner = _merge.MergeLearner(
+        _merge.cells_of(starts),
         wanted,
         np.argsort(by_id).astype(np.int32),
         "hf",
         min_count=max(1, trainer.min_frequency),
         max_token_length=longest,
-    ).learn()
+    )
+    learner.add(text, starts, counts)
+    left, right = learner.learn()
     tokens = [CHAR_OF_BYTE[byte] for byte in by_id]
     merges: Merges = []
     for a, b in zip(left.tolist(), right.tolist(), strict=True):
@@ -79,10 +79,6 @@ def trained_vocabulary(
         tokens.append(made)
         vocab[made] = len(vocab)
     return vocab, merges
-
-
-def _silent(phase: str, done: int, total: int | None) -> None:
-    """Reports no progress."""
 
 
 def _prepared(texts: Iterable[str], normalizes: bool, prefix: str) -> Iterator[str]:

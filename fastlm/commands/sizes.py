@@ -1,0 +1,15 @@
+"""Sizes as people write them."""
+
+from __future__ import annotations
+
+import re
+
+
+def parse_size(text: str, name: str = "memory") -> int:
+    """Bytes that a text such as 80GB, 24GiB or 1000 means; ValueError, which says of what, for another."""
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([kMGT]?)(i?)B?", text)
+    if found is None or (found[3] and not found[2]):
+        raise ValueError(f"{name} is {text!r}; expected a size such as 80GB or 24GiB")
+    step = 1024 if found[3] else 1000
+    power = " kMGT".index(found[2] or " ")
+    return int(float(found[1]) * step**power)
