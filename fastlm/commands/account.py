@@ -34,8 +34,8 @@ def account(
     """Count the parameters, FLOPs, memory and training time of a model.
 
     Args:
-        model: A preset (gpt2, gpt2-medium, gpt2-large, gpt2-xl, tinystories, llama2-7b, llama3-8b), or a .toml or .json
-            file with the fields of a model, at its top or below "model".
+        model: A preset (gpt2, gpt2-medium, gpt2-large, gpt2-xl, tinystories, llama2-7b, llama3-8b), a model's folder,
+            the configuration of a training run, or another .toml or .json file with the fields of a model at its top.
         context: Tokens of a sequence, and the context length where it is longer than the model's.
         batch: Sequences of a training step.
         compute: Type of the products; parameters, gradients and moments are float32.
@@ -100,8 +100,9 @@ def read_model(name: str) -> ModelConfig:
     if path.suffix not in (".toml", ".json"):
         raise ValueError(f"{name!r} is no preset; expected one of {', '.join(PRESETS)}, or a .toml or .json file")
     try:
-        fields = (tomllib.loads if path.suffix == ".toml" else loads)(path.read_text("utf-8"))
-        fields = fields.get("model", fields) if isinstance(fields, dict) else fields
+        parse, table = (tomllib.loads, "model") if path.suffix == ".toml" else (loads, "config")
+        fields = parse(path.read_text("utf-8"))
+        fields = fields.get(table, fields) if isinstance(fields, dict) else fields
         if not isinstance(fields, dict):
             raise ValueError("expected the fields of a model")
         return ModelConfig.from_dict(fields)

@@ -20,6 +20,18 @@ def check_ids(ids: Tensor, size: int, name: str) -> None:
             raise IndexError(f"{name} {low if low < 0 else high} is out of range; expected 0 to {size - 1}")
 
 
+def check_targets(targets: Tensor, predictions: Tensor, name: str, size: int) -> None:
+    """Raises ValueError where not every vector of `predictions` has one target, or there is none; else as check_ids."""
+    if predictions.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"{name} of shape {tuple(predictions.shape)} needs targets of shape {tuple(predictions.shape[:-1])}, "
+            f"not {tuple(targets.shape)}"
+        )
+    if not targets.numel():
+        raise ValueError("there are no targets, whose mean loss could be taken")
+    check_ids(targets, size, "target")
+
+
 def silu(x: Tensor) -> Tensor:
     """x * sigmoid(x), element by element (Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415)."""
     return x * torch.sigmoid(x)
@@ -63,14 +75,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     Returns a scalar. Raises ValueError for shapes that do not fit together or hold no target, TypeError for targets
     that are not integers, and, where they lie in main memory, IndexError for a target out of range.
     """
-    if logits.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"logits of shape {tuple(logits.shape)} need targets of shape {tuple(logits.shape[:-1])}, "
-            f"not {tuple(targets.shape)}"
-        )
-    if not targets.numel():
-        raise ValueError("there are no targets, whose mean loss could be taken")
-    check_ids(targets, logits.shape[-1], "target")
+    check_targets(targets, logits, "logits", logits.shape[-1])
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     # large logits leave no digits for the sum's logarithm

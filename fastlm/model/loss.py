@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fastlm.model.functional import check_ids
+from fastlm.model.functional import check_targets
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, *, chunk_tokens: int = 1024) -> Tensor:
@@ -30,16 +30,9 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, *, chu
     Returns a scalar. Raises ValueError for shapes that do not fit together or hold no target, TypeError for targets
     that are not integers, and, where they lie in main memory, IndexError for a target out of range.
     """
-    if hidden.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"hidden of shape {tuple(hidden.shape)} needs targets of shape {tuple(hidden.shape[:-1])}, "
-            f"not {tuple(targets.shape)}"
-        )
+    check_targets(targets, hidden, "hidden", len(weight))
     if hidden.shape[-1] != weight.shape[-1]:
         raise ValueError(f"hidden has a width of {hidden.shape[-1]}, the output layer of {weight.shape[-1]}")
-    if not targets.numel():
-        raise ValueError("there are no targets, whose mean loss could be taken")
-    check_ids(targets, len(weight), "target")
     if chunk_tokens < 1:
         raise ValueError(f"chunk_tokens is {chunk_tokens}; expected at least 1")
     loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]

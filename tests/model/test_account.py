@@ -24,6 +24,7 @@ torch = pytest.importorskip("torch")
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from fastlm.model import TransformerLM, linear_cross_entropy  # noqa: E402
+from fastlm.model.files import save_model  # noqa: E402
 
 
 @st.composite
@@ -231,12 +232,13 @@ def test_wrong_options_are_named(options: dict[str, float], message: str) -> Non
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "model.json").write_text(json.dumps({"model": PRESETS["tinystories"].to_dict()}))
+    config = ModelConfig(vocab_size=30, context_length=8, d_model=12, num_layers=2, num_heads=2, d_ff=20)
+    save_model(TransformerLM.from_config(config), tmp_path)
     (tmp_path / "run.toml").write_text(
         "[model]\nvocab_size=10\ncontext_length=8\nd_model=4\nnum_layers=1\nnum_heads=2\nd_ff=4\n"
     )
     assert main(["account", str(tmp_path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["parameters"] == 22_696_448
+    assert json.loads(capsys.readouterr().out)["parameters"] == num_parameters(config)
     assert read_model(str(tmp_path / "run.toml")).d_model == 4
     assert main(["account", "gpt2", "--context", "2048", "--memory", "24GiB"]) == 0
     assert "forward FLOPs, 2,048 tokens" in capsys.readouterr().out
