@@ -1,23 +1,19 @@
-"""Tokens a second at batch 1 on the processor, beside transformers' generate: `python -m benchmarks.decode_lm`.
+"""Tokens a second at batch 1, beside transformers' generate.
 
 All have the same weights and go on greedily from the same prompt, and where they compute in float32 their tokens are
-compared before anything is timed; then they take turns. One thread, CPU time. What 8-bit weights lose is measured in
-perplexity, on stories that a model, trained here for a short while, has not seen.
+compared before anything is timed; then they take turns. What 8-bit weights lose is measured in perplexity, on stories
+that a model, trained here for a short while, has not seen.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,13 +23,12 @@ from torch import Tensor
 
 from benchmarks import END_OF_TEXT
 from benchmarks.corpus import DEMO, documents, names
-from benchmarks.model import machine
+from benchmarks.device import clock
 from benchmarks.tables import number, table
 from fastlm import train_bpe
 from fastlm.generation import Completion, KernelStep, KVCache, Step, generate, torch_step
 from fastlm.model import ModelConfig, TransformerLM, linear_cross_entropy
 from fastlm.model.hf import export_llama
-from fastlm.model.presets import PRESETS
 
 PROMPT_LENGTH = 16
 NEW_TOKENS = 120
@@ -77,17 +72,18 @@ def weight_bytes(config: ModelConfig, int8: bool) -> int:
     return numbers + numbers // 64 * 4 if int8 else 4 * numbers
 
 
-def race(config: ModelConfig, rounds: int) -> dict[str, Any]:
+def race(config: ModelConfig, rounds: int, device: torch.device) -> dict[str, Any]:
     """All contenders in turns: tokens a second, and by what factor they exceed transformers."""
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
     model = TransformerLM.from_config(config)
     ids = torch.randint(config.vocab_size, (PROMPT_LENGTH,)).tolist()
-    prompt = torch.tensor([ids])
+    prompt = torch.tensor([ids], device=device)
     with tempfile.TemporaryDirectory() as directory:
         export_llama(model, directory)
-        llama = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+        llama = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval().to(device)
+    model.to(device)
 
     def by_transformers() -> list[int]:
         whole = llama.generate(
@@ -104,15 +100,22 @@ def race(config: ModelConfig, rounds: int) -> dict[str, Any]:
         completion: Completion = generate(model, ids, max_new_tokens=NEW_TOKENS, **options)
         return completion.ids
 
-    exact, small = KernelStep(model), KernelStep(model, int8=True)
     contenders: dict[str, Callable[[], list[int]]] = {
         PEER: by_transformers,
         "torch step, float32": partial(ours, temperature=0, step=torch_step(model)),
-        "kernel, float32, as generate chooses it": partial(ours, temperature=0),
-        EXACT: partial(ours, temperature=0, step=exact),
-        TOP_P: partial(ours, top_p=0.9, step=exact),
-        INT8: partial(ours, temperature=0, step=small),
     }
+    steps: dict[str, Step] = {}
+    if device.type == "cpu":
+        steps = {"float32": KernelStep(model), "int8": KernelStep(model, int8=True)}
+        contenders |= {
+            "kernel, float32, as generate chooses it": partial(ours, temperature=0),
+            EXACT: partial(ours, temperature=0, step=steps["float32"]),
+            TOP_P: partial(ours, top_p=0.9, step=steps["float32"]),
+            INT8: partial(ours, temperature=0, step=steps["int8"]),
+        }
+    else:
+        compiled = torch_step(model, compile=True)
+        contenders["torch step, compiled"] = partial(ours, temperature=0, step=compiled)
     expected = by_transformers()
     for name, contender in contenders.items():
         if name not in (TOP_P, INT8) and contender() != expected:
@@ -120,14 +123,14 @@ def race(config: ModelConfig, rounds: int) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, contender in contenders.items():
-            start = time.process_time()
+            start = clock(device)
             contender()
-            seconds[name].append(time.process_time() - start)
+            seconds[name].append(clock(device) - start)
     rates = {name: NEW_TOKENS / statistics.median(taken) for name, taken in seconds.items()}
     rows = [{"name": name, "tokens_per_s": rate, "ratio": rate / rates[PEER]} for name, rate in rates.items()]
     bounds = []
-    for name, step, int8 in (("float32", exact, False), ("int8", small, True)):
-        size = weight_bytes(config, int8)
+    for name, step in steps.items():
+        size = weight_bytes(config, name == "int8")
         read, taken = read_seconds(size), step_seconds(model, step)
         bounds.append(
             {"name": name, "bytes": size, "bytes_per_s": size / read, "seconds": taken, "bound": read / taken}
@@ -195,7 +198,6 @@ def perplexity(model: TransformerLM, step: Step, windows: Tensor) -> float:
 
 def report(found: dict[str, Any]) -> str:
     """The figures as Markdown."""
-    facts = "\n".join(f"- {name}: {value}" for name, value in found["machine"].items())
     rows = [["greedy decoding unless said", "tokens/s", "x transformers"]]
     rows += [[row["name"], number(row["tokens_per_s"]), f"{row['ratio']:.2f}x"] for row in found["contenders"]]
     bounds = [["a step alone", "MB of weights", "read at GB/s", "ms", "% of the bound"]]
@@ -203,36 +205,16 @@ def report(found: dict[str, Any]) -> str:
         figures = (row["bytes"] / 1e6, row["bytes_per_s"] / 1e9, 1e3 * row["seconds"], 100 * row["bound"])
         bounds.append([row["name"], *map(number, figures)])
     sections = [
-        f"{PROMPT_LENGTH} tokens of prompt, {NEW_TOKENS} new ones, one thread, CPU time, medians of {found['rounds']} "
-        f"rounds.\n\n{facts}",
+        f"{PROMPT_LENGTH} tokens of prompt, {NEW_TOKENS} new ones, one sequence, float32 unless said, medians of "
+        f"{found['rounds']} rounds; the tokens were equal.",
         table(rows),
-        "The bound is the time in which a loop that sums them reads as many bytes.",
-        table(bounds),
     ]
+    if found["bounds"]:
+        sections += ["The bound is the time in which a loop that sums them reads as many bytes.", table(bounds)]
     if (loss := found.get("int8")) is not None:
         sections.append(
             f"8-bit weights, on {loss['tokens']:,} tokens of {loss['corpus']} that a model trained on "
             f"{loss['trained_tokens']:,} tokens has not seen: perplexity {loss['int8']:.4f} instead of "
             f"{loss['float32']:.4f}, {100 * loss['loss']:+.3f} %."
         )
-    return "\n\n".join(["## Decoding", *sections]) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="timed calls of each")
-    parser.add_argument("--steps", type=int, default=200, help="of training before perplexity; 0 leaves it out")
-    parser.add_argument("--json", type=Path, help="also write all figures here")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    found = race(PRESETS["tinystories"], options.rounds)
-    if options.steps:
-        found["int8"] = loss_of_int8(options.steps)
-    found["machine"] = machine(torch.device("cpu"))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
-    sys.stdout.write(report(found))
-
-
-if __name__ == "__main__":
-    main()
+    return "\n\n".join(["## Decoding", *sections])

@@ -21,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from benchmarks import END_OF_TEXT
 from benchmarks.corpus import DEMO, documents, names
-from benchmarks.model import machine
+from benchmarks.device import machine
 from benchmarks.tables import number, table
 from fastlm import Tokenizer, train_bpe
 from fastlm.generation import generate

@@ -1,0 +1,219 @@
+"""Training steps of the model beside transformers' Llama: forward, loss, backward and fused AdamW.
+
+All contenders start from the same weights, and their losses on the first batch are compared before anything is timed;
+then they take turns.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from benchmarks import memory
+from benchmarks.device import clock
+from benchmarks.tables import number, table
+from fastlm.model import ModelConfig, TransformerLM, linear_cross_entropy
+from fastlm.model.flops import train_flops_per_token
+from fastlm.model.hf import export_llama
+from fastlm.model.presets import PRESETS
+
+SIZES = {
+    # name: configuration, sequences a batch on CUDA, on the processor
+    "tinystories": (PRESETS["tinystories"], 128, 4),
+    "gpt2": (PRESETS["gpt2"], 32, 1),
+    "gpt2-medium": (PRESETS["gpt2-medium"], 16, 1),
+}
+# by the same weights and in exact arithmetic losses are equal; this is what rounding in bfloat16 may make of them
+LOSS_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass
+class Contender:
+    """Someone's training step: a loss of its own model, and torch's fused AdamW for all."""
+
+    name: str
+    model: torch.nn.Module
+    loss: Loss
+    compile_mode: str | None = None
+    first_loss: float = 0.0
+    compile_seconds: float | None = None
+    peak_mb: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+
+    def prepare(self, device: torch.device) -> None:
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
+        if self.compile_mode is not None:
+            self.loss = torch.compile(self.loss, fullgraph=True, mode=self.compile_mode)
+        self.device = device
+
+    def step(self, inputs: Tensor, targets: Tensor, dtype: torch.dtype) -> float:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            loss = self.loss(inputs, targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+
+def contenders(config: ModelConfig, device: torch.device, compiled: bool) -> list[Contender]:
+    """fastlm and transformers, each eager and compiled, with the same weights."""
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    first = TransformerLM.from_config(config)
+    modes = [None, *(("default", "max-autotune") if device.type == "cuda" else ("default",))] if compiled else [None]
+    found = []
+    with tempfile.TemporaryDirectory() as directory:
+        export_llama(first, directory)
+        for mode in modes:
+            model = TransformerLM.from_config(config)
+            model.load_state_dict(first.state_dict())
+            name = "fastlm" if mode is None else f"fastlm, compiled ({mode})"
+            found.append(Contender(name, model.to(device), _fastlm_loss(model), mode))
+            llama = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+            name = "transformers" if mode is None else f"transformers, compiled ({mode})"
+            found.append(Contender(name, llama.to(device).train(), _transformers_loss(llama), mode))
+    for contender in found:
+        contender.prepare(device)
+    return found
+
+
+def _fastlm_loss(model: TransformerLM) -> Loss:
+    return lambda inputs, targets: linear_cross_entropy(model.hidden(inputs), model.lm_head.weight, targets)
+
+
+def _transformers_loss(model: Any) -> Loss:
+    def loss(inputs: Tensor, targets: Tensor) -> Tensor:
+        logits = model(inputs, use_cache=False).logits
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+    return loss
+
+
+def gemm_ceiling(config: ModelConfig, tokens: int, device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of the fastest matrix product found: those of the model, and square ones."""
+    side = 8192 if device.type == "cuda" else 1024
+    shapes = [
+        (side, side, side),
+        (tokens, config.d_model, 2 * config.d_ff),
+        (tokens, config.d_ff, config.d_model),
+        (tokens, config.d_model, 3 * config.d_model),
+    ]
+    best = 0.0
+    for m, k, n in shapes:
+        left = torch.randn(m, k, device=device, dtype=dtype)
+        right = torch.randn(n, k, device=device, dtype=dtype)
+        for _ in range(6):
+            start = clock(device)
+            F.linear(left, right)
+            best = max(best, 2 * m * k * n / (clock(device) - start))
+    return best
+
+
+def race(config: ModelConfig, batch: int, device: torch.device, dtype: torch.dtype, rounds: int, compiled: bool) -> Any:
+    """All contenders in turns; their figures."""
+    length = config.context_length
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(config.vocab_size, (batch, length + 1), generator=generator).to(device)
+    inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
+    runners = contenders(config, device, compiled)
+    for runner in runners:
+        start = clock(device)
+        runner.first_loss = runner.step(inputs, targets, dtype)
+        if runner.compile_mode is not None:
+            runner.compile_seconds = clock(device) - start
+        runner.peak_mb = peak_of(partial(runner.step, inputs, targets, dtype), device)
+    losses = {runner.name: runner.first_loss for runner in runners}
+    if max(losses.values()) - min(losses.values()) > LOSS_TOLERANCE[dtype]:
+        raise RuntimeError(f"the first losses differ: {losses}")
+    for _ in range(rounds):
+        for runner in runners:
+            start = clock(device)
+            runner.step(inputs, targets, dtype)
+            runner.seconds.append(clock(device) - start)
+    ceiling = gemm_ceiling(config, batch * length, device, dtype)
+    rows = []
+    for runner in runners:
+        seconds = statistics.median(runner.seconds)
+        flops = {name: batch * length * train_flops_per_token(config, None, name) for name in ("full", "causal")}
+        rows.append(
+            {
+                "name": runner.name,
+                "first_loss": runner.first_loss,
+                "seconds": seconds,
+                "tokens_per_s": batch * length / seconds,
+                "flops_per_s": flops["full"] / seconds,
+                "of_ceiling_full": flops["full"] / seconds / ceiling,
+                "of_ceiling_causal": flops["causal"] / seconds / ceiling,
+                "peak_mb": runner.peak_mb,
+                "compile_seconds": runner.compile_seconds,
+                "rounds": rounds,
+            }
+        )
+    return {"batch": batch, "length": length, "dtype": str(dtype), "gemm_flops_per_s": ceiling, "contenders": rows}
+
+
+def peak_of(call: Callable[[], object], device: torch.device) -> float:
+    """MB that a call takes at its peak, above what was held before."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
+    memory.give_back()
+    memory.reset_peak()
+    held = memory.resident_mb()
+    call()
+    return memory.peak_mb() - held
+
+
+READING = """\
+A step is forward, loss, backward and fused AdamW; contenders have the same
+weights, and their first losses were equal; they took turns, and medians stand here. On a processor seconds are CPU
+seconds of one thread, on a CUDA device wall seconds. FLOPs count matrix products, with all T x T scores of attention
+(full) or those that a causal model needs (causal); the percentages are of the fastest matrix product measured in the
+same run. Peak memory is what a step takes on top of parameters and optimizer. "x transformers" compares with
+transformers' Llama of the same shape, eager with eager and compiled with compiled."""
+
+
+def report(sizes: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    sections = []
+    for size, race_of in sizes.items():
+        best_peer = {}
+        for row in race_of["contenders"]:
+            if row["name"].startswith("transformers"):
+                best_peer[row["name"].partition(",")[2]] = row["tokens_per_s"]
+        rows = [["step", "tokens/s", "TFLOP/s", "% of GEMM", "causal", "peak MB", "compile s", "x transformers"]]
+        for row in race_of["contenders"]:
+            kind = row["name"].partition(",")[2]
+            compared = row["name"].startswith("fastlm") and kind in best_peer
+            rows.append(
+                [
+                    row["name"],
+                    number(row["tokens_per_s"]),
+                    f"{row['flops_per_s'] / 1e12:.3f}",
+                    f"{100 * row['of_ceiling_full']:.0f}",
+                    f"{100 * row['of_ceiling_causal']:.0f}",
+                    number(row["peak_mb"]),
+                    "" if row["compile_seconds"] is None else number(row["compile_seconds"]),
+                    f"{row['tokens_per_s'] / best_peer[kind]:.2f}x" if compared else "",
+                ]
+            )
+        title = (
+            f"### {size}: {race_of['batch']} x {race_of['length']} tokens, {race_of['dtype'].removeprefix('torch.')}"
+        )
+        ceiling = f"The fastest matrix product in this run: {race_of['gemm_flops_per_s'] / 1e12:.3f} TFLOP/s."
+        sections.append(f"{title}\n\n{ceiling}\n\n{table(rows)}")
+    return "\n\n".join(["## Training steps", READING, *sections])
