@@ -25,8 +25,8 @@ def report(found: dict[str, Any]) -> str:
     """The figures as Markdown."""
     facts = "\n".join(f"- {name}: {value}" for name, value in found["machine"].items())
     reading = (
-        "Written by `python -m benchmarks.model`. Seconds are CPU seconds of one thread on a processor, and wall seconds "
-        "on a CUDA device."
+        "Written by `python -m benchmarks.model`. Seconds are CPU seconds of one thread on a processor, and wall "
+        "seconds on a CUDA device."
     )
     sections = [train_lm.report(found["train"]), decode_lm.report(found["decode"])]
     return "\n\n".join(["# The model's speed", reading, facts, *sections]) + "\n"
