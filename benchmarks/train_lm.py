@@ -185,7 +185,8 @@ A step is forward, loss, backward and fused AdamW; contenders have the same
 weights, and their first losses were equal; they took turns, and medians stand here. On a processor seconds are CPU
 seconds of one thread, on a CUDA device wall seconds. FLOPs count matrix products, with all T x T scores of attention
 (full) or those that a causal model needs (causal); the percentages are of the fastest matrix product measured in the
-same run. Peak memory is what a step takes on top of parameters and optimizer; compilation is the wall time of the first step. "x transformers" compares with
+same run. Peak memory is what a step takes on top of parameters and optimizer; compilation is the wall time of the
+first step. "x transformers" compares with
 transformers' Llama of the same shape, eager with eager and compiled with compiled."""
 
 
