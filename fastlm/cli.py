@@ -108,6 +108,16 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
 }
 
+# who brings a package that is not always there
+EXTRAS = {
+    "torch": "model",
+    "safetensors": "model",
+    "pyarrow": "data",
+    "orjson": "data",
+    "fsspec": "data",
+    "matplotlib": "report",
+}
+
 
 def main(args: list[str] | None = None) -> int:
     """Runs the command; returns 0, or 1 after printing what was wrong with its input."""
@@ -116,6 +126,12 @@ def main(args: list[str] | None = None) -> int:
     except (ValueError, TypeError, KeyError, OSError) as error:
         message = error.args[0] if isinstance(error, KeyError) else error
         print(f"fastlm: {message}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        print(f"fastlm: {package} is not installed; pip install 'fastlm[{EXTRAS[package]}]'", file=sys.stderr)
         return 1
     return 0
 

@@ -134,3 +134,15 @@ def test_bad_input_is_one_line_and_exit_status_1(folder, monkeypatch, capsys, ar
     assert error.count("\n") == 1
     assert not (folder / "x").exists()
     assert not [name for name in os.listdir(folder) if name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize(("package", "extra"), [("torch", "model"), ("matplotlib", "report")])
+def test_a_missing_package_is_named_with_its_extra(package, extra, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, package, None)
+    if package == "matplotlib":
+        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+        arguments = ["account", "gpt2", "--plot", str(tmp_path / "shares.svg")]
+    else:
+        arguments = ["generate", str(tmp_path)]
+    assert cli.main(arguments) == 1
+    assert f"pip install 'fastlm[{extra}]'" in capsys.readouterr().err
