@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
 from tyro.conf import Positional, arg
 
@@ -31,15 +30,13 @@ def decode(
         split: Which shards of a directory: train or val.
     """
     from fastlm import load
+    from fastlm.corpus.layout import map_npy
     from fastlm.corpus.manifest import read_manifest
 
     if ids.is_dir():
         arrays = read_manifest(ids).map(ids, split)
     else:
-        try:
-            arrays = [np.lib.format.open_memmap(ids, mode="r")]
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{ids}: not a .npy file of integers: {error}") from None
+        arrays = [map_npy(ids)]
         if arrays[0].ndim != 1 or arrays[0].dtype.kind not in "iu":
             found = f"{arrays[0].dtype} {arrays[0].shape}"
             raise ValueError(f"{ids}: expected a one-dimensional array of integers, found {found}")

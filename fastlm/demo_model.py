@@ -7,6 +7,7 @@ import json
 import tempfile
 import time
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -108,13 +109,10 @@ def _ids(documents: list[str], tokenizer: Tokenizer, directory: Path) -> int:
         ids, offsets = tokenizer.encode_batch_flat(of_it)
         with_ends = np.insert(ids.astype(end.dtype), offsets[1:], end[0])
         lengths[name] = len(with_ends)
-        write_files(directory, {name: lambda path, array=with_ends: _save(path, array)})  # type: ignore[misc]
+        file = BytesIO()
+        np.save(file, with_ends)
+        write_files(directory, {name: file.getvalue()})
     return lengths["train.npy"]
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, array)
 
 
 def _config(tokenizer: Tokenizer, directory: Path) -> TrainingConfig:

@@ -15,7 +15,7 @@ from fastlm._count import PretokenCounter
 from fastlm._merge import cells_of
 from fastlm._runs import MergedRuns, RunReader, records
 from fastlm._types import Int64Array, UInt8Array
-from fastlm.formats.atomic import replacing
+from fastlm.formats.atomic import remove_unfinished, replacing
 
 Words: TypeAlias = tuple[UInt8Array, Int64Array, Int64Array]
 """(bytes, starts, counts) of some words, as PretokenCounter.words gives them."""
@@ -98,8 +98,7 @@ class Runs:
             for path in self._directory.glob(f"{PREFIX}*"):
                 if path.name not in kept:
                     path.unlink()
-            for path in self._directory.glob(f".{PREFIX}*.tmp"):
-                path.unlink()
+            remove_unfinished(self._directory)
 
     def close(self) -> None:
         """Closes, and so removes, the files without a name."""

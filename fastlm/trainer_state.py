@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fastlm.formats.atomic import replacing
+from fastlm.formats.atomic import remove_unfinished, replacing
 from fastlm.spills import PREFIX, Run
 
 STATE = "state.json"
@@ -50,8 +50,7 @@ class Checkpoint:
             if not resume:
                 raise FileExistsError(errno.EEXIST, "Holds a checkpoint, and resume is not given", str(directory))
             self.state = self._read()
-        for path in directory.glob(f".{STATE}.*.tmp"):
-            path.unlink()
+        remove_unfinished(directory)
         self._saved = time.monotonic()
 
     def due(self) -> bool:

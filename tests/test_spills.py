@@ -175,7 +175,7 @@ def test_what_is_listed_is_kept_and_numbers_go_on(tmp_path):
     runs = Runs(tmp_path)
     for _ in range(2):
         runs.spill(counter_of({b"abc": 2}))
-    (tmp_path / ".run-000009.1234.tmp").touch()
+    (tmp_path / ".run-000009.0123456789ab.tmp").touch()
     (tmp_path / "other").touch()
     again = Runs(tmp_path, runs.listed[1:])
     again.discard()

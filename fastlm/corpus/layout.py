@@ -54,14 +54,19 @@ def ids_header(format: Format, dtype: np.dtype[Any], length: int) -> bytes:
     return header.getvalue()
 
 
+def map_npy(path: Path) -> np.ndarray[Any, np.dtype[Any]]:
+    """The array of a .npy file, memory-mapped. Raises OSError, or ValueError that names a file that is none."""
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError, OverflowError) as error:
+        raise ValueError(f"{path}: not a .npy file of integers: {error}") from None
+
+
 def map_ids(path: Path, format: Format, dtype: np.dtype[Any]) -> np.ndarray[Any, np.dtype[Any]]:
     """The ids of a shard, memory-mapped. Raises OSError, or ValueError that names a file that is not of this form."""
     size = path.stat().st_size
     if format == "npy":
-        try:
-            array = np.lib.format.open_memmap(path, mode="r")
-        except (ValueError, EOFError, OverflowError) as error:
-            raise ValueError(f"{path}: not a .npy file of ids: {error}") from None
+        array = map_npy(path)
         if array.ndim != 1 or array.dtype != dtype:
             raise ValueError(f"{path}: {array.dtype} of shape {array.shape}; expected a sequence of {dtype}")
         return array

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fastlm._types import Int64Array
+from fastlm.corpus.layout import map_npy
 
 # of each file, what its fingerprint reads: so many stretches of so many ids
 SAMPLES, SAMPLE_IDS = 64, 2048
@@ -141,10 +142,7 @@ def _mapped(path: Path) -> np.ndarray[Any, np.dtype[Any]]:
         if size == 0 or size % 2:
             raise ValueError(f"{path}: {size} bytes; expected uint16 ids, so an even number of them")
         return np.memmap(path, dtype="<u2", mode="r")
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError, OverflowError) as error:
-        raise ValueError(f"{path}: not a .npy file of ids: {error}") from None
+    array = map_npy(path)
     if array.ndim != 1 or array.dtype not in (np.uint16, np.uint32):
         raise ValueError(f"{path}: {array.dtype} of shape {array.shape}; expected a sequence of uint16 or uint32")
     return array
