@@ -1,9 +1,11 @@
 """Tiny models for the tests of the model side."""
 
+import pytest
 import torch
 from hypothesis import strategies as st
 
 from fastlm.model import ModelConfig, TransformerLM
+from fastlm.model.state import to_layout
 
 TINY = ModelConfig(vocab_size=300, context_length=16, d_model=8, num_layers=2, num_heads=2, d_ff=12)
 
@@ -17,6 +19,46 @@ def made(config: ModelConfig = TINY, dtype: torch.dtype = torch.float32, seed: i
             if parameter.dim() == 1:
                 parameter.uniform_(0.5, 1.5)
     return model
+
+
+def llama_of(model: TransformerLM):
+    """transformers' Llama with the weights of a model."""
+    transformers = pytest.importorskip("transformers")
+    config = model.config
+    llama = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.d_model,
+            intermediate_size=config.d_ff,
+            num_hidden_layers=config.num_layers,
+            num_attention_heads=config.num_heads,
+            num_key_value_heads=config.kv_heads,
+            head_dim=config.head_width,
+            max_position_embeddings=config.context_length,
+            rms_norm_eps=config.norm_eps,
+            rope_parameters={"rope_theta": config.rope_theta, "rope_type": "default"},
+            tie_word_embeddings=config.tie_embeddings,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    ).to(model.lm_head.weight.dtype)
+    names = {
+        "token_embeddings": "model.embed_tokens",
+        "layers": "model.layers",
+        "attn": "self_attn",
+        "output_proj": "o_proj",
+        "ffn": "mlp",
+        "w1": "gate_proj",
+        "w2": "down_proj",
+        "w3": "up_proj",
+        "ln1": "input_layernorm",
+        "ln2": "post_attention_layernorm",
+        "ln_final": "model.norm",
+    }
+    state = to_layout(model.state_dict(), config, config.rope_layout, "half")
+    state = {".".join(names.get(part, part) for part in key.split(".")): value for key, value in state.items()}
+    llama.load_state_dict(state, strict=True)
+    return llama.eval()
 
 
 def same_weights(a: TransformerLM, b: TransformerLM) -> bool:

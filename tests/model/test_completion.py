@@ -17,49 +17,8 @@ from fastlm import cli  # noqa: E402
 from fastlm.generation import Completion, KernelStep, generate, stream, torch_step  # noqa: E402
 from fastlm.generation.stopping import StopStrings  # noqa: E402
 from fastlm.model.files import save_model  # noqa: E402
-from fastlm.model.state import to_layout  # noqa: E402
+from tests.model.models import llama_of  # noqa: E402
 from tests.model.variants import model_of  # noqa: E402
-
-
-def llama_of(model):
-    """transformers' Llama with the weights of a model."""
-    transformers = pytest.importorskip("transformers")
-    config = model.config
-    llama = transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
-            vocab_size=config.vocab_size,
-            hidden_size=config.d_model,
-            intermediate_size=config.d_ff,
-            num_hidden_layers=config.num_layers,
-            num_attention_heads=config.num_heads,
-            num_key_value_heads=config.kv_heads,
-            head_dim=config.head_width,
-            max_position_embeddings=config.context_length,
-            rms_norm_eps=config.norm_eps,
-            rope_parameters={"rope_theta": config.rope_theta, "rope_type": "default"},
-            tie_word_embeddings=config.tie_embeddings,
-            bos_token_id=None,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-    )
-    names = {
-        "token_embeddings": "model.embed_tokens",
-        "layers": "model.layers",
-        "attn": "self_attn",
-        "output_proj": "o_proj",
-        "ffn": "mlp",
-        "w1": "gate_proj",
-        "w2": "down_proj",
-        "w3": "up_proj",
-        "ln1": "input_layernorm",
-        "ln2": "post_attention_layernorm",
-        "ln_final": "model.norm",
-    }
-    state = to_layout(model.state_dict(), config, config.rope_layout, "half")
-    state = {".".join(names.get(part, part) for part in key.split(".")): value for key, value in state.items()}
-    llama.load_state_dict(state, strict=True)
-    return llama.to(model.lm_head.weight.dtype).eval()
 
 
 @pytest.mark.parametrize("variant", ["plain", "grouped", "one head of keys", "tied", "wide heads"])

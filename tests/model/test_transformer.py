@@ -13,7 +13,7 @@ from hypothesis import strategies as st  # noqa: E402
 from fastlm.model import ModelConfig, TransformerBlock, TransformerLM, cross_entropy, linear_cross_entropy  # noqa: E402
 from fastlm.model.rope import RotaryPositionalEmbedding  # noqa: E402
 from fastlm.model.state import to_layout, unwrapped  # noqa: E402
-from tests.model.models import TINY, llamas, made, some_ids  # noqa: E402
+from tests.model.models import TINY, llama_of, llamas, made, some_ids  # noqa: E402
 from tests.reference import transformer as reference  # noqa: E402
 
 
@@ -54,45 +54,19 @@ def test_logits_are_those_of_the_formulas(config, kernel, data):
         assert np.allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 
-def llama_of(model: TransformerLM, dtype):
-    """transformers' Llama with the weights of a model; in float64 with norms that stay there."""
-    transformers = pytest.importorskip("transformers")
+def without_casts(llama):
+    """The same Llama, with norms that compute in the type they are given: LlamaRMSNorm computes in float32 whatever it
+    is given, an error of 1e-7, and here its formula stands without that cast."""
     from transformers.models.llama import modeling_llama
 
-    config, state = model.config, to_layout(model.state_dict(), model.config, model.config.rope_layout, "half")
-    llama = transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
-            vocab_size=config.vocab_size,
-            hidden_size=config.d_model,
-            intermediate_size=config.d_ff,
-            num_hidden_layers=config.num_layers,
-            num_attention_heads=config.num_heads,
-            num_key_value_heads=config.kv_heads,
-            head_dim=config.head_width,
-            max_position_embeddings=config.context_length,
-            rms_norm_eps=config.norm_eps,
-            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-            tie_word_embeddings=config.tie_embeddings,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
-    ).to(dtype)
-    names = {
-        "token_embeddings": "model.embed_tokens", "layers": "model.layers", "ln_final": "model.norm",
-        "ln1": "input_layernorm", "ln2": "post_attention_layernorm", "attn": "self_attn", "output_proj": "o_proj",
-        "ffn": "mlp", "w1": "gate_proj", "w2": "down_proj", "w3": "up_proj",
-    }  # fmt: skip
-    llama.load_state_dict({".".join(names.get(part, part) for part in name.split(".")): w for name, w in state.items()})
-    if dtype == torch.float64:
-        # LlamaRMSNorm computes in float32 whatever it is given, an error of 1e-7: here its formula without that cast
-        class Norm(modeling_llama.LlamaRMSNorm):
-            def forward(self, x):
-                return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+    class Norm(modeling_llama.LlamaRMSNorm):
+        def forward(self, x):
+            return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
 
-        for module in llama.modules():
-            if isinstance(module, modeling_llama.LlamaRMSNorm):
-                module.__class__ = Norm
-    return llama.eval()
+    for module in llama.modules():
+        if isinstance(module, modeling_llama.LlamaRMSNorm):
+            module.__class__ = Norm
+    return llama
 
 
 @settings(max_examples=60)
@@ -100,7 +74,7 @@ def llama_of(model: TransformerLM, dtype):
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_logits_and_gradients_are_those_of_transformers(config, kernel, dtype, bound):
     model, ids = made(config, dtype, kernel=kernel), some_ids(config)
-    llama = llama_of(model, dtype)
+    llama = llama_of(model) if dtype == torch.float32 else without_casts(llama_of(model))
     found, expected = model(ids), llama(ids).logits
     assert (found - expected).abs().max() <= bound
     targets = ids.flip(1)
