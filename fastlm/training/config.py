@@ -69,8 +69,8 @@ class TrainingConfig:
         weight_decay: Of matrices; vectors have none.
         max_gradient_norm: Gradients are scaled down to this l2 norm; None for no limit.
         seed: Decides first weights and windows.
-        precision: Of matrix products: "bfloat16" by autocast, "float32", or "auto" for bfloat16 where the hardware is
-            fast at it.
+        precision: Of matrix products: "bfloat16" by autocast, "float32", or "auto" for bfloat16 where the hardware
+            multiplies it; elsewhere it is emulated, many times slower than float32.
         checkpoint_activations: Whether the backward pass computes the activations within blocks again instead of
             keeping them.
         compile: Whether the model is compiled by torch.compile.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 import torch
 
@@ -26,10 +27,30 @@ def find_device(name: str, local_rank: int) -> torch.device:
 
 
 def autocast_type(config: TrainingConfig, device: torch.device) -> torch.dtype | None:
-    """bfloat16 where products are to be of it, else None."""
+    """bfloat16 where products are to be of it, else None; warns where that was asked of a device that is slow at it."""
     if config.precision == "auto":
-        return torch.bfloat16 if _has_fast_bfloat16(device) else None
-    return torch.bfloat16 if config.precision == "bfloat16" else None
+        return torch.bfloat16 if multiplies_bfloat16(device) else None
+    if config.precision == "float32":
+        return None
+    if device.type in ("cpu", "cuda") and not multiplies_bfloat16(device):
+        warnings.warn(
+            f"precision is 'bfloat16', which this {device.type} device has no instructions to multiply: products are "
+            "emulated, many times slower than 'float32', which 'auto' chooses here",
+            stacklevel=2,
+        )
+    return torch.bfloat16
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bfloat16: CUDA from 8.0, and processors of which torch says
+    so. Without them a product is emulated, up to 20 times slower than one of float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        # torch's own test of whether it can run bfloat16 is content with AVX-512, which has no such product
+        capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return False
 
 
 def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
@@ -42,13 +63,3 @@ def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
         (a @ b)[0, 0].item()  # waits for the device
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
-
-
-def _has_fast_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        # without these instructions its products are emulated, many times slower than float32
-        capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from fastlm.model.files import load_model  # noqa: E402
 from fastlm.training import train  # noqa: E402
 from fastlm.training.data import TokenFiles, document_ids, window_starts  # noqa: E402
 from fastlm.training.evaluation import bytes_of_ids  # noqa: E402
+from fastlm.training.hardware import autocast_type  # noqa: E402
 from fastlm.training.log import read_log  # noqa: E402
 from fastlm.training.loop import MeanLoss  # noqa: E402
 from tests.model import tiny  # noqa: E402
@@ -169,11 +171,26 @@ def test_the_loss_compiles_to_one_graph(precision, recompute):
         assert float((eager - graph).norm()) <= tolerance * float(eager.norm())
 
 
+@pytest.mark.filterwarnings("ignore:precision is 'bfloat16':UserWarning")
 def test_bfloat16_trains_nearly_as_float32(tmp_path, plain):
     config = tiny.config(tmp_path / "run", end_of_text=0, precision="bfloat16")
     train(config)
     assert losses(config) != losses(plain)
     np.testing.assert_allclose(losses(config), losses(plain), rtol=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "able"),
+    [({}, False), ({"avx512_f": True}, False), *(({name: True}, True) for name in ("avx512_bf16", "amx_bf16", "bf16"))],
+)
+def test_bfloat16_is_chosen_where_the_processor_multiplies_it(tmp_path, monkeypatch, capabilities, able):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    config = {name: tiny.config(tmp_path, precision=name) for name in ("auto", "float32", "bfloat16")}
+    cpu = torch.device("cpu")
+    assert autocast_type(config["auto"], cpu) == (torch.bfloat16 if able else None)
+    assert autocast_type(config["float32"], cpu) is None
+    with nullcontext() if able else pytest.warns(UserWarning, match="emulated, many times slower"):
+        assert autocast_type(config["bfloat16"], cpu) == torch.bfloat16
 
 
 def test_an_evaluation_is_the_mean_over_all_windows_and_counts_bytes(tmp_path):
