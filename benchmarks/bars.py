@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from benchmarks import LEADERS, MB
-from benchmarks.tables import Entry, number, select
+from benchmarks.tables import Entry, number, select, table
 
 GPT2, CL100K, O200K = VOCABULARIES = ("gpt2", "cl100k", "o200k")
 BEST = "the best of " + ", ".join(LEADERS)
@@ -30,6 +30,13 @@ def bars(entries: list[Entry]) -> list[Bar]:
         *_decode(entries),
         *_hard(entries),
     ]
+
+
+def bar_table(found: Iterable[Bar]) -> str:
+    """The bars in Markdown."""
+    met = {True: "yes", False: "**no**", None: "-"}
+    rows = [[bar.what, bar.wanted, bar.measured, met[bar.met]] for bar in found]
+    return table([["what", "bar", "measured", "met"], *rows], words=4)
 
 
 def best_ratio(entry: Entry, key: str) -> float | None:

@@ -36,6 +36,7 @@ PEER = "transformers generate, float32"
 TOP_P = "kernel, float32, packed before, top-p 0.9"
 INT8 = "kernel, int8, packed before"
 EXACT = "kernel, float32, packed before"
+CHOSEN = "kernel, float32, as generate chooses it"
 # learns something within a minute
 LEARNER = ModelConfig(vocab_size=2000, context_length=128, d_model=192, num_layers=4, num_heads=6, d_ff=512)
 BATCH = 16
@@ -108,7 +109,7 @@ def race(config: ModelConfig, rounds: int, device: torch.device) -> dict[str, An
     if device.type == "cpu":
         steps = {"float32": KernelStep(model), "int8": KernelStep(model, int8=True)}
         contenders |= {
-            "kernel, float32, as generate chooses it": partial(ours, temperature=0),
+            CHOSEN: partial(ours, temperature=0),
             EXACT: partial(ours, temperature=0, step=steps["float32"]),
             TOP_P: partial(ours, top_p=0.9, step=steps["float32"]),
             INT8: partial(ours, temperature=0, step=steps["int8"]),

@@ -1,4 +1,4 @@
-"""The device that a model is measured on: its clock, what it is, and the type that it is fast at."""
+"""The device that a model is measured on: its clock, what it is, and the type that it multiplies."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 import torch
-from torch.nn import functional as F  # noqa: N812
 
 import fastlm
 from benchmarks.tables import number
+from fastlm.training.hardware import multiplies_bfloat16
 
 
 def clock(device: torch.device) -> float:
@@ -39,13 +39,8 @@ def machine(device: torch.device) -> dict[str, str]:
     }
 
 
-def faster_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where a product of it takes less time than one of float32."""
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        square = torch.randn(512, 512, device=device, dtype=dtype)
-        F.linear(square, square)
-        start = clock(device)
-        F.linear(square, square)
-        seconds[dtype] = clock(device) - start
-    return min(seconds, key=seconds.__getitem__)
+def training_dtype(device: torch.device) -> tuple[torch.dtype, str]:
+    """The type of training's products, chosen as `fastlm train` chooses it, and why."""
+    if multiplies_bfloat16(device):
+        return torch.bfloat16, "bfloat16, which this device has instructions to multiply"
+    return torch.float32, "float32, since this device has no instructions for products of bfloat16"

@@ -1,4 +1,4 @@
-"""Training steps and decoding of the model, beside transformers: `python -m benchmarks.model`.
+"""Training steps and decoding of the model, beside transformers and nanoGPT: `python -m benchmarks.model`.
 
 On a machine with a CUDA device it measures there, else on the processor, one thread. The result is one table,
 benchmarks/MODEL.md, and with `--json` one file of all figures.
@@ -15,8 +15,11 @@ from typing import Any
 import torch
 
 from benchmarks import decode_lm, train_lm
-from benchmarks.device import faster_dtype, machine
+from benchmarks.bars import bar_table
+from benchmarks.device import machine, training_dtype
+from benchmarks.model_bars import bars
 from fastlm.model.presets import PRESETS
+from fastlm.training.hardware import multiplies_bfloat16
 
 RESULTS = Path(__file__).with_name("MODEL.md")
 
@@ -29,14 +32,18 @@ def report(found: dict[str, Any]) -> str:
         "seconds on a CUDA device."
     )
     sections = [train_lm.report(found["train"]), decode_lm.report(found["decode"])]
-    return "\n\n".join(["# The model's speed", reading, facts, *sections]) + "\n"
+    reached = ["## What is to be reached", bar_table(bars(found))]
+    return "\n\n".join(["# The model's speed", reading, facts, *reached, *sections]) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", action="append", choices=train_lm.SIZES, help="a shape; tinystories by default")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="of training's products; else the faster one")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], help="of training's products; else as fastlm train chooses"
+    )
+    parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT, whose model.py is run")
     parser.add_argument("--rounds", type=int, default=0, help="timed steps of each; 20 on CUDA, 7 else")
     parser.add_argument("--no-compile", action="store_true", help="leave out what takes minutes to compile")
     parser.add_argument("--steps", type=int, default=200, help="of training before int8's perplexity; 0 leaves it out")
@@ -45,7 +52,9 @@ def main() -> None:
     device = torch.device(options.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
-    dtype = getattr(torch, options.dtype) if options.dtype else faster_dtype(device)
+    dtype, why = training_dtype(device)
+    if options.dtype:
+        dtype, why = getattr(torch, options.dtype), f"{options.dtype}, as was asked for"
     rounds = options.rounds or (20 if device.type == "cuda" else 7)
     # before anything is allowed to round: its tokens are compared
     decoding = decode_lm.race(PRESETS["tinystories"], rounds, device)
@@ -57,8 +66,20 @@ def main() -> None:
     for size in options.size or ["tinystories"]:
         config, on_cuda, on_cpu = train_lm.SIZES[size]
         batch = on_cuda if device.type == "cuda" else on_cpu
-        training[size] = train_lm.race(config, batch, device, dtype, rounds, not options.no_compile)
-    found = {"machine": machine(device), "train": training, "decode": decoding}
+        training[size] = train_lm.race(config, batch, device, dtype, rounds, not options.no_compile, options.nanogpt)
+    found = {
+        "machine": {
+            **machine(device),
+            "type of training's products": why,
+            "nanoGPT": "not present" if options.nanogpt is None else "from a checkout",
+        },
+        "bfloat16": {
+            "multiplied": multiplies_bfloat16(device),
+            "device": "processor" if device.type == "cpu" else "device",
+        },
+        "train": training,
+        "decode": decoding,
+    }
     text = report(found)
     RESULTS.write_text(text)
     if options.json:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import MB, OURS
-from benchmarks.bars import bars, best_ratio, ratio
+from benchmarks.bars import bar_table, bars, best_ratio, ratio
 from benchmarks.peers import ADAPTERS
 from benchmarks.tables import Entry, distinct, number, select, table, threads_of
 from benchmarks.trainers import TRAINERS
@@ -49,7 +49,7 @@ def render(content: dict[str, Any]) -> str:
         "# Results",
         f"Written by `python -m benchmarks.run`; nothing here is typed by hand.\n\n{_run(content)}",
         "## What is to be reached",
-        _bars(entries),
+        bar_table(bars(entries)),
     ]
     if select(entries, topic="encode"):
         parts += [f"![MB/s by corpus and library]({PLOT.name})"]
@@ -87,12 +87,6 @@ def _run(content: dict[str, Any]) -> str:
     if run["quick"]:
         facts["sizes"] = "--quick: texts too small for figures that mean anything"
     return "\n".join(f"- {name}: {value}" for name, value in facts.items())
-
-
-def _bars(entries: list[Entry]) -> str:
-    met = {True: "yes", False: "**no**", None: "-"}
-    rows = [[bar.what, bar.wanted, bar.measured, met[bar.met]] for bar in bars(entries)]
-    return table([["what", "bar", "measured", "met"], *rows], words=4)
 
 
 def _encode(entries: list[Entry], skipped: list[str]) -> list[str]:

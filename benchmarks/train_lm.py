@@ -1,25 +1,27 @@
-"""Training steps of the model beside transformers' Llama: forward, loss, backward and fused AdamW.
+"""Training steps of the model beside transformers' Llama, and nanoGPT: forward, loss, backward and fused AdamW.
 
-All contenders start from the same weights, and their losses on the first batch are compared before anything is timed;
-then they take turns.
+fastlm and Llama start from the same weights, and their losses on the first batch are compared before anything is timed;
+nanoGPT, a model of another kind, must begin near the loss of a guess. Then all take turns.
 """
 
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from benchmarks import memory
+from benchmarks import memory, nanogpt
 from benchmarks.device import clock
 from benchmarks.tables import number, table
 from fastlm.model import ModelConfig, TransformerLM, linear_cross_entropy
@@ -35,6 +37,10 @@ SIZES = {
 }
 # by the same weights and in exact arithmetic losses are equal; this is what rounding in bfloat16 may make of them
 LOSS_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
+# how far from that of a guess, the logarithm of the vocabulary, nanoGPT's first loss may be
+GUESSED = 0.3
+NANOGPT = "nanoGPT"
+PEERS = ("transformers", NANOGPT)
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -45,6 +51,7 @@ class Contender:
     name: str
     model: torch.nn.Module
     loss: Loss
+    shape: ModelConfig
     compile_mode: str | None = None
     first_loss: float = 0.0
     compile_seconds: float | None = None
@@ -66,8 +73,10 @@ class Contender:
         return loss.item()
 
 
-def contenders(config: ModelConfig, device: torch.device, compiled: bool) -> list[Contender]:
-    """fastlm and transformers, each eager and compiled, with the same weights."""
+def contenders(
+    config: ModelConfig, device: torch.device, compiled: bool, nanogpt_path: Path | None = None
+) -> list[Contender]:
+    """fastlm and transformers, with the same weights, and nanoGPT where there is one, each eager and compiled."""
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
@@ -79,11 +88,15 @@ def contenders(config: ModelConfig, device: torch.device, compiled: bool) -> lis
         for mode in modes:
             model = TransformerLM.from_config(config)
             model.load_state_dict(first.state_dict())
-            name = "fastlm" if mode is None else f"fastlm, compiled ({mode})"
-            found.append(Contender(name, model.to(device), _fastlm_loss(model), mode))
+            kind = "" if mode is None else f", compiled ({mode})"
+            found.append(Contender(f"fastlm{kind}", model.to(device), _fastlm_loss(model), config, mode))
             llama = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-            name = "transformers" if mode is None else f"transformers, compiled ({mode})"
-            found.append(Contender(name, llama.to(device).train(), _transformers_loss(llama), mode))
+            loss = _transformers_loss(llama)
+            found.append(Contender(f"transformers{kind}", llama.to(device).train(), loss, config, mode))
+            if nanogpt_path is not None:
+                gpt, loss = nanogpt.load(nanogpt_path, config)
+                shape = nanogpt.same_products(config)
+                found.append(Contender(f"{NANOGPT}{kind}", gpt.to(device).train(), loss, shape, mode))
     for contender in found:
         contender.prepare(device)
     return found
@@ -121,13 +134,21 @@ def gemm_ceiling(config: ModelConfig, tokens: int, device: torch.device, dtype: 
     return best
 
 
-def race(config: ModelConfig, batch: int, device: torch.device, dtype: torch.dtype, rounds: int, compiled: bool) -> Any:
+def race(
+    config: ModelConfig,
+    batch: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    rounds: int,
+    compiled: bool,
+    nanogpt_path: Path | None = None,
+) -> Any:
     """All contenders in turns; their figures."""
     length = config.context_length
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(config.vocab_size, (batch, length + 1), generator=generator).to(device)
     inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
-    runners = contenders(config, device, compiled)
+    runners = contenders(config, device, compiled, nanogpt_path)
     for runner in runners:
         start = time.perf_counter()
         runner.first_loss = runner.step(inputs, targets, dtype)
@@ -135,9 +156,7 @@ def race(config: ModelConfig, batch: int, device: torch.device, dtype: torch.dty
             # wall time: compilers run in processes of their own
             runner.compile_seconds = time.perf_counter() - start
         runner.peak_mb = peak_of(partial(runner.step, inputs, targets, dtype), device)
-    losses = {runner.name: runner.first_loss for runner in runners}
-    if max(losses.values()) - min(losses.values()) > LOSS_TOLERANCE[dtype]:
-        raise RuntimeError(f"the first losses differ: {losses}")
+    _check_first_losses(runners, LOSS_TOLERANCE[dtype])
     for _ in range(rounds):
         for runner in runners:
             start = clock(device)
@@ -147,13 +166,14 @@ def race(config: ModelConfig, batch: int, device: torch.device, dtype: torch.dty
     rows = []
     for runner in runners:
         seconds = statistics.median(runner.seconds)
-        flops = {name: batch * length * train_flops_per_token(config, None, name) for name in ("full", "causal")}
+        flops = {name: batch * length * train_flops_per_token(runner.shape, None, name) for name in ("full", "causal")}
         rows.append(
             {
                 "name": runner.name,
                 "first_loss": runner.first_loss,
                 "seconds": seconds,
                 "tokens_per_s": batch * length / seconds,
+                "flops_per_token": flops["full"] // (batch * length),
                 "flops_per_s": flops["full"] / seconds,
                 "of_ceiling_full": flops["full"] / seconds / ceiling,
                 "of_ceiling_causal": flops["causal"] / seconds / ceiling,
@@ -163,6 +183,16 @@ def race(config: ModelConfig, batch: int, device: torch.device, dtype: torch.dty
             }
         )
     return {"batch": batch, "length": length, "dtype": str(dtype), "gemm_flops_per_s": ceiling, "contenders": rows}
+
+
+def _check_first_losses(runners: list[Contender], tolerance: float) -> None:
+    losses = {runner.name: runner.first_loss for runner in runners}
+    same = [loss for name, loss in losses.items() if not name.startswith(NANOGPT)]
+    guess = math.log(runners[0].shape.vocab_size)
+    if max(same) - min(same) > tolerance:
+        raise RuntimeError(f"the first losses differ: {losses}")
+    if any(abs(loss - guess) > GUESSED for name, loss in losses.items() if name.startswith(NANOGPT)):
+        raise RuntimeError(f"{NANOGPT} does not begin near the loss of a guess, {guess}: {losses}")
 
 
 def peak_of(call: Callable[[], object], device: torch.device) -> float:
@@ -181,42 +211,49 @@ def peak_of(call: Callable[[], object], device: torch.device) -> float:
 
 
 READING = """\
-A step is forward, loss, backward and fused AdamW; contenders have the same
-weights, and their first losses were equal; they took turns, and medians stand here. On a processor seconds are CPU
-seconds of one thread, on a CUDA device wall seconds. FLOPs count matrix products, with all T x T scores of attention
-(full) or those that a causal model needs (causal); the percentages are of the fastest matrix product measured in the
-same run. Peak memory is what a step takes on top of parameters and optimizer; compilation is the wall time of the
-first step. "x transformers" compares with
-transformers' Llama of the same shape, eager with eager and compiled with compiled."""
+A step is forward, loss, backward and fused AdamW. fastlm and transformers' Llama have the same weights, and their first
+losses were equal; all took turns, and medians stand here. On a processor seconds are CPU seconds of one thread, on a
+CUDA device wall seconds. FLOPs count matrix products, with all T x T scores of attention (full) or those that a causal
+model needs (causal); the percentages are of the fastest matrix product measured in the same run. Peak memory is what a
+step takes on top of parameters and optimizer; compilation is the wall time of the first step. The last columns compare
+eager with eager and compiled with compiled: tokens/s, and for nanoGPT also the share of the ceiling that each makes of
+its own FLOPs. nanoGPT has the same vocabulary, context, width, layers and heads, but LayerNorm, learned positions, a
+GELU network of four times the width, and a tied output layer, so its optimizer has fewer weights to update."""
 
 
 def report(sizes: dict[str, Any]) -> str:
     """The figures as Markdown."""
     sections = []
     for size, race_of in sizes.items():
-        best_peer = {}
+        by_name = {row["name"]: row for row in race_of["contenders"]}
+        head = ["step", "tokens/s", "MFLOP a token", "TFLOP/s", "% of GEMM", "causal", "peak MB", "compile s"]
+        rows = [[*head, *(f"x {peer}" for peer in PEERS), f"x {NANOGPT}, % of GEMM"]]
         for row in race_of["contenders"]:
-            if row["name"].startswith("transformers"):
-                best_peer[row["name"].partition(",")[2]] = row["tokens_per_s"]
-        rows = [["step", "tokens/s", "TFLOP/s", "% of GEMM", "causal", "peak MB", "compile s", "x transformers"]]
-        for row in race_of["contenders"]:
-            kind = row["name"].partition(",")[2]
-            compared = row["name"].startswith("fastlm") and kind in best_peer
+            name, comma, kind = row["name"].partition(",")
+            peers = [by_name.get(f"{peer}{comma}{kind}") if name == "fastlm" else None for peer in PEERS]
             rows.append(
                 [
                     row["name"],
                     number(row["tokens_per_s"]),
+                    number(row["flops_per_token"] / 1e6),
                     f"{row['flops_per_s'] / 1e12:.3f}",
                     f"{100 * row['of_ceiling_full']:.0f}",
                     f"{100 * row['of_ceiling_causal']:.0f}",
                     number(row["peak_mb"]),
                     "" if row["compile_seconds"] is None else number(row["compile_seconds"]),
-                    f"{row['tokens_per_s'] / best_peer[kind]:.2f}x" if compared else "",
+                    *(_ratio(row, peer, "tokens_per_s") for peer in peers),
+                    _ratio(row, peers[-1], "of_ceiling_full"),
                 ]
             )
+        if not any(name.startswith(NANOGPT) for name in by_name):
+            rows.append([NANOGPT, "not present", *[""] * (len(rows[0]) - 2)])
         title = (
             f"### {size}: {race_of['batch']} x {race_of['length']} tokens, {race_of['dtype'].removeprefix('torch.')}"
         )
         ceiling = f"The fastest matrix product in this run: {race_of['gemm_flops_per_s'] / 1e12:.3f} TFLOP/s."
         sections.append(f"{title}\n\n{ceiling}\n\n{table(rows)}")
     return "\n\n".join(["## Training steps", READING, *sections])
+
+
+def _ratio(row: dict[str, Any], peer: dict[str, Any] | None, key: str) -> str:
+    return "" if peer is None else f"{row[key] / peer[key]:.2f}x"

@@ -1,0 +1,63 @@
+"""What the model's speed is to reach, beside what a run of `python -m benchmarks.model` measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import decode_lm
+from benchmarks.bars import Bar
+
+STEP = "training step, TinyStories shape, bfloat16"
+# of a product in bfloat16, by the causal convention: what a model needs, not what a formula would compute
+OF_CEILING = 0.65
+
+
+def bars(found: dict[str, Any]) -> list[Bar]:
+    """The bars of training steps and of decoding."""
+    return [*_training(found), *_decoding(found["decode"])]
+
+
+def _training(found: dict[str, Any]) -> list[Bar]:
+    race = found["train"].get("tinystories")
+    missing = ""
+    if not found["bfloat16"]["multiplied"]:
+        missing = f"not measured: this {found['bfloat16']['device']} has no bfloat16 products"
+    elif race is None or race["dtype"] != "torch.bfloat16":
+        missing = "not measured: another shape or type was asked for"
+    rows = {} if missing else {row["name"]: row for row in race["contenders"]}
+
+    def fastest(name: str, compiled: bool, key: str = "tokens_per_s") -> float | None:
+        of_it = [row[key] for full, row in rows.items() if full == name or (compiled and full.startswith(f"{name},"))]
+        return max(of_it, default=None)
+
+    def against(peer: str, compiled: bool, least: float) -> Bar:
+        what, wanted = f"{STEP}, {'compiled' if compiled else 'eager'}", f">= {least}x {peer}"
+        ours, theirs = fastest("fastlm", compiled), fastest(peer, compiled)
+        if ours is None or theirs is None:
+            return Bar(what, wanted, missing or f"not measured: {peer} is not present", None)
+        return Bar(what, wanted, f"{ours / theirs:.2f}x", ours >= least * theirs)
+
+    wanted, share = f">= {OF_CEILING:.0%} of the fastest product", fastest("fastlm", True, "of_ceiling_causal")
+    reached = (
+        Bar(STEP, wanted, missing, None) if share is None else Bar(STEP, wanted, f"{share:.0%}", share >= OF_CEILING)
+    )
+    return [
+        against("transformers", False, 1.25),
+        against("transformers", True, 1.05),
+        against("nanoGPT", True, 1.05),
+        reached,
+    ]
+
+
+def _decoding(found: dict[str, Any]) -> list[Bar]:
+    ratios = {row["name"]: row["ratio"] for row in found["contenders"]}
+    wanted = {
+        ("greedy decoding at batch 1, float32, the same tokens", decode_lm.CHOSEN): 2.9,
+        ("greedy decoding at batch 1, int8", decode_lm.INT8): 6.0,
+    }
+    return [
+        Bar(what, f">= {least}x transformers", f"{ratios[name]:.2f}x", ratios[name] >= least)
+        if name in ratios
+        else Bar(what, f">= {least}x transformers", "not measured: the kernel is for processors", None)
+        for (what, name), least in wanted.items()
+    ]

@@ -1,0 +1,101 @@
+"""The training race: nanoGPT from a checkout, the checks before the clock runs, and the bars."""
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from benchmarks import model_bars, nanogpt, train_lm  # noqa: E402
+from fastlm.model import ModelConfig  # noqa: E402
+from fastlm.model.flops import forward_flops, matrix_products  # noqa: E402
+
+CONFIG = ModelConfig(vocab_size=50, context_length=8, d_model=12, num_layers=2, num_heads=3, d_ff=20)
+# what a checkout must offer, and no more: it guesses
+CHECKOUT = """
+from __future__ import annotations
+import torch
+from dataclasses import dataclass
+
+@dataclass
+class GPTConfig:
+    block_size: int
+    vocab_size: int
+    n_layer: int
+    n_head: int
+    n_embd: int
+    dropout: float
+    bias: bool
+
+class GPT(torch.nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        print("prints its size")
+        self.config = config
+        self.logits = torch.nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, idx, targets):
+        logits = self.logits.expand(*idx.shape, -1)
+        return logits, torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+"""
+
+
+def test_nanogpt_gets_the_shape_of_the_others(tmp_path, capsys):
+    (tmp_path / "model.py").write_text(CHECKOUT)
+    for path in (tmp_path, tmp_path / "model.py"):
+        model, loss = nanogpt.load(path, CONFIG)
+        assert vars(model.config) == {
+            "block_size": 8, "vocab_size": 50, "n_layer": 2, "n_head": 3, "n_embd": 12, "dropout": 0.0, "bias": False
+        }  # fmt: skip
+        ids = torch.zeros(2, 8, dtype=torch.int64)
+        assert loss(ids, ids).item() == pytest.approx(math.log(50))
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_no_checkout_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"model\.py"):
+        nanogpt.load(tmp_path, CONFIG)
+    (tmp_path / "model.py").write_text("GPT = 1")
+    with pytest.raises(ValueError, match="no GPT and GPTConfig"):
+        nanogpt.load(tmp_path, CONFIG)
+
+
+def test_its_products_are_counted_as_its_own():
+    products = {product.name: product for product in matrix_products(nanogpt.same_products(CONFIG))}
+    assert "feed-forward w3" not in products
+    assert (products["feed-forward w1"].k, products["feed-forward w1"].n) == (12, 48)
+    by_hand = 2 * 8 * (2 * (4 * 12 * 12 + 2 * 8 * 12 + 2 * 12 * 48) + 12 * 50)
+    assert forward_flops(nanogpt.same_products(CONFIG)) == by_hand
+
+
+def test_a_race_names_all_and_a_wrong_start_stops_it(tmp_path):
+    pytest.importorskip("transformers")
+    (tmp_path / "model.py").write_text(CHECKOUT)
+    race = train_lm.race(CONFIG, 2, torch.device("cpu"), torch.float32, 1, False, tmp_path)
+    assert [row["name"] for row in race["contenders"]] == ["fastlm", "transformers", "nanoGPT"]
+    assert "not present" not in train_lm.report({"tiny": race})
+    (tmp_path / "model.py").write_text(CHECKOUT.replace("torch.zeros", "20 * torch.rand"))
+    with pytest.raises(RuntimeError, match="near the loss of a guess"):
+        train_lm.race(CONFIG, 2, torch.device("cpu"), torch.float32, 1, False, tmp_path)
+
+
+def found(multiplied, rates, dtype="torch.bfloat16"):
+    rows = [{"name": name, "tokens_per_s": rate, "of_ceiling_causal": 0.66} for name, rate in rates.items()]
+    return {
+        "bfloat16": {"multiplied": multiplied, "device": "processor"},
+        "train": {"tinystories": {"dtype": dtype, "contenders": rows}},
+        "decode": {"contenders": [{"name": "kernel, int8, packed before", "ratio": 5.9}]},
+    }
+
+
+def test_bars_hold_in_bfloat16_only():
+    rates = {"fastlm": 126, "transformers": 100, "fastlm, compiled (default)": 130}
+    rates["transformers, compiled (default)"] = 125
+    bars = model_bars.bars(found(True, rates))
+    assert [bar.met for bar in bars] == [True, False, None, True, None, False]
+    assert bars[2].measured == "not measured: nanoGPT is not present"
+    assert [bar.met for bar in model_bars.bars(found(True, {**rates, "nanoGPT": 100}))][2] is True
+    for bar in model_bars.bars(found(False, rates, "torch.float32"))[:4]:
+        assert (bar.measured, bar.met) == ("not measured: this processor has no bfloat16 products", None)
+    for bar in model_bars.bars(found(True, rates, "torch.float32"))[:4]:
+        assert (bar.measured, bar.met) == ("not measured: another shape or type was asked for", None)
