@@ -80,8 +80,11 @@ class Cutter:
         return found, after + self._safe_start(memoryview(text)[after:], settled - LOOKAHEAD - after)
 
     def place_apart(self, window: bytes | memoryview) -> int:
-        """Last place in a part of a text at which the text may be cut, whatever stands before and after the part, so far
-        from what cuts it that each side has its own cuts; 0 where there is none."""
+        """Last place in a part of a text at which the text may be cut, whatever stands before and after the part.
+
+        It is so far from special tokens and separators that those of each side are those of the whole; 0 where there
+        is none.
+        """
         view, reach = memoryview(window), self.reach
         cut = self._safe_start(view, len(view) - reach)
         while cut >= reach:

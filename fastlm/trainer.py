@@ -81,9 +81,9 @@ def train_bpe(
     is None: the one that ray is connected to or that RAY_ADDRESS names, else one made on this machine. Merges are
     learned here. It knows neither max_memory nor checkpoint.
 
-    The result is the same to the bit for either engine, any number of threads, any division into blocks or files, any limit of memory,
-    and any moment of a kill. Warns (UserWarning) and gives a smaller vocabulary where the text has no more pairs to
-    merge.
+    The result is the same to the bit for either engine, any number of threads, any division into blocks or files, any
+    limit of memory, and any moment of a kill. Warns (UserWarning) and gives a smaller vocabulary where the text has no
+    more pairs to merge.
 
     Raises ValueError for a vocab_size below 256 and the special tokens, or below the size of the base, a limit below 1,
     an input without text, bytes that are not UTF-8, with file and offset, a max_memory that does not do, a base whose

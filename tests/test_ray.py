@@ -94,8 +94,7 @@ def test_merges_are_the_local_ones(ray, small, tmp_path, kind):
     assert fastlm.train_bpe(corpus, 1500, engine="ray").merges == local.merges
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("format", ["npy", "megatron"])
+@pytest.mark.parametrize(("kind", "format"), zip(KINDS, ["npy", "megatron", "bin", "npy"], strict=True))
 def test_shards_and_manifest_are_the_local_ones(ray, small, trained, tmp_path, kind, format):
     (tmp_path / "in").mkdir()
     corpus = inputs(tmp_path / "in", kind)
@@ -107,16 +106,20 @@ def test_shards_and_manifest_are_the_local_ones(ray, small, trained, tmp_path, k
 
 def processes_below(parent: int) -> dict[int, str]:
     """pid -> title of all processes that a process began, and they."""
-    found = {}
-    for path in Path("/proc").iterdir():
+    parents, titles = {}, {}
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            status = (path / "stat").read_text().rpartition(")")[2].split()
-            title = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            state, above = (path / "stat").read_text().rpartition(")")[2].split()[:2]
+            titles[int(path.name)] = (path / "cmdline").read_text("utf-8", "replace")
         except OSError:
             continue
-        if path.name.isdigit() and int(status[1]) == parent and status[0] != "Z":
-            found[int(path.name)] = title
-            found |= processes_below(int(path.name))
+        if state != "Z":
+            parents[int(path.name)] = int(above)
+    found: dict[int, str] = {}
+    new = {parent}
+    while new:
+        new = {pid for pid, above in parents.items() if above in new}
+        found |= {pid: titles[pid] for pid in new}
     return found
 
 
@@ -192,8 +195,15 @@ class StopError(Exception):
     pass
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("engines", [("ray", "local"), ("local", "ray")])
+@pytest.mark.parametrize(
+    ("kind", "engines"),
+    [
+        ("one text", ("local", "ray")),
+        ("one text", ("ray", "local")),
+        ("jsonl.gz", ("local", "ray")),
+        ("parquet", ("ray", "local")),
+    ],
+)
 def test_either_engine_goes_on_with_a_run_of_the_other(ray, small, trained, tmp_path, monkeypatch, kind, engines):
     monkeypatch.setattr("fastlm.corpus.job.CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(rooms, "BLOCK_BYTES", 30_000)
@@ -294,7 +304,11 @@ def test_an_address_is_of_a_cluster(capsys, tmp_path):
 pieces = st.sampled_from([*texts.PIECES, SEPARATOR, "<|endo", "text|>", "word", " and", "\n"])
 
 
-@given(st.lists(pieces, max_size=300).map("".join), st.sampled_from(["gpt2", "cl100k", "o200k", "deepseek"]), st.data())
+@given(
+    st.lists(pieces, max_size=300).map("".join),
+    st.sampled_from(["gpt2", "cl100k_base", "o200k_base", "deepseek-v3"]),
+    st.data(),
+)
 @settings(max_examples=200)
 def test_stretches_of_a_text_are_the_whole(tmp_path_factory, text, pattern, data):
     """Pretokens, cuts and ends of documents, of all stretches one after the other, are those of one."""
@@ -325,6 +339,6 @@ def test_a_text_is_divided(tmp_path):
     corpus = Corpus([tmp_path / "text"], separator=SEPARATOR)
     cutter = Cutter([SEPARATOR], find_pattern("gpt2"))
     stretches = list(stretches_of(Blocks(corpus, cutter), 50_000))
-    assert len(stretches) == round(len(TEXT.encode()) / 50_000)
+    assert len(stretches) in (len(TEXT.encode()) // 50_000, len(TEXT.encode()) // 50_000 + 1)
     assert stretches[0].start == Position()
     assert stretches[-1].stop is None

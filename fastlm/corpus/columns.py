@@ -27,7 +27,10 @@ def parquet_blocks(
     start: Position,
     stop: Position | None = None,
 ) -> Iterator[Block]:
-    """The documents of a file from row start.row on, up to stop.row, where a row group ends. `faults` meets a file that is not Parquet or lacks the column."""
+    """The documents of a file from row start.row on, up to stop.row, where a row group ends.
+
+    `faults` meets a file that is not Parquet or lacks the column.
+    """
     pyarrow, parquet = needed("pyarrow", "Parquet"), needed("pyarrow.parquet", "Parquet")
     try:
         opened = parquet.ParquetFile(file, pre_buffer=False, buffer_size=blocks.BLOCK_BYTES)

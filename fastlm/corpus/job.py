@@ -71,8 +71,8 @@ def encode_corpus(
     is None: the one that ray is connected to or that RAY_ADDRESS names, else one made on this machine, which is the one
     that writes the shards.
 
-    The shards do not depend on the engine or the number of threads, nor on where a run was cut off. A file with the name of a shard
-    is always whole. Where a run fails before its first checkpoint, nothing is left of it.
+    The shards do not depend on the engine or the number of threads, nor on where a run was cut off. A file with the
+    name of a shard is always whole. Where a run fails before its first checkpoint, nothing is left of it.
 
     Raises FileExistsError where `out` holds anything and `resume` is not given; ValueError where it holds a run with
     another tokenizer, other inputs or options, or that is finished with another; OSError for files that cannot be read

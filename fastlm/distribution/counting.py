@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from io import RawIOBase
 from typing import Any, cast
@@ -59,7 +59,7 @@ def table_of(parts: Iterable[Words]) -> Table:
     for text, starts, counts in parts:
         chunk = records(text, starts, counts).copy()  # without the room it was made in
         chunks.append(chunk)
-        checksum = zlib.crc32(chunk, checksum)
+        checksum = zlib.crc32(chunk.data, checksum)
         words += len(counts)
         cells += cells_of(starts)
     return Table(np.concatenate(chunks), checksum, words, cells)
@@ -154,16 +154,17 @@ def _count(reading: tuple[Corpus, Cutter, Pattern], stretch: Stretch) -> tuple[T
     corpus, cutter, pattern = reading
     runs = Runs(None)
     try:
-        tables = Tables(
-            pattern, lambda: PretokenCounter(capacity=TABLE_ENTRIES, long_bytes=TABLE_LONG_BYTES), runs.spill
-        )
+        tables = Tables(pattern, _new_table, runs.spill)
         sizes = [0]
-        never: Callable[[], bool] = lambda: False  # noqa: E731
         text = Text(stretch.blocks(corpus, cutter))
-        count_in_runs(text, tables, runs, 1, never, lambda: None, sizes.append)
+        count_in_runs(text, tables, runs, 1, lambda: False, lambda: None, sizes.append)
         return table_of(runs.words()), sizes[-1]
     finally:
         runs.close()
+
+
+def _new_table() -> PretokenCounter:
+    return PretokenCounter(capacity=TABLE_ENTRIES, long_bytes=TABLE_LONG_BYTES)
 
 
 def _merge(*tables: Table) -> Table:
