@@ -125,8 +125,8 @@ def test_imports_point_downward_only():
 
 
 def test_importing_fastlm_loads_neither_numba_nor_torch_nor_regex():
-    heavy = "numba torch regex tqdm tyro transformers tokenizers pyarrow orjson fsspec ray".split()
-    program = f"import sys, fastlm; print(set({heavy}).intersection(sys.modules))"
+    packages = "numba torch regex tqdm tyro transformers tokenizers pyarrow orjson fsspec ray"
+    program = f"import sys, fastlm; print(set('{packages}'.split()).intersection(sys.modules))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"
 
