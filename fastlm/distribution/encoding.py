@@ -6,8 +6,9 @@ for a piece again, goes to the place that it is told, so that a piece is always 
 
 from __future__ import annotations
 
+import functools
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -38,25 +39,30 @@ class Piece(NamedTuple):
 
 
 class StretchEncoder:
-    """An actor's work."""
+    """An actor's work. encoder: fetches the encoder, when it is needed first."""
 
-    def __init__(self, encoder: BlockEncoder, corpus: Corpus, piece_bytes: int) -> None:
-        self._encoder, self._corpus, self._piece_bytes = encoder, corpus, piece_bytes
+    def __init__(self, encoder: Callable[[], BlockEncoder], corpus: Corpus, piece_bytes: int) -> None:
+        self._fetch, self._corpus, self._piece_bytes = encoder, corpus, piece_bytes
         self._place: tuple[Stretch, Position] | None = None
         self._blocks: Blocks
         self._iterator: Iterator[Block]
         self._skipped: dict[str, int] = {}
 
+    @functools.cached_property
+    def _encoder(self) -> BlockEncoder:
+        return self._fetch()
+
     def piece(self, stretch: Stretch, start: Position) -> tuple[Piece, tuple[Ids, Int64Array]]:
         """The next piece of a stretch from `start` on, which is its start or the end of a piece."""
+        encoder = self._encoder
         if self._place != (stretch, start):
-            self._blocks = stretch.blocks(self._corpus, self._encoder.cutter, start)
+            self._blocks = stretch.blocks(self._corpus, encoder.cutter, start)
             self._iterator, self._skipped = iter(self._blocks), {}
         self._place = None
         ids, ends, size, tokens, consumed, end, is_last = [], [], 0, 0, 0, start, True
         for block in self._iterator:
             size += len(block.text)
-            block_ids, block_ends = self._encoder.encode(block)
+            block_ids, block_ends = encoder.encode(block)
             ids.append(block_ids.copy())  # without the room it was made in
             ends.append(block_ends + tokens)
             tokens += len(block_ids)
@@ -113,9 +119,11 @@ class _Actors:
     def __init__(self, ray: Any, number: int, encoder: BlockEncoder, blocks: Blocks) -> None:
         self._ray = ray
         make = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=RETRIES)(StretchEncoder)
-        shared = ray.put(encoder)
+        # what a constructor is given itself is not kept for an actor that is begun anew
+        self._shared = ray.put(encoder)
+        fetch = functools.partial(ray.get, self._shared)
         corpus = replace(blocks.corpus, inputs=())
-        self._all = [make.remote(shared, corpus, PIECE_BYTES) for _ in range(number)]
+        self._all = [make.remote(fetch, corpus, PIECE_BYTES) for _ in range(number)]
         self._idle = list(self._all)
         self._works: deque[_Work] = deque()
 
