@@ -68,10 +68,10 @@ class Block:
 
 
 def text_blocks(
-    file: RawIOBase, name: str, cutter: Cutter, free: Buffers, start: Position = BEGINNING
+    file: RawIOBase, name: str, cutter: Cutter, free: Buffers, start: Position = BEGINNING, stop: Position | None = None
 ) -> Iterator[Block]:
     """A text, from byte start.byte on, at which the file stands, in blocks, each in a buffer that `free` gets back when
-    the block is released.
+    the block is released. Where the file ends, the text does, or goes on from `stop`.
 
     What follows the last safe cut of a block begins the next one. Where there is no safe cut the block grows, so a text
     of one pretoken is read whole. Documents end at separators, and one ends with the text if there is any after the
@@ -94,9 +94,11 @@ def text_blocks(
         tail = bytes(text[cut:])
         if cut:
             goes_on = not (len(cuts) and cuts[-1, 1] == cut and cuts[-1, 2] == DOCUMENT_END)
-        if at_end and goes_on:
+        if at_end and goes_on and stop is None:
             cuts = np.concatenate([cuts, [[cut, cut, DOCUMENT_END]]])
-        end = Position(start.item + 1) if at_end else Position(start.item, start.byte + cut, int(goes_on))
+        end = Position(start.item, start.byte + cut, int(goes_on))
+        if at_end:
+            end = stop or Position(start.item + 1)
         place = functools.partial(_place_in_text, name, start.byte)
         yield Block(text[:cut], cuts, place, functools.partial(free.put, buffer), end=end)
         if at_end:

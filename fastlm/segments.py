@@ -49,8 +49,11 @@ class Cutter:
         between = () if separator is None or separator in self.special_tokens else (separator,)
         tokens = (*self.special_tokens, *between)
         self.finder = SpecialFinder([token.encode() for token in tokens])
-        self.pattern, self.whole_text, self.normalizes = pattern, whole_text, normalizes
+        self.pattern, self.whole_text, self.normalizes, self.separator = pattern, whole_text, normalizes, separator
         self._separator = DOCUMENT_END if separator is None else tokens.index(separator)
+
+    def __reduce__(self) -> tuple[type[Cutter], tuple[object, ...]]:
+        return Cutter, (self.special_tokens, self.pattern, self.whole_text, self.normalizes, self.separator)
 
     def separating(self, separator: str | None) -> Cutter:
         """The same with another separator, or none."""
@@ -75,6 +78,25 @@ class Cutter:
         found = found[found[:, 0] < settled]
         after = int(found[-1, 1]) if len(found) else 0
         return found, after + self._safe_start(memoryview(text)[after:], settled - LOOKAHEAD - after)
+
+    def place_apart(self, window: bytes | memoryview) -> int:
+        """Last place in a part of a text at which the text may be cut, whatever stands before and after the part.
+
+        It is so far from special tokens and separators that those of each side are those of the whole; 0 where there
+        is none.
+        """
+        view, reach = memoryview(window), self.reach
+        cut = self._safe_start(view, len(view) - reach)
+        while cut >= reach:
+            if not len(self.finder.find(view[cut - reach : cut + reach])):
+                return cut
+            cut = self._safe_start(view, cut - 1)
+        return 0
+
+    @property
+    def reach(self) -> int:
+        """Bytes on either side of a place on which it depends whether `place_apart` gives it."""
+        return DECISIVE + self.finder.longest
 
     def _safe_start(self, text: memoryview, limit: int) -> int:
         """Last place up to `limit` to cut a text that nothing cuts, or 0."""

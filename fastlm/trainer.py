@@ -17,6 +17,8 @@ from fastlm._replay import KnownMerges
 from fastlm._types import Int32Array
 from fastlm.corpus.read import Blocks, Corpus, Source
 from fastlm.counting import Tables, Text, count_in_runs, count_pretokens
+from fastlm.distribution.cluster import Engine, check_engine
+from fastlm.distribution.counting import count_on_cluster, words_of
 from fastlm.growing import byte_symbols, check_can_grow, grown_vocabulary, known_merges, new_vocabulary
 from fastlm.memory_limit import MemoryLimit, resident_bytes
 from fastlm.patterns import find_pattern
@@ -50,6 +52,7 @@ def train_bpe(
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
     num_threads: int | None = None,
+    engine: Engine = "local",
     progress: Progress | None = None,
 ) -> Tokenizer:
     """A byte-level BPE tokenizer of `vocab_size` tokens, learned from text.
@@ -74,9 +77,13 @@ def train_bpe(
     checkpoint: a directory for what is needed to go on after the process was killed; saved whenever the last save is
     checkpoint_seconds old. resume: go on from there, or begin where nothing was saved yet. The directory stays.
 
-    The result is the same to the bit for any number of threads, any division into blocks or files, any limit of memory,
-    and any moment of a kill. Warns (UserWarning) and gives a smaller vocabulary where the text has no more pairs to
-    merge.
+    engine: "ray" has files read and counted by `num_threads` workers of a Ray cluster, by all its processors where that
+    is None: the one that ray is connected to or that RAY_ADDRESS names, else one made on this machine. Merges are
+    learned here. It knows neither max_memory nor checkpoint.
+
+    The result is the same to the bit for either engine, any number of threads, any division into blocks or files, any
+    limit of memory, and any moment of a kill. Warns (UserWarning) and gives a smaller vocabulary where the text has no
+    more pairs to merge.
 
     Raises ValueError for a vocab_size below 256 and the special tokens, or below the size of the base, a limit below 1,
     an input without text, bytes that are not UTF-8, with file and offset, a max_memory that does not do, a base whose
@@ -93,6 +100,9 @@ def train_bpe(
             raise ValueError(f"{name} must be at least 1, not {value}")
     if resume and checkpoint is None:
         raise ValueError("resume needs the directory of a checkpoint")
+    check_engine(engine)
+    if engine == "ray" and (max_memory is not None or checkpoint is not None):
+        raise ValueError("max_memory and checkpoint are of the engine 'local'; leave them out with 'ray'")
     beginning = _beginning(base, special_tokens, pattern)
     special = [token.content for token in beginning.added_tokens]
     if vocab_size < len(beginning):
@@ -108,7 +118,9 @@ def train_bpe(
         threads=thread_count(num_threads),
         report=progress or (lambda phase, done, total: None),
     )
-    if max_memory is None and checkpoint is None:
+    if engine == "ray":
+        left, right = training.on_cluster(num_threads)
+    elif max_memory is None and checkpoint is None:
         left, right = training.in_memory()
     else:
         limit = None if max_memory is None else MemoryLimit(max_memory, training.threads, resident_bytes())
@@ -177,6 +189,15 @@ class _Training:
         learner.add(*words)
         del words
         return self._learn(learner, cells)
+
+    def on_cluster(self, workers: int | None) -> Merges:
+        table = count_on_cluster(self.blocks, self.vocabulary.pattern, workers, self._counted)
+        if not table.words:
+            raise ValueError("the input holds no text")
+        learner = self._learner(table.cells, self.known)
+        for words in words_of(table):
+            learner.add(*words)
+        return self._learn(learner, table.cells)
 
     def in_runs(self, limit: MemoryLimit | None, checkpoint: Checkpoint | None) -> Merges:
         state = checkpoint.state if checkpoint else None

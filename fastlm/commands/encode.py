@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from fastlm.commands.bars import bars
+from fastlm.commands.engine import cluster
 from fastlm.commands.reading import AS_NAMED, Inputs, ReadingOptions, skipped_line
 
 
@@ -21,6 +22,8 @@ def encode(
     validation: float = 0.0,
     resume: bool = False,
     threads: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
     reading: ReadingOptions = AS_NAMED,
 ) -> None:
     """Encode a corpus to shards of ids, with a manifest that holds their sha256.
@@ -36,14 +39,16 @@ def encode(
         on_special: Whether special tokens in a text become their ids, count as text, or are refused.
         validation: Share of the documents that go to shards of their own, val-*.
         resume: Go on with a run that was cut off, or begin one where there is none.
-        threads: Number of threads; all processors where it is not given.
+        threads: Number of threads, or of workers of a cluster; all processors where it is not given.
+        engine: Whether threads of this process do the work, or a Ray cluster.
+        address: Address of a running Ray cluster; without it the one that RAY_ADDRESS names, or one made here.
         reading: How the inputs are read.
     """
     from fastlm import load
     from fastlm.corpus.job import encode_corpus
 
     corpus = reading.corpus(inputs)
-    with bars() as report:
+    with cluster(engine, threads, address), bars() as report:
         manifest = encode_corpus(
             load(tokenizer),
             corpus,
@@ -55,6 +60,7 @@ def encode(
             validation=validation,
             resume=resume,
             num_threads=threads,
+            engine=engine,
             progress=lambda done, total: report("encode", done, total),
         )
     number = sum(map(len, manifest.splits.values()))

@@ -8,6 +8,7 @@ from typing import Literal
 from tyro.conf import UseAppendAction
 
 from fastlm.commands.bars import bars
+from fastlm.commands.engine import cluster
 from fastlm.commands.reading import AS_NAMED, Inputs, ReadingOptions
 from fastlm.commands.sizes import parse_size
 
@@ -28,6 +29,8 @@ def train_tokenizer(
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
     threads: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
     reading: ReadingOptions = AS_NAMED,
 ) -> None:
     """Train a byte-level BPE tokenizer on UTF-8 text.
@@ -49,13 +52,15 @@ def train_tokenizer(
         checkpoint: Directory for what is needed to go on after a kill.
         checkpoint_seconds: How old a checkpoint grows before the next one is saved.
         resume: Go on from the checkpoint, or begin where there is none.
-        threads: Number of threads; all processors where it is not given.
+        threads: Number of threads, or of workers of a cluster; all processors where it is not given.
+        engine: Whether threads of this process do the work, or a Ray cluster.
+        address: Address of a running Ray cluster; without it the one that RAY_ADDRESS names, or one made here.
         reading: How the inputs are read.
     """
     from fastlm import load, train_bpe
 
     corpus = reading.corpus(inputs)
-    with bars() as report:
+    with cluster(engine, threads, address), bars() as report:
         tokenizer = train_bpe(
             corpus,
             max(vocab_size, default=0),
@@ -70,6 +75,7 @@ def train_tokenizer(
             checkpoint_seconds=checkpoint_seconds,
             resume=resume,
             num_threads=threads,
+            engine=engine,
             progress=report,
         )
     for size in vocab_size:

@@ -19,9 +19,18 @@ from fastlm.segments import Cutter
 
 
 def parquet_blocks(
-    file: RawIOBase, name: str, column: str, cutter: Cutter, faults: Faults, start: Position
+    file: RawIOBase,
+    name: str,
+    column: str,
+    cutter: Cutter,
+    faults: Faults,
+    start: Position,
+    stop: Position | None = None,
 ) -> Iterator[Block]:
-    """The documents of a file from row start.row on. `faults` meets a file that is not Parquet or lacks the column."""
+    """The documents of a file from row start.row on, up to stop.row, where a row group ends.
+
+    `faults` meets a file that is not Parquet or lacks the column.
+    """
     pyarrow, parquet = needed("pyarrow", "Parquet"), needed("pyarrow.parquet", "Parquet")
     try:
         opened = parquet.ParquetFile(file, pre_buffer=False, buffer_size=blocks.BLOCK_BYTES)
@@ -31,16 +40,29 @@ def parquet_blocks(
         return
     if not _has_text(schema, column, pyarrow, name, faults):
         return
-    yield from _batches_to_blocks(_row_groups(opened, column, start.row), name, cutter, faults, start)
+    last = stop.row if stop else opened.metadata.num_rows
+    yield from _batches_to_blocks(_row_groups(opened, column, start.row, last), name, cutter, faults, start)
 
 
-def _row_groups(opened: Any, column: str, first: int) -> Iterator[tuple[int, Any]]:
-    """(number of the first row, an array of some rows), from the row `first` on."""
+def row_groups_of(file: RawIOBase) -> list[tuple[int, int]]:
+    """(rows, bytes) of each row group of a Parquet file; nothing where it cannot be read as one."""
+    pyarrow, parquet = needed("pyarrow", "Parquet"), needed("pyarrow.parquet", "Parquet")
+    try:
+        metadata = parquet.ParquetFile(file).metadata
+    except (pyarrow.ArrowException, OSError):
+        return []
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    return [(group.num_rows, group.total_byte_size) for group in groups]
+
+
+def _row_groups(opened: Any, column: str, first: int, last: int) -> Iterator[tuple[int, Any]]:
+    """(number of the first row, an array of some rows), from the row `first` on, of the groups that begin before
+    `last`."""
     begin = 0
     for group in range(opened.num_row_groups):
         known = opened.metadata.row_group(group)
         stop = begin + known.num_rows
-        if first < stop:
+        if first < stop and begin < last:
             width = max(1, known.total_byte_size // max(1, known.num_rows))
             rows = max(1, blocks.BLOCK_BYTES // width)
             at = begin

@@ -61,6 +61,11 @@ class BlockEncoder:
 
     def __call__(self, block: Block) -> Encoded:
         """The ids of a block, which is released. Raises ValueError that says where what cannot be encoded is."""
+        ids, ends = self.encode(block)
+        return Encoded(self.split(ids, ends, block.start.document), block.consumed, block.end, block.skipped)
+
+    def encode(self, block: Block) -> tuple[Ids, Int64Array]:
+        """The same ids, not yet divided among splits, and where documents end among them."""
         try:
             ids = self._ids_of(block)
         except InvalidUTF8Error as error:
@@ -74,8 +79,7 @@ class BlockEncoder:
         else:
             ends = at + 1
             ids[at] = self._eot_id
-        splits = self._split(ids, ends, block.start.document)
-        return Encoded(splits, block.consumed, block.end, block.skipped)
+        return ids, ends
 
     def _ids_of(self, block: Block) -> UInt32Array:
         special = block.cuts[block.cuts[:, 2] >= 0]
@@ -105,7 +109,8 @@ class BlockEncoder:
             narrow[start : start + len(part)] = part
         return narrow[: len(ids)], np.concatenate(at)
 
-    def _split(self, ids: Ids, ends: Int64Array, first: int) -> dict[str, tuple[Ids, Int64Array]]:
+    def split(self, ids: Ids, ends: Int64Array, first: int) -> dict[str, tuple[Ids, Int64Array]]:
+        """Ids by split, and where documents end among those; `first` is the number of the first document."""
         if not self._validation:
             return {TRAIN: (ids, ends)}
         validates = is_validation(np.arange(first, first + len(ends) + 1), self._validation)

@@ -28,6 +28,8 @@ from fastlm.corpus.layout import FORMATS, Format, ids_dtype
 from fastlm.corpus.manifest import MANIFEST, Job, Manifest, job_of, read_manifest, shard_of, unfinished_of
 from fastlm.corpus.read import Blocks, Corpus, Source
 from fastlm.corpus.shards import SplitWriter
+from fastlm.distribution.cluster import Engine, check_engine
+from fastlm.distribution.encoding import encoded_on_cluster
 from fastlm.formats.atomic import sync_directory, write_files
 from fastlm.formats.reading import read_json
 from fastlm.threads import map_in_order, thread_count
@@ -54,6 +56,7 @@ def encode_corpus(
     validation: float = 0.0,
     resume: bool = False,
     num_threads: int | None = None,
+    engine: Engine = "local",
     progress: Progress | None = None,
 ) -> Manifest:
     """Writes the ids of a corpus to shards in the folder `out`, with a manifest, in bounded memory.
@@ -64,9 +67,12 @@ def encode_corpus(
     see encode.is_validation.
     resume: goes on with a run that was cut off, or begins one where there is none; for a source that is no file, the
     same documents must come again.
+    engine: "ray" has files read and encoded by `num_threads` workers of a Ray cluster, by all its processors where that
+    is None: the one that ray is connected to or that RAY_ADDRESS names, else one made on this machine, which is the one
+    that writes the shards.
 
-    The shards do not depend on the number of threads, nor on where a run was cut off. A file with the name of a shard
-    is always whole. Where a run fails before its first checkpoint, nothing is left of it.
+    The shards do not depend on the engine or the number of threads, nor on where a run was cut off. A file with the
+    name of a shard is always whole. Where a run fails before its first checkpoint, nothing is left of it.
 
     Raises FileExistsError where `out` holds anything and `resume` is not given; ValueError where it holds a run with
     another tokenizer, other inputs or options, or that is finished with another; OSError for files that cannot be read
@@ -76,6 +82,7 @@ def encode_corpus(
         raise ValueError(f"shard_tokens must be a number of at least 1, not {shard_tokens!r}")
     if not 0 <= validation < 1:
         raise ValueError(f"validation must be a share from 0 to less than 1, not {validation}")
+    check_engine(engine)
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
     if on_special not in ("token", "text", "raise"):
@@ -108,7 +115,11 @@ def encode_corpus(
         blocks.start = state.position
         blocks.faults.counts.update(state.skipped)
         consumed = state.consumed
-        for encoded in map_in_order(encoder, blocks, thread_count(num_threads)):
+        if engine == "local":
+            parts = map_in_order(encoder, blocks, thread_count(num_threads))
+        else:
+            parts = encoded_on_cluster(encoder, blocks, num_threads)
+        for encoded in parts:
             consumed += encoded.consumed
             run.take(encoded, consumed)
             if progress:

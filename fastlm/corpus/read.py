@@ -16,7 +16,7 @@ from fastlm.corpus.documents import Gathered
 from fastlm.corpus.faults import Faults, OnError
 from fastlm.corpus.jsonl import jsonl_blocks
 from fastlm.corpus.places import STDIN, Place, find_places
-from fastlm.corpus.streams import CHUNK_BYTES, Counted, Decompressed, ValidUtf8
+from fastlm.corpus.streams import CHUNK_BYTES, Counted, Decompressed, Limited, ValidUtf8
 from fastlm.segments import Cutter
 
 Document: TypeAlias = str | bytes
@@ -65,16 +65,19 @@ objects."""
 class Blocks:
     """The blocks of a source from a position on, in order.
 
-    `start` may be set until they are iterated. `total_bytes` is known where the source is files whose sizes are, and
+    `start` may be set until they are iterated. stop: a place in the last of its files up to which that is read, as
+    stretches.stretches_of gives it. `total_bytes` is known where the source is files whose sizes are, and
     `places` are these files; `faults` has counted what was skipped. Raises TypeError for what is no Source, and while
     it is read for a document of a wrong type; OSError for files that cannot be read; ValueError that names file and
     place for what a file should not hold.
     """
 
-    def __init__(self, source: Source, cutter: Cutter, start: Position = BEGINNING) -> None:
+    def __init__(
+        self, source: Source, cutter: Cutter, start: Position = BEGINNING, stop: Position | None = None
+    ) -> None:
         self.places: list[Place] | None = None
         self._items: Iterable[Any] = ()
-        self._corpus = source if isinstance(source, Corpus) else Corpus(())
+        self.corpus = source if isinstance(source, Corpus) else Corpus(())
         if isinstance(source, Corpus) and is_dataset(source.inputs):
             self._items = source.inputs
         elif isinstance(source, Corpus):
@@ -92,10 +95,10 @@ class Blocks:
         sizes = [place.size for place in self.places or ()]
         known = [size for size in sizes if size is not None]
         self.total_bytes: int | None = sum(known) if self.places is not None and len(known) == len(sizes) else None
-        self.faults = Faults(self._corpus.on_error)
+        self.faults = Faults(self.corpus.on_error)
         self._plain = cutter.separating(None)
-        self._cutter = cutter.separating(self._corpus.separator)
-        self.start = start
+        self.cutter = cutter.separating(self.corpus.separator)
+        self.start, self._stop = start, stop
         self._free: SimpleQueue[bytearray] = SimpleQueue()
 
     @property
@@ -126,7 +129,7 @@ class Blocks:
         return self.start if item == self.start.item else Position(item)
 
     def _file_blocks(self, place: Place, start: Position) -> Iterator[Block]:
-        kind = self._corpus.kind or place.kind
+        kind = self.corpus.kind or place.kind
         before = dict(self.faults.counts)
         with place.open() as stored:
             if kind in ("parquet", "arrow"):
@@ -145,8 +148,9 @@ class Blocks:
     def _rows_of(self, kind: str, place: Place, stored: RawIOBase, start: Position) -> Iterator[Block]:
         if place.compression or place.name == STDIN:
             raise ValueError(f"{place.name}: {kind} is read from a file of its own that is not compressed")
-        read = parquet_blocks if kind == "parquet" else arrow_blocks
-        return read(stored, place.name, self._corpus.field, self._plain, self.faults, start)
+        if kind == "parquet":
+            return parquet_blocks(stored, place.name, self.corpus.field, self._plain, self.faults, start, self._stop)
+        return arrow_blocks(stored, place.name, self.corpus.field, self._plain, self.faults, start)
 
     def _text_of(self, kind: str, place: Place, counted: Counted, start: Position) -> Iterator[Block]:
         content: RawIOBase = counted
@@ -158,9 +162,11 @@ class Blocks:
             counted.seek(start.byte)
         else:
             _pass(content, start.byte, place.name)
+        if self._stop:
+            content = Limited(content, self._stop.byte - start.byte, place.name)
         if kind == "jsonl":
-            return jsonl_blocks(content, place.name, self._corpus.field, self._plain, self.faults, start)
-        return text_blocks(content, place.name, self._cutter, self._free, start)
+            return jsonl_blocks(content, place.name, self.corpus.field, self._plain, self.faults, start)
+        return text_blocks(content, place.name, self.cutter, self._free, start, self._stop)
 
     def _document_blocks(self, items: Iterable[Any]) -> Iterator[Block]:
         gathered = Gathered(self._plain, self.faults, "document {}".format)
@@ -183,7 +189,7 @@ class Blocks:
         yield from _taken(gathered, Position(number + 1))
 
     def _dataset_blocks(self, dataset: Any) -> Iterator[Block]:
-        field, row = self._corpus.field, self.start.row
+        field, row = self.corpus.field, self.start.row
         gathered = Gathered(self._plain, self.faults, "row {}".format)
         for batch in (dataset.skip(row) if row else dataset).iter(batch_size=DATASET_ROWS):
             if field not in batch:

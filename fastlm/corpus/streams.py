@@ -37,6 +37,23 @@ class Counted(RawIOBase):
         return int(self._file.seek(offset, whence))
 
 
+class Limited(RawIOBase):
+    """The next `size` bytes of a file. Raises ValueError where it ends before."""
+
+    def __init__(self, file: RawIOBase, size: int, name: str) -> None:
+        self._file, self._left, self._name = file, size, name
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        read = self._file.readinto(memoryview(buffer)[: self._left]) or 0
+        self._left -= read
+        if not read and self._left and len(buffer):
+            raise ValueError(f"{self._name}: ends {self._left} bytes before the place up to which it was to be read")
+        return read
+
+
 class _InChunks(RawIOBase):
     """A stream of the chunks that `_next` returns until it is empty."""
 

@@ -1,0 +1,1 @@
+"""Counting and encoding on the machines of a Ray cluster."""
