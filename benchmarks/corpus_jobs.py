@@ -70,8 +70,8 @@ class ObservedRuns(spills.Runs):
 def train(path: str, out: str, vocab_size: str, threads: str, max_memory: str) -> dict[str, Any]:
     """Seconds of a training from file and of its phases, peaks of memory in MB, what was counted, and the tokenizer's
     fingerprint; the tokenizer is saved in `out`."""
-    trainer._merge.MergeLearner = Observed  # type: ignore[misc]
-    trainer.Runs = ObservedRuns  # type: ignore[misc]
+    _merge.MergeLearner = Observed  # type: ignore[misc]
+    trainer.Runs = ObservedRuns  # type: ignore[misc,attr-defined]
     counted: list[Clock] = []
 
     def progress(phase: str, done: int, total: int | None) -> None:
