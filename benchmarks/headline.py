@@ -65,9 +65,9 @@ of memory have {BOUNDED_THREADS} threads, each with a table of its own, so that 
 TRAINING = """\
 Counting is from the start to the last block that was counted, reading included; merging from the first word that the
 learner is given to the last merge; the rest adds up tables, or sorts, writes and merges runs, and builds the
-vocabulary. Spills are tables written to runs, one for each thread at the end included. The last columns are bytes a distinct
-pretoken that merging took beyond what the process held before the training, and that `train_bpe` states it takes; it
-promises to keep to that under a limit of memory, where words come from a file and not from a table."""
+vocabulary. Spills are tables written to runs, one for each thread at the end included. The last columns are bytes a
+distinct pretoken that merging took beyond what the process held before the training, and that `train_bpe` states it
+takes; it promises to keep to that under a limit of memory, where words come from a file and not from a table."""
 
 ENCODING = """\
 From file to `.bin` shards of uint16 with a manifest, `<|endoftext|>` after each document. "Alone" is the encoder on as

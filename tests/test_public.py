@@ -33,8 +33,9 @@ FLOORS = [
     ["corpus.places", "corpus.jsonl", "corpus.columns", "corpus.shards"],
     ["corpus.read", "corpus.manifest"],
     ["tokenizer", "corpus.verify", "memory_limit", "counting", "trainer_state"],
-    ["trainer", "corpus.encode"],
+    ["trainer", "corpus.encode", "planning"],
     ["corpus.job"],
+    ["measured_rates"],
     ["compat.tiktoken.expressions"],
     ["compat", "compat.tiktoken.splitting", "compat.tiktoken.load", "compat.tiktoken.unstable"],
     ["compat.tiktoken.special", "compat.tiktoken.batch", "compat.tiktoken.arguments"],
@@ -87,7 +88,7 @@ FLOORS = [
     ["demo_model"],
     ["commands", "commands.bars", "commands.reading", "commands.sizes", "commands.verify"],
     ["commands.account", "commands.encode", "commands.generate", "commands.train", "commands.train_tokenizer"],
-    ["commands.weights"],
+    ["commands.plan", "commands.weights"],
     ["cli"],
 ]
 
