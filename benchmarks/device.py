@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 
 import torch
 
-import fastlm
-from benchmarks.tables import number
+from benchmarks.machine import facts, processor
 from fastlm.training.hardware import multiplies_bfloat16
 
 
@@ -24,19 +19,8 @@ def clock(device: torch.device) -> float:
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    if device.type == "cuda":
-        processor = torch.cuda.get_device_name(device)
-    else:
-        import cpuinfo
-
-        processor = cpuinfo.get_cpu_info()["brand_raw"]
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "device": processor,
-        "versions": f"Python {platform.python_version()}, fastlm {fastlm.__version__}, torch {torch.__version__}, "
-        f"transformers {version('transformers')}",
-        "load average at the end": ", ".join(map(number, os.getloadavg())),
-    }
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return facts(name, ("torch", "transformers"))
 
 
 def training_dtype(device: torch.device) -> tuple[torch.dtype, str]:

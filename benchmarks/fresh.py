@@ -20,17 +20,21 @@ FIRST_TEXT = "The first text of a new process, 24 tokens or so: it's \u201cquote
 
 
 def load_of(name: str, vocabulary: SharedVocabulary, source: str) -> dict[str, Any]:
-    """What `_load` tells. Raises CalledProcessError where the process fails; it has then said why on stderr."""
-    return _run("load", vocabulary, name, source)
+    """What `_load` tells. Raises as `figures_of`."""
+    return figures_of("benchmarks.fresh", "load", vocabulary.to_json(), name, source)
 
 
 def memory_of(name: str, vocabulary: SharedVocabulary, form: str, text: Path) -> dict[str, Any]:
-    """What `_memory` tells. Raises as `load_of`."""
-    return _run("memory", vocabulary, name, form, str(text))
+    """What `_memory` tells. Raises as `figures_of`."""
+    return figures_of("benchmarks.fresh", "memory", vocabulary.to_json(), name, form, str(text))
 
 
-def _run(what: str, vocabulary: SharedVocabulary, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.fresh", what, vocabulary.to_json(), *arguments]
+def figures_of(module: str, *arguments: str) -> dict[str, Any]:
+    """The JSON that a module prints last, run in a process of its own.
+
+    Raises CalledProcessError where the process fails; it has then said why on stderr.
+    """
+    command = [sys.executable, "-m", module, *arguments]
     root = Path(__file__).resolve().parents[1]
     told = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE)
     figures: dict[str, Any] = json.loads(told.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Text of any size that grows as TinyStories or OpenWebText do: `python -m benchmarks.synthetic --help`.
+"""Text of any size that grows as TinyStories or OpenWebText do, or faster: `python -m benchmarks.synthetic --help`.
 
 A corpus that repeats proves nothing about training: after the first round its words are known. Here the number of
 distinct GPT-2 pretokens follows the curve measured on the real corpus, and beyond what was measured Heaps' law, whose
@@ -101,6 +101,16 @@ PROFILES = {
             *((",", 13), (".", 11), (".\n\n~", 4), ("-~", 3), (" (~", 2), (")", 2), ("'s", 2), (' "~', 1), (" “~", 1)),
             *(("”", 1), ('."', 1), (":", 1), ("/~", 1), (" –", 1), ("?", 1), (" $~", 1), (".\n~", 1), ("—~", 1)),
         ),
+        document_bytes=4_800,
+    ),
+    # no corpus is like this: one word in ten is new, for training that runs out of memory before it runs out of text
+    "many-words": Profile(
+        growth=((5e4, 8_000), (1e6, 90_000), (1e9, 20_000_000)),
+        ranks=((1, 0.042), (3, 0.029), (10, 0.0118), (100, 9.7e-4), (1000, 1.0e-4), (10_000, 2.0e-5)),
+        kinds=(0.576, 0.322, 0.057, 0.021, 0.018, 0.006),
+        bare=(0.395, 0.415, 0.107, 0.073, 0.01, 0.0),
+        bare_share=0.05,
+        joints=((",", 13), (".", 11), (".\n\n~", 4), ("-~", 3), (" (~", 2), (")", 2), ("'s", 2)),
         document_bytes=4_800,
     ),
 }

@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg
 from fastlm.commands.account import account
 from fastlm.commands.encode import encode
 from fastlm.commands.generate import generate
+from fastlm.commands.plan import plan
 from fastlm.commands.train import train
 from fastlm.commands.train_tokenizer import train_tokenizer
 from fastlm.commands.verify import verify
@@ -99,6 +100,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "count": count,
     "demo": demo,
     "account": account,
+    "plan": plan,
     "export": export_model,
     "import": import_model,
     "generate": generate,

@@ -33,9 +33,10 @@ FLOORS = [
     ["corpus.places", "corpus.jsonl", "corpus.columns", "corpus.shards"],
     ["corpus.read", "corpus.manifest"],
     ["tokenizer", "corpus.verify", "memory_limit", "counting", "trainer_state", "corpus.stretches"],
-    ["distribution", "distribution.cluster", "corpus.encode"],
+    ["distribution", "distribution.cluster", "corpus.encode", "planning"],
     ["distribution.counting", "distribution.encoding"],
     ["trainer", "corpus.job"],
+    ["measured_rates"],
     ["compat.tiktoken.expressions"],
     ["compat", "compat.tiktoken.splitting", "compat.tiktoken.load", "compat.tiktoken.unstable"],
     ["compat.tiktoken.special", "compat.tiktoken.batch", "compat.tiktoken.arguments"],
@@ -88,7 +89,7 @@ FLOORS = [
     ["demo_model"],
     ["commands", "commands.bars", "commands.reading", "commands.sizes", "commands.verify", "commands.engine"],
     ["commands.account", "commands.encode", "commands.generate", "commands.train", "commands.train_tokenizer"],
-    ["commands.weights"],
+    ["commands.plan", "commands.weights"],
     ["cli"],
 ]
 

@@ -1,0 +1,132 @@
+"""`fastlm plan`: what a corpus would take, before it is there."""
+
+from __future__ import annotations
+
+from json import dumps, loads
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from fastlm.commands.sizes import parse_size
+from fastlm.planning import ASSUMPTIONS, GROWTHS, Cluster, Growth, Plan, Rates
+from fastlm.planning import plan as plan_of
+
+
+def plan(
+    size: Annotated[Positional[str], arg(metavar="SIZE")],
+    /,
+    cores: tuple[int, ...] = (1, 16, 512),
+    machine_cores: int = 16,
+    memory: str = "64GB",
+    disk: str = "2GB",
+    vocab_size: int = 32_000,
+    growth: Literal["openwebtext", "tinystories"] = "openwebtext",
+    task: str = "1GB",
+    text: Path | None = None,
+    tokenizer: Path | None = None,
+    rates: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Say what training a tokenizer on a corpus and encoding it would take on so many cores.
+
+    Args:
+        size: Of the corpus, as text, such as 825GB or 15TB.
+        cores: Numbers of cores to plan for.
+        machine_cores: Cores of a machine.
+        memory: Of a machine.
+        disk: What a machine reads or writes in a second.
+        vocab_size: Number of tokens.
+        growth: How distinct pretokens grow with text: as in OpenWebText or as in TinyStories.
+        task: Bytes of text that are given to a core at a time.
+        text: A file to measure the rates on, some 100 MB like the corpus; English and Python that come with CPython
+            where it is not given.
+        tokenizer: Directory or file of the tokenizer that encodes; one learned from the text where it is not given.
+        rates: What --json printed before, or JSON of its "rates": nothing is measured then.
+        json: Print JSON.
+    """
+    size_bytes = parse_size(size, "size")
+    law = GROWTHS[growth]
+    machine = (machine_cores, parse_size(memory), parse_size(disk, "disk"))
+    clusters = [Cluster(number, *machine) for number in cores]
+    found = _read(rates) if rates else _measured(text, tokenizer, vocab_size)
+    plans = [plan_of(size_bytes, law, found, cluster, vocab_size, parse_size(task, "task")) for cluster in clusters]
+    if json:
+        content = {
+            "size": size_bytes,
+            "growth": vars(law),
+            "rates": vars(found),
+            "assumptions": ASSUMPTIONS,
+            "plans": [one.to_dict() for one in plans],
+        }
+        print(dumps(content, indent=2))
+    else:
+        print(table(size_bytes, law, found, plans))
+
+
+def _measured(text: Path | None, tokenizer: Path | None, vocab_size: int) -> Rates:
+    from fastlm import load
+    from fastlm.demo import demo_corpus
+    from fastlm.measured_rates import measure_rates
+
+    return measure_rates(text or demo_corpus(), vocab_size, load(tokenizer) if tokenizer else None)
+
+
+def _read(path: Path) -> Rates:
+    try:
+        content: Any = loads(path.read_text("utf-8"))
+        return Rates(**content.get("rates", content))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not the rates of a plan: {error}") from None
+
+
+def table(size: float, growth: Growth, rates: Rates, plans: list[Plan]) -> str:
+    """Plans side by side, and what they were made from, as lines of text."""
+    from fastlm.model.account import duration
+    from fastlm.model.account import size as bytes_of
+
+    def column(plan: Plan) -> list[str]:
+        return [
+            f"{plan.cores:,}",
+            f"{plan.machines:,}",
+            duration(plan.count_seconds),
+            plan.count_bound,
+            duration(plan.add_seconds),
+            duration(plan.merge_seconds),
+            duration(plan.train_seconds),
+            plan.train_bound,
+            bytes_of(int(plan.table_memory)),
+            f"{plan.spills:,.0f}",
+            bytes_of(int(plan.merge_memory)) + ("" if plan.fits else ", does not fit"),
+            duration(plan.encode_seconds),
+            plan.encode_bound,
+        ]
+
+    names = [
+        "cores", "machines", "counting", "  bound by", "adding up tables", "merging", "training in all",
+        "  longest", "tables on a machine", "  spills of tables", "memory for merging", "encoding", "  bound by",
+    ]  # fmt: skip
+    rows = [names, *map(column, plans)]
+    widths = [max(map(len, row)) for row in rows]
+    lines = [
+        f"{name:<{widths[0]}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        for name, *cells in zip(*rows, strict=True)
+    ]
+    first = plans[0]
+    return "\n".join(
+        [
+            f"{bytes_of(int(size))} of text in {first.tasks:,} tasks: {first.distinct / 1e6:,.1f} million distinct "
+            f"pretokens, {first.tokens / 1e9:,.1f} billion tokens, {bytes_of(int(first.shard_bytes))} of shards",
+            "",
+            *lines,
+            "",
+            f"rates of a core: counting {rates.count_bytes / 1e6:,.0f} MB/s, adding {rates.add_words / 1e6:,.1f} "
+            f"million distinct pretokens/s, merging {rates.merge_words / 1e6:,.2f} million/s, encoding "
+            f"{rates.encode_bytes / 1e6:,.0f} MB/s; {rates.token_bytes:.2f} bytes a token, {rates.word_bytes:.1f} a "
+            "distinct pretoken",
+            f"growth: {growth.distinct:,.0f} distinct pretokens in {bytes_of(int(growth.size))}, exponent "
+            f"{growth.exponent}",
+            "assumptions:",
+            *(f"- {assumption}" for assumption in ASSUMPTIONS),
+        ]
+    )
