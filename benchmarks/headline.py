@@ -141,7 +141,8 @@ def bars(found: dict[str, Any]) -> list[tuple[Bar, str]]:
             add(what, f"<= {1.15 * limit:,.0f} MB", f"{number(row['peak_mb'])} MB", within, name, "-")
     if "tinystories" in found:
         row = next(row for row in found["tinystories"]["encode"] if row["threads"] == 2)
-        share = row["mb_per_s"] / row["own_mb_per_s"]
+        # the better of its rates: where threads gain it little, that is no merit of the way to shards
+        share = row["mb_per_s"] / max(row["own_mb_per_s"] for row in found["tinystories"]["encode"])
         add(
             "encode TinyStories to shards, 2 threads",
             ">= 350 MB/s or 0.8 of the encoder alone",

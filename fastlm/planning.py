@@ -25,6 +25,7 @@ ASSUMPTIONS = (
     "Each core counts tasks into one table; tables are added up in pairs, in a tree.",
     "One core of one machine learns the merges, in a time in proportion to the distinct pretokens.",
     "Tables that do not fit in memory are written to disk and read once. What merging needs must fit in one machine.",
+    "Shards are written at the rate of the disks: one run on a cluster writes on one machine, so parts have their own.",
     "Reading and computing overlap. Ids take 2 bytes up to 65,536 tokens, else 4.",
 )
 
