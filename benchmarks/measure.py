@@ -6,11 +6,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from pytest_benchmark.fixture import BenchmarkFixture
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import MB, OURS
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
 
 Call = Callable[[], object]
 Prepare = Callable[[], Call]
