@@ -40,6 +40,8 @@ cdef extern from "known.h" nogil:
         int64_t n
         const int64_t *cuts
         int64_t n_cuts
+        int64_t *places
+        int64_t taken
         fastlm_scan_fn scan
         int64_t *ends
         int64_t n_ends
@@ -85,6 +87,16 @@ cdef class Worker:
     cdef int reserve(self, int64_t more) except -1
 
 
+cdef class Taken:
+    cdef bint is_narrow
+    cdef int64_t used
+    cdef object array
+    cdef uint8_t[::1] bytes
+    cdef int renew(self, int64_t room) except -1
+    cdef int take(self, const uint32_t *ids, int64_t n) except -1 nogil
+    cdef object ids(self)
+
+
 cdef class Encoder:
     cdef list boxed
     cdef const uint8_t[::1] token_bytes
@@ -122,6 +134,7 @@ cdef class Encoder:
     cdef int append_one(self, Worker worker, const uint8_t *text, int64_t n, SpecialFinder finder) except -1 nogil
     cdef int _append_all(self, Worker worker, const int64_t[:, ::1] places, SpecialFinder finder,
                          int64_t[::1] offsets) except -1 nogil
+    cdef int _pass_through(self, Worker worker, Taken taken) except -1
     cdef int put_back(self, Worker worker) except -1
     cdef list _give_list(self, Worker worker, Py_ssize_t n)
     cdef list list_of(self, Worker worker, Py_ssize_t start, Py_ssize_t stop)

@@ -2,7 +2,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from fastlm._special import SpecialFinder
-from fastlm._types import Int64Array, UInt8Array, UInt32Array
+from fastlm._types import Int64Array, UInt8Array, UInt16Array, UInt32Array
 from fastlm._utf8 import Utf8
 
 SCRATCH_WORDS: int
@@ -29,5 +29,8 @@ class Encoder:
     def encode_batch_flat(
         self, texts: Sequence[str | bytes | Utf8], cuts: Cuts | list[Cuts] = None
     ) -> tuple[UInt32Array, Int64Array]: ...
+    def encode_between(
+        self, text: str | bytes | Utf8, cuts: Int64Array, narrow: bool
+    ) -> tuple[UInt16Array | UInt32Array, Int64Array]: ...
     def encode_upto(self, text: str | bytes | Utf8, limit: int, cuts: Cuts = None) -> list[int]: ...
     def count(self, text: str | bytes | Utf8, cuts: Cuts = None) -> int: ...

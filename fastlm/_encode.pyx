@@ -9,7 +9,7 @@ import numpy as np
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, PyObject
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 from fastlm._special cimport SpecialFinder
@@ -120,6 +120,46 @@ cdef class Worker:
         if self.encoding.written + more > self.out.shape[0]:
             self.renew_out(2 * self.encoding.written + more + OUT_IDS)
         return 0
+
+
+cdef class Taken:
+    """Ids that a worker hands over as they come, in an array of uint16 or uint32 that grows."""
+
+    def __init__(self, bint is_narrow, int64_t room):
+        self.is_narrow, self.used = is_narrow, 0
+        self.renew(room)
+
+    cdef int renew(self, int64_t room) except -1:
+        """Room for so many ids, those there are among them."""
+        new = np.empty(room, np.uint16 if self.is_narrow else np.uint32)
+        if self.used:
+            new[: self.used] = self.array[: self.used]
+        self.array = new
+        self.bytes = new.view(np.uint8)
+        return 0
+
+    cdef int take(self, const uint32_t *ids, int64_t n) except -1 nogil:
+        cdef uint16_t *narrow
+        cdef int64_t k
+        if self.bytes.shape[0] < (self.used + n) * (2 if self.is_narrow else 4):
+            with gil:
+                self.renew(self.used + max(n, self.used // 2))
+        if not n:
+            return 0
+        if self.is_narrow:
+            narrow = <uint16_t *>&self.bytes[0] + self.used
+            for k in range(n):
+                narrow[k] = <uint16_t>ids[k]
+        else:
+            memcpy(<uint32_t *>&self.bytes[0] + self.used, ids, n * sizeof(uint32_t))
+        self.used += n
+        return 0
+
+    cdef object ids(self):
+        """All of them; the array is given away."""
+        given, self.array, self.bytes = self.array, None, None
+        given.resize(self.used, refcheck=False)
+        return given
 
 
 cdef int64_t[:, ::1] places_of(texts, list utf8):
@@ -361,7 +401,8 @@ cdef class Encoder:
         e.cuts = &cuts[0, 0] if e.n_cuts else NULL
         e.scan = self.scan if scans else NULL
         e.ends, e.n_ends = &ends[0], ends.shape[0]
-        e.position = e.cut = 0
+        e.position = e.cut = e.taken = 0
+        e.places = NULL
         return 0
 
     cdef int run(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, bint scans,
@@ -521,32 +562,61 @@ cdef class Encoder:
                 worker.make_room()
         return self._give_list(worker, min(limit, worker.encoding.written))
 
+    def encode_between(self, text, const int64_t[:, ::1] cuts, bint narrow):
+        """Ids as an array of uint16 or, without `narrow`, uint32, and how many stand before each cut, int64 (k,).
+
+        A cut with a negative id only cuts. Raises ValueError where uint16 does not hold the vocabulary's ids.
+        """
+        cdef Py_ssize_t n = 0
+        utf8 = with_utf8(text)
+        cdef const uint8_t *start = address_of(utf8, &n)
+        found = np.empty(cuts.shape[0], np.int64)
+        cdef int64_t[::1] places = found
+        if narrow and len(self.boxed) > 1 << 16:
+            raise ValueError(f"uint16 does not hold the ids of {len(self.boxed)} tokens")
+        cdef Taken taken = Taken(narrow, n // 3 + OUT_IDS)
+        cdef int64_t[::1] ends
+        cdef Worker worker = self.take(0)
+        ends = worker.ends if self.scan else self._ends(utf8_bytes(text), np.asarray(cuts))
+        worker.encoding.written = 0
+        self._begin(worker, start, n, cuts, self.scan != NULL, ends if ends.shape[0] else worker.ends)
+        worker.encoding.places = &places[0] if places.shape[0] else NULL
+        self._pass_through(worker, taken)
+        self.put_back(worker)
+        return taken.ids(), found
+
     def count(self, text, cuts=None) -> int:
         """Number of ids, without making them all at once."""
         cdef Py_ssize_t n = 0
         utf8 = with_utf8(text)
         cdef const uint8_t *start = address_of(utf8, &n)
-        cdef Worker worker
-        cdef int64_t total = 0
-        cdef fastlm_status status = FASTLM_OUT_FULL
-        if not self.scan:
-            worker = self._encode(text, cuts)
-            total = worker.encoding.written
-            self.put_back(worker)
-            return total
-        worker = self.take(0)
+        cdef Worker worker = self.take(0)
+        cdef int64_t[::1] ends
         rows = self._rows(start, n, cuts)  # lives as long as the encoding that points to it
+        ends = worker.ends if self.scan else self._ends(utf8_bytes(text), rows)
         worker.encoding.written = 0
-        self._begin(worker, start, n, rows, True, worker.ends)
-        while status == FASTLM_OUT_FULL:
-            with nogil:
-                status = <fastlm_status>self._step(worker, worker.out.shape[0])
-            if status == FASTLM_OUT_FULL and not worker.encoding.written:
-                worker.make_room()
-            total += worker.encoding.written
-            worker.encoding.written = 0
+        self._begin(worker, start, n, rows, self.scan != NULL, ends if ends.shape[0] else worker.ends)
+        self._pass_through(worker, None)
         self.put_back(worker)
-        return total
+        return worker.encoding.taken
+
+    cdef int _pass_through(self, Worker worker, Taken taken) except -1:
+        """Encodes the text that a worker stands at in parts whose ids stay in the cache, and hands each over."""
+        cdef fastlm_status status = FASTLM_OUT_FULL
+        cdef int64_t room = OUT_IDS
+        with nogil:
+            while status == FASTLM_OUT_FULL:
+                status = <fastlm_status>self._step(worker, room)
+                if status == FASTLM_OUT_FULL and not worker.encoding.written:
+                    room = worker.encoding.wanted
+                    if room > worker.out.shape[0]:
+                        with gil:
+                            worker.make_room()
+                if taken is not None:
+                    taken.take(&worker.out[0], worker.encoding.written)
+                worker.encoding.taken += worker.encoding.written
+                worker.encoding.written = 0
+        return 0
 
     cdef list _give_list(self, Worker worker, Py_ssize_t n):
         """The first n ids that a worker holds; puts the worker back."""

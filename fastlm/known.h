@@ -79,13 +79,17 @@ typedef struct {
 } fastlm_merges;
 
 /* A text under way. `cuts` (n_cuts, 3) gives start, end and id of each special token, which cuts the text and becomes its
- * id. Without a scanner `ends` already holds all n_ends pretoken ends, of any bytes. `wanted` says, after OUT_FULL and
- * SCRATCH_SMALL, room for how many more ids or words; after UNKNOWN_BYTE, the length of the pretoken with such a byte. */
+ * id, or nothing where that is negative; `places`, unless NULL, is told how many ids stand before each, with the `taken`
+ * ones that were there before those in `out`. Without a scanner `ends` already holds all n_ends pretoken ends, of any
+ * bytes. `wanted` says, after OUT_FULL and SCRATCH_SMALL, room for how many more ids or words; after UNKNOWN_BYTE, the
+ * length of the pretoken with such a byte. */
 typedef struct {
     const uint8_t *text;
     int64_t n;
     const int64_t *cuts;
     int64_t n_cuts;
+    int64_t *places;
+    int64_t taken;
     fastlm_scan_fn scan;
     int64_t *ends;
     int64_t n_ends;
@@ -378,7 +382,10 @@ static inline fastlm_status fastlm_encode(const fastlm_merges *merges, fastlm_kn
         e->wanted = 1;
         if (e->written + e->wanted > e->out_size)
             return FASTLM_OUT_FULL;
-        e->out[e->written++] = (uint32_t)e->cuts[3 * e->cut + 2];
+        if (e->places)
+            e->places[e->cut] = e->taken + e->written;
+        if (e->cuts[3 * e->cut + 2] >= 0)
+            e->out[e->written++] = (uint32_t)e->cuts[3 * e->cut + 2];
         e->position = e->cuts[3 * e->cut + 1];
         e->cut++;
     }

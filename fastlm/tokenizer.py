@@ -14,7 +14,7 @@ import numpy as np
 
 from fastlm import batches
 from fastlm._decode import Decoder, as_ids
-from fastlm._types import Int64Array, UInt32Array
+from fastlm._types import Int64Array, UInt16Array, UInt32Array
 from fastlm._utf8 import Utf8, utf8_bytes
 from fastlm.encoders import encoder_of
 from fastlm.growing import truncated_vocabulary
@@ -234,23 +234,29 @@ class Tokenizer:
         return [id for ids in self._shared(*prepared, num_threads, self._encoder.encode) for id in ids]
 
     def encode_between(
-        self, text: bytes | memoryview, cuts: Int64Array, *, on_special: OnSpecial = "token"
-    ) -> UInt32Array:
-        """Ids of UTF-8 that is cut: of each stretch by itself, and between them the ids that the cuts give.
+        self, text: bytes | memoryview, cuts: Int64Array, *, narrow: bool = False, on_special: OnSpecial = "token"
+    ) -> tuple[UInt16Array | UInt32Array, Int64Array]:
+        """Ids of UTF-8 that is cut: of each stretch by itself, and between them the ids that the cuts give. And how
+        many ids stand before each cut, int64 (k,).
 
-        cuts: int64 (k, 3), start and end in bytes, perhaps the same, and an id, any that 32 bits hold; in order.
-        Special tokens in the stretches count as `on_special` says only where `cutter` cannot find them beforehand.
+        cuts: int64 (k, 3), start and end in bytes, perhaps the same, and an id, or a negative number where there is to
+        be none; in order. narrow: ids as uint16, not uint32. Special tokens in the stretches count as `on_special` says
+        only where `cutter` cannot find them beforehand. Raises ValueError where uint16 does not hold the vocabulary.
         """
         if self._preparation.is_plain:
-            return self._encoder.encode_to_numpy(Utf8(text), cuts)
-        view, parts, start = memoryview(text), [], 0
+            return self._encoder.encode_between(Utf8(text), cuts, narrow)
+        view, parts, places, start, count = memoryview(text), [], [], 0, 0
         for stop, after, id in [*cuts.tolist(), (len(text), len(text), -1)]:
             if start < stop:
                 parts.append(self._encoder.encode_to_numpy(*self._prepared(bytes(view[start:stop]), on_special)))
+                count += len(parts[-1])
+            places.append(count)
             if id >= 0:
                 parts.append(np.array([id], np.uint32))
+                count += 1
             start = after
-        return np.concatenate([np.empty(0, np.uint32), *parts])
+        ids = np.concatenate([np.empty(0, np.uint32), *parts])
+        return ids.astype(np.uint16) if narrow else ids, np.array(places[:-1], np.int64)
 
     def encode_upto(self, text: Text, limit: int, *, on_special: OnSpecial = "token") -> list[int]:
         """The first `limit` ids of a text; the rest of it is not encoded. Raises ValueError for a negative limit."""

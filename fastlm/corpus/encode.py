@@ -10,19 +10,15 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fastlm._scan import InvalidUTF8Error
-from fastlm._types import Int64Array, UInt32Array
+from fastlm._types import Int64Array
 from fastlm.blocks import Block, Position
 from fastlm.corpus.read import Blocks
-from fastlm.segments import Cutter
+from fastlm.segments import DOCUMENT_END, Cutter
 from fastlm.tokenizer import OnSpecial, Tokenizer
 
 Ids: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 TRAIN, VALIDATION = "train", "val"
-
-# no vocabulary has this id: it stands where a document ends until the ids are handed over
-_END = 0xFFFFFFFF
-_PART = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class BlockEncoder:
         self._tokenizer, self._dtype = tokenizer, dtype
         self._on_special, self._eot_id, self._validation = on_special, eot_id, validation
         # by the index of a special token in the cutter; the last is that of DOCUMENT_END
-        self._cut_ids = np.array([*tokenizer.special_tokens.values(), _END], np.int64)
+        self._cut_ids = np.array([*tokenizer.special_tokens.values(), -1 if eot_id is None else eot_id], np.int64)
 
     @property
     def cutter(self) -> Cutter:
@@ -67,21 +63,15 @@ class BlockEncoder:
     def encode(self, block: Block) -> tuple[Ids, Int64Array]:
         """The same ids, not yet divided among splits, and where documents end among them."""
         try:
-            ids = self._ids_of(block)
+            ids, places = self._between_cuts(block)
         except InvalidUTF8Error as error:
             raise block.located(error) from None
         finally:
             block.release()
-        ids, at = self._narrowed(ids)
-        if self._eot_id is None:
-            ends = at - np.arange(len(at))
-            ids = np.delete(ids, at)
-        else:
-            ends = at + 1
-            ids[at] = self._eot_id
-        return ids, ends
+        ends = places[block.cuts[:, 2] == DOCUMENT_END] + (self._eot_id is not None)
+        return ids.astype(self._dtype, copy=False), ends
 
-    def _ids_of(self, block: Block) -> UInt32Array:
+    def _between_cuts(self, block: Block) -> tuple[Ids, Int64Array]:
         special = block.cuts[block.cuts[:, 2] >= 0]
         if self._on_special == "raise" and len(special):
             start, end = special[0, :2].tolist()
@@ -89,25 +79,13 @@ class BlockEncoder:
             raise ValueError(f"{block.place(start)} begins the special token {found!r}")
         cuts = block.cuts.copy()
         cuts[:, 2] = self._cut_ids[cuts[:, 2]]
+        narrow = self._dtype.itemsize == 2
         try:
-            return self._tokenizer.encode_between(block.text, cuts, on_special=self._on_special)
+            return self._tokenizer.encode_between(block.text, cuts, narrow=narrow, on_special=self._on_special)
         except InvalidUTF8Error:
             raise
         except ValueError as error:
             raise ValueError(f"from {block.place(0)} on: {error}") from None
-
-    def _narrowed(self, ids: UInt32Array) -> tuple[Ids, Int64Array]:
-        """The ids in their type, over the memory of those given, and where _END stood.
-
-        A part that is in the cache at a time, and no new memory: to touch that costs more than to convert the ids.
-        """
-        narrow = ids.view(self._dtype)
-        at = [np.empty(0, np.int64)]
-        for start in range(0, len(ids), _PART):
-            part = ids[start : start + _PART]
-            at.append(np.flatnonzero(part == _END) + start)
-            narrow[start : start + len(part)] = part
-        return narrow[: len(ids)], np.concatenate(at)
 
     def split(self, ids: Ids, ends: Int64Array, first: int) -> dict[str, tuple[Ids, Int64Array]]:
         """Ids by split, and where documents end among those; `first` is the number of the first document."""
