@@ -94,7 +94,6 @@ cdef class Taken:
     cdef uint8_t[::1] bytes
     cdef int renew(self, int64_t room) except -1
     cdef int take(self, const uint32_t *ids, int64_t n) except -1 nogil
-    cdef object ids(self)
 
 
 cdef class Encoder:

@@ -123,19 +123,16 @@ cdef class Worker:
 
 
 cdef class Taken:
-    """Ids that a worker hands over as they come, in an array of uint16 or uint32 that grows."""
+    """Ids that a worker hands over as they come, in an array of uint16 or uint32, or a larger one like it."""
 
-    def __init__(self, bint is_narrow, int64_t room):
-        self.is_narrow, self.used = is_narrow, 0
-        self.renew(room)
+    def __init__(self, array):
+        self.is_narrow, self.used = array.itemsize == 2, 0
+        self.array, self.bytes = array, array.view(np.uint8)
 
     cdef int renew(self, int64_t room) except -1:
-        """Room for so many ids, those there are among them."""
-        new = np.empty(room, np.uint16 if self.is_narrow else np.uint32)
-        if self.used:
-            new[: self.used] = self.array[: self.used]
-        self.array = new
-        self.bytes = new.view(np.uint8)
+        new = np.empty(room, self.array.dtype)
+        new[: self.used] = self.array[: self.used]
+        self.array, self.bytes = new, new.view(np.uint8)
         return 0
 
     cdef int take(self, const uint32_t *ids, int64_t n) except -1 nogil:
@@ -154,12 +151,6 @@ cdef class Taken:
             memcpy(<uint32_t *>&self.bytes[0] + self.used, ids, n * sizeof(uint32_t))
         self.used += n
         return 0
-
-    cdef object ids(self):
-        """All of them; the array is given away."""
-        given, self.array, self.bytes = self.array, None, None
-        given.resize(self.used, refcheck=False)
-        return given
 
 
 cdef int64_t[:, ::1] places_of(texts, list utf8):
@@ -465,13 +456,14 @@ cdef class Encoder:
     cdef int append_one(self, Worker worker, const uint8_t *text, int64_t n, SpecialFinder finder) except -1 nogil:
         """Adds the ids of a text; few special tokens in it take no Python objects."""
         cdef int64_t found = 0, position = 0
+        cdef const int64_t[:, ::1] cuts
         if finder is not None and finder.longest:
             found = finder.fill(text, n, &position, worker.cuts)
+        cuts = worker.cuts[:found]
         if found == worker.cuts.shape[0]:
             with gil:
-                self.run(worker, text, n, finder.find_in(text, n), True, worker.ends)
-        else:
-            self.run(worker, text, n, worker.cuts[:found], True, worker.ends)
+                cuts = finder.find_in(text, n)
+        self.run(worker, text, n, cuts, True, worker.ends)
         return 0
 
     cdef int _append_all(self, Worker worker, const int64_t[:, ::1] places, SpecialFinder finder,
@@ -562,19 +554,20 @@ cdef class Encoder:
                 worker.make_room()
         return self._give_list(worker, min(limit, worker.encoding.written))
 
-    def encode_between(self, text, const int64_t[:, ::1] cuts, bint narrow):
-        """Ids as an array of uint16 or, without `narrow`, uint32, and how many stand before each cut, int64 (k,).
+    def encode_between(self, text, const int64_t[:, ::1] cuts not None, out):
+        """Ids as the beginning of `out`, uint16 or uint32 (m,), or of a larger array where that has no room for them;
+        and how many of them stand before each cut, int64 (k,).
 
-        A cut with a negative id only cuts. Raises ValueError where uint16 does not hold the vocabulary's ids.
+        A cut with a negative id only cuts. Raises ValueError where the type does not hold the vocabulary's ids.
         """
         cdef Py_ssize_t n = 0
         utf8 = with_utf8(text)
         cdef const uint8_t *start = address_of(utf8, &n)
         found = np.empty(cuts.shape[0], np.int64)
         cdef int64_t[::1] places = found
-        if narrow and len(self.boxed) > 1 << 16:
-            raise ValueError(f"uint16 does not hold the ids of {len(self.boxed)} tokens")
-        cdef Taken taken = Taken(narrow, n // 3 + OUT_IDS)
+        if out.dtype != np.uint32 and (out.dtype != np.uint16 or len(self.boxed) > 1 << 16):
+            raise ValueError(f"{out.dtype} does not hold the ids of {len(self.boxed)} tokens")
+        cdef Taken taken = Taken(out)
         cdef int64_t[::1] ends
         cdef Worker worker = self.take(0)
         ends = worker.ends if self.scan else self._ends(utf8_bytes(text), np.asarray(cuts))
@@ -583,7 +576,7 @@ cdef class Encoder:
         worker.encoding.places = &places[0] if places.shape[0] else NULL
         self._pass_through(worker, taken)
         self.put_back(worker)
-        return taken.ids(), found
+        return taken.array[: taken.used], found
 
     def count(self, text, cuts=None) -> int:
         """Number of ids, without making them all at once."""

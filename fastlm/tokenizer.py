@@ -234,17 +234,23 @@ class Tokenizer:
         return [id for ids in self._shared(*prepared, num_threads, self._encoder.encode) for id in ids]
 
     def encode_between(
-        self, text: bytes | memoryview, cuts: Int64Array, *, narrow: bool = False, on_special: OnSpecial = "token"
+        self,
+        text: bytes | memoryview,
+        cuts: Int64Array,
+        out: UInt16Array | UInt32Array,
+        *,
+        on_special: OnSpecial = "token",
     ) -> tuple[UInt16Array | UInt32Array, Int64Array]:
         """Ids of UTF-8 that is cut: of each stretch by itself, and between them the ids that the cuts give. And how
         many ids stand before each cut, int64 (k,).
 
         cuts: int64 (k, 3), start and end in bytes, perhaps the same, and an id, or a negative number where there is to
-        be none; in order. narrow: ids as uint16, not uint32. Special tokens in the stretches count as `on_special` says
-        only where `cutter` cannot find them beforehand. Raises ValueError where uint16 does not hold the vocabulary.
+        be none; in order. out: uint16 or uint32 (m,), of which the ids returned are the beginning; where it has no room
+        for them, they are that of a larger array. Special tokens in the stretches count as `on_special` says only where
+        `cutter` cannot find them beforehand. Raises ValueError where out's type does not hold the vocabulary's ids.
         """
         if self._preparation.is_plain:
-            return self._encoder.encode_between(Utf8(text), cuts, narrow)
+            return self._encoder.encode_between(Utf8(text), cuts, out)
         view, parts, places, start, count = memoryview(text), [], [], 0, 0
         for stop, after, id in [*cuts.tolist(), (len(text), len(text), -1)]:
             if start < stop:
@@ -255,8 +261,8 @@ class Tokenizer:
                 parts.append(np.array([id], np.uint32))
                 count += 1
             start = after
-        ids = np.concatenate([np.empty(0, np.uint32), *parts])
-        return ids.astype(np.uint16) if narrow else ids, np.array(places[:-1], np.int64)
+        ids = np.concatenate([out[:0], *parts], dtype=out.dtype, casting="same_kind")
+        return ids, np.array(places[:-1], np.int64)
 
     def encode_upto(self, text: Text, limit: int, *, on_special: OnSpecial = "token") -> list[int]:
         """The first `limit` ids of a text; the rest of it is not encoded. Raises ValueError for a negative limit."""

@@ -244,8 +244,9 @@ def test_ten_thousand_special_tokens():
     st.lists(st.tuples(texts.strings(10), st.sampled_from(["", END, "xy"]), st.sampled_from([-1, 0, 999])), max_size=8),
     texts.strings(10),
     st.booleans(),
+    st.integers(0, 100),
 )
-def test_ids_between_cuts_and_their_places(trained, stretches, last, narrow):
+def test_ids_between_cuts_and_their_places(trained, stretches, last, narrow, room):
     text, rows, expected, places = b"", [], [], []
     for stretch, cut, id in stretches:
         text += stretch.encode()
@@ -255,26 +256,30 @@ def test_ids_between_cuts_and_their_places(trained, stretches, last, narrow):
         expected += [id] * (id >= 0)
         text += cut.encode()
     cuts = np.array(rows, np.int64).reshape(-1, 3)
-    ids, found = trained.encode_between(text + last.encode(), cuts, narrow=narrow)
-    assert ids.dtype == (np.uint16 if narrow else np.uint32)
+    out = np.empty(room, np.uint16 if narrow else np.uint32)
+    ids, found = trained.encode_between(text + last.encode(), cuts, out)
+    assert ids.dtype == out.dtype
+    assert (ids.base is out) == (len(ids) <= room)
     assert ids.tolist() == expected + trained.encode_ordinary(last)
     assert found.tolist() == places
 
 
-@pytest.mark.parametrize("narrow", [False, True])
-def test_more_ids_between_cuts_than_are_foreseen(trained, narrow):
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+def test_more_ids_between_cuts_than_are_foreseen(trained, dtype):
     text = b"\x01" * 400_000 + b"ab" * 200_000 + b"!1" * 150_000
     cuts = np.array([[400_000, 400_000, 3], [800_000, 800_000, -1], [len(text), len(text), 4]])
     stretches = [trained.encode(text[a:b]) for a, b in [(0, 400_000), (400_000, 800_000), (800_000, None)]]
-    ids, places = trained.encode_between(text, cuts, narrow=narrow)
+    ids, places = trained.encode_between(text, cuts, np.empty(5, dtype))
     assert ids.tolist() == [*stretches[0], 3, *stretches[1], *stretches[2], 4]
     assert places.tolist() == [len(stretches[0]), len(stretches[0]) + 1 + len(stretches[1]), len(ids) - 1]
     assert trained.count(text) == len(trained.encode(text))
 
 
-def test_ids_that_two_bytes_do_not_hold():
+def test_ids_that_a_type_does_not_hold(trained):
     wide = fastlm.Tokenizer({i: bytes([i]) for i in range(256)} | {70_000: b"ab"}, [(b"a", b"b")])
     none = np.empty((0, 3), np.int64)
     with pytest.raises(ValueError, match="uint16 does not hold the ids of 70001 tokens"):
-        wide.encode_between(b"ab", none, narrow=True)
-    assert wide.encode_between(b"ab", none)[0].tolist() == [70_000]
+        wide.encode_between(b"ab", none, np.empty(1, np.uint16))
+    assert wide.encode_between(b"ab", none, np.empty(1, np.uint32))[0].tolist() == [70_000]
+    with pytest.raises(ValueError, match="uint8 does not hold the ids of 1000 tokens"):
+        trained.encode_between(b"ab", none, np.empty(1, np.uint8))

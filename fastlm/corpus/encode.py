@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -29,10 +31,11 @@ class Encoded:
     consumed: int
     end: Position
     skipped: Mapping[str, int]
+    release: Callable[[], None] = lambda: None  # to be called once the ids are no longer needed
 
 
 class BlockEncoder:
-    """Encodes blocks with one tokenizer. Immutable, so that threads may share it.
+    """Encodes blocks with one tokenizer. Threads may share it.
 
     eot_id: put after each document. validation: the share of documents that go to VALIDATION.
     """
@@ -49,6 +52,8 @@ class BlockEncoder:
         self._on_special, self._eot_id, self._validation = on_special, eot_id, validation
         # by the index of a special token in the cutter; the last is that of DOCUMENT_END
         self._cut_ids = np.array([*tokenizer.special_tokens.values(), -1 if eot_id is None else eot_id], np.int64)
+        # arrays of ids that were released: the pages of a new one take a good part of the time that it takes to fill it
+        self._free: deque[Ids] = deque()
 
     @property
     def cutter(self) -> Cutter:
@@ -58,7 +63,8 @@ class BlockEncoder:
     def __call__(self, block: Block) -> Encoded:
         """The ids of a block, which is released. Raises ValueError that says where what cannot be encoded is."""
         ids, ends = self.encode(block)
-        return Encoded(self.split(ids, ends, block.start.document), block.consumed, block.end, block.skipped)
+        splits = self.split(ids, ends, block.start.document)
+        return Encoded(splits, block.consumed, block.end, block.skipped, functools.partial(self.release, ids))
 
     def encode(self, block: Block) -> tuple[Ids, Int64Array]:
         """The same ids, not yet divided among splits, and where documents end among them."""
@@ -69,7 +75,12 @@ class BlockEncoder:
         finally:
             block.release()
         ends = places[block.cuts[:, 2] == DOCUMENT_END] + (self._eot_id is not None)
-        return ids.astype(self._dtype, copy=False), ends
+        return ids.view(self._dtype.newbyteorder("=")).astype(self._dtype, copy=False), ends
+
+    def release(self, ids: Ids) -> None:
+        """Takes back ids that `encode` gave and that are no longer needed."""
+        if ids.base is not None:
+            self._free.append(ids.base)
 
     def _between_cuts(self, block: Block) -> tuple[Ids, Int64Array]:
         special = block.cuts[block.cuts[:, 2] >= 0]
@@ -79,9 +90,12 @@ class BlockEncoder:
             raise ValueError(f"{block.place(start)} begins the special token {found!r}")
         cuts = block.cuts.copy()
         cuts[:, 2] = self._cut_ids[cuts[:, 2]]
-        narrow = self._dtype.itemsize == 2
         try:
-            return self._tokenizer.encode_between(block.text, cuts, narrow=narrow, on_special=self._on_special)
+            out = self._free.pop()
+        except IndexError:
+            out = np.empty(len(block.text) // 3, np.uint16 if self._dtype.itemsize == 2 else np.uint32)
+        try:
+            return self._tokenizer.encode_between(block.text, cuts, out, on_special=self._on_special)
         except InvalidUTF8Error:
             raise
         except ValueError as error:

@@ -122,6 +122,7 @@ def encode_corpus(
         for encoded in parts:
             consumed += encoded.consumed
             run.take(encoded, consumed)
+            encoded.release()
             if progress:
                 progress(consumed, blocks.total_bytes)
         return run.finish(dict(blocks.faults.counts))

@@ -63,7 +63,8 @@ class StretchEncoder:
         for block in self._iterator:
             size += len(block.text)
             block_ids, block_ends = encoder.encode(block)
-            ids.append(block_ids.copy())  # without the room it was made in
+            ids.append(block_ids.copy())
+            encoder.release(block_ids)
             ends.append(block_ends + tokens)
             tokens += len(block_ids)
             consumed, end, skipped = consumed + block.consumed, block.end, dict(block.skipped)
