@@ -64,8 +64,7 @@ cdef extern from "known.h" nogil:
 
 
 cdef class Known:
-    cdef uint64_t[::1] memory
-    cdef uint8_t[::1] bytes
+    cdef uint8_t[::1] memory, bytes
     cdef uint32_t[::1] ids
     cdef fastlm_known table
     cdef int64_t entries(self) noexcept

@@ -25,6 +25,10 @@ cdef uint32_t NO_ID = 0xFFFFFFFF
 
 SCRATCH_WORDS = FASTLM_SCRATCH_WORDS  # what the kernel counts on; a test compares them
 
+cdef enum:
+    CACHE_LINE = 64
+    HUGE_PAGE = 1 << 21
+
 # ids that a worker's output holds at first; more are given away with the output that holds them
 OUT_IDS = 1 << 15
 # an idle worker keeps no larger output
@@ -46,11 +50,14 @@ cdef class Known:
     """A table of known pretokens with `entries`, a power of two, and the memory that it points to."""
 
     def __init__(self, int64_t entries, int64_t bytes_size, int64_t ids_size):
-        self.memory = np.zeros(4 * entries + 8, np.uint64)
+        cdef int64_t size = entries * sizeof(fastlm_known_entry)
+        # numpy asks for huge pages for arrays this large, and the table is to lie on whole ones: its entries are read
+        # all over it. A small one begins with a cache line
+        cdef int64_t page = HUGE_PAGE if size >= HUGE_PAGE else CACHE_LINE
+        self.memory = np.zeros(size + page, np.uint8)
         self.bytes = np.empty(bytes_size, np.uint8)
         self.ids = np.empty(ids_size + FASTLM_SPARE_IDS, np.uint32)
-        # two entries to a cache line
-        self.table.entries = <fastlm_known_entry *>(<uintptr_t>(&self.memory[7]) & ~<uintptr_t>63)
+        self.table.entries = <fastlm_known_entry *>(<uintptr_t>&self.memory[page - 1] & -<uintptr_t>page)
         self.table.mask = entries - 1
         self.table.used, self.table.full_at = 0, entries // 4 * 3
         self.table.bytes, self.table.bytes_used, self.table.bytes_size = &self.bytes[0], 0, bytes_size
