@@ -20,7 +20,7 @@ from fastlm.blocks import BLOCK_BYTES
 from fastlm.corpus.encode import TRAIN
 from fastlm.corpus.job import encode_corpus
 from fastlm.corpus.read import Blocks, Corpus
-from fastlm.memory_limit import MERGE_BYTES, MERGE_BYTES_A_CELL
+from fastlm.memory_limit import merge_bytes
 from fastlm.threads import map_in_order
 
 SAMPLE_BYTES = 256_000_000
@@ -103,8 +103,9 @@ def train(path: str, out: str, vocab_size: str, threads: str, max_memory: str) -
         "merge_peak_mb": merge_peak,
         "peak_mb": max(Observed.peak_before, merge_peak),
         "distinct": Observed.words,
-        # what memory_limit says of learning beyond what the process held before
-        "merge_stated_mb": (MERGE_BYTES + MERGE_BYTES_A_CELL * Observed.used_cells) / MB,
+        # what learning took beyond what the process held before it, and what memory_limit says of that
+        "merge_taken_mb": merge_peak - Observed.resident_before,
+        "merge_stated_mb": merge_bytes(Observed.used_cells) / MB,
         "spills": ObservedRuns.spilled,
         "fingerprint": tokenizer.vocabulary.fingerprint,
     }

@@ -509,6 +509,11 @@ cdef class MergeLearner:
         self.rows = grown(self.rows, self.rows.shape[0] + self.rows.shape[0] // 2 // ROW * ROW)
         return 0
 
+    cdef int _renew_found(self, int64_t size) except -1 with gil:
+        """An empty one, of which only what is used takes memory: one that had to grow would lie there twice."""
+        self.found = np.empty(size, np.uint64)
+        return 0
+
     cdef int _widen_found(self) except -1 with gil:
         self.found = grown(self.found, self.found.shape[0] + self.found.shape[0] // 2)
         return 0
@@ -547,6 +552,8 @@ cdef class MergeLearner:
         cdef int64_t k, at
         cdef int32_t a = <int32_t>(key >> 32), b = <int32_t>key, new = <int32_t>(FIRST_MERGED + self.merges), x, y
         self._spell(a, b, new)
+        if 2 * length > self.found.shape[0]:
+            self._renew_found(2 * length)
         for k in range(length):
             if k + AHEAD < length:
                 at = self.lists[start + k + AHEAD]

@@ -10,8 +10,9 @@ from fastlm._count import PretokenCounter
 from fastlm.blocks import BLOCK_BYTES
 from fastlm.spills import BUFFER_BYTES, MOST_RUNS
 
-# what a MergeLearner needs: bytes a cell, with the lists of its index, and whatever the words
-MERGE_BYTES_A_CELL = 16 / 3
+# what a MergeLearner needs: four bytes a cell, lists of a third as many, with room to grow by a quarter; and the rest of
+# its index, whatever the words
+MERGE_BYTES_A_CELL = 4 * (1 + 5 / 4 / 3)
 MERGE_BYTES = 24 << 20
 # of a table's memory, for pretokens of more than 15 bytes
 LONG_SHARE = 8
@@ -19,6 +20,11 @@ LONG_SHARE = 8
 LEAST_TABLE = 1 << 20
 ENTRY_BYTES, SLOT_BYTES, FULL = 24, 8, 0.7
 STATM = Path("/proc/self/statm")
+
+
+def merge_bytes(cells: int) -> int:
+    """The most memory that learning merges takes, from words of so many cells."""
+    return int(MERGE_BYTES + MERGE_BYTES_A_CELL * cells)
 
 
 def resident_bytes() -> int:
@@ -68,7 +74,7 @@ class MemoryLimit:
 
     def check_words(self, words: int, cells: int) -> None:
         """Raises ValueError where learning merges from these words cannot keep to the limit."""
-        needed = int(self.base + MERGE_BYTES + MERGE_BYTES_A_CELL * cells)
+        needed = self.base + merge_bytes(cells)
         if needed > self.limit:
             raise ValueError(
                 f"max_memory is {self.limit:,} bytes, but learning merges from the {words:,} distinct pretokens that "

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastlm.memory_limit import ENTRY_BYTES, FULL, MERGE_BYTES, MERGE_BYTES_A_CELL, SLOT_BYTES
+from fastlm.memory_limit import ENTRY_BYTES, FULL, SLOT_BYTES, merge_bytes
 
 # cells of a word beside its bytes, as _merge keeps them
 HEADER_CELLS = 3
@@ -169,7 +169,7 @@ def plan(
 
     counting, count_bound = _longer(most / rates.count_bytes, (size + 2 * spilled) / cluster.total_disk)
     encoding, encode_bound = _longer(most / rates.encode_bytes, (size + shard_bytes) / cluster.total_disk)
-    merge_memory = MERGE_BYTES + MERGE_BYTES_A_CELL * (HEADER_CELLS + rates.word_bytes) * distinct
+    merge_memory = merge_bytes(int((HEADER_CELLS + rates.word_bytes) * distinct))
     return Plan(
         cores=cluster.cores,
         machines=cluster.machines,

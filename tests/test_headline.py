@@ -53,13 +53,15 @@ def test_bars_of_the_full_size(content):
         figures["bytes"] = headline.JOBS[name].size
         for row in figures["train"]:
             row["cpu_seconds"], row["peak_mb"] = 15.0, 150.0
+            row["merge_taken_mb"] = row["merge_stated_mb"]
         for row in figures["encode"]:
             row["mb_per_s"], row["own_mb_per_s"] = 300.0, 375.0
-    assert [bar.met for bar, _ in headline.bars(found)] == [True] * 7
+    assert [bar.met for bar, _ in headline.bars(found)] == [True] * 9
     found["tinystories"]["train"][1]["cpu_seconds"] = 15.1
     found["tinystories"]["encode"][1]["own_mb_per_s"] = 376.0
     found["openwebtext"]["train"][2]["peak_mb"] = 1.16 * 512
-    assert [bar.met for bar, _ in headline.bars(found)] == [False, True, True, True, False, True, False]
+    found["many-words"]["train"][2]["merge_taken_mb"] += 0.1
+    assert [bar.met for bar, _ in headline.bars(found)] == [False, True, True, True, False, True, True, False, False]
 
 
 def test_other_merges_end_the_run(tmp_path, monkeypatch):

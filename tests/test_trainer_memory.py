@@ -90,10 +90,14 @@ def test_the_order_of_files_and_threads_does_not_matter(tmp_path):
 MEASURED = """
 import sys
 import fastlm
-before = fastlm.train_bpe(["warm up"], 258, max_memory=1 << 40)
-tokenizer = fastlm.train_bpe(sys.argv[1], 8000, num_threads=4, max_memory=int(sys.argv[2]))
+from fastlm import spills
+spilled, spill = [], spills.Runs.spill
+spills.Runs.spill = lambda runs, table: (spilled.append(len(table)), spill(runs, table))
+fastlm.train_bpe(["warm up"], 258, max_memory=1 << 40)
+spilled.clear()
+tokenizer = fastlm.train_bpe(sys.argv[1], 8000, num_threads=6, max_memory=int(sys.argv[2]))
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(tokenizer.vocabulary.fingerprint, int(peak.split()[1]) * 1024)
+print(tokenizer.vocabulary.fingerprint, int(peak.split()[1]) * 1024, sum(size > 0 for size in spilled))
 """
 
 
@@ -106,9 +110,10 @@ def test_peak_memory_keeps_to_the_limit(tmp_path):
     limit = 100_000_000
     command = [sys.executable, "-c", MEASURED, str(path), str(limit)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout
-    fingerprint, peak = result.split()
+    fingerprint, peak, spilled = result.split()
     assert fingerprint == fastlm.train_bpe(path, 8000).vocabulary.fingerprint
     assert int(peak) <= 1.15 * limit
+    assert int(spilled) > 6, "more than the tables that are left in the end"
 
 
 def test_a_limit_that_does_not_do_is_refused_before_merging(monkeypatch):

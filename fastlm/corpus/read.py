@@ -111,10 +111,13 @@ class Blocks:
     def __iter__(self) -> Iterator[Block]:
         """Each block with where it starts and ends."""
         position = self.start
-        for block in self._blocks():
-            end = block.end._replace(document=position.document + block.documents)
-            yield replace(block, start=position, end=end)
-            position = end
+        try:
+            for block in self._blocks():
+                end = block.end._replace(document=position.document + block.documents)
+                yield replace(block, start=position, end=end)
+                position = end
+        finally:
+            self._free = SimpleQueue()  # what comes after reading may need the memory
 
     def _blocks(self) -> Iterator[Block]:
         if self.places is not None:
