@@ -10,8 +10,8 @@ from fastlm._count import PretokenCounter
 from fastlm.blocks import BLOCK_BYTES
 from fastlm.spills import BUFFER_BYTES, MOST_RUNS
 
-# what a MergeLearner needs: four bytes a cell, lists of a third as many, with room to grow by a quarter; and the rest of
-# its index, whatever the words
+# what a MergeLearner needs: four bytes a cell, lists of a third as many, with room to grow by a quarter; and the rest
+# of its index, whatever the words
 MERGE_BYTES_A_CELL = 4 * (1 + 5 / 4 / 3)
 MERGE_BYTES = 24 << 20
 # of a table's memory, for pretokens of more than 15 bytes

@@ -147,6 +147,27 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], thre
             call.future.exception()
 
 
+def map_behind(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """function(item) of each item, in order, one at a time, while the next item is made; with one thread, before it is.
+
+    An exception of `function` or `items` ends the iteration after the call under way.
+    """
+    if threads == 1:
+        yield from map(function, items)
+        return
+    call: Call | None = None
+    try:
+        for item in items:
+            if call:
+                yield call.future.result()
+            call = Call(function, item)
+        if call:
+            yield call.future.result()
+    finally:
+        if call and not call.cancel():
+            call.future.exception()
+
+
 def _end() -> None:
     """Waits for the threads: none is to run when the interpreter takes its objects apart."""
     helpers = list(_helpers)

@@ -176,3 +176,63 @@ def test_threads_neither_outlive_a_fork_nor_hold_up_the_exit(program):
         [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120, check=True
     )
     assert result.stdout == "True\n"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_results_of_items_taken_one_behind(number):
+    events = []
+
+    def items():
+        for k in range(5):
+            events.append(("made", k))
+            yield k
+
+    def doubled(k):
+        events.append(("begun", k))
+        return 2 * k
+
+    assert list(threads.map_behind(doubled, items(), number)) == [0, 2, 4, 6, 8]
+    assert [k for what, k in events if what == "begun"] == list(range(5))
+    if number == 1:
+        assert events[:3] == [("made", 0), ("begun", 0), ("made", 1)]
+    assert list(threads.map_behind(doubled, iter([]), number)) == []
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_call_behind_that_fails_ends_the_iteration(number):
+    done, made = [], []
+
+    def items():
+        for k in range(10):
+            made.append(k)
+            yield k
+
+    def failing(k):
+        if k == 3:
+            raise OSError("no room")
+        done.append(k)
+        return k
+
+    with pytest.raises(OSError, match="no room"):
+        list(threads.map_behind(failing, items(), number))
+    assert done == [0, 1, 2]
+    assert len(made) == 3 + number
+
+
+def test_a_call_under_way_is_waited_for_when_the_next_item_fails():
+    begun, goes_on, done = threading.Event(), threading.Event(), []
+
+    def items():
+        yield 0
+        begun.wait()
+        threading.Timer(0.05, goes_on.set).start()
+        raise KeyError("bad")
+
+    def slow(k):
+        begun.set()
+        goes_on.wait()
+        done.append(k)
+
+    with pytest.raises(KeyError, match="bad"):
+        list(threads.map_behind(slow, items(), 2))
+    assert done == [0]

@@ -32,7 +32,7 @@ from fastlm.distribution.cluster import Engine, check_engine
 from fastlm.distribution.encoding import encoded_on_cluster
 from fastlm.formats.atomic import sync_directory, write_files
 from fastlm.formats.reading import read_json
-from fastlm.threads import map_in_order, thread_count
+from fastlm.threads import map_behind, map_in_order, thread_count
 from fastlm.tokenizer import OnSpecial, Tokenizer
 
 Progress: TypeAlias = Callable[[int, int | None], None]
@@ -116,15 +116,22 @@ def encode_corpus(
         blocks.faults.counts.update(state.skipped)
         consumed = state.consumed
         if engine == "local":
-            parts = map_in_order(encoder, blocks, thread_count(num_threads))
+            threads = thread_count(num_threads)
+            parts = map_in_order(encoder, blocks, threads)
         else:
+            threads = 2  # one fetches, and one writes
             parts = encoded_on_cluster(encoder, blocks, num_threads)
-        for encoded in parts:
+
+        def take(encoded: Encoded) -> int:
+            nonlocal consumed
             consumed += encoded.consumed
             run.take(encoded, consumed)
             encoded.release()
+            return consumed
+
+        for done in map_behind(take, parts, threads):
             if progress:
-                progress(consumed, blocks.total_bytes)
+                progress(done, blocks.total_bytes)
         return run.finish(dict(blocks.faults.counts))
     except BaseException:
         run.abandon()
