@@ -261,7 +261,7 @@ class Tokenizer:
                 parts.append(np.array([id], np.uint32))
                 count += 1
             start = after
-        ids: UInt16Array | UInt32Array = np.concatenate([out[:0], *parts]).astype(out.dtype)
+        ids: Any = np.concatenate([out[:0], *parts]).astype(out.dtype)
         return ids, np.array(places[:-1], np.int64)
 
     def encode_upto(self, text: Text, limit: int, *, on_special: OnSpecial = "token") -> list[int]:
