@@ -597,8 +597,9 @@ cdef class Encoder:
         worker.encoding.written = 0
         self._begin(worker, start, n, rows, self.scan != NULL, ends if ends.shape[0] else worker.ends)
         self._pass_through(worker, None)
+        cdef int64_t total = worker.encoding.taken
         self.put_back(worker)
-        return worker.encoding.taken
+        return total
 
     cdef int _pass_through(self, Worker worker, Taken taken) except -1:
         """Encodes the text that a worker stands at in parts whose ids stay in the cache, and hands each over."""
