@@ -147,25 +147,41 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], thre
             call.future.exception()
 
 
-def map_behind(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """function(item) of each item, in order, one at a time, while the next item is made; with one thread, before it is.
+def map_behind(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:
+    """function(item) of each item, in order, one at a time, while up to `ahead` items more are made; with one thread,
+    before the next is.
 
     An exception of `function` or `items` ends the iteration after the call under way.
     """
     if threads == 1:
         yield from map(function, items)
         return
-    call: Call | None = None
+    from concurrent.futures import ThreadPoolExecutor
+
+    ended = False
+
+    def in_turn(item: Item) -> Result:
+        nonlocal ended
+        if ended:
+            raise RuntimeError("left out after one that failed")  # which is told before this
+        try:
+            return function(item)
+        except BaseException:
+            ended = True
+            raise
+
+    waiting: deque[Future[Result]] = deque()
+    thread = ThreadPoolExecutor(1)
     try:
         for item in items:
-            if call:
-                yield call.future.result()
-            call = Call(function, item)
-        if call:
-            yield call.future.result()
+            waiting.append(thread.submit(in_turn, item))
+            while len(waiting) > ahead or (waiting and waiting[0].done()):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
-        if call and not call.cancel():
-            call.future.exception()
+        ended = True
+        thread.shutdown(cancel_futures=True)
 
 
 def _end() -> None:

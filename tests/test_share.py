@@ -178,45 +178,46 @@ def test_threads_neither_outlive_a_fork_nor_hold_up_the_exit(program):
     assert result.stdout == "True\n"
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_results_of_items_taken_one_behind(number):
-    events = []
+@pytest.mark.parametrize(("number", "ahead"), [(1, 3), (2, 1), (2, 3)])
+def test_calls_behind_come_in_order_and_wait_for_no_more_than_so_many(number, ahead):
+    made, begun, most = [], [], 0
 
     def items():
-        for k in range(5):
-            events.append(("made", k))
+        nonlocal most
+        for k in range(20):
+            made.append(k)
+            most = max(most, len(made) - len(begun))
             yield k
 
     def doubled(k):
-        events.append(("begun", k))
+        threading.Event().wait(0.001)
+        begun.append(k)
         return 2 * k
 
-    assert list(threads.map_behind(doubled, items(), number)) == [0, 2, 4, 6, 8]
-    assert [k for what, k in events if what == "begun"] == list(range(5))
-    if number == 1:
-        assert events[:3] == [("made", 0), ("begun", 0), ("made", 1)]
-    assert list(threads.map_behind(doubled, iter([]), number)) == []
+    assert list(threads.map_behind(doubled, items(), number, ahead)) == [2 * k for k in range(20)]
+    assert begun == list(range(20))
+    assert most <= (1 if number == 1 else ahead + 1)
+    assert list(threads.map_behind(doubled, iter([]), number, ahead)) == []
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_call_behind_that_fails_ends_the_iteration(number):
-    done, made = [], []
+def test_none_is_called_after_a_call_behind_that_fails(number):
+    done, all_made = [], threading.Event()
 
     def items():
-        for k in range(10):
-            made.append(k)
-            yield k
+        yield from range(6)
+        all_made.set()
 
     def failing(k):
+        if number > 1:
+            all_made.wait()
         if k == 3:
             raise OSError("no room")
         done.append(k)
-        return k
 
     with pytest.raises(OSError, match="no room"):
-        list(threads.map_behind(failing, items(), number))
+        list(threads.map_behind(failing, items(), number, 6))
     assert done == [0, 1, 2]
-    assert len(made) == 3 + number
 
 
 def test_a_call_under_way_is_waited_for_when_the_next_item_fails():
@@ -224,6 +225,7 @@ def test_a_call_under_way_is_waited_for_when_the_next_item_fails():
 
     def items():
         yield 0
+        yield 1
         begun.wait()
         threading.Timer(0.05, goes_on.set).start()
         raise KeyError("bad")
@@ -234,5 +236,5 @@ def test_a_call_under_way_is_waited_for_when_the_next_item_fails():
         done.append(k)
 
     with pytest.raises(KeyError, match="bad"):
-        list(threads.map_behind(slow, items(), 2))
+        list(threads.map_behind(slow, items(), 2, 5))
     assert done == [0]

@@ -42,6 +42,8 @@ UNFINISHED = "unfinished"
 STATE = "state.json"
 
 CHECKPOINT_SECONDS = 10.0
+# blocks whose ids may wait to be written: so many are encoded while a whole shard is put on disk
+MOST_WAITING = 12
 
 
 def encode_corpus(
@@ -129,7 +131,7 @@ def encode_corpus(
             encoded.release()
             return consumed
 
-        for done in map_behind(take, parts, threads):
+        for done in map_behind(take, parts, threads, MOST_WAITING):
             if progress:
                 progress(done, blocks.total_bytes)
         return run.finish(dict(blocks.faults.counts))
