@@ -75,6 +75,7 @@ def test_encode_iterable_is_lazy_and_holds_little(trained):
         for n in range(1_000_000_000):
             yield f"chunk {n} of a text without end\n"
 
+    list(trained.encode_iterable(["what is loaded once is loaded"]))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     stream = trained.encode_iterable(chunks())
     for _ in range(300_000):
