@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -124,14 +125,16 @@ def processes_below(parent: int) -> dict[int, str]:
     return found
 
 
-class Killer:
-    """Called with progress: kills one worker of this process that is at work, whose title says at what."""
+class Killer(threading.Thread):
+    """Kills one worker of this process as soon as it is at work, whose title says at what."""
 
     def __init__(self, work: str) -> None:
+        super().__init__()
         self.work, self.killed = work, 0
+        self.start()
 
-    def __call__(self, *progress: object) -> None:
-        deadline = time.monotonic() + 10
+    def run(self) -> None:
+        deadline = time.monotonic() + 30
         while not self.killed and time.monotonic() < deadline:
             at_work = [pid for pid, title in processes_below(os.getpid()).items() if title.startswith(self.work)]
             if at_work:
@@ -156,7 +159,8 @@ def test_a_killed_worker_costs_a_counting_task_only(ray, tmp_path, monkeypatch):
     path.write_bytes(TEXT.encode() * 30)
     local = fastlm.train_bpe(path, 1500, num_threads=1)
     killer = Killer("ray::_count")
-    assert fastlm.train_bpe(path, 1500, engine="ray", progress=killer).merges == local.merges
+    assert fastlm.train_bpe(path, 1500, engine="ray").merges == local.merges
+    killer.join()
     assert killer.killed
     assert is_gone(killer.killed)
 
@@ -169,7 +173,8 @@ def test_a_killed_worker_costs_an_encoding_task_only(ray, trained, tmp_path, mon
     corpus = Corpus([path, path], separator=SEPARATOR)
     local = encode_corpus(trained, corpus, tmp_path / "local", num_threads=1)
     killer = Killer("ray::StretchEncoder.piece")
-    assert encode_corpus(trained, corpus, tmp_path / "ray", engine="ray", progress=killer) == local
+    assert encode_corpus(trained, corpus, tmp_path / "ray", engine="ray") == local
+    killer.join()
     assert killer.killed
     assert is_gone(killer.killed)
 
