@@ -126,13 +126,14 @@ cdef class Encoder:
     cdef int run(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, bint scans,
                  int64_t[::1] ends) except -1 nogil
     cdef object _rows(self, const uint8_t *text, int64_t n, cuts)
-    cdef object _ends(self, bytes text, cuts)
+    cdef int64_t[::1] _ends_for(self, Worker worker, utf8, rows)
+    cdef object _found_ends(self, bytes text, cuts)
     cdef Worker _encode(self, text, cuts)
     cdef int append(self, Worker worker, text, cuts) except -1
     cdef int append_one(self, Worker worker, const uint8_t *text, int64_t n, SpecialFinder finder) except -1 nogil
     cdef int _append_all(self, Worker worker, const int64_t[:, ::1] places, SpecialFinder finder,
                          int64_t[::1] offsets) except -1 nogil
-    cdef int _pass_through(self, Worker worker, Taken taken) except -1
+    cdef int64_t _pass_through(self, utf8, cuts, Taken taken, int64_t[::1] places) except -1
     cdef int put_back(self, Worker worker) except -1
     cdef list _give_list(self, Worker worker, Py_ssize_t n)
     cdef list list_of(self, Worker worker, Py_ssize_t start, Py_ssize_t stop)

@@ -418,7 +418,16 @@ cdef class Encoder:
             return cuts
         return (<SpecialFinder>cuts).find_in(text, n) if (<SpecialFinder>cuts).longest else None
 
-    cdef object _ends(self, bytes text, cuts):
+    cdef int64_t[::1] _ends_for(self, Worker worker, utf8, rows):
+        """What a scanner is to fill; without one, all pretoken ends."""
+        cdef int64_t[::1] ends = worker.ends
+        if not self.scan:
+            found = self._found_ends(utf8_bytes(utf8), rows)
+            if len(found):  # else there would be nothing to point to
+                ends = found
+        return ends
+
+    cdef object _found_ends(self, bytes text, cuts):
         """Pretoken ends from `find_ends`, which sees no special token."""
         parts, start = [np.empty(0, np.int64)], 0
         for stop, after in [*(() if cuts is None else cuts[:, :2].tolist()), (len(text), 0)]:
@@ -453,9 +462,7 @@ cdef class Encoder:
             return 0
         found = self._rows(start, n, cuts)
         rows = found
-        ends = worker.ends if self.scan else self._ends(utf8_bytes(text), found)
-        if not ends.shape[0]:
-            ends = worker.ends
+        ends = self._ends_for(worker, utf8, found)
         with nogil:
             self.run(worker, start, n, rows, self.scan != NULL, ends)
         return 0
@@ -542,14 +549,11 @@ cdef class Encoder:
         utf8 = with_utf8(text)
         cdef const uint8_t *start = address_of(utf8, &n)
         cdef int64_t room = min(limit, OUT_IDS // 2), out_size
-        cdef int64_t[::1] ends = worker.ends
         cdef fastlm_status status = FASTLM_OUT_FULL
         rows = self._rows(start, n, cuts)
+        cdef int64_t[::1] ends = self._ends_for(worker, utf8, rows)
         if self.scan:
             ends = ends[:min(ends.shape[0], limit + FEWEST_ENDS)]
-        else:
-            found = self._ends(utf8_bytes(text), rows)
-            ends = found if len(found) else ends
         worker.encoding.written = 0
         self._begin(worker, start, n, rows, self.scan != NULL, ends)
         while worker.encoding.written < limit and n and status == FASTLM_OUT_FULL:
@@ -561,50 +565,40 @@ cdef class Encoder:
                 worker.make_room()
         return self._give_list(worker, min(limit, worker.encoding.written))
 
-    def encode_between(self, text, const int64_t[:, ::1] cuts not None, out):
+    def encode_between(self, text, cuts, out):
         """Ids as the beginning of `out`, uint16 or uint32 (m,), or of a larger array where that has no room for them;
         and how many of them stand before each cut, int64 (k,).
 
         A cut with a negative id only cuts. Raises ValueError where the type does not hold the vocabulary's ids.
         """
-        cdef Py_ssize_t n = 0
-        utf8 = with_utf8(text)
-        cdef const uint8_t *start = address_of(utf8, &n)
-        found = np.empty(cuts.shape[0], np.int64)
-        cdef int64_t[::1] places = found
         if out.dtype != np.uint32 and (out.dtype != np.uint16 or len(self.boxed) > 1 << 16):
             raise ValueError(f"{out.dtype} does not hold the ids of {len(self.boxed)} tokens")
         cdef Taken taken = Taken(out)
-        cdef int64_t[::1] ends
-        cdef Worker worker = self.take(0)
-        ends = worker.ends if self.scan else self._ends(utf8_bytes(text), np.asarray(cuts))
-        worker.encoding.written = 0
-        self._begin(worker, start, n, cuts, self.scan != NULL, ends if ends.shape[0] else worker.ends)
-        worker.encoding.places = &places[0] if places.shape[0] else NULL
-        self._pass_through(worker, taken)
-        self.put_back(worker)
-        return taken.array[: taken.used], found
+        places = np.empty(len(cuts), np.int64)
+        self._pass_through(with_utf8(text), cuts, taken, places)
+        return taken.array[: taken.used], places
 
     def count(self, text, cuts=None) -> int:
         """Number of ids, without making them all at once."""
         cdef Py_ssize_t n = 0
         utf8 = with_utf8(text)
         cdef const uint8_t *start = address_of(utf8, &n)
-        cdef Worker worker = self.take(0)
-        cdef int64_t[::1] ends
-        rows = self._rows(start, n, cuts)  # lives as long as the encoding that points to it
-        ends = worker.ends if self.scan else self._ends(utf8_bytes(text), rows)
-        worker.encoding.written = 0
-        self._begin(worker, start, n, rows, self.scan != NULL, ends if ends.shape[0] else worker.ends)
-        self._pass_through(worker, None)
-        cdef int64_t total = worker.encoding.taken
-        self.put_back(worker)
-        return total
+        return self._pass_through(utf8, self._rows(start, n, cuts), None, None)
 
-    cdef int _pass_through(self, Worker worker, Taken taken) except -1:
-        """Encodes the text that a worker stands at in parts whose ids stay in the cache, and hands each over."""
+    cdef int64_t _pass_through(self, utf8, cuts, Taken taken, int64_t[::1] places) except -1:
+        """Encodes a text in parts whose ids stay in the cache, and hands each over; returns the number of ids. `places`
+        is told how many stand before each cut."""
+        cdef Py_ssize_t n = 0
+        cdef const uint8_t *start = address_of(utf8, &n)
+        cdef const int64_t[:, ::1] rows = cuts
         cdef fastlm_status status = FASTLM_OUT_FULL
-        cdef int64_t room = OUT_IDS
+        cdef int64_t room = OUT_IDS, total
+        cdef Worker worker = self.take(0)
+        cdef int64_t[::1] ends = self._ends_for(worker, utf8, cuts)
+        worker.encoding.written = 0
+        self._begin(worker, start, n, rows, self.scan != NULL, ends)
+        if places is not None and places.shape[0]:
+            worker.encoding.places = &places[0]
         with nogil:
             while status == FASTLM_OUT_FULL:
                 status = <fastlm_status>self._step(worker, room)
@@ -617,7 +611,9 @@ cdef class Encoder:
                     taken.take(&worker.out[0], worker.encoding.written)
                 worker.encoding.taken += worker.encoding.written
                 worker.encoding.written = 0
-        return 0
+        total = worker.encoding.taken
+        self.put_back(worker)
+        return total
 
     cdef list _give_list(self, Worker worker, Py_ssize_t n):
         """The first n ids that a worker holds; puts the worker back."""

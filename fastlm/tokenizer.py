@@ -261,8 +261,8 @@ class Tokenizer:
                 parts.append(np.array([id], np.uint32))
                 count += 1
             start = after
-        ids: Any = np.concatenate([out[:0], *parts]).astype(out.dtype)
-        return ids, np.array(places[:-1], np.int64)
+        ids = np.concatenate([np.empty(0, np.uint32), *parts])
+        return batches.delivered(ids, out.dtype.type, None, len(self.vocabulary)), np.array(places[:-1], np.int64)
 
     def encode_upto(self, text: Text, limit: int, *, on_special: OnSpecial = "token") -> list[int]:
         """The first `limit` ids of a text; the rest of it is not encoded. Raises ValueError for a negative limit."""

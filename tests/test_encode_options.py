@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -283,3 +284,6 @@ def test_ids_that_a_type_does_not_hold(trained):
     assert wide.encode_between(b"ab", none, np.empty(1, np.uint32))[0].tolist() == [70_000]
     with pytest.raises(ValueError, match="uint8 does not hold the ids of 1000 tokens"):
         trained.encode_between(b"ab", none, np.empty(1, np.uint8))
+    normalizing = replace(wide.vocabulary, rules=Rules(normalization="NFC"))
+    with pytest.raises(ValueError, match="ids of up to 70000 do not fit uint16"):
+        fastlm.Tokenizer.from_vocabulary(normalizing).encode_between(b"ab", none, np.empty(1, np.uint16))

@@ -130,5 +130,10 @@ def is_validation(documents: Int64Array, share: float) -> np.ndarray[Any, np.dty
 
 def count_tokens(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> int:
     """Number of ids of a file, of any kind that Blocks reads, in bounded memory. Raises as Blocks and BlockEncoder."""
-    encode = BlockEncoder(tokenizer, np.dtype(np.uint32))
-    return sum(len(encode(block).splits[TRAIN][0]) for block in Blocks(path, encode.cutter))
+    encoder = BlockEncoder(tokenizer, np.dtype(np.uint32))
+    count = 0
+    for block in Blocks(path, encoder.cutter):
+        ids, _ = encoder.encode(block)
+        count += len(ids)
+        encoder.release(ids)
+    return count

@@ -118,10 +118,10 @@ def encode_corpus(
         blocks.faults.counts.update(state.skipped)
         consumed = state.consumed
         if engine == "local":
-            threads = thread_count(num_threads)
+            threads, waiting = thread_count(num_threads), MOST_WAITING
             parts = map_in_order(encoder, blocks, threads)
         else:
-            threads = 2  # one fetches, and one writes
+            threads, waiting = 2, 1  # one fetches and one writes; what comes is many blocks at a time
             parts = encoded_on_cluster(encoder, blocks, num_threads)
 
         def take(encoded: Encoded) -> int:
@@ -131,7 +131,7 @@ def encode_corpus(
             encoded.release()
             return consumed
 
-        for done in map_behind(take, parts, threads, MOST_WAITING):
+        for done in map_behind(take, parts, threads, waiting):
             if progress:
                 progress(done, blocks.total_bytes)
         return run.finish(dict(blocks.faults.counts))
