@@ -37,6 +37,7 @@ MODULES = [
 MODULES += CPP_MODULES
 
 setup(
+    options={"build_ext": {"parallel": os.cpu_count()}},
     ext_modules=cythonize(
         [
             Extension(
