@@ -10,7 +10,7 @@ cdef extern from "known.h" nogil:
         FASTLM_DONE, FASTLM_INVALID_UTF8, FASTLM_OUT_FULL, FASTLM_SCRATCH_SMALL, FASTLM_PRETOKEN_TOO_LONG
         FASTLM_TABLE_FULL, FASTLM_UNKNOWN_BYTE
     ctypedef struct fastlm_known_entry:
-        uint64_t low, high
+        uint64_t key[2]
         uint32_t ids[3]
         uint32_t n_ids
     ctypedef struct fastlm_known:
@@ -51,7 +51,8 @@ cdef extern from "known.h" nogil:
         int64_t scratch_words
         int64_t position, cut, written, wanted
     ctypedef struct fastlm_key:
-        uint64_t low, high, hash
+        uint64_t words[2]
+        uint64_t hash
     fastlm_key fastlm_key_of(const uint8_t *p, int64_t length, int64_t readable)
     bint fastlm_is_empty(const fastlm_known_entry *entry)
     uint64_t fastlm_hash_of(const fastlm_known_entry *entry)

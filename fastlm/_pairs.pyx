@@ -12,7 +12,8 @@ MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xFF51AFD7ED558CCD, 0xC4C
 LONGEST_RUN = 64
 # the share of slots that are taken, at most: then one search in a hundred goes on in the next bucket
 MOST_TAKEN = 0.4
-MOST_MERGES = (1 << 31) - 1
+# a rank stands over six bits of position in a lane of 32, and the last one means none
+MOST_MERGES = (1 << 26) - 1
 
 
 cdef class PairTables:

@@ -10,6 +10,9 @@
 #define FASTLM_KNOWN_H
 #include <stdint.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 #include "hash.h"
 
 #if defined(__GNUC__)
@@ -46,7 +49,7 @@ typedef enum {
 } fastlm_status;
 
 typedef struct {
-    uint64_t low, high;
+    uint64_t key[2];
     uint32_t ids[FASTLM_INLINE_IDS]; /* more than these: ids[0] is where they begin in the arena */
     uint32_t n_ids;
 } fastlm_known_entry;
@@ -101,8 +104,14 @@ typedef struct {
 } fastlm_encoding;
 
 typedef struct {
-    uint64_t low, high, hash;
+    uint64_t words[2], hash;
 } fastlm_key;
+
+/* Pretokens to come: their keys, and the first entry of each one's place, which is asked for. */
+typedef struct {
+    uint64_t keys[FASTLM_AHEAD][2];
+    fastlm_known_entry *entries[FASTLM_AHEAD];
+} fastlm_sought;
 
 /* Asks for the beginning of a text, so that it is in the cache when its turn comes: the processor foresees only how one
  * that it already reads goes on. */
@@ -111,31 +120,39 @@ static inline void fastlm_prefetch(const uint8_t *text, int64_t n) {
         FASTLM_ASK_FOR(text + at);
 }
 
-static const uint64_t fastlm_keep[25] = {
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF, 0xFFFFFFFFFF, 0xFFFFFFFFFFFF, 0xFFFFFFFFFFFFFF,
-    ~(uint64_t)0, ~(uint64_t)0, ~(uint64_t)0, ~(uint64_t)0, ~(uint64_t)0, ~(uint64_t)0, ~(uint64_t)0, ~(uint64_t)0,
-    ~(uint64_t)0};
+/* The first `length` of 16 bytes, 1 to 16, inverted and padded with zeros. */
+static inline void fastlm_invert(const uint8_t *p, int64_t length, uint64_t inverted[2]) {
+    static const uint8_t keep[32] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+                                     0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
+    const uint8_t *kept = keep + FASTLM_INLINE_BYTES - length;
+#if defined(__SSE2__)
+    __m128i bytes = _mm_loadu_si128((const __m128i *)p), mask = _mm_loadu_si128((const __m128i *)kept);
+    _mm_storeu_si128((__m128i *)inverted, _mm_andnot_si128(bytes, mask));
+#else
+    inverted[0] = ~fastlm_load8(p) & fastlm_load8(kept);
+    inverted[1] = ~fastlm_load8(p + 8) & fastlm_load8(kept + 8);
+#endif
+}
 
 /* Key of `length` bytes, 1 to 16, the first of `readable`. */
 static inline fastlm_key fastlm_inline_key(const uint8_t *p, int64_t length, int64_t readable) {
     fastlm_key key;
-    uint8_t copy[16] = {0};
-    if (FASTLM_RARE(readable < 16)) {
+    uint8_t copy[FASTLM_INLINE_BYTES] = {0};
+    if (FASTLM_RARE(readable < FASTLM_INLINE_BYTES)) {
         memcpy(copy, p, (size_t)length);
         p = copy;
     }
-    key.low = ~fastlm_load8(p) & fastlm_keep[length + 8];
-    key.high = ~fastlm_load8(p + 8) & fastlm_keep[length];
-    key.hash = fastlm_hash_short(key.low, key.high, fastlm_known_seed);
+    fastlm_invert(p, length, key.words);
+    key.hash = fastlm_hash_short(key.words[0], key.words[1], fastlm_known_seed);
     return key;
 }
 
-/* Key of 17 to LONGEST_KEY bytes. The top byte of `high` is one that no text has, inverted; its low half is left for the
- * place of the bytes. */
+/* Key of 17 to LONGEST_KEY bytes. The top byte of its second word is one that no text has, inverted; the low half is left
+ * for the place of the bytes. */
 static inline fastlm_key fastlm_long_key(const uint8_t *p, int64_t length) {
     fastlm_key key;
-    key.hash = key.low = fastlm_hash_long(p, length, fastlm_known_seed);
-    key.high = (uint64_t)1 << 56 | (uint64_t)length << 32;
+    key.hash = key.words[0] = fastlm_hash_long(p, length, fastlm_known_seed);
+    key.words[1] = (uint64_t)1 << 56 | (uint64_t)length << 32;
     return key;
 }
 
@@ -143,16 +160,19 @@ static inline fastlm_key fastlm_key_of(const uint8_t *p, int64_t length, int64_t
     return length <= FASTLM_INLINE_BYTES ? fastlm_inline_key(p, length, readable) : fastlm_long_key(p, length);
 }
 
+/* The first entry of a place, where a cache line begins. The hash is masked as it is, without a shift. */
 static inline fastlm_known_entry *fastlm_first_entry(const fastlm_known *known, uint64_t hash) {
-    return known->entries + (hash & known->mask & ~(uint64_t)1);
+    const uint64_t line = 2 * sizeof(fastlm_known_entry), size = (known->mask + 1) * sizeof(fastlm_known_entry);
+    return (fastlm_known_entry *)((char *)known->entries + (hash & (size - line)));
 }
 
 /* Entry number `probe` of those that a search passes. */
 static inline fastlm_known_entry *fastlm_entry_at(const fastlm_known *known, uint64_t hash, int probe) {
-    return known->entries + (((hash & ~(uint64_t)1) + (uint64_t)probe) & known->mask);
+    uint64_t first = (uint64_t)(fastlm_first_entry(known, hash) - known->entries);
+    return known->entries + ((first + (uint64_t)probe) & known->mask);
 }
 
-static inline int fastlm_is_empty(const fastlm_known_entry *entry) { return !(entry->low | entry->high); }
+static inline int fastlm_is_empty(const fastlm_known_entry *entry) { return !(entry->key[0] | entry->key[1]); }
 
 /* The first empty entry that a search passes, or NULL. */
 static inline fastlm_known_entry *fastlm_empty_entry(const fastlm_known *known, uint64_t hash) {
@@ -162,18 +182,18 @@ static inline fastlm_known_entry *fastlm_empty_entry(const fastlm_known *known, 
     return NULL;
 }
 
-static inline int fastlm_has_key(const fastlm_known_entry *entry, fastlm_key key) {
-    return !((entry->low ^ key.low) | (entry->high ^ key.high));
+static inline int fastlm_has_key(const fastlm_known_entry *entry, const uint64_t key[2]) {
+    return !((entry->key[0] ^ key[0]) | (entry->key[1] ^ key[1]));
 }
 
 /* Whether the entry is that of the pretoken of `length` bytes at p, whose key this is. */
 static inline int fastlm_is_entry_of(const fastlm_known *known, const fastlm_known_entry *entry, fastlm_key key,
                                      const uint8_t *p, int64_t length) {
     if (length <= FASTLM_INLINE_BYTES)
-        return fastlm_has_key(entry, key);
-    if (entry->low != key.low || entry->high >> 32 != key.high >> 32)
+        return fastlm_has_key(entry, key.words);
+    if (entry->key[0] != key.words[0] || entry->key[1] >> 32 != key.words[1] >> 32)
         return 0;
-    return !memcmp(known->bytes + (uint32_t)entry->high, p, (size_t)length);
+    return !memcmp(known->bytes + (uint32_t)entry->key[1], p, (size_t)length);
 }
 
 /* Entry of a pretoken of up to LONGEST_KEY bytes, or NULL. */
@@ -191,9 +211,9 @@ static inline const fastlm_known_entry *fastlm_find(const fastlm_known *known, f
 
 /* The hash of the key of an entry that is not empty. */
 static inline uint64_t fastlm_hash_of(const fastlm_known_entry *entry) {
-    if (entry->high >> 56 == 1)
-        return entry->low;
-    return fastlm_hash_short(entry->low, entry->high, fastlm_known_seed);
+    if (entry->key[1] >> 56 == 1)
+        return entry->key[0];
+    return fastlm_hash_short(entry->key[0], entry->key[1], fastlm_known_seed);
 }
 
 /* Swaps an entry with the first of its place: so the frequent ones come to stand where they are looked for first, and the
@@ -202,6 +222,14 @@ static inline void fastlm_promote(fastlm_known_entry *first, fastlm_known_entry 
     fastlm_known_entry held = *first;
     *first = *entry;
     *entry = held;
+}
+
+/* Whether the second entry of a place has this key; then it becomes the first. */
+static FASTLM_APART int fastlm_is_second(fastlm_known_entry *first, const uint64_t key[2]) {
+    if (!fastlm_has_key(first + 1, key))
+        return 0;
+    fastlm_promote(first, first + 1);
+    return 1;
 }
 
 /* Puts a pretoken that is not there and its ids into the table, in the place of another where its window is full. Where
@@ -219,10 +247,10 @@ static inline void fastlm_remember(fastlm_known *known, fastlm_key key, const ui
         known->used++;
     else
         entry = fastlm_entry_at(known, key.hash, 1 + (int)(key.hash >> 62));
-    entry->low = key.low;
-    entry->high = key.high;
+    entry->key[0] = key.words[0];
+    entry->key[1] = key.words[1];
     if (in_arena) {
-        entry->high |= (uint64_t)known->bytes_used;
+        entry->key[1] |= (uint64_t)known->bytes_used;
         memcpy(known->bytes + known->bytes_used, p, (size_t)length);
         known->bytes_used += length;
     }
@@ -256,7 +284,7 @@ static FASTLM_APART fastlm_status fastlm_encode_rare(const fastlm_merges *merges
     uint32_t *out = e->out + e->written;
     const fastlm_known *of_entry = known;
     const fastlm_known_entry *entry = NULL;
-    fastlm_key key = {0, 0, 0};
+    fastlm_key key = {{0, 0}, 0};
     /* bytes that no text has, at the end of what is no text, would be mistaken for padding or the mark of a long key */
     int knowable = length <= FASTLM_LONGEST_KEY && p[length - 1] < FASTLM_NOT_IN_TEXT;
     if (knowable) {
@@ -297,54 +325,74 @@ static FASTLM_APART fastlm_status fastlm_encode_rare(const fastlm_merges *merges
     return FASTLM_DONE;
 }
 
-/* Encodes the pretokens ends[first:count]. This loop is where the time goes; `any_bytes`: what is given is no UTF-8.
+/* Makes keys of the pretokens ends[:count], the first of which begins at `start`; returns where the last ends. `careful`:
+ * where the text may end within 16 bytes, or may be no UTF-8. */
+static inline int64_t fastlm_seek(const fastlm_known *known, fastlm_sought *sought, const uint8_t *text, int64_t n,
+                                  const int64_t *ends, int64_t count, int64_t start, const int careful) {
+    const fastlm_known here = *known; /* which the compiler would read anew after each store */
+    for (int64_t k = 0; k < count; k++) {
+        int64_t end = ends[k], length = end - start;
+        if (FASTLM_RARE((uint64_t)length - 1 >= FASTLM_INLINE_BYTES)
+            || (careful && FASTLM_RARE(text[end - 1] >= FASTLM_NOT_IN_TEXT))) {
+            /* the key of no entry */
+            sought->keys[k][0] = 0;
+            sought->keys[k][1] = 1;
+            sought->entries[k] = here.entries;
+            if (length <= 0) /* done before this call */
+                continue;
+        } else {
+            if (careful) {
+                fastlm_key key = fastlm_inline_key(text + start, length, n - start);
+                memcpy(sought->keys[k], key.words, sizeof key.words);
+            } else
+                fastlm_invert(text + start, length, sought->keys[k]);
+            uint64_t hash = fastlm_hash_short(sought->keys[k][0], sought->keys[k][1], fastlm_known_seed);
+            sought->entries[k] = fastlm_first_entry(&here, hash);
+            FASTLM_ASK_FOR(sought->entries[k]);
+        }
+        start = end;
+    }
+    return start;
+}
+
+static FASTLM_APART int64_t fastlm_seek_carefully(const fastlm_known *known, fastlm_sought *sought, const uint8_t *text,
+                                                  int64_t n, const int64_t *ends, int64_t count, int64_t start) {
+    return fastlm_seek(known, sought, text, n, ends, count, start, 1);
+}
+
+/* Encodes the pretokens ends[:count], of which those up to e->position are done. This loop is where the time goes.
  *
  * Keys are made some pretokens ahead and their entries asked for, because the words of a large text outgrow the caches
  * and the processor itself sees only some ten pretokens ahead. */
-static inline fastlm_status fastlm_encode_block(const fastlm_merges *merges, fastlm_known *known, fastlm_encoding *e,
-                                                int64_t first, int64_t count, const int any_bytes) {
-    const uint8_t *text = e->text;
-    const int64_t *ends = e->ends, n = e->n;
+static FASTLM_APART fastlm_status fastlm_encode_block(const fastlm_merges *merges, fastlm_known *known, fastlm_encoding *e,
+                                                const int64_t *ends, int64_t count) {
     uint32_t *out = e->out + e->written;
-    int64_t position = e->position, ahead = position;
-    fastlm_key keys[FASTLM_AHEAD];
-    for (int64_t i = first; i < count;) {
-        int64_t stop = i + FASTLM_AHEAD < count ? i + FASTLM_AHEAD : count;
-        for (int64_t k = i; k < stop; k++) {
-            int64_t length = ends[k] - ahead;
-            fastlm_key key = {0, 0, 0};
-            if ((uint64_t)length - 1 < FASTLM_INLINE_BYTES && !(any_bytes && text[ends[k] - 1] >= FASTLM_NOT_IN_TEXT))
-                key = fastlm_inline_key(text + ahead, length, n - ahead);
-            FASTLM_ASK_FOR(fastlm_first_entry(known, key.hash));
-            keys[k - i] = key;
-            if (length > 0) /* else done before this call */
-                ahead = ends[k];
-        }
-        for (const fastlm_key *key = keys; i < stop; i++, key++) {
-            fastlm_known_entry *entry = fastlm_first_entry(known, key->hash);
-            int found = key->low && fastlm_has_key(entry, *key);
-            if (FASTLM_RARE(!found) && key->low && fastlm_has_key(entry + 1, *key)) {
-                fastlm_promote(entry, entry + 1);
-                found = 1;
-            }
-            if (!FASTLM_RARE(!found)) {
-                out += fastlm_recall(known, entry, out);
-                position = ends[i];
+    int64_t start = e->position, sought_to = start;
+    fastlm_sought sought;
+    for (int64_t i = 0; i < count; i += FASTLM_AHEAD) {
+        int64_t some = count - i < FASTLM_AHEAD ? count - i : FASTLM_AHEAD;
+        if (FASTLM_RARE(e->n - ends[i + some - 1] < FASTLM_INLINE_BYTES || !e->scan))
+            sought_to = fastlm_seek_carefully(known, &sought, e->text, e->n, ends + i, some, sought_to);
+        else
+            sought_to = fastlm_seek(known, &sought, e->text, e->n, ends + i, some, sought_to, 0);
+        for (int64_t k = 0; k < some; k++) {
+            fastlm_known_entry *entry = sought.entries[k];
+            if (FASTLM_RARE(!fastlm_has_key(entry, sought.keys[k])) && !fastlm_is_second(entry, sought.keys[k])) {
+                int64_t before = i + k ? ends[i + k - 1] : start;
+                e->position = before > start ? before : start;
+                if (ends[i + k] <= e->position)
+                    continue;
+                e->written = out - e->out;
+                fastlm_status status = fastlm_encode_rare(merges, known, e, ends[i + k] - e->position);
+                if (status != FASTLM_DONE)
+                    return status;
+                out = e->out + e->written;
                 continue;
             }
-            int64_t length = ends[i] - position;
-            if (length <= 0)
-                continue;
-            e->position = position;
-            e->written = out - e->out;
-            fastlm_status status = fastlm_encode_rare(merges, known, e, length);
-            if (status != FASTLM_DONE)
-                return status;
-            position = e->position;
-            out = e->out + e->written;
+            out += fastlm_recall(known, entry, out);
         }
     }
-    e->position = position;
+    e->position = sought_to;
     e->written = out - e->out;
     return FASTLM_DONE;
 }
@@ -352,7 +400,7 @@ static inline fastlm_status fastlm_encode_block(const fastlm_merges *merges, fas
 /* Encodes e->text from e->position on, to the end or until something is lacking; then the caller provides it and calls
  * again. */
 static inline fastlm_status fastlm_encode(const fastlm_merges *merges, fastlm_known *known, fastlm_encoding *e) {
-    int64_t first = 0, count = 0;
+    int64_t first = 0, count = 0; /* of the ends that lie before the next cut */
     for (;;) {
         int64_t stop = e->cut < e->n_cuts ? e->cuts[3 * e->cut] : e->n;
         while (e->position < stop) {
@@ -372,8 +420,7 @@ static inline fastlm_status fastlm_encode(const fastlm_merges *merges, fastlm_kn
             e->wanted = e->ends[count - 1] - e->position + FASTLM_SPARE_IDS;
             if (e->written + e->wanted > e->out_size)
                 return FASTLM_OUT_FULL;
-            fastlm_status status = e->scan ? fastlm_encode_block(merges, known, e, first, count, 0)
-                                                : fastlm_encode_block(merges, known, e, first, count, 1);
+            fastlm_status status = fastlm_encode_block(merges, known, e, e->ends + first, count - first);
             if (status != FASTLM_DONE)
                 return status;
         }

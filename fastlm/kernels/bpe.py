@@ -32,7 +32,9 @@ SHORT_PRETOKEN = 64
 SCRATCH_WORDS = 256  # at least
 
 NONE = np.uint32(0xFFFFFFFF)  # no rank; no id
-ZERO, ONE, TWO, SEVEN, EIGHT = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(7), np.uint64(8)
+NO_RANK = np.uint32(0xFFFFFFC0)  # from here on a lane holds none; _pairs.pyx refuses as many merges as reach this
+ZERO, ONE, TWO, SIX, SEVEN, EIGHT = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(6), np.uint64(7), np.uint64(8)
+LOW_6 = np.uint64(63)
 U29, U32, U64 = np.uint64(29), np.uint64(32), np.uint64(64)
 LOW_32 = np.uint64(0xFFFFFFFF)
 ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -74,9 +76,9 @@ def _bits(builder: ir.IRBuilder, condition: Any, lanes: int) -> Any:
 class Lanes:
     """Operations on array[first:first + lanes] of an uint32 array, unchecked; to be called from jitted functions.
 
-    fill(array, first): all lanes 0xFFFFFFFF. least(array, first): the smallest lane. equal(array, first, value): a bit
-    for each lane that is `value`. equal_masked(array, first, mask, value): that is `value` where `mask` has ones.
-    put(array, first, a, x, b, y, c, z): lane a becomes x, b becomes y, c becomes z; a number past the lanes is none.
+    fill(array, first): all lanes 0xFFFFFFFF. least(array, first): the smallest lane. equal_masked(array, first, mask,
+    value): a bit for each lane that is `value` where `mask` has ones. put(array, first, a, x, b, y, c, z): lane a
+    becomes x, b becomes y, c becomes z; a number past the lanes is none.
     """
 
     def __init__(self, lanes: int) -> None:
@@ -110,14 +112,6 @@ class Lanes:
             return types.uint32(array, types.uint64), codegen
 
         @intrinsic
-        def equal(typingctx, array, first, value):
-            def codegen(context, builder, signature, args):
-                loaded = load(builder, pointer(context, builder, signature, args))
-                return _bits(builder, builder.icmp_unsigned("==", loaded, _splat(builder, args[2], lanes)), lanes)
-
-            return types.uint64(array, types.uint64, types.uint32), codegen
-
-        @intrinsic
         def equal_masked(typingctx, array, first, mask, value):
             def codegen(context, builder, signature, args):
                 loaded = load(builder, pointer(context, builder, signature, args))
@@ -141,7 +135,7 @@ class Lanes:
             u32, u64 = types.uint32, types.uint64
             return types.void(array, u64, u64, u32, u64, u32, u64, u32), codegen
 
-        self.fill, self.least, self.equal, self.equal_masked, self.put = fill, least, equal, equal_masked, put
+        self.fill, self.least, self.equal_masked, self.put = fill, least, equal_masked, put
 
 
 # --- the merge of a pair ---
@@ -178,16 +172,22 @@ def id_made(merges, rank):
 # --- pretokens ---
 
 
+@njit(inline="always")
+def rank_at(rank, position):
+    """A rank, or NONE, over a position of up to 63, as a lane holds them."""
+    return np.uint32(np.uint64(rank) << SIX | position)
+
+
 def settling_in_lanes(size):
     """A function that merges text[start:start + n], 1 to `size` bytes, as far as it goes; `size` is 16, 32 or 64.
 
     The symbols stay where their first bytes were: bit k of `alive`, which is returned, says that one begins at byte k,
-    `symbols[k + 1]` is its id, NONE where none begins, and lane k of `ranks` is the rank of its merge with the next.
-    The symbols before the first and after the last are NONE, which merges with nothing. Quadratic, with a small
-    constant.
+    `symbols[k + 1]` is its id, NONE where none begins, and lane k of `ranks` is the rank of its merge with the next,
+    over k: the smallest lane tells both at once, and of equal ranks the first. The symbols before the first and after
+    the last are NONE, which merges with nothing. Quadratic, with a small constant.
     """
     lanes = Lanes(size)
-    fill, least, equal, put = lanes.fill, lanes.least, lanes.equal, lanes.put
+    fill, least, put = lanes.fill, lanes.least, lanes.put
     end = np.uint64(size)
 
     @njit
@@ -200,15 +200,15 @@ def settling_in_lanes(size):
         while k < n:
             byte = np.uint64(text[start + k])
             symbols[k + ONE] = byte_ids[byte]
-            ranks[k - ONE] = byte_pairs[before << EIGHT | byte]
+            ranks[k - ONE] = rank_at(byte_pairs[before << EIGHT | byte], k - ONE)
             before = byte
             k += ONE
         alive = ALL_BITS >> (U64 - n)
         while True:
-            rank = least(ranks, ZERO)
-            if rank == NONE:
+            found = least(ranks, ZERO)
+            if found >= NO_RANK:
                 break
-            at = trailing_zeros(equal(ranks, ZERO, rank))
+            rank, at = np.uint64(found) >> SIX, np.uint64(found) & LOW_6
             later = alive & ~((TWO << at) - ONE)
             merged = trailing_zeros(later)
             alive &= ~(ONE << merged)
@@ -219,7 +219,8 @@ def settling_in_lanes(size):
             symbols[merged + ONE] = NONE
             left = rank_of(slots, shift, multiplier, row_bits, merges, symbols[one_past_previous], new)
             right = rank_of(slots, shift, multiplier, row_bits, merges, new, symbols[after + ONE])
-            put(ranks, ZERO, one_past_previous - ONE, left, at, right, merged, NONE)
+            previous = one_past_previous - ONE
+            put(ranks, ZERO, previous, rank_at(left, previous), at, rank_at(right, at), merged, NONE)
         return alive
 
     return settle
