@@ -120,11 +120,16 @@ static inline void fastlm_prefetch(const uint8_t *text, int64_t n) {
         FASTLM_ASK_FOR(text + at);
 }
 
-/* The first `length` of 16 bytes, 1 to 16, inverted and padded with zeros. */
-static inline void fastlm_invert(const uint8_t *p, int64_t length, uint64_t inverted[2]) {
+/* `length` bytes, 1 to 16, the first of `readable`, inverted and padded with zeros. */
+static inline void fastlm_invert(const uint8_t *p, int64_t length, int64_t readable, uint64_t inverted[2]) {
     static const uint8_t keep[32] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
                                      0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
     const uint8_t *kept = keep + FASTLM_INLINE_BYTES - length;
+    uint8_t copy[FASTLM_INLINE_BYTES] = {0};
+    if (FASTLM_RARE(readable < FASTLM_INLINE_BYTES)) {
+        memcpy(copy, p, (size_t)length);
+        p = copy;
+    }
 #if defined(__SSE2__)
     __m128i bytes = _mm_loadu_si128((const __m128i *)p), mask = _mm_loadu_si128((const __m128i *)kept);
     _mm_storeu_si128((__m128i *)inverted, _mm_andnot_si128(bytes, mask));
@@ -137,12 +142,7 @@ static inline void fastlm_invert(const uint8_t *p, int64_t length, uint64_t inve
 /* Key of `length` bytes, 1 to 16, the first of `readable`. */
 static inline fastlm_key fastlm_inline_key(const uint8_t *p, int64_t length, int64_t readable) {
     fastlm_key key;
-    uint8_t copy[FASTLM_INLINE_BYTES] = {0};
-    if (FASTLM_RARE(readable < FASTLM_INLINE_BYTES)) {
-        memcpy(copy, p, (size_t)length);
-        p = copy;
-    }
-    fastlm_invert(p, length, key.words);
+    fastlm_invert(p, length, readable, key.words);
     key.hash = fastlm_hash_short(key.words[0], key.words[1], fastlm_known_seed);
     return key;
 }
@@ -325,63 +325,53 @@ static FASTLM_APART fastlm_status fastlm_encode_rare(const fastlm_merges *merges
     return FASTLM_DONE;
 }
 
-/* Makes keys of the pretokens ends[:count], the first of which begins at `start`; returns where the last ends. `careful`:
- * where the text may end within 16 bytes, or may be no UTF-8. */
-static inline int64_t fastlm_seek(const fastlm_known *known, fastlm_sought *sought, const uint8_t *text, int64_t n,
-                                  const int64_t *ends, int64_t count, int64_t start, const int careful) {
+/* Makes keys of the pretokens ends[:count], the first of which begins at `start`. `careful`: where the text may end within
+ * 16 bytes, or may be no UTF-8. */
+static inline void fastlm_seek(const fastlm_known *known, fastlm_sought *sought, const uint8_t *text, int64_t n,
+                               const int64_t *ends, int64_t count, int64_t start, const int careful) {
     const fastlm_known here = *known; /* which the compiler would read anew after each store */
     for (int64_t k = 0; k < count; k++) {
         int64_t end = ends[k], length = end - start;
-        if (FASTLM_RARE((uint64_t)length - 1 >= FASTLM_INLINE_BYTES)
+        if (FASTLM_RARE(length > FASTLM_INLINE_BYTES)
             || (careful && FASTLM_RARE(text[end - 1] >= FASTLM_NOT_IN_TEXT))) {
             /* the key of no entry */
             sought->keys[k][0] = 0;
             sought->keys[k][1] = 1;
             sought->entries[k] = here.entries;
-            if (length <= 0) /* done before this call */
-                continue;
         } else {
-            if (careful) {
-                fastlm_key key = fastlm_inline_key(text + start, length, n - start);
-                memcpy(sought->keys[k], key.words, sizeof key.words);
-            } else
-                fastlm_invert(text + start, length, sought->keys[k]);
+            fastlm_invert(text + start, length, careful ? n - start : FASTLM_INLINE_BYTES, sought->keys[k]);
             uint64_t hash = fastlm_hash_short(sought->keys[k][0], sought->keys[k][1], fastlm_known_seed);
             sought->entries[k] = fastlm_first_entry(&here, hash);
             FASTLM_ASK_FOR(sought->entries[k]);
         }
         start = end;
     }
-    return start;
 }
 
-static FASTLM_APART int64_t fastlm_seek_carefully(const fastlm_known *known, fastlm_sought *sought, const uint8_t *text,
-                                                  int64_t n, const int64_t *ends, int64_t count, int64_t start) {
-    return fastlm_seek(known, sought, text, n, ends, count, start, 1);
+static FASTLM_APART void fastlm_seek_carefully(const fastlm_known *known, fastlm_sought *sought, const uint8_t *text,
+                                               int64_t n, const int64_t *ends, int64_t count, int64_t start) {
+    fastlm_seek(known, sought, text, n, ends, count, start, 1);
 }
 
-/* Encodes the pretokens ends[:count], of which those up to e->position are done. This loop is where the time goes.
+/* Encodes the pretokens ends[:count], the first of which begins at e->position. This loop is where the time goes.
  *
  * Keys are made some pretokens ahead and their entries asked for, because the words of a large text outgrow the caches
  * and the processor itself sees only some ten pretokens ahead. */
-static FASTLM_APART fastlm_status fastlm_encode_block(const fastlm_merges *merges, fastlm_known *known, fastlm_encoding *e,
-                                                const int64_t *ends, int64_t count) {
+static FASTLM_APART fastlm_status fastlm_encode_block(const fastlm_merges *merges, fastlm_known *known,
+                                                      fastlm_encoding *e, const int64_t *ends, int64_t count) {
     uint32_t *out = e->out + e->written;
-    int64_t start = e->position, sought_to = start;
+    int64_t start = e->position;
     fastlm_sought sought;
     for (int64_t i = 0; i < count; i += FASTLM_AHEAD) {
-        int64_t some = count - i < FASTLM_AHEAD ? count - i : FASTLM_AHEAD;
+        int64_t some = count - i < FASTLM_AHEAD ? count - i : FASTLM_AHEAD, from = i ? ends[i - 1] : start;
         if (FASTLM_RARE(e->n - ends[i + some - 1] < FASTLM_INLINE_BYTES || !e->scan))
-            sought_to = fastlm_seek_carefully(known, &sought, e->text, e->n, ends + i, some, sought_to);
+            fastlm_seek_carefully(known, &sought, e->text, e->n, ends + i, some, from);
         else
-            sought_to = fastlm_seek(known, &sought, e->text, e->n, ends + i, some, sought_to, 0);
+            fastlm_seek(known, &sought, e->text, e->n, ends + i, some, from, 0);
         for (int64_t k = 0; k < some; k++) {
             fastlm_known_entry *entry = sought.entries[k];
             if (FASTLM_RARE(!fastlm_has_key(entry, sought.keys[k])) && !fastlm_is_second(entry, sought.keys[k])) {
-                int64_t before = i + k ? ends[i + k - 1] : start;
-                e->position = before > start ? before : start;
-                if (ends[i + k] <= e->position)
-                    continue;
+                e->position = i + k ? ends[i + k - 1] : start;
                 e->written = out - e->out;
                 fastlm_status status = fastlm_encode_rare(merges, known, e, ends[i + k] - e->position);
                 if (status != FASTLM_DONE)
@@ -392,7 +382,7 @@ static FASTLM_APART fastlm_status fastlm_encode_block(const fastlm_merges *merge
             out += fastlm_recall(known, entry, out);
         }
     }
-    e->position = sought_to;
+    e->position = ends[count - 1];
     e->written = out - e->out;
     return FASTLM_DONE;
 }
@@ -411,6 +401,8 @@ static inline fastlm_status fastlm_encode(const fastlm_merges *merges, fastlm_kn
                     return FASTLM_INVALID_UTF8;
                 }
             } else {
+                while (count < e->n_ends && e->ends[count] <= e->position) /* done before this call */
+                    count++;
                 first = count;
                 while (count < e->n_ends && e->ends[count] <= stop)
                     count++;

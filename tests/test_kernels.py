@@ -27,6 +27,12 @@ def test_kernel_and_driver_agree_on_the_least_scratch():
     assert kernel.SCRATCH_WORDS == _encode.SCRATCH_WORDS
 
 
+def test_a_lane_tells_the_last_rank_from_none():
+    last = _pairs.MOST_MERGES - 1
+    assert kernel.rank_at(np.uint32(last), np.uint64(63)) == kernel.NO_RANK - 1
+    assert kernel.rank_at(kernel.NONE, np.uint64(0)) == kernel.NO_RANK
+
+
 def tables_of(vocabulary) -> tuple:
     v = vocabulary
     pairs = PairTables(v.merge_left, v.merge_right, v.merge_new, v.byte_ids)
