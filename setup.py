@@ -6,6 +6,7 @@ The directives stand here and not in the .pyx files, because a directive in a fi
 """
 
 import os
+from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -44,6 +45,8 @@ setup(
                 f"fastlm.{name}",
                 [f"fastlm/{name}.pyx"],
                 include_dirs=["fastlm"],
+                # headers include headers, which nothing else would notice
+                depends=glob("fastlm/**/*.h*", recursive=True),
                 language="c++" if name in CPP_MODULES else "c",
                 extra_compile_args=compile_args,
                 extra_link_args=link_args,

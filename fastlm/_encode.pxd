@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastlm._special cimport SpecialFinder
 
-cdef extern from "known.h" nogil:
+cdef extern from "encoding.h" nogil:
     enum:
         FASTLM_LONGEST_KEY, FASTLM_SPARE_IDS, FASTLM_SCRATCH_WORDS, FASTLM_NOT_IN_TEXT
     ctypedef enum fastlm_status:

@@ -1,4 +1,4 @@
-"""Text to ids: drives the loop of known.h without the GIL.
+"""Text to ids: drives the loop of encoding.h without the GIL.
 
 An Encoder owns what one vocabulary needs and never changes it after construction, so any number of threads share it.
 What a running call changes (known pretokens, output, scratch) is a Worker; a call takes one of the idle ones, makes one
