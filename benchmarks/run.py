@@ -28,6 +28,8 @@ def measure(threads: int, suites: list[str], options: list[str], directory: Path
     command = [sys.executable, "-m", "pytest", *files, "--override-ini=addopts=", "-p", "no:cacheprovider", "-q"]
     # the texts to train on are large, so they go with the directory
     command += [f"--basetemp={directory / 'texts'}", "--benchmark-columns=median,rounds", f"--benchmark-json={result}"]
+    # a suite may have nothing to measure in so many threads, which the settings of the tests would make an error
+    command += ["-W", "ignore:Not saving anything"]
     ended = subprocess.run([*command, f"--threads={threads}", *options], cwd=ROOT, check=False)
     if ended.returncode == NOTHING_COLLECTED:
         return None

@@ -129,7 +129,8 @@ async def awaited(name, arguments, options, t):
 def test_what_is_awaited_is_what_the_call_gives(seed, capfd):
     rng = random.Random(seed)
     judge, tokenizer = twins(rng)
-    one, other = text(rng), text(rng)
+    # cut: what overflows of a pair can be as much as the product of what overflows of each
+    one, other = text(rng)[:8], text(rng)[:8]
     calls = [
         ("async_encode", (one, other), {}),
         ("async_encode", ([one],), {"is_pretokenized": True, "add_special_tokens": False}),
