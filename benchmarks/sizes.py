@@ -27,8 +27,8 @@ class Sizes:
     word_bytes: int = 1_000_000
     word_vocab_size: int = 2_000
     rounds: int = 7
-    cold_rounds: int = 3
-    cold_rounds_of_two: int = 2
+    cold_rounds: int = 7
+    cold_rounds_of_two: int = 5
     whole_rounds: int = 3
     train_rounds: int = 3
     fresh_rounds: int = 2
