@@ -31,6 +31,8 @@ MODULES = [
     "_merge",
     "_ranks",
     "_pairs",
+    "_worker",
+    "_loop",
     "_encode",
     "_share",
     "_decode",

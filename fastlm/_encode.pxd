@@ -1,131 +1,13 @@
 """What _share.pyx needs of _encode.pyx."""
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t
 
+from fastlm._loop cimport EncodingLoop
 from fastlm._special cimport SpecialFinder
-
-cdef extern from "encoding.h" nogil:
-    enum:
-        FASTLM_LONGEST_KEY, FASTLM_SPARE_IDS, FASTLM_SCRATCH_WORDS, FASTLM_NOT_IN_TEXT
-    ctypedef enum fastlm_status:
-        FASTLM_DONE, FASTLM_INVALID_UTF8, FASTLM_OUT_FULL, FASTLM_SCRATCH_SMALL, FASTLM_PRETOKEN_TOO_LONG
-        FASTLM_TABLE_FULL, FASTLM_UNKNOWN_BYTE
-    ctypedef struct fastlm_known_entry:
-        uint64_t key[2]
-        uint32_t ids[3]
-        uint32_t n_ids
-    ctypedef struct fastlm_known:
-        fastlm_known_entry *entries
-        uint64_t mask
-        int64_t used, full_at
-        uint8_t *bytes
-        int64_t bytes_used, bytes_size
-        uint32_t *ids
-        int64_t ids_used, ids_size
-    ctypedef int64_t (*fastlm_scan_fn)(const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity)
-    ctypedef int64_t (*fastlm_merge_fn)(
-        const uint8_t *pretoken, int64_t length, const uint32_t *byte_ids, const uint32_t *byte_pairs,
-        const uint32_t *slots, uint64_t shift, uint64_t multiplier, uint64_t row_bits, const uint64_t *merges,
-        uint32_t *ids, uint64_t *scratch, int64_t scratch_words)
-    ctypedef struct fastlm_merges:
-        fastlm_merge_fn merge
-        const uint32_t *byte_ids
-        const uint32_t *byte_pairs
-        const uint32_t *slots
-        uint64_t shift, multiplier, row_bits
-        const uint64_t *merges
-        const fastlm_known *whole
-        int partial
-    ctypedef struct fastlm_encoding:
-        const uint8_t *text
-        int64_t n
-        const int64_t *cuts
-        int64_t n_cuts
-        int64_t *places
-        int64_t taken
-        fastlm_scan_fn scan
-        int64_t *ends
-        int64_t n_ends
-        uint32_t *out
-        int64_t out_size
-        uint64_t *scratch
-        int64_t scratch_words
-        int64_t position, cut, written, wanted
-    ctypedef struct fastlm_key:
-        uint64_t words[2]
-        uint64_t hash
-    fastlm_key fastlm_key_of(const uint8_t *p, int64_t length, int64_t readable)
-    bint fastlm_is_empty(const fastlm_known_entry *entry)
-    uint64_t fastlm_hash_of(const fastlm_known_entry *entry)
-    fastlm_known_entry *fastlm_empty_entry(const fastlm_known *known, uint64_t hash)
-    const fastlm_known_entry *fastlm_find(const fastlm_known *known, fastlm_key key, const uint8_t *p, int64_t length)
-    void fastlm_remember(fastlm_known *known, fastlm_key key, const uint8_t *p, int64_t length, const uint32_t *ids,
-                         int64_t n_ids)
-    void fastlm_prefetch(const uint8_t *text, int64_t n)
-    fastlm_status fastlm_encode(const fastlm_merges *merges, fastlm_known *known, fastlm_encoding *encoding)
+from fastlm._worker cimport Taken, Worker
 
 
-cdef class Known:
-    cdef uint8_t[::1] memory, bytes
-    cdef uint32_t[::1] ids
-    cdef fastlm_known table
-    cdef int64_t entries(self) noexcept
-    cdef Known resized(self, int64_t entries)
-    cdef int take(self, Known other) except -1
-
-
-cdef class Worker:
-    cdef object out_array
-    cdef Known known
-    cdef int64_t number
-    cdef int64_t[::1] ends
-    cdef int64_t[:, ::1] cuts
-    cdef uint64_t[::1] scratch
-    cdef uint32_t[::1] out
-    cdef fastlm_encoding encoding
-    cdef int renew_out(self, int64_t size) except -1
-    cdef int make_room(self) except -1
-    cdef int reserve(self, int64_t more) except -1
-
-
-cdef class Taken:
-    cdef bint is_narrow
-    cdef int64_t used
-    cdef object array
-    cdef uint8_t[::1] bytes
-    cdef int renew(self, int64_t room) except -1
-    cdef int take(self, const uint32_t *ids, int64_t n) except -1 nogil
-
-
-cdef class Encoder:
+cdef class Encoder(EncodingLoop):
     cdef list boxed
-    cdef const uint8_t[::1] token_bytes
-    cdef const int64_t[::1] token_offsets
-    cdef const uint32_t[::1] byte_ids, byte_pairs, slots
-    cdef const uint64_t[::1] merge_rows
-    cdef fastlm_merges merges
-    cdef bint drops_unknown
-    cdef fastlm_scan_fn scan
-    cdef object find_ends, compiled
-    cdef Known seeded, whole
-    cdef uint8_t[::1] is_own
-    cdef int64_t seed_entries, workers
-    cdef dict idle
-    cdef int _seed(self, token_bytes, token_offsets) except -1
-    cdef int _keep_whole(self, const uint8_t[::1] text, const int64_t[::1] offsets,
-                         const int64_t[::1] whole) except -1
-    cdef bint _is_kept(self, const uint8_t *token, int64_t length) noexcept
-    cdef bint _makes(self, Worker worker, const uint8_t *token, int64_t length, uint32_t id) except -1
-    cdef int _note_own(self) except -1
-    cdef int _begin_anew(self, Known known) except -1 nogil
-    cdef Worker take(self, int64_t number)
-    cdef Worker _new_worker(self)
-    cdef int _step(self, Worker worker, int64_t out_size) except -1 nogil
-    cdef int _make_table_room(self, Worker worker) except -1
-    cdef int _pass_unknown(self, Worker worker) except -1
-    cdef int _begin(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, bint scans,
-                    int64_t[::1] ends) except -1 nogil
-    cdef int run(self, Worker worker, const uint8_t *text, int64_t n, const int64_t[:, ::1] cuts, bint scans,
-                 int64_t[::1] ends) except -1 nogil
     cdef object _rows(self, const uint8_t *text, int64_t n, cuts)
     cdef int64_t[::1] _ends_for(self, Worker worker, utf8, rows)
     cdef object _found_ends(self, bytes text, cuts)
@@ -135,7 +17,6 @@ cdef class Encoder:
     cdef int _append_all(self, Worker worker, const int64_t[:, ::1] places, SpecialFinder finder,
                          int64_t[::1] offsets) except -1 nogil
     cdef int64_t _pass_through(self, utf8, cuts, Taken taken, int64_t[::1] places) except -1
-    cdef int put_back(self, Worker worker) except -1
     cdef list _give_list(self, Worker worker, Py_ssize_t n)
     cdef list list_of(self, Worker worker, Py_ssize_t start, Py_ssize_t stop)
     cdef object give_ids(self, Worker worker, int64_t n)

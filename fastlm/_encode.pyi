@@ -1,29 +1,14 @@
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias
 
+from fastlm._loop import EncodingLoop
 from fastlm._special import SpecialFinder
 from fastlm._types import Int64Array, UInt8Array, UInt16Array, UInt32Array
 from fastlm._utf8 import Utf8
 
-SCRATCH_WORDS: int
-
 Cuts: TypeAlias = SpecialFinder | Int64Array | None
 
-class Encoder:
-    def __init__(
-        self,
-        token_bytes: UInt8Array,
-        token_offsets: Int64Array,
-        left: UInt32Array,
-        right: UInt32Array,
-        new: UInt32Array,
-        byte_ids: UInt32Array,
-        drops_unknown: bool,
-        whole: Int64Array,
-        scanner: int,
-        find_ends: Callable[[bytes], Int64Array],
-        compiled: Any,
-    ) -> None: ...
+class Encoder(EncodingLoop):
     def encode(self, text: str | bytes | Utf8, cuts: Cuts = None) -> list[int]: ...
     def encode_to_numpy(self, text: str | bytes | Utf8, cuts: Cuts = None) -> UInt32Array: ...
     def encode_batch_flat(

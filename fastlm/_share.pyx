@@ -13,9 +13,10 @@ from cpython.pythread cimport (
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
-from fastlm._encode cimport Encoder, Worker, fastlm_prefetch, places_of
+from fastlm._encode cimport Encoder, places_of
 from fastlm._special cimport SpecialFinder
 from fastlm._utf8 cimport Utf8
+from fastlm._worker cimport Worker, fastlm_prefetch
 
 # bytes of a chunk: fewer cost more to hand out than they balance, more do not stay in the second cache with their ids
 LEAST_CHUNK = 1 << 15

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 import fastlm
-from fastlm import _encode, _pairs
+from fastlm import _pairs, _worker
 from fastlm._pairs import PairTables
 from fastlm.kernels import bpe as kernel
 from tests import texts
@@ -24,7 +24,7 @@ ROOT = Path(fastlm.__file__).resolve().parents[1]
 
 
 def test_kernel_and_driver_agree_on_the_least_scratch():
-    assert kernel.SCRATCH_WORDS == _encode.SCRATCH_WORDS
+    assert kernel.SCRATCH_WORDS == _worker.SCRATCH_WORDS
 
 
 def test_a_lane_tells_the_last_rank_from_none():

@@ -17,6 +17,8 @@ FLOORS = [
     ["_types", "_arrays"],
     ["_utf8", "_scan", "_special", "_runs", "_replay", "_ranks", "_pairs", "_decode", "normalization"],
     ["_count", "_merge", "kernels", "kernels.bpe", "kernels.decode_lm"],
+    ["_worker"],
+    ["_loop"],
     ["_encode"],
     ["_share"],
     ["patterns"],

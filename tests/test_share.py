@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastlm
-from fastlm import _encode, _share, batches, threads
+from fastlm import _loop, _share, batches, threads
 from tests import texts
 
 END = "<|endoftext|>"
@@ -79,8 +79,8 @@ def test_a_pattern_without_scanner_is_shared(small_chunks):
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_tables_that_begin_anew_give_the_same_ids(trained, small_chunks, monkeypatch, number):
     expected = trained.encode_batch(many_texts(1), 1)
-    monkeypatch.setattr(_encode, "FIRST_ROOM", 16)
-    monkeypatch.setattr(_encode, "LARGEST_TABLE", 16)
+    monkeypatch.setattr(_loop, "FIRST_ROOM", 16)
+    monkeypatch.setattr(_loop, "LARGEST_TABLE", 16)
     tokenizer = fastlm.Tokenizer.from_vocabulary(trained.vocabulary)
     rng = random.Random(number)
     words = ["".join(rng.choices("abcdefgh", k=rng.randrange(2, 30))) for _ in range(20_000)]

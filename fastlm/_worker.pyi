@@ -1,0 +1,1 @@
+SCRATCH_WORDS: int
