@@ -3,7 +3,7 @@ from typing import TypeAlias
 
 from fastlm._loop import EncodingLoop
 from fastlm._special import SpecialFinder
-from fastlm._types import Int64Array, UInt8Array, UInt16Array, UInt32Array
+from fastlm._types import Int64Array, UInt16Array, UInt32Array
 from fastlm._utf8 import Utf8
 
 Cuts: TypeAlias = SpecialFinder | Int64Array | None
