@@ -7,7 +7,7 @@ import time
 import torch
 
 from benchmarks.machine import facts, processor
-from fastlm.training.hardware import multiplies_bfloat16
+from fastlm.model.bfloat16 import multiplies_bfloat16
 
 
 def clock(device: torch.device) -> float:

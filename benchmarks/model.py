@@ -18,8 +18,8 @@ from benchmarks import decode_lm, train_lm
 from benchmarks.bars import bar_table
 from benchmarks.device import machine, training_dtype
 from benchmarks.model_bars import bars
+from fastlm.model.bfloat16 import multiplies_bfloat16
 from fastlm.model.presets import PRESETS
-from fastlm.training.hardware import multiplies_bfloat16
 
 RESULTS = Path(__file__).with_name("MODEL.md")
 

@@ -66,7 +66,7 @@ FLOORS = [
     ["model.presets", "model.parameters", "model.flops"],
     ["model.memory", "model.shares_plot"],
     ["model.account", "model.writeup"],
-    ["model.functional"],
+    ["model.bfloat16", "model.functional"],
     ["model.layers", "model.loss"],
     ["model.rope"],
     ["model.attention", "model.state"],

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from fastlm.model.attention import MultiHeadSelfAttention
+from fastlm.model.bfloat16 import attention
 from fastlm.model.layers import Device, SiLUFeedForward, SwiGLU
 from fastlm.model.transformer import TransformerBlock, TransformerLM
 
@@ -76,7 +77,7 @@ def prefill(model: TransformerLM, prompts: Sequence[Sequence[int]], cache: KVCac
 
         def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values) -> Tensor:
             keys[:, :, :longest], values[:, :, :longest] = k, v
-            return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+            return attention(q, k, v)
 
         x = _block(layer, x, positions, attend)
     last = x[torch.arange(len(prompts), device=device), cache.lengths - 1]  # (B, D)
@@ -100,8 +101,7 @@ def decode_step(model: TransformerLM, token_ids: Tensor, cache: KVCache) -> Tens
 
         def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values) -> Tensor:
             keys[rows, :, positions], values[rows, :, positions] = k.squeeze(-2), v.squeeze(-2)
-            grouped = q.shape[1] != k.shape[1]
-            return F.scaled_dot_product_attention(q, keys, values, attn_mask=visible, enable_gqa=grouped)
+            return attention(q, keys, values, visible)
 
         x = _block(layer, x, positions.unsqueeze(-1), attend)
     cache.lengths.add_(1)

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
+from fastlm.model.bfloat16 import attention, linear
 from fastlm.model.config import RopeLayout
 from fastlm.model.functional import scaled_dot_product_attention
 from fastlm.model.layers import Device, Linear, RMSNorm
@@ -94,7 +94,7 @@ class MultiHeadSelfAttention(nn.Module):
             raise TypeError(f"mask is of {mask.dtype}; expected torch.bool, True where a query sees a key")
         # one product for all three: x is read, and under autocast converted, once
         weight = torch.cat((self.q_proj.weight, self.k_proj.weight, self.v_proj.weight))
-        heads = F.linear(x, weight).view(*x.shape[:-1], -1, self.d_head).transpose(-3, -2)  # (B, H + 2G, T, K)
+        heads = linear(x, weight).view(*x.shape[:-1], -1, self.d_head).transpose(-3, -2)  # (B, H + 2G, T, K)
         q, k, v = torch.split(heads, [self.num_heads, self.num_kv_heads, self.num_kv_heads], -3)
         q, k = self.q_norm(q), self.k_norm(k)
         if self.rope is not None:
@@ -106,11 +106,9 @@ class MultiHeadSelfAttention(nn.Module):
         return result
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        grouped = self.num_kv_heads != self.num_heads
         if self.kernel == "sdpa":
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
-        if grouped:
-            groups = self.num_heads // self.num_kv_heads
+            return attention(q, k, v, mask)
+        if (groups := self.num_heads // self.num_kv_heads) > 1:
             k, v = k.repeat_interleave(groups, -3), v.repeat_interleave(groups, -3)
         if mask is None:
             mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()

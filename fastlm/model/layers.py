@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from fastlm.model.bfloat16 import linear
 from fastlm.model.functional import check_ids
 
 Device = torch.device | str | None
@@ -31,7 +32,7 @@ class Linear(nn.Module):
         self.weight = _normal((out_features, in_features), std, device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight)
+        return linear(x, self.weight)
 
 
 class Embedding(nn.Module):
@@ -77,7 +78,7 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # one product for both: x is read, and under autocast converted, once
-        gate, up = F.linear(x, torch.cat((self.w1.weight, self.w3.weight))).chunk(2, -1)  # (B, T, F)
+        gate, up = linear(x, torch.cat((self.w1.weight, self.w3.weight))).chunk(2, -1)  # (B, T, F)
         result: Tensor = self.w2(F.silu(gate) * up)
         return result
 

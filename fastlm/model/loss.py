@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fastlm.model.bfloat16 import product
 from fastlm.model.functional import check_targets
 
 
@@ -55,7 +56,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         weight_gradient = torch.zeros(weight.shape if wants_gradient else (), dtype=wide, device=weight.device)
         for start in range(0, count, chunk_tokens):
             chunk, target = rows[start : start + chunk_tokens], targets[start : start + chunk_tokens, None]
-            logits = (chunk @ columns.T).to(wide)  # (chunk, V)
+            logits = product(chunk, columns.T).to(wide)  # (chunk, V)
             highest, aimed = logits.amax(-1, keepdim=True), logits.gather(-1, target)
             exponentials = logits.sub_(highest).exp_()
             total = exponentials.sum(-1, keepdim=True)
@@ -66,8 +67,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 slope = exponentials.mul_(total.reciprocal_())
                 slope.scatter_add_(-1, target, slope.new_full((1, 1), -1.0).expand(len(slope), 1))
                 slope = slope.to(narrow)
-                hidden_parts.append(slope @ columns)
-                weight_gradient += slope.T @ chunk
+                hidden_parts.append(product(slope, columns))
+                weight_gradient += product(slope.T, chunk)
         if wants_gradient:
             weight_gradient = weight_gradient.mul_(1 / count).to(weight.dtype)
             ctx.save_for_backward(torch.cat(hidden_parts).to(hidden.dtype), weight_gradient)

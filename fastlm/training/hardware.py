@@ -7,6 +7,7 @@ import warnings
 
 import torch
 
+from fastlm.model import bfloat16
 from fastlm.training.config import TrainingConfig
 
 
@@ -27,30 +28,21 @@ def find_device(name: str, local_rank: int) -> torch.device:
 
 
 def autocast_type(config: TrainingConfig, device: torch.device) -> torch.dtype | None:
-    """bfloat16 where products are to be of it, else None; warns where that was asked of a device that is slow at it."""
+    """bfloat16 where products are to be of it, else None; warns where that is asked for and no faster."""
     if config.precision == "auto":
-        return torch.bfloat16 if multiplies_bfloat16(device) else None
+        return torch.bfloat16 if bfloat16.multiplies_bfloat16(device) else None
     if config.precision == "float32":
         return None
-    if device.type in ("cpu", "cuda") and not multiplies_bfloat16(device):
+    if device.type in ("cpu", "cuda") and not bfloat16.multiplies_bfloat16(device):
+        instead = "rounded operands are multiplied as float32, which saves memory and is no faster than"
+        if device.type == "cuda" or bfloat16.LEFT_TO_TORCH:
+            instead = "products are emulated, many times slower than"
         warnings.warn(
-            f"precision is 'bfloat16', which this {device.type} device has no instructions to multiply: products are "
-            "emulated, many times slower than 'float32', which 'auto' chooses here",
+            f"precision is 'bfloat16', which this {device.type} device has no instructions to multiply: {instead} "
+            "'float32', which 'auto' chooses here",
             stacklevel=2,
         )
     return torch.bfloat16
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for products of bfloat16: CUDA from 8.0, and processors of which torch says
-    so. Without them a product is emulated, up to 20 times slower than one of float32."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        # torch's own test of whether it can run bfloat16 is content with AVX-512, which has no such product
-        capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return False
 
 
 def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
@@ -60,6 +52,6 @@ def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
     best = float("inf")
     for _ in range(5):
         start = time.perf_counter()
-        (a @ b)[0, 0].item()  # waits for the device
+        bfloat16.product(a, b)[0, 0].item()  # waits for the device
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best

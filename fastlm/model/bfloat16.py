@@ -1,0 +1,131 @@
+"""Products of bfloat16, for which many processors have no instructions.
+
+There torch takes up to ten times as long as for float32. A product of two numbers of bfloat16 is exact in float32, in
+which it is added up in any case; so here such operands are multiplied as float32 and the result is rounded, which gives
+torch's own results but for the order of additions. Where there are instructions, and of other types, all is left to
+torch. What autograd keeps is of bfloat16 either way.
+
+N rows, B batch, T sequence, D d_in, F d_out, H num_heads, G num_kv_heads, K d_head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F  # noqa: N812
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bfloat16: CUDA from 8.0, and processors of which torch says
+    so."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        # torch's own test of whether it can run bfloat16 is content with AVX-512, which has no such product
+        capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return False
+
+
+# Asked once, since decoding asks at each product, and a compiled graph needs a constant. A torch that cannot say what
+# the processor has is left alone.
+LEFT_TO_TORCH = multiplies_bfloat16(torch.device("cpu")) or not hasattr(torch.cpu, "get_capabilities")
+
+# of so few rows torch's own product is as fast: it waits for weights, which float32 makes twice as large
+FEW_ROWS = 4
+
+# what autocast brings to its type
+AUTOCAST = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def _as_float32(a: Tensor, b: Tensor) -> bool:
+    """Whether the product of a and b is one of bfloat16 that the processor has no instructions for."""
+    if LEFT_TO_TORCH:
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        narrow = torch.get_autocast_dtype("cpu") == torch.bfloat16 and a.dtype in AUTOCAST and b.dtype in AUTOCAST
+    else:
+        narrow = a.dtype == b.dtype == torch.bfloat16
+    # what is exported may come to run elsewhere
+    return narrow and a.device.type == b.device.type == "cpu" and not torch.compiler.is_exporting()
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a b, of matrices of one type; not for autograd."""
+    if not _as_float32(a, b):
+        return a @ b
+    with torch.autocast("cpu", enabled=False):
+        return (a.float() @ b.float()).bfloat16()
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x W^T, (..., F), of x, (..., D), and the weight, (F, D)."""
+    if not _as_float32(x, weight) or x.numel() <= FEW_ROWS * x.shape[-1]:
+        return F.linear(x, weight)
+    rows: Tensor = _Linear.apply(x.bfloat16().flatten(0, -2), weight.bfloat16())  # type: ignore[no-untyped-call]
+    return rows.view(*x.shape[:-1], len(weight))
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention of queries (B, H, T, K) to keys and values (B, G, S, K), causal where there is no mask of booleans."""
+    # what torch's kernel for processors takes
+    fits = q.dim() == 4 and (mask is None or mask.dim() in (2, 4))
+    if not (fits and _as_float32(q, k)):
+        grouped = q.shape[-3] != k.shape[-3]
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
+    attended: Tensor
+    attended, _ = _Attention.apply(q.bfloat16(), k.bfloat16(), v.bfloat16(), mask)  # type: ignore[no-untyped-call]
+    return attended
+
+
+class _Linear(torch.autograd.Function):
+    """x W^T of bfloat16, (N, D) and (F, D)."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor) -> Tensor:
+        return product(x, weight.T)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None]:
+        (x, weight), (gradient,) = ctx.saved_tensors, gradients
+        of_x, of_weight = ctx.needs_input_grad
+        return product(gradient, weight) if of_x else None, product(gradient.T, x) if of_weight else None
+
+
+class _Attention(torch.autograd.Function):
+    """Attention of bfloat16, and the logarithms of the sums by which it divided, (B, H, T)."""
+
+    # F.scaled_dot_product_attention calls these too, but would keep operands of float32
+    @staticmethod
+    def forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        attended, logarithms = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            q.float(), k.float(), v.float(), is_causal=mask is None, attn_mask=_added(mask)
+        )
+        return attended.bfloat16(), logarithms
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor | None, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*inputs, *output)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+        q, k, v, mask, attended, logarithms = ctx.saved_tensors
+        q, k, v, attended = q.float(), k.float(), v.float(), attended.float()
+        found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            gradients[0].float(), q, k, v, attended, logarithms, 0.0, mask is None, attn_mask=_added(mask)
+        )
+        return *(gradient.bfloat16() for gradient in found), None
+
+
+def _added(mask: Tensor | None) -> Tensor | None:
+    """What is added to scores: nothing where the mask is True, else -inf."""
+    return None if mask is None else torch.zeros_like(mask, dtype=torch.float32).masked_fill_(~mask, float("-inf"))
