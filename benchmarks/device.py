@@ -9,6 +9,8 @@ import torch
 from benchmarks.machine import facts, processor
 from fastlm.model.bfloat16 import multiplies_bfloat16
 
+NO_INSTRUCTIONS = "no instructions for bfloat16: fastlm multiplies rounded operands in float32"
+
 
 def clock(device: torch.device) -> float:
     """Seconds: of the processor's time where it does the work, else of the wall's when the device is done."""

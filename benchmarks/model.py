@@ -16,7 +16,7 @@ import torch
 
 from benchmarks import decode_lm, train_lm
 from benchmarks.bars import bar_table
-from benchmarks.device import machine, training_dtype
+from benchmarks.device import NO_INSTRUCTIONS, machine, training_dtype
 from benchmarks.model_bars import bars
 from fastlm.model.bfloat16 import multiplies_bfloat16
 from fastlm.model.presets import PRESETS
@@ -55,6 +55,8 @@ def main() -> None:
     dtype, why = training_dtype(device)
     if options.dtype:
         dtype, why = getattr(torch, options.dtype), f"{options.dtype}, as was asked for"
+        if dtype == torch.bfloat16 and not multiplies_bfloat16(device):
+            why += f"; this device has {NO_INSTRUCTIONS}"
     rounds = options.rounds or (20 if device.type == "cuda" else 7)
     # before anything is allowed to round: its tokens are compared
     decoding = decode_lm.race(PRESETS["tinystories"], rounds, device)

@@ -22,9 +22,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from benchmarks import memory, nanogpt
-from benchmarks.device import clock
+from benchmarks.device import NO_INSTRUCTIONS, clock
 from benchmarks.tables import number, table
 from fastlm.model import ModelConfig, TransformerLM, linear_cross_entropy
+from fastlm.model.bfloat16 import multiplies_bfloat16
 from fastlm.model.flops import train_flops_per_token
 from fastlm.model.hf import export_llama
 from fastlm.model.presets import PRESETS
@@ -162,7 +163,10 @@ def race(
             start = clock(device)
             runner.step(inputs, targets, dtype)
             runner.seconds.append(clock(device) - start)
-    ceiling = gemm_ceiling(config, batch * length, device, dtype)
+    # a step of bfloat16 may be made of either product, and its share is of the faster one
+    products = [torch.float32] if dtype == torch.float32 else [dtype, torch.float32]
+    ceilings = {str(kind): gemm_ceiling(config, batch * length, device, kind) for kind in products}
+    ceiling = max(ceilings.values())
     rows = []
     for runner in runners:
         seconds = statistics.median(runner.seconds)
@@ -182,7 +186,14 @@ def race(
                 "rounds": rounds,
             }
         )
-    return {"batch": batch, "length": length, "dtype": str(dtype), "gemm_flops_per_s": ceiling, "contenders": rows}
+    return {
+        "batch": batch,
+        "length": length,
+        "dtype": str(dtype),
+        "multiplied": dtype != torch.bfloat16 or multiplies_bfloat16(device),
+        "gemm_flops_per_s": ceilings,
+        "contenders": rows,
+    }
 
 
 def _check_first_losses(runners: list[Contender], tolerance: float) -> None:
@@ -214,11 +225,12 @@ READING = """\
 A step is forward, loss, backward and fused AdamW. fastlm and transformers' Llama have the same weights, and their first
 losses were equal; all took turns, and medians stand here. On a processor seconds are CPU seconds of one thread, on a
 CUDA device wall seconds. FLOPs count matrix products, with all T x T scores of attention (full) or those that a causal
-model needs (causal); the percentages are of the fastest matrix product measured in the same run. Peak memory is what a
-step takes on top of parameters and optimizer; compilation is the wall time of the first step. The last columns compare
-eager with eager and compiled with compiled: tokens/s, and for nanoGPT also the share of the ceiling that each makes of
-its own FLOPs. nanoGPT has the same vocabulary, context, width, layers and heads, but LayerNorm, learned positions, a
-GELU network of four times the width, and a tied output layer, so its optimizer has fewer weights to update."""
+model needs (causal); the percentages are of the fastest matrix product measured in the same run, of either type where
+two were. Peak memory is what a step takes on top of parameters and optimizer; compilation is the wall time of the first
+step. The last columns compare eager with eager and compiled with compiled: tokens/s, and for nanoGPT also the share of
+the ceiling that each makes of its own FLOPs. nanoGPT has the same vocabulary, context, width, layers and heads, but
+LayerNorm, learned positions, a GELU network of four times the width, and a tied output layer, so its optimizer has
+fewer weights to update."""
 
 
 def report(sizes: dict[str, Any]) -> str:
@@ -250,8 +262,14 @@ def report(sizes: dict[str, Any]) -> str:
         title = (
             f"### {size}: {race_of['batch']} x {race_of['length']} tokens, {race_of['dtype'].removeprefix('torch.')}"
         )
-        ceiling = f"The fastest matrix product in this run: {race_of['gemm_flops_per_s'] / 1e12:.3f} TFLOP/s."
-        sections.append(f"{title}\n\n{ceiling}\n\n{table(rows)}")
+        ceilings = ", ".join(
+            f"{kind.removeprefix('torch.')} {flops / 1e12:.3f} TFLOP/s"
+            for kind, flops in race_of["gemm_flops_per_s"].items()
+        )
+        reading = [f"The fastest matrix products in this run, by torch: {ceilings}."]
+        if not race_of["multiplied"]:
+            reading += [f"This device has {NO_INSTRUCTIONS}; the others take torch's own products of bfloat16."]
+        sections.append(f"{title}\n\n{' '.join(reading)}\n\n{table(rows)}")
     return "\n\n".join(["## Training steps", READING, *sections])
 
 

@@ -41,7 +41,7 @@ FEW_ROWS = 4
 AUTOCAST = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def _as_float32(a: Tensor, b: Tensor) -> bool:
+def as_float32(a: Tensor, b: Tensor) -> bool:
     """Whether the product of a and b is one of bfloat16 that the processor has no instructions for."""
     if LEFT_TO_TORCH:
         return False
@@ -55,15 +55,20 @@ def _as_float32(a: Tensor, b: Tensor) -> bool:
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """a b, of matrices of one type; not for autograd."""
-    if not _as_float32(a, b):
+    if not as_float32(a, b):
         return a @ b
     with torch.autocast("cpu", enabled=False):
         return (a.float() @ b.float()).bfloat16()
 
 
+def rounded_(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """x with its numbers rounded to a type in place, since new memory costs more than they do."""
+    return x if x.dtype == dtype else x.copy_(x.to(dtype))
+
+
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """x W^T, (..., F), of x, (..., D), and the weight, (F, D)."""
-    if not _as_float32(x, weight) or x.numel() <= FEW_ROWS * x.shape[-1]:
+    if not as_float32(x, weight) or x.numel() <= FEW_ROWS * x.shape[-1]:
         return F.linear(x, weight)
     rows: Tensor = _Linear.apply(x.bfloat16().flatten(0, -2), weight.bfloat16())  # type: ignore[no-untyped-call]
     return rows.view(*x.shape[:-1], len(weight))
@@ -73,7 +78,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
     """Attention of queries (B, H, T, K) to keys and values (B, G, S, K), causal where there is no mask of booleans."""
     # what torch's kernel for processors takes
     fits = q.dim() == 4 and (mask is None or mask.dim() in (2, 4))
-    if not (fits and _as_float32(q, k)):
+    if not (fits and as_float32(q, k)):
         grouped = q.shape[-3] != k.shape[-3]
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
     attended: Tensor

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fastlm.model.bfloat16 import product
+from fastlm.model.bfloat16 import as_float32, rounded_
 from fastlm.model.functional import check_targets
 
 
@@ -51,24 +51,30 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         wants_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         count = len(targets)
         rows, columns = hidden.to(narrow), weight.to(narrow)
+        # what products are made of: numbers of the narrow type, in one that the processor multiplies
+        factor = torch.float32 if as_float32(rows, columns) else narrow
+        columns = columns.to(factor)
         loss = torch.zeros((), dtype=wide, device=hidden.device)
         hidden_parts: list[Tensor] = []
         weight_gradient = torch.zeros(weight.shape if wants_gradient else (), dtype=wide, device=weight.device)
-        for start in range(0, count, chunk_tokens):
-            chunk, target = rows[start : start + chunk_tokens], targets[start : start + chunk_tokens, None]
-            logits = product(chunk, columns.T).to(wide)  # (chunk, V)
-            highest, aimed = logits.amax(-1, keepdim=True), logits.gather(-1, target)
-            exponentials = logits.sub_(highest).exp_()
-            total = exponentials.sum(-1, keepdim=True)
-            loss += (total.log() + (highest - aimed)).sum()
-            if wants_gradient:
-                # of the sum of -log softmax: softmax less one at the target; it is divided by the number of tokens at
-                # last, since float16 has no place for what that leaves
-                slope = exponentials.mul_(total.reciprocal_())
-                slope.scatter_add_(-1, target, slope.new_full((1, 1), -1.0).expand(len(slope), 1))
-                slope = slope.to(narrow)
-                hidden_parts.append(product(slope, columns))
-                weight_gradient += product(slope.T, chunk)
+        # all types are chosen here
+        with torch.autocast(device, enabled=False):
+            for start in range(0, count, chunk_tokens):
+                chunk = rows[start : start + chunk_tokens].to(factor)
+                target = targets[start : start + chunk_tokens, None]
+                logits = rounded_(chunk @ columns.T, narrow).to(wide)  # (chunk, V)
+                highest, aimed = logits.amax(-1, keepdim=True), logits.gather(-1, target)
+                exponentials = logits.sub_(highest).exp_()
+                total = exponentials.sum(-1, keepdim=True)
+                loss += (total.log() + (highest - aimed)).sum()
+                if wants_gradient:
+                    # of the sum of -log softmax: softmax less one at the target; it is divided by the number of tokens
+                    # at last, since float16 has no place for what that leaves
+                    slope = exponentials.mul_(total.reciprocal_())
+                    slope.scatter_add_(-1, target, slope.new_full((1, 1), -1.0).expand(len(slope), 1))
+                    slope = rounded_(slope.to(factor), narrow)
+                    hidden_parts.append((slope @ columns).to(narrow))
+                    weight_gradient += (slope.T @ chunk).to(narrow)
         if wants_gradient:
             weight_gradient = weight_gradient.mul_(1 / count).to(weight.dtype)
             ctx.save_for_backward(torch.cat(hidden_parts).to(hidden.dtype), weight_gradient)

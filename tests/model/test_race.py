@@ -79,6 +79,20 @@ def test_a_race_names_all_and_a_wrong_start_stops_it(tmp_path):
         train_lm.race(CONFIG, 2, torch.device("cpu"), torch.float32, 1, False, tmp_path)
 
 
+def test_a_race_of_bfloat16_says_which_products_it_is_measured_against(monkeypatch):
+    pytest.importorskip("transformers")
+    for able in (False, True):
+        monkeypatch.setattr(train_lm, "multiplies_bfloat16", lambda device, able=able: able)
+        race = train_lm.race(CONFIG, 2, torch.device("cpu"), torch.bfloat16, 1, False)
+        products = race["gemm_flops_per_s"]
+        assert list(products) == ["torch.bfloat16", "torch.float32"]
+        for row in race["contenders"]:
+            assert row["of_ceiling_full"] == pytest.approx(row["flops_per_s"] / max(products.values()))
+        text = train_lm.report({"tiny": race})
+        assert all(f"{name} {products['torch.' + name] / 1e12:.3f} TFLOP/s" in text for name in ("bfloat16", "float32"))
+        assert ("no instructions for bfloat16" in text) != able
+
+
 def found(multiplied, rates, dtype="torch.bfloat16"):
     rows = [{"name": name, "tokens_per_s": rate, "of_ceiling_causal": 0.66} for name, rate in rates.items()]
     return {
@@ -96,6 +110,13 @@ def test_bars_hold_in_bfloat16_only():
     assert bars[2].measured == "not measured: nanoGPT is not present"
     assert [bar.met for bar in model_bars.bars(found(True, {**rates, "nanoGPT": 100}))][2] is True
     for bar in model_bars.bars(found(False, rates, "torch.float32"))[:4]:
-        assert (bar.measured, bar.met) == ("not measured: this processor has no bfloat16 products", None)
+        assert bar.measured.startswith("not measured: this processor has no bfloat16 products")
+        assert bar.met is None
+    # a race that was run is judged, and the table says what was multiplied
+    emulated = model_bars.bars(found(False, rates))
+    assert [bar.met for bar in emulated] == [bar.met for bar in bars]
+    for bar, number in zip(emulated, ("1.26x", "1.04x", "not measured: nanoGPT", "66%"), strict=False):
+        assert bar.measured.startswith(number)
+        assert (bar.met is None) != ("no instructions for bfloat16: fastlm multiplies" in bar.measured)
     for bar in model_bars.bars(found(True, rates, "torch.float32"))[:4]:
         assert (bar.measured, bar.met) == ("not measured: another shape or type was asked for", None)
