@@ -70,7 +70,7 @@ class TrainingConfig:
         max_gradient_norm: Gradients are scaled down to this l2 norm; None for no limit.
         seed: Decides first weights and windows.
         precision: Of matrix products: "bfloat16" by autocast, "float32", or "auto" for bfloat16 where the hardware
-            multiplies it; elsewhere it is emulated, many times slower than float32.
+            multiplies it; elsewhere it saves memory and is no faster than float32.
         checkpoint_activations: Whether the backward pass computes the activations within blocks again instead of
             keeping them.
         compile: Whether the model is compiled by torch.compile.
