@@ -7,6 +7,7 @@ benchmarks/MODEL.md, and with `--json` one file of all figures.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -41,7 +42,10 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", action="append", choices=train_lm.SIZES, help="a shape; tinystories by default")
     parser.add_argument(
-        "--dtype", choices=["float32", "bfloat16"], help="of training's products; else as fastlm train chooses"
+        "--dtype",
+        action="append",
+        choices=["float32", "bfloat16"],
+        help="of training's products; else as fastlm train chooses",
     )
     parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT, whose model.py is run")
     parser.add_argument("--rounds", type=int, default=0, help="timed steps of each; 20 on CUDA, 7 else")
@@ -53,9 +57,11 @@ def main() -> None:
     if device.type == "cpu":
         torch.set_num_threads(1)
     dtype, why = training_dtype(device)
+    dtypes = [dtype]
     if options.dtype:
-        dtype, why = getattr(torch, options.dtype), f"{options.dtype}, as was asked for"
-        if dtype == torch.bfloat16 and not multiplies_bfloat16(device):
+        dtypes = [getattr(torch, name) for name in options.dtype]
+        why = f"{' and '.join(options.dtype)}, as was asked for"
+        if "bfloat16" in options.dtype and not multiplies_bfloat16(device):
             why += f"; this device has {NO_INSTRUCTIONS}"
     rounds = options.rounds or (20 if device.type == "cuda" else 7)
     # before anything is allowed to round: its tokens are compared
@@ -64,11 +70,12 @@ def main() -> None:
         decoding["int8"] = decode_lm.loss_of_int8(options.steps)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-    training = {}
-    for size in options.size or ["tinystories"]:
+    training = []
+    for size, dtype in itertools.product(options.size or ["tinystories"], dtypes):
         config, on_cuda, on_cpu = train_lm.SIZES[size]
         batch = on_cuda if device.type == "cuda" else on_cpu
-        training[size] = train_lm.race(config, batch, device, dtype, rounds, not options.no_compile, options.nanogpt)
+        raced = train_lm.race(config, batch, device, dtype, rounds, not options.no_compile, options.nanogpt)
+        training.append({"size": size, **raced})
     found = {
         "machine": {
             **machine(device),

@@ -20,15 +20,16 @@ def bars(found: dict[str, Any]) -> list[Bar]:
 
 
 def _training(found: dict[str, Any]) -> list[Bar]:
-    race = found["train"].get("tinystories")
+    races = (race for race in found["train"] if (race["size"], race["dtype"]) == ("tinystories", "torch.bfloat16"))
+    race = next(races, None)
     multiplied, device = found["bfloat16"]["multiplied"], found["bfloat16"]["device"]
     how = "" if multiplied else f"; this {device} has {NO_INSTRUCTIONS}"
     missing = ""
-    if race is None or race["dtype"] != "torch.bfloat16":
+    if race is None:
         missing = "not measured: another shape or type was asked for"
         if not multiplied:
             missing = f"not measured: this {device} has no bfloat16 products, and --dtype bfloat16 was not given"
-    rows = {} if missing else {row["name"]: row for row in race["contenders"]}
+    rows = {} if race is None else {row["name"]: row for row in race["contenders"]}
 
     def fastest(name: str, compiled: bool, key: str = "tokens_per_s") -> float | None:
         of_it = [row[key] for full, row in rows.items() if full == name or (compiled and full.startswith(f"{name},"))]

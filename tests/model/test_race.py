@@ -73,7 +73,7 @@ def test_a_race_names_all_and_a_wrong_start_stops_it(tmp_path):
     (tmp_path / "model.py").write_text(CHECKOUT)
     race = train_lm.race(CONFIG, 2, torch.device("cpu"), torch.float32, 1, False, tmp_path)
     assert [row["name"] for row in race["contenders"]] == ["fastlm", "transformers", "nanoGPT"]
-    assert "not present" not in train_lm.report({"tiny": race})
+    assert "not present" not in train_lm.report([{"size": "tiny", **race}])
     (tmp_path / "model.py").write_text(CHECKOUT.replace("torch.zeros", "20 * torch.rand"))
     with pytest.raises(RuntimeError, match="near the loss of a guess"):
         train_lm.race(CONFIG, 2, torch.device("cpu"), torch.float32, 1, False, tmp_path)
@@ -88,7 +88,7 @@ def test_a_race_of_bfloat16_says_which_products_it_is_measured_against(monkeypat
         assert list(products) == ["torch.bfloat16", "torch.float32"]
         for row in race["contenders"]:
             assert row["of_ceiling_full"] == pytest.approx(row["flops_per_s"] / max(products.values()))
-        text = train_lm.report({"tiny": race})
+        text = train_lm.report([{"size": "tiny", **race}])
         assert all(f"{name} {products['torch.' + name] / 1e12:.3f} TFLOP/s" in text for name in ("bfloat16", "float32"))
         assert ("no instructions for bfloat16" in text) != able
 
@@ -97,7 +97,7 @@ def found(multiplied, rates, dtype="torch.bfloat16"):
     rows = [{"name": name, "tokens_per_s": rate, "of_ceiling_causal": 0.66} for name, rate in rates.items()]
     return {
         "bfloat16": {"multiplied": multiplied, "device": "processor"},
-        "train": {"tinystories": {"dtype": dtype, "contenders": rows}},
+        "train": [{"size": "tinystories", "dtype": dtype, "contenders": rows}],
         "decode": {"contenders": [{"name": "kernel, int8, packed before", "ratio": 5.9}]},
     }
 
