@@ -41,7 +41,7 @@ LOSS_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 # how far from that of a guess, the logarithm of the vocabulary, nanoGPT's first loss may be
 GUESSED = 0.3
 # who has taken so many seconds sits out the further rounds
-LIMIT = 60.0
+LIMIT = 30.0
 NANOGPT = "nanoGPT"
 PEERS = ("transformers", NANOGPT)
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -225,7 +225,7 @@ def peak_of(call: Callable[[], object], device: torch.device) -> float:
 
 READING = """\
 A step is forward, loss, backward and fused AdamW. fastlm and transformers' Llama have the same weights, and their first
-losses were equal; all took turns, and medians stand here; who had taken a minute sat out the further rounds. On a
+losses were equal; all took turns, and medians stand here; who had taken half a minute sat out the further rounds. On a
 processor seconds are CPU seconds of one thread, on a CUDA device wall seconds. FLOPs count matrix products, with all T
 x T scores of attention (full) or those that a causal model needs (causal); the percentages are of the fastest matrix
 product measured in the same run, of either type where two were. Peak memory is what a step takes on top of parameters
