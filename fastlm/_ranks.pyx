@@ -3,11 +3,14 @@
 Such a list says which bytes are tokens, not what merges to them. Merging by rank makes a token always in the same way,
 whatever stands around it: what happens within its bytes happens in the order of their own ranks. So each token has one
 merge, of the two parts that its bytes come to when shorter tokens merge.
+
+And whether merges that are given spell their tokens.
 """
 import heapq
 
 import numpy as np
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
 cdef enum:
     LONGEST_QUADRATIC = 256
@@ -131,3 +134,21 @@ cdef int64_t merge_with_heap(PairRanks pairs, uint32_t[::1] parts, int64_t n) ex
             parts[kept] = parts[at]
             kept += 1
     return kept
+
+
+def first_misspelled(const uint8_t[::1] text, const int64_t[::1] offsets, const uint32_t[::1] left,
+                     const uint32_t[::1] right, const uint32_t[::1] new) -> int:
+    """Rank of the first merge that does not yield the bytes of its two sides, some each, one after the other; or -1.
+
+    Token k is text[offsets[k]:offsets[k + 1]]; offsets ascend within the text, and the ids are below their number.
+    """
+    cdef int64_t rank, of_left, of_right
+    for rank in range(new.shape[0]):
+        of_left = offsets[<int64_t>left[rank] + 1] - offsets[left[rank]]
+        of_right = offsets[<int64_t>right[rank] + 1] - offsets[right[rank]]
+        if not of_left or not of_right or of_left + of_right != offsets[<int64_t>new[rank] + 1] - offsets[new[rank]]:
+            return rank
+        if memcmp(&text[offsets[new[rank]]], &text[offsets[left[rank]]], of_left) or memcmp(
+                &text[offsets[new[rank]] + of_left], &text[offsets[right[rank]]], of_right):
+            return rank
+    return -1

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from fastlm._ranks import first_misspelled
 from fastlm._types import Int64Array, UInt8Array, UInt32Array
 from fastlm.patterns import Pattern
 
@@ -128,7 +129,7 @@ class Vocabulary:
         if len({len(ids) for ids in merges}) != 1 or any(len(ids) and ids.max() >= n for ids in merges):
             raise ValueError(f"merges must be three equally long arrays of ids below {n}")
         self._check_byte_ids(lengths)
-        self._check_spelling(merges, lengths)
+        self._check_spelling(merges)
         self._check_pairs_differ()
         self._check_added_tokens()
 
@@ -156,19 +157,10 @@ class Vocabulary:
             if not 0 <= id < n or not self.bytes_of(id):
                 raise ValueError(f"id {id} that begins or ends a text is not in the vocabulary")
 
-    def _check_spelling(self, merges: tuple[UInt32Array, UInt32Array, UInt32Array], lengths: Int64Array) -> None:
+    def _check_spelling(self, merges: tuple[UInt32Array, UInt32Array, UInt32Array]) -> None:
         """Raises ValueError unless each merge yields the bytes of its two sides, one after the other."""
-        sides = np.stack([self.merge_left, self.merge_right], axis=1).ravel()
-        joined = lengths[self.merge_left] + lengths[self.merge_right]
-        used = (lengths[self.merge_left] > 0) & (lengths[self.merge_right] > 0)
-        wrong = np.flatnonzero(~used | (joined != lengths[self.merge_new]))
-        if not len(wrong):
-            spelled = self._concatenated(sides)
-            expected = self._concatenated(self.merge_new)
-            differing = np.flatnonzero(spelled != expected)
-            wrong = np.searchsorted(np.cumsum(joined), differing[:1], side="right")
-        if len(wrong):
-            rank = int(wrong[0])
+        rank = first_misspelled(self.token_bytes, self.token_offsets, *merges)
+        if rank >= 0:
             left, right, new = (self.bytes_of(int(ids[rank])) for ids in merges)
             raise ValueError(f"merge {rank} joins {left!r} and {right!r} but yields {new!r}")
 
@@ -181,13 +173,6 @@ class Vocabulary:
         rank = int(np.flatnonzero(first[inverse] != np.arange(len(pairs)))[0])
         left, right = self.bytes_of(int(self.merge_left[rank])), self.bytes_of(int(self.merge_right[rank]))
         raise ValueError(f"merge {rank} repeats merge {first[inverse][rank]}: {left!r}, {right!r}")
-
-    def _concatenated(self, ids: UInt32Array) -> UInt8Array:
-        starts = self.token_offsets[ids]
-        lengths = self.token_offsets[ids.astype(np.int64) + 1] - starts
-        total = int(lengths.sum())
-        skipped = np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths) if total else 0
-        return self.token_bytes[np.arange(total) + skipped]
 
     def __reduce__(self) -> tuple[type[Vocabulary], tuple[object, ...]]:
         return Vocabulary, tuple(getattr(self, field.name) for field in fields(self))

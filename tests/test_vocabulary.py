@@ -40,6 +40,15 @@ def fields(**changes):
         ({"merge_new": ids()}, "three equally long arrays"),
         ({"merge_new": ids(98)}, "merge 0 joins b'a' and b'b' but yields b'b'"),
         ({"merge_right": ids(97)}, "merge 0 joins b'a' and b'a' but yields b'ab'"),
+        ({"merge_left": ids(98)}, "merge 0 joins b'b' and b'b' but yields b'ab'"),
+        (
+            {"merge_right": ids(257), "token_offsets": np.array([*range(257), 258, 258])},
+            "merge 0 joins b'a' and b'' but yields b'ab'",
+        ),
+        (
+            {"merge_left": ids(97, 256), "merge_right": ids(98, 97), "merge_new": ids(256, 256)},
+            "merge 1 joins b'ab' and b'a' but yields b'ab'",
+        ),
         (
             {"merge_left": ids(97, 97), "merge_right": ids(98, 98), "merge_new": ids(256, 256)},
             "merge 1 repeats merge 0: b'a', b'b'",
