@@ -235,13 +235,14 @@ def cached(tmp_path_factory) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     ("files", "damage"),
     [
-        ("*.nbi", lambda content: b""),
-        ("*.nbi", lambda content: b"garbage"),
+        ("*.nb*", lambda content: b""),
+        ("*.nb*", lambda content: b"garbage"),
+        ("*.nb*", lambda content: content[: len(content) // 2]),
         ("*.nbc", lambda content: content[: len(content) // 2]),
     ],
 )
 def test_a_damaged_cache(cached, tmp_path, files, damage):
-    """The index, and the machine code to which it points."""
+    """All files, of which the index is read first; and the machine code alone, to which it points."""
     site, cache = cached
     shutil.copytree(cache, tmp_path / "cache")
     damaged = list((tmp_path / "cache").rglob(files))
@@ -256,5 +257,5 @@ def test_processes_that_compile_at_once(installation, tmp_path):
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     env |= {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(installation)}
     command = [sys.executable, "-W", "error", "-c", PROGRAM]
-    started = [subprocess.Popen(command, env=env, cwd="/", stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [process.communicate(timeout=120)[0] for process in started] == ["encoded\n"] * 2
+    started = [subprocess.Popen(command, env=env, cwd="/", stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate(timeout=120)[0] for process in started] == ["encoded\n"] * 4

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 import fastlm  # noqa: E402
 from fastlm.cli import main  # noqa: E402
-from fastlm.model import TransformerLM  # noqa: E402
+from fastlm.model import TransformerLM, bfloat16  # noqa: E402
 from fastlm.model.files import load_model  # noqa: E402
 from fastlm.training import train  # noqa: E402
 from fastlm.training.data import TokenFiles, document_ids, window_starts  # noqa: E402
@@ -189,8 +189,10 @@ def test_bfloat16_is_chosen_where_the_processor_multiplies_it(tmp_path, monkeypa
     cpu = torch.device("cpu")
     assert autocast_type(config["auto"], cpu) == (torch.bfloat16 if able else None)
     assert autocast_type(config["float32"], cpu) is None
-    with nullcontext() if able else pytest.warns(UserWarning, match="no instructions to multiply"):
-        assert autocast_type(config["bfloat16"], cpu) == torch.bfloat16
+    for left_to_torch, instead in ((True, "emulated, many times slower"), (False, "multiplied as float32")):
+        monkeypatch.setattr(bfloat16, "LEFT_TO_TORCH", left_to_torch)
+        with nullcontext() if able else pytest.warns(UserWarning, match=instead):
+            assert autocast_type(config["bfloat16"], cpu) == torch.bfloat16
 
 
 def test_an_evaluation_is_the_mean_over_all_windows_and_counts_bytes(tmp_path):
