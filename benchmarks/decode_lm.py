@@ -44,15 +44,20 @@ BATCH = 16
 
 @njit(fastmath={"reassoc"})
 def total(numbers: Any) -> Any:
-    """The sum of an array, for which all of it is read and little else is done."""
-    result = np.float32(0)
-    for i in range(len(numbers)):
-        result += numbers[i]
-    return result
+    """The sum of an array, for which all of it is read, at four places at once, and little else is done."""
+    part = len(numbers) // 4
+    a, b, c, d = numbers[:part], numbers[part:], numbers[2 * part :], numbers[3 * part :]
+    sum_a = sum_b = sum_c = sum_d = np.float32(0)
+    for i in range(part):
+        sum_a += a[i]
+        sum_b += b[i]
+        sum_c += c[i]
+        sum_d += d[i]
+    return sum_a + sum_b + sum_c + sum_d
 
 
 def read_seconds(size: int) -> float:
-    """The least CPU seconds in which so many bytes were read, one after the other."""
+    """The least CPU seconds in which so many bytes were read."""
     numbers = np.ones(size // 4, np.float32)
     total(numbers)
 
@@ -211,7 +216,10 @@ def report(found: dict[str, Any]) -> str:
         table(rows),
     ]
     if found["bounds"]:
-        sections += ["The bound is the time in which a loop that sums them reads as many bytes.", table(bounds)]
+        sections += [
+            "The bound is the time in which a loop that sums them, at four places at once, reads as many bytes.",
+            table(bounds),
+        ]
     if (loss := found.get("int8")) is not None:
         sections.append(
             f"8-bit weights, on {loss['tokens']:,} tokens of {loss['corpus']} that a model trained on "

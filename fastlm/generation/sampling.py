@@ -125,14 +125,13 @@ class Sampler:
     def __call__(self, logits: Tensor) -> Tensor:
         """The chosen ids, (B,), given logits (B, V); ValueError for nan, +inf, or nothing but -inf in them."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if not bool(logits.amax(-1).isfinite().all()):
-            raise ValueError("the model's logits are nan or infinite; expected finite numbers")
         if self._seen is not None:
             self._seen = self._seen.to(logits.device)
             logits = penalise_repetition(logits, self._seen, self.sampling.repetition_penalty)
-        if self.sampling.temperature == 0:
-            ids = logits.argmax(-1)
-        else:
+        greatest, ids = logits.max(-1)
+        if not all(map(math.isfinite, greatest.tolist())):
+            raise ValueError("the model's logits are nan or infinite; expected finite numbers")
+        if self.sampling.temperature > 0:
             ids = self._draw(self.sampling.filtered(logits).softmax(-1))
         if self._seen is not None:
             self._seen.scatter_(-1, ids.unsqueeze(-1), True)

@@ -1,7 +1,8 @@
 """One token through a decoder-only Transformer, compiled by Numba into one function: an id to the logits of the next.
 
 With one sequence every weight is read once for each token and multiplied once, so that the time is that of reading
-memory, and what counts is to read it in one stream, in order, without anything between. The weights come packed
+memory. One core reads more of it in a second at a few places at once, each in order, than at a single one: every matrix
+is multiplied in STREAMS parts of equally many rows, a row of each part at a time. The weights come packed
 (`generation.packing`): all matrices, row by row, in the order in which a token meets them,
 
     for each layer   queries, keys and values ((H + 2 G) K rows of D), output (D of H K),
@@ -30,6 +31,7 @@ from numba import float32, int8, int16, int64, njit, types, void
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+STREAMS = 4
 GROUP = 64  # numbers that share a scale; sums of as many products of 8 and 16 bits fit 32 bits
 QUARTER = 16
 LARGEST_INT16 = 32767
@@ -42,6 +44,11 @@ HALF, INTERLEAVED = 1, 2
 # rows of `room`: vectors on the way, each padded with zeros
 RESIDUAL, NORMED, HEADS, ATTENDED, HIDDEN, ACTIVATED, SCORES = range(7)
 ROOM_ROWS = 7
+
+# of exp: below and above them it is zero and infinity
+EXP_OF_ZERO, EXP_OF_INFINITY = np.float32(-87.33), np.float32(88.37)
+LOG2_E = np.float32(1.4426950408889634)
+LN_2_HIGH, LN_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 
 # sums may be split into lanes and products fused; nan and infinity stay what they are
 IN_LANES = {"reassoc", "contract"}
@@ -74,8 +81,8 @@ def _pair_products(context: Any, builder: ir.IRBuilder, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def dot_int8(typingctx, quantised, start, scales, first_scale, x, x_scales, groups):
-    """The product of a row of int8 weights that begins at `start` and a vector x of int16, as float32."""
+def dots_int8(typingctx, quantised, starts, scales, x, x_scales, groups):
+    """The products of the rows of int8 weights that begin at `starts` and a vector x of int16, as float32."""
 
     def codegen(context, builder, signature, args):
         def pointer(k, offset=None):
@@ -87,35 +94,41 @@ def dot_int8(typingctx, quantised, start, scales, first_scale, x, x_scales, grou
             loaded.align = value_type.width // 8
             return loaded
 
-        row, row_scales = pointer(0, args[1]), pointer(2, args[3])
-        vector, vector_scales = pointer(4), pointer(5)
-        total = cgutils.alloca_once_value(builder, ir.Constant(_lanes(F32, 8), [0.0] * 8))
-        with cgutils.for_range(builder, args[6]) as loop:
+        first_numbers = cgutils.unpack_tuple(builder, args[1])
+        rows = [pointer(0, start) for start in first_numbers]
+        scales_of_rows = [pointer(2, builder.udiv(start, start.type(GROUP))) for start in first_numbers]
+        vector, vector_scales = pointer(3), pointer(4)
+        nothing = ir.Constant(_lanes(F32, 8), [0.0] * 8)
+        totals = [cgutils.alloca_once_value(builder, nothing) for _ in rows]
+        with cgutils.for_range(builder, args[5]) as loop:
             word = loop.index.type
             first = builder.mul(loop.index, word(GROUP))
-            sums = ir.Constant(_lanes(I32, 8), [0] * 8)
+            sums = [ir.Constant(_lanes(I32, 8), [0] * 8)] * len(rows)
             for quarter in range(0, GROUP, QUARTER):
                 at = builder.add(first, word(quarter))
-                weights = builder.sext(load(builder.gep(row, [at]), I8), _lanes(I16, QUARTER))
                 numbers = load(builder.gep(vector, [at]), I16)
-                sums = builder.add(sums, _pair_products(context, builder, weights, numbers))
-            scale = builder.fmul(
-                builder.load(builder.gep(row_scales, [loop.index])),
-                builder.load(builder.gep(vector_scales, [loop.index])),
-            )
-            single = builder.insert_element(ir.Constant(_lanes(F32, 8), ir.Undefined), scale, I32(0))
-            scaled = builder.fmul(
-                builder.sitofp(sums, _lanes(F32, 8)), _shuffled(builder, single, [0] * 8), flags=("contract",)
-            )
-            builder.store(builder.fadd(builder.load(total), scaled, flags=("contract",)), total)
-        result = builder.load(total)
-        for half in (4, 2, 1):
-            low = _shuffled(builder, result, list(range(half)))
-            result = builder.fadd(low, _shuffled(builder, result, list(range(half, 2 * half))))
-        return builder.extract_element(result, I32(0))
+                for k, row in enumerate(rows):
+                    weights = builder.sext(load(builder.gep(row, [at]), I8), _lanes(I16, QUARTER))
+                    sums[k] = builder.add(sums[k], _pair_products(context, builder, weights, numbers))
+            vector_scale = builder.load(builder.gep(vector_scales, [loop.index]))
+            for row_scales, products, total in zip(scales_of_rows, sums, totals, strict=True):
+                scale = builder.fmul(builder.load(builder.gep(row_scales, [loop.index])), vector_scale)
+                single = builder.insert_element(ir.Constant(_lanes(F32, 8), ir.Undefined), scale, I32(0))
+                scaled = builder.fmul(
+                    builder.sitofp(products, _lanes(F32, 8)), _shuffled(builder, single, [0] * 8), flags=("contract",)
+                )
+                builder.store(builder.fadd(builder.load(total), scaled, flags=("contract",)), total)
+        results = []
+        for total in totals:
+            lanes = builder.load(total)
+            for half in (4, 2, 1):
+                low = _shuffled(builder, lanes, list(range(half)))
+                lanes = builder.fadd(low, _shuffled(builder, lanes, list(range(half, 2 * half))))
+            results.append(builder.extract_element(lanes, I32(0)))
+        return context.make_tuple(builder, signature.return_type, results)
 
-    word = types.uint64
-    return types.float32(quantised, word, scales, word, x, x_scales, word), codegen
+    of_rows = types.UniTuple(types.float32, STREAMS)
+    return of_rows(quantised, types.UniTuple(types.int64, STREAMS), scales, x, x_scales, types.int64), codegen
 
 
 @njit
@@ -133,6 +146,20 @@ def to_int16(x, width, numbers, number_scales):
 
 
 @njit(fastmath=IN_LANES)
+def dots(weights, starts, x, width):
+    """The products of the rows of weights that begin at `starts` and x[:width]."""
+    a, b, c, d = starts
+    row_a, row_b, row_c, row_d = weights[a:][:width], weights[b:][:width], weights[c:][:width], weights[d:][:width]
+    sum_a = sum_b = sum_c = sum_d = np.float32(0)
+    for i in range(width):
+        sum_a += row_a[i] * x[i]
+        sum_b += row_b[i] * x[i]
+        sum_c += row_c[i] * x[i]
+        sum_d += row_d[i] * x[i]
+    return sum_a, sum_b, sum_c, sum_d
+
+
+@njit
 def product(weights, quantised, scales, start, rows, width, x, numbers, number_scales, result):
     """result[:rows] = the matrix that begins at `start` times x[:width]; returns where the next matrix begins.
 
@@ -140,17 +167,17 @@ def product(weights, quantised, scales, start, rows, width, x, numbers, number_s
     """
     if len(quantised) > 0:
         to_int16(x, width, numbers, number_scales)
-        groups = np.uint64(width // GROUP)
-        for row in range(rows):
-            at = np.uint64(start + row * width)
-            result[row] = dot_int8(quantised, at, scales, at // np.uint64(GROUP), numbers, number_scales, groups)
-    else:
-        for row in range(rows):
-            of_row = weights[start + row * width : start + (row + 1) * width]
-            total = np.float32(0)
-            for i in range(width):
-                total += of_row[i] * x[i]
-            result[row] = total
+    part = (rows + STREAMS - 1) // STREAMS
+    # where STREAMS does not divide the rows, the last parts overlap
+    b, c, d = min(part, rows - part), min(2 * part, rows - part), rows - part
+    for a in range(part):
+        at = start + a * width
+        starts = (at, at + b * width, at + c * width, at + d * width)
+        if len(quantised) > 0:
+            sums = dots_int8(quantised, starts, scales, numbers, number_scales, width // GROUP)
+        else:
+            sums = dots(weights, starts, x, width)
+        result[a], result[a + b], result[a + c], result[a + d] = sums
     return start + rows * width
 
 
@@ -186,37 +213,79 @@ def turn(head, cos, sin, layout):
         head[second] = b * cos[i] + a * sin[i]
 
 
-@njit(fastmath=IN_LANES)
+@njit(fastmath={"contract"})
+def exp(x):
+    """e to the x, within 1.1 units in the last place: LLVM makes lanes of it, which it does not of a call to libm.
+
+    x = n ln 2 + r, where ln 2 is taken in two parts, and e to the r by the polynomial of Cephes' expf (Moshier).
+    """
+    within = x if x > EXP_OF_ZERO else EXP_OF_ZERO
+    within = within if within < EXP_OF_INFINITY else EXP_OF_INFINITY
+    n = np.rint(within * LOG2_E)
+    r = within - n * LN_2_HIGH - n * LN_2_LOW
+    series = np.float32(1.9875691500e-4)
+    series = series * r + np.float32(1.3981999507e-3)
+    series = series * r + np.float32(8.3334519073e-3)
+    series = series * r + np.float32(4.1665795894e-2)
+    series = series * r + np.float32(1.6666665459e-1)
+    series = series * r + np.float32(5.0000001201e-1)
+    power_of_2 = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+    result = (series * r * r + r + np.float32(1)) * power_of_2
+    result = result if x >= EXP_OF_ZERO else np.float32(0)
+    result = result if x <= EXP_OF_INFINITY else np.float32(np.inf)
+    return result if x == x else x
+
+
+@njit(fastmath=IN_LANES, error_model="numpy")
 def attend(q, keys, values, length, scores, result):
     """One head's attention over the first `length` rows of its keys and values, (C, K) each."""
     width = len(q)
     scale = np.float32(1) / np.sqrt(np.float32(width))
-    largest = np.float32(-np.inf)
-    for t in range(length):
+    # four rows at a time, so that what a loop over few numbers costs by itself is paid once for them
+    in_fours = length // 4 * 4
+    for t in range(0, in_fours, 4):
+        key_a, key_b, key_c, key_d = keys[t], keys[t + 1], keys[t + 2], keys[t + 3]
+        a = b = c = d = np.float32(0)
+        for i in range(width):
+            a += q[i] * key_a[i]
+            b += q[i] * key_b[i]
+            c += q[i] * key_c[i]
+            d += q[i] * key_d[i]
+        scores[t], scores[t + 1], scores[t + 2], scores[t + 3] = a * scale, b * scale, c * scale, d * scale
+    for t in range(in_fours, length):
         key = keys[t]
         score = np.float32(0)
         for i in range(width):
             score += q[i] * key[i]
         scores[t] = score * scale
+    largest = np.float32(-np.inf)
+    for t in range(length):
         largest = max(largest, scores[t])
     total = np.float32(0)
     for t in range(length):
-        scores[t] = np.exp(scores[t] - largest)
+        scores[t] = exp(scores[t] - largest)
         total += scores[t]
     for i in range(width):
         result[i] = 0
-    for t in range(length):
-        share, value = scores[t] / total, values[t]
+    for t in range(0, in_fours, 4):
+        value_a, value_b, value_c, value_d = values[t], values[t + 1], values[t + 2], values[t + 3]
+        a, b, c, d = scores[t], scores[t + 1], scores[t + 2], scores[t + 3]
+        for i in range(width):
+            result[i] += a * value_a[i] + b * value_b[i] + c * value_c[i] + d * value_d[i]
+    for t in range(in_fours, length):
+        share, value = scores[t], values[t]
         for i in range(width):
             result[i] += share * value[i]
+    for i in range(width):
+        result[i] /= total
 
 
-@njit(fastmath=IN_LANES)
+@njit(fastmath=IN_LANES, error_model="numpy")
 def activate(hidden, width, gated, result):
     """SiLU of hidden[:width], times hidden[width : 2 * width] where the network is gated."""
     for i in range(width):
         x = hidden[i]
-        result[i] = x / (np.float32(1) + np.exp(-x))
+        result[i] = x / (np.float32(1) + exp(-x))
     if gated:
         up = hidden[width:]
         for i in range(width):

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from numba import njit  # noqa: E402
 
 import fastlm  # noqa: E402
 from fastlm.generation import (  # noqa: E402
@@ -102,7 +103,7 @@ def test_weights_of_zero_are_no_trouble_in_8_bits():
 
 @given(st.data())
 def test_product_of_int8_is_the_sum_of_products(data):
-    rows, groups = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 4))
+    rows, groups = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 4))
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     width = 64 * groups
     matrix = random.integers(-127, 128, (rows, width)).astype(np.int8)
@@ -119,6 +120,40 @@ def test_product_of_int8_is_the_sum_of_products(data):
     bound = np.abs(exact) @ np.abs(x.reshape(groups, 64)).max(1).repeat(64) / 32767
     assert following == rows * width
     assert (np.abs(result - exact @ x.astype(np.float64)) <= bound + 1e-30).all()
+
+
+@given(rows=st.integers(1, 9), groups=st.integers(1, 4), before=st.integers(0, 3), seed=st.integers(0, 2**32))
+def test_product_is_the_sum_of_products(rows, groups, before, seed):
+    random = np.random.default_rng(seed)
+    width = 64 * groups
+    weights = random.standard_normal((before + rows) * width).astype(np.float32)
+    x = random.standard_normal(width).astype(np.float32)
+    result = np.full(rows + 1, 7, np.float32)
+    in_8_bits = np.empty(0, np.int8), np.empty(0, np.float32)
+    numbers, number_scales = np.empty(width, np.int16), np.empty(groups, np.float32)
+    following = kernel.product(
+        weights, *in_8_bits, before * width, rows, width, x, numbers, number_scales, result[:rows]
+    )
+    matrix = weights.reshape(-1, width)[before:].astype(np.float64)
+    assert following == len(weights)
+    assert (np.abs(result[:rows] - matrix @ x) <= 1e-6 * (np.abs(matrix) @ np.abs(x))).all()
+    assert result[rows] == 7
+
+
+@njit
+def exponentials(x):
+    return np.array([kernel.exp(number) for number in x], np.float32)
+
+
+def test_exp_is_near_the_last_place():
+    x = np.linspace(-87.33, 88.37, 1_000_003).astype(np.float32)
+    expected = np.exp(x.astype(np.float64))
+    assert (np.abs(exponentials(x) - expected) <= 1.1 * np.spacing(expected.astype(np.float32))).all()
+
+
+def test_exp_of_what_is_out_of_range():
+    x = np.array([0, -87.4, -1e30, -np.inf, 88.4, 1e30, np.inf, np.nan], np.float32)
+    np.testing.assert_array_equal(exponentials(x), np.array([1, 0, 0, 0, np.inf, np.inf, np.inf, np.nan], np.float32))
 
 
 def test_the_same_bits_every_time():
