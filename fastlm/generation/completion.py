@@ -209,11 +209,13 @@ def _ids_of(model: TransformerLM, prompt: str | list[int], number: int, tokenize
     return ids
 
 
-def _fastest_step(model: TransformerLM, sequences: int) -> AbstractContextManager[Step]:
+def _fastest_step(model: TransformerLM, sequences: int, sampling: Sampling) -> AbstractContextManager[Step]:
     # numba comes with the first sequence that it decodes
     from fastlm.generation.packing import fits, kernel_step
 
-    return kernel_step(model) if sequences == 1 and fits(model) else nullcontext(torch_step(model))
+    if sequences == 1 and fits(model):
+        return kernel_step(model, greatest=sampling.takes_greatest)
+    return nullcontext(torch_step(model))
 
 
 def _decoded(
@@ -225,7 +227,7 @@ def _decoded(
     given_step: Step | None,
 ) -> Iterator[str]:
     logits = prefill(model, prompts, cache)
-    with nullcontext(given_step) if given_step else _fastest_step(model, len(rows)) as step:
+    with nullcontext(given_step) if given_step else _fastest_step(model, len(rows), sampler.sampling) as step:
         while True:
             ids = sampler(logits)
             for row, id in zip(rows, ids.tolist(), strict=True):

@@ -40,19 +40,27 @@ class KernelStep:
         model: The model.
         int8: Whether matrices are kept in 8 bits, with a scale for each 64 numbers of a row, the largest of which it
             takes to 127: a token reads a quarter of the memory, and logits differ a little.
+        greatest: Whether a step's logits are asked for nothing but the greatest, as at temperature 0: the output layer
+            is kept in 8 bits as well, and multiplied in float32 only in those rows that may have the greatest logit.
+            That one is as without this; the others are less than it, and are not exact.
 
-    Raises ValueError for a model of another type or in another place.
+    Raises ValueError for a model of another type or in another place, and for `int8` with `greatest`.
     """
 
-    def __init__(self, model: TransformerLM, *, int8: bool = False) -> None:
+    def __init__(self, model: TransformerLM, *, int8: bool = False, greatest: bool = False) -> None:
+        if int8 and greatest:
+            raise ValueError("int8 and greatest are given; expected one of them, as greatest needs float32 weights")
         self.config = config = model.config
+        self.greatest = greatest
         self._step = kernel.compiled()
         self._shape, self._eps = _shape(config), np.float32(config.norm_eps)
         # zeros, for what rows are padded with
         size = sum(len(matrix) * kernel.padded(matrix.shape[1]) for matrix in _matrices(model))
+        size_in_8_bits = size if int8 else config.vocab_size * kernel.padded(config.d_model) if greatest else 0
         self._matrices = np.zeros(0 if int8 else size, np.float32)
-        self._quantised = np.zeros(size if int8 else 0, np.int8)
-        self._scales = np.zeros(size // kernel.GROUP if int8 else 0, np.float32)
+        self._quantised = np.zeros(size_in_8_bits, np.int8)
+        self._scales = np.zeros(size_in_8_bits // kernel.GROUP, np.float32)
+        self._widest_scales = np.zeros(config.vocab_size if greatest else 0, np.float32)
         inner = config.d_ff * (2 if config.ffn == "swiglu" else 1)
         stacked = (config.num_heads + 2 * config.kv_heads) * config.head_width
         widest = kernel.padded(max(config.d_model, stacked, inner, config.context_length))
@@ -84,18 +92,21 @@ class KernelStep:
             rows, width = matrix.shape
             stride = kernel.padded(width)
             end = start + rows * stride
-            if len(self._quantised):
-                groups = F.pad(matrix, (0, stride - width)).view(-1, kernel.GROUP)
-                scales = groups.abs().amax(-1, keepdim=True) / 127
-                self._quantised[start:end] = (groups / scales.clamp(min=1e-38)).round().flatten().numpy()
-                self._scales[start // kernel.GROUP : end // kernel.GROUP] = scales.flatten().numpy()
+            if len(self._matrices):
+                kept = self._matrices[start:end].reshape(rows, stride)[:, :width]
+                # to bring it to 8 bits takes longer than to see that it is what it was
+                if self.greatest and end == len(self._matrices) and not _equal(kept, matrix.numpy()):
+                    scales = _to_8_bits(matrix, stride, self._quantised, self._scales)
+                    self._widest_scales[:] = scales.reshape(rows, -1).max(1)
+                kept[:] = matrix.numpy()
             else:
-                self._matrices[start:end].reshape(rows, stride)[:, :width] = matrix.numpy()
+                scales = self._scales[start // kernel.GROUP : end // kernel.GROUP]
+                _to_8_bits(matrix, stride, self._quantised[start:end], scales)
             start = end
         rope = blocks(model)[0].attn.rope
         cos, sin = (rope.cos, rope.sin) if rope else (torch.empty(0, 0), torch.empty(0, 0))
         embedding = model.token_embeddings.weight.contiguous().numpy()  # of which a row is read: it stays where it is
-        weights = (self._matrices, self._quantised, self._scales)
+        weights = (self._matrices, self._quantised, self._scales, self._widest_scales)
         self._arrays = (embedding, *weights, _gains(model), cos.float().numpy(), sin.float().numpy())
 
     def __call__(self, token_ids: Tensor, cache: KVCache) -> Tensor:
@@ -126,11 +137,11 @@ class KernelStep:
 
 
 @contextmanager
-def kernel_step(model: TransformerLM) -> Iterator[KernelStep]:
+def kernel_step(model: TransformerLM, greatest: bool) -> Iterator[KernelStep]:
     """A KernelStep of the model as it is now, whose memory is kept for the next one as long as the model lives."""
     step = _idle.pop(model, None)
-    if step is None:
-        step = KernelStep(model)
+    if step is None or step.greatest != greatest:
+        step = KernelStep(model, greatest=greatest)
     else:
         step.pack(model)
     try:
@@ -146,6 +157,20 @@ _idle: WeakKeyDictionary[TransformerLM, KernelStep] = WeakKeyDictionary()
 def fits(model: TransformerLM) -> bool:
     """Whether the kernel computes this model: float32 in main memory."""
     return all(p.dtype == torch.float32 and p.device.type == "cpu" for p in model.parameters())
+
+
+def _equal(a: Float32Array, b: Float32Array) -> bool:
+    """Whether all bits are equal, those of nan too."""
+    return np.array_equal(a.view(np.int32), b.view(np.int32))
+
+
+def _to_8_bits(matrix: Tensor, stride: int, numbers: Int8Array, scales: Float32Array) -> Float32Array:
+    """Writes a matrix, its rows padded to `stride`, into `numbers`, and a scale for each group into `scales`."""
+    groups = F.pad(matrix, (0, stride - matrix.shape[1])).view(-1, kernel.GROUP)
+    scale = (groups.abs().amax(-1, keepdim=True) / kernel.LARGEST_INT8).clamp(min=1e-38)
+    numbers[:] = (groups / scale).round().nan_to_num().flatten().numpy()  # what is not finite is so by its scale
+    scales[:] = scale.flatten().numpy()
+    return scales
 
 
 def _shape(config: ModelConfig) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -50,6 +50,11 @@ class Sampling:
             if value is not None and not 0 < value <= 1:
                 raise ValueError(f"{name} is {value!r}; expected a number above 0, at most 1")
 
+    @property
+    def takes_greatest(self) -> bool:
+        """Whether the greatest of the logits, as they come, is all that is asked of them."""
+        return self.temperature == 0 and self.repetition_penalty == 1
+
     def filtered(self, logits: Tensor) -> Tensor:
         """The logits (B, V) by temperature, above 0, and filters: -inf where a token is left out."""
         # less the greatest first: a temperature near zero then makes -inf of the others, and never infinity or nan

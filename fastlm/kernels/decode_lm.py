@@ -14,6 +14,10 @@ one scale for each group in `scales`; the array that is not used is empty. With 
 bits, one scale for each group as well, and groups are multiplied in exact integer arithmetic: what is lost is lost by
 the weights.
 
+Where only the greatest logit is asked for, `weights` has all, `quantised` and `scales` have the output layer once more,
+and `widest_scales` the greatest scale of each of its rows. By how much a logit in 8 bits can be wrong is bounded, so
+that only few rows need be multiplied in float32; all others are known to have lesser logits.
+
 Sums are taken in lanes of a fixed number, whose order is that of the compiled code: the same machine gives the same
 bits. Module constants are frozen into Numba's disk cache, and a jitted function here calls only functions of this file,
 because that cache does not see edits elsewhere.
@@ -34,7 +38,9 @@ from numba.extending import intrinsic
 STREAMS = 4
 GROUP = 64  # numbers that share a scale; sums of as many products of 8 and 16 bits fit 32 bits
 QUARTER = 16
-LARGEST_INT16 = 32767
+LARGEST_INT8, LARGEST_INT16 = 127, 32767
+NEXT_TO_NOTHING = np.float32(1e-30)  # whose inverse times LARGEST_INT16 is a number
+WITH_ROUNDING = np.float32(1.02)
 
 # places in `shape`
 D, H, G, K, F, V, L, NORM, ROPE, GATED, QK_NORM = range(11)
@@ -136,11 +142,11 @@ def to_int16(x, width, numbers, number_scales):
     """Brings x[:width] to 16 bits, one scale for each group."""
     for group in range(width // GROUP):
         part, into = x[group * GROUP : (group + 1) * GROUP], numbers[group * GROUP : (group + 1) * GROUP]
-        largest = np.float32(0)
+        largest = NEXT_TO_NOTHING
         for i in range(GROUP):
             largest = max(largest, abs(part[i]))
         number_scales[group] = largest / np.float32(LARGEST_INT16)
-        inverse = np.float32(LARGEST_INT16) / largest if largest > 0 else np.float32(0)
+        inverse = np.float32(LARGEST_INT16) / largest
         for i in range(GROUP):
             into[i] = np.int16(np.rint(part[i] * inverse))
 
@@ -163,9 +169,10 @@ def dots(weights, starts, x, width):
 def product(weights, quantised, scales, start, rows, width, x, numbers, number_scales, result):
     """result[:rows] = the matrix that begins at `start` times x[:width]; returns where the next matrix begins.
 
-    `width` is a multiple of GROUP.
+    `width` is a multiple of GROUP. The matrix is in `quantised` where there are no `weights`.
     """
-    if len(quantised) > 0:
+    in_8_bits = len(weights) == 0
+    if in_8_bits:
         to_int16(x, width, numbers, number_scales)
     part = (rows + STREAMS - 1) // STREAMS
     # where STREAMS does not divide the rows, the last parts overlap
@@ -173,12 +180,37 @@ def product(weights, quantised, scales, start, rows, width, x, numbers, number_s
     for a in range(part):
         at = start + a * width
         starts = (at, at + b * width, at + c * width, at + d * width)
-        if len(quantised) > 0:
+        if in_8_bits:
             sums = dots_int8(quantised, starts, scales, numbers, number_scales, width // GROUP)
         else:
             sums = dots(weights, starts, x, width)
         result[a], result[a + b], result[a + c], result[a + d] = sums
     return start + rows * width
+
+
+@njit
+def product_to_find_greatest(
+    weights, quantised, scales, widest_scales, start, rows, width, x, numbers, number_scales, result
+):
+    """As `product`, for the output layer: of `result` only what may be its greatest is exact, and all else is less."""
+    product(weights[:0], quantised, scales, 0, rows, width, x, numbers, number_scales, result)
+    # a weight is wrong by half its scale at most, a number of 16 bits by half of its own; WITH_ROUNDING is for all sums
+    reach = np.float32(0)
+    for group in range(width // GROUP):
+        for i in range(group * GROUP, (group + 1) * GROUP):
+            reach += np.float32(0.5) * abs(x[i])
+        reach += np.float32(0.5) * number_scales[group] * np.float32(LARGEST_INT8 * GROUP)
+    reach *= WITH_ROUNDING
+    least = np.float32(-np.inf)
+    for row in range(rows):
+        lower = result[row] - widest_scales[row] * reach
+        if lower > least:
+            least = lower
+    for row in range(rows):
+        # nan is to be seen, wherever it comes from
+        if not (result[row] + widest_scales[row] * reach < least):
+            at = start + row * width
+            result[row] = dots(weights, (at, at, at, at), x, width)[0]
 
 
 @njit
@@ -305,8 +337,8 @@ def add_normalised(x, added, gain, eps, norm):
 
 
 def decode_token(
-    shape, eps, token, position, sequence, embedding, weights, quantised, scales, gains, cos, sin, keys, values,
-    room, numbers, number_scales, logits,
+    shape, eps, token, position, sequence, embedding, weights, quantised, scales, widest_scales, gains, cos, sin, keys,
+    values, room, numbers, number_scales, logits,
 ):  # fmt: skip
     """The logits of what follows `token`, which stands at `position` of a sequence whose cache has what is before it.
 
@@ -316,7 +348,7 @@ def decode_token(
         token, position: Within V and C; nothing here checks them.
         sequence: Which one of the cache's B.
         embedding: (V, D).
-        weights, quantised, scales: See the top of this file.
+        weights, quantised, scales, widest_scales: See the top of this file; widest_scales is empty or (V,).
         gains: Of RMSNorm: for each layer that before attention (D), before the feed-forward network (D), of queries and
             of keys (K each), at the end the last one (D).
         cos, sin: (positions, K / 2); not looked at without rotary positions.
@@ -372,12 +404,27 @@ def decode_token(
         normed[:width] = x
     else:
         normalise(x, gains[shape[L] * 2 * (width + head_width) :], eps, normed)
-    product(weights, quantised, scales, at, shape[V], padded(width), normed, numbers, number_scales, logits)
+    if len(widest_scales) > 0:
+        product_to_find_greatest(
+            weights,
+            quantised,
+            scales,
+            widest_scales,
+            at,
+            shape[V],
+            padded(width),
+            normed,
+            numbers,
+            number_scales,
+            logits,
+        )
+    else:
+        product(weights, quantised, scales, at, shape[V], padded(width), normed, numbers, number_scales, logits)
 
 
 SIGNATURE = void(
     int64[::1], float32, int64, int64, int64, float32[:, ::1], float32[::1], int8[::1], float32[::1], float32[::1],
-    float32[:, ::1], float32[:, ::1], float32[:, :, :, :, ::1], float32[:, :, :, :, ::1],
+    float32[::1], float32[:, ::1], float32[:, ::1], float32[:, :, :, :, ::1], float32[:, :, :, :, ::1],
     float32[:, ::1], int16[::1], float32[::1], float32[::1],
 )  # fmt: skip
 

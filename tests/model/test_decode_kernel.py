@@ -62,6 +62,7 @@ def test_greedy_tokens_are_those_of_torch(variant):
         for step in (KernelStep, torch_step)
     )
     assert by_kernel == by_torch
+    assert by_kernel == generate(model, [7, 30, 2], max_new_tokens=45, temperature=0)
 
 
 def rounded(matrix):
@@ -138,6 +139,47 @@ def test_product_is_the_sum_of_products(rows, groups, before, seed):
     assert following == len(weights)
     assert (np.abs(result[:rows] - matrix @ x) <= 1e-6 * (np.abs(matrix) @ np.abs(x))).all()
     assert result[rows] == 7
+
+
+@given(st.data())
+def test_the_greatest_logit_is_found_among_few(data):
+    rows, groups = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 4))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    width = 64 * groups
+    size = 10.0 ** data.draw(st.integers(-40, 18))
+    matrix = (random.standard_normal((rows, width)) * size).astype(np.float32)
+    matrix *= random.choice([1, 1, 1, 50], (rows, width)).astype(np.float32)
+    if data.draw(st.booleans()):  # rows that are close, and equal ones
+        matrix[:] = matrix[0] * (1 + 1e-6 * random.integers(-3, 3, (rows, 1))).astype(np.float32)
+    x = (random.standard_normal(width) * 10.0 ** data.draw(st.integers(-38, 18))).astype(np.float32)
+    for value in data.draw(st.lists(st.sampled_from([np.nan, np.inf, 0.0]), max_size=1)):
+        into = matrix.reshape(-1) if data.draw(st.booleans()) else x
+        into[random.integers(len(into))] = value
+    in_8_bits, scales = np.empty(rows * width, np.int8), np.empty(rows * groups, np.float32)
+    widest = packing._to_8_bits(torch.from_numpy(matrix), width, in_8_bits, scales).reshape(rows, groups).max(1)
+    room = np.empty(width, np.int16), np.empty(groups, np.float32)
+    exact, found = np.empty(rows, np.float32), np.empty(rows, np.float32)
+    kernel.product(matrix.ravel(), in_8_bits, scales, 0, rows, width, x, *room, exact)
+    kernel.product_to_find_greatest(matrix.ravel(), in_8_bits, scales, widest, 0, rows, width, x, *room, found)
+    best = exact.argmax()  # of nan the first
+    assert found.argmax() == best
+    np.testing.assert_array_equal(found[best], exact[best])
+    if np.isfinite(exact).all():
+        assert (found[(found != exact)] < exact[best]).all()
+
+
+def test_few_rows_are_multiplied_to_find_the_greatest():
+    random = np.random.default_rng(3)
+    rows, width = 10_000, 512
+    matrix = random.standard_normal((rows, width)).astype(np.float32)
+    x = random.standard_normal(width).astype(np.float32)
+    in_8_bits, scales = np.empty(rows * width, np.int8), np.empty(rows * 8, np.float32)
+    widest = packing._to_8_bits(torch.from_numpy(matrix), width, in_8_bits, scales).reshape(rows, 8).max(1)
+    room = np.empty(width, np.int16), np.empty(8, np.float32)
+    exact, found = np.empty(rows, np.float32), np.empty(rows, np.float32)
+    kernel.product(matrix.ravel(), in_8_bits, scales, 0, rows, width, x, *room, exact)
+    kernel.product_to_find_greatest(matrix.ravel(), in_8_bits, scales, widest, 0, rows, width, x, *room, found)
+    assert 1 <= (found == exact).sum() <= rows // 100
 
 
 @njit
@@ -220,6 +262,36 @@ def test_memory_goes_with_the_model():
     del model
     gc.collect()
     assert kept() is None
+
+
+def test_what_is_asked_of_the_logits_decides_what_of_them_is_exact(monkeypatch):
+    made = []
+    monkeypatch.setattr(packing, "KernelStep", lambda model, greatest: made.append(greatest) or KernelStep(model))
+    packing._idle.clear()
+    for options in ({"temperature": 0}, {"temperature": 0, "repetition_penalty": 1.2}, {"temperature": 1}):
+        generate(model_of("plain"), [1], max_new_tokens=2, **options)
+    assert made == [True, False, False]
+    with pytest.raises(ValueError, match="int8 and greatest are given; expected one of them"):
+        KernelStep(model_of("plain"), int8=True, greatest=True)
+
+
+def test_greedy_and_sampled_calls_of_one_model_in_turn():
+    model = model_of("plain")
+    sampled = generate(model, [1], max_new_tokens=9, seed=4, step=KernelStep(model))
+    greedy = generate(model, [1], max_new_tokens=9, temperature=0, step=KernelStep(model))
+    for _ in range(2):
+        assert generate(model, [1], max_new_tokens=9, seed=4) == sampled
+        assert generate(model, [1], max_new_tokens=9, temperature=0) == greedy
+
+
+@pytest.mark.parametrize("options", [{}, {"int8": True}, {"greatest": True}])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_seen(options, value):
+    model = model_of("plain")
+    with torch.no_grad():
+        model.lm_head.weight[3, 5] = value
+    logits = KernelStep(model, **options)(torch.tensor([1]), KVCache.empty(model, 1, 8))
+    assert torch.equal(~logits[0].isfinite(), torch.arange(97) == 3)
 
 
 def test_a_step_takes_weights_of_its_own_shape_only():
