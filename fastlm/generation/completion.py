@@ -165,6 +165,11 @@ def _begin(
     sampling = Sampling(
         repetition_penalty=repetition_penalty, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
     )
+    if getattr(step, "greatest", False) and not sampling.takes_greatest:
+        raise ValueError(
+            f"step knows no logits but the greatest, with temperature {temperature!r} and repetition_penalty "
+            f"{repetition_penalty!r}; expected 0 and 1"
+        )
     if type(max_new_tokens) is not int or max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens!r}; expected a positive integer")
     strings = tuple(stop_strings)

@@ -42,7 +42,8 @@ class KernelStep:
             takes to 127: a token reads a quarter of the memory, and logits differ a little.
         greatest: Whether a step's logits are asked for nothing but the greatest, as at temperature 0: the output layer
             is kept in 8 bits as well, and multiplied in float32 only in those rows that may have the greatest logit.
-            That one is as without this; the others are less than it, and are not exact.
+            That one is as without this; the others are less than it, and are not exact. `generate` takes such a step
+            with temperature 0 and no repetition penalty only.
 
     Raises ValueError for a model of another type or in another place, and for `int8` with `greatest`.
     """

@@ -275,6 +275,17 @@ def test_what_is_asked_of_the_logits_decides_what_of_them_is_exact(monkeypatch):
         KernelStep(model_of("plain"), int8=True, greatest=True)
 
 
+@pytest.mark.parametrize("options", [{}, {"temperature": 0, "repetition_penalty": 1.2}])
+def test_a_step_that_knows_only_the_greatest_logit_is_for_greedy_decoding(options):
+    model = model_of("plain")
+    step = KernelStep(model, greatest=True)
+    assert generate(model, [1], max_new_tokens=2, temperature=0, step=step).ids
+    with pytest.raises(
+        ValueError, match=r"step knows no logits but the greatest, with temperature .*; expected 0 and 1"
+    ):
+        generate(model, [1], max_new_tokens=2, step=step, **options)
+
+
 def test_greedy_and_sampled_calls_of_one_model_in_turn():
     model = model_of("plain")
     sampled = generate(model, [1], max_new_tokens=9, seed=4, step=KernelStep(model))
