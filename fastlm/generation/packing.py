@@ -97,8 +97,8 @@ class KernelStep:
                 kept = self._matrices[start:end].reshape(rows, stride)[:, :width]
                 # to bring it to 8 bits takes longer than to see that it is what it was
                 if self.greatest and end == len(self._matrices) and not _equal(kept, matrix.numpy()):
-                    scales = _to_8_bits(matrix, stride, self._quantised, self._scales)
-                    self._widest_scales[:] = scales.reshape(rows, -1).max(1)
+                    _to_8_bits(matrix, stride, self._quantised, self._scales)
+                    self._widest_scales[:] = self._scales.reshape(rows, -1).max(1)
                 kept[:] = matrix.numpy()
             else:
                 scales = self._scales[start // kernel.GROUP : end // kernel.GROUP]
@@ -165,13 +165,12 @@ def _equal(a: Float32Array, b: Float32Array) -> bool:
     return np.array_equal(a.view(np.int32), b.view(np.int32))
 
 
-def _to_8_bits(matrix: Tensor, stride: int, numbers: Int8Array, scales: Float32Array) -> Float32Array:
+def _to_8_bits(matrix: Tensor, stride: int, numbers: Int8Array, scales: Float32Array) -> None:
     """Writes a matrix, its rows padded to `stride`, into `numbers`, and a scale for each group into `scales`."""
     groups = F.pad(matrix, (0, stride - matrix.shape[1])).view(-1, kernel.GROUP)
     scale = (groups.abs().amax(-1, keepdim=True) / kernel.LARGEST_INT8).clamp(min=1e-38)
     numbers[:] = (groups / scale).round().nan_to_num().flatten().numpy()  # what is not finite is so by its scale
     scales[:] = scale.flatten().numpy()
-    return scales
 
 
 def _shape(config: ModelConfig) -> np.ndarray[Any, np.dtype[np.int64]]:

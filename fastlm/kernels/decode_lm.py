@@ -273,25 +273,16 @@ def attend(q, keys, values, length, scores, result):
     """One head's attention over the first `length` rows of its keys and values, (C, K) each."""
     width = len(q)
     scale = np.float32(1) / np.sqrt(np.float32(width))
-    # four rows at a time, so that what a loop over few numbers costs by itself is paid once for them
-    in_fours = length // 4 * 4
-    for t in range(0, in_fours, 4):
-        key_a, key_b, key_c, key_d = keys[t], keys[t + 1], keys[t + 2], keys[t + 3]
-        a = b = c = d = np.float32(0)
-        for i in range(width):
-            a += q[i] * key_a[i]
-            b += q[i] * key_b[i]
-            c += q[i] * key_c[i]
-            d += q[i] * key_d[i]
-        scores[t], scores[t + 1], scores[t + 2], scores[t + 3] = a * scale, b * scale, c * scale, d * scale
-    for t in range(in_fours, length):
-        key = keys[t]
-        score = np.float32(0)
-        for i in range(width):
-            score += q[i] * key[i]
-        scores[t] = score * scale
+    # four rows at a time, so that what a loop over few numbers costs by itself is paid once for them; at the end the
+    # last row may be taken more than once
+    rows = keys.reshape(-1)
+    for a in range(0, length, 4):
+        b, c, d = min(a + 1, length - 1), min(a + 2, length - 1), min(a + 3, length - 1)
+        products = dots(rows, (a * width, b * width, c * width, d * width), q, width)
+        scores[a], scores[b], scores[c], scores[d] = products
     largest = np.float32(-np.inf)
     for t in range(length):
+        scores[t] *= scale
         largest = max(largest, scores[t])
     total = np.float32(0)
     for t in range(length):
@@ -299,6 +290,7 @@ def attend(q, keys, values, length, scores, result):
         total += scores[t]
     for i in range(width):
         result[i] = 0
+    in_fours = length // 4 * 4
     for t in range(0, in_fours, 4):
         value_a, value_b, value_c, value_d = values[t], values[t + 1], values[t + 2], values[t + 3]
         a, b, c, d = scores[t], scores[t + 1], scores[t + 2], scores[t + 3]

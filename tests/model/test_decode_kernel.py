@@ -141,6 +141,20 @@ def test_product_is_the_sum_of_products(rows, groups, before, seed):
     assert result[rows] == 7
 
 
+def products_of_both_kinds(matrix, x):
+    """A matrix of float32 times x, all of it exact, and with nothing exact for sure but the greatest number."""
+    rows, width = matrix.shape
+    groups = width // 64
+    in_8_bits, scales = np.empty(rows * width, np.int8), np.empty(rows * groups, np.float32)
+    packing._to_8_bits(torch.from_numpy(matrix), width, in_8_bits, scales)
+    widest = scales.reshape(rows, groups).max(1)
+    room = np.empty(width, np.int16), np.empty(groups, np.float32)
+    exact, found = np.empty(rows, np.float32), np.empty(rows, np.float32)
+    kernel.product(matrix.ravel(), in_8_bits, scales, 0, rows, width, x, *room, exact)
+    kernel.product_to_find_greatest(matrix.ravel(), in_8_bits, scales, widest, 0, rows, width, x, *room, found)
+    return exact, found
+
+
 @given(st.data())
 def test_the_greatest_logit_is_found_among_few(data):
     rows, groups = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 4))
@@ -155,12 +169,7 @@ def test_the_greatest_logit_is_found_among_few(data):
     for value in data.draw(st.lists(st.sampled_from([np.nan, np.inf, 0.0]), max_size=1)):
         into = matrix.reshape(-1) if data.draw(st.booleans()) else x
         into[random.integers(len(into))] = value
-    in_8_bits, scales = np.empty(rows * width, np.int8), np.empty(rows * groups, np.float32)
-    widest = packing._to_8_bits(torch.from_numpy(matrix), width, in_8_bits, scales).reshape(rows, groups).max(1)
-    room = np.empty(width, np.int16), np.empty(groups, np.float32)
-    exact, found = np.empty(rows, np.float32), np.empty(rows, np.float32)
-    kernel.product(matrix.ravel(), in_8_bits, scales, 0, rows, width, x, *room, exact)
-    kernel.product_to_find_greatest(matrix.ravel(), in_8_bits, scales, widest, 0, rows, width, x, *room, found)
+    exact, found = products_of_both_kinds(matrix, x)
     best = exact.argmax()  # of nan the first
     assert found.argmax() == best
     np.testing.assert_array_equal(found[best], exact[best])
@@ -173,12 +182,7 @@ def test_few_rows_are_multiplied_to_find_the_greatest():
     rows, width = 10_000, 512
     matrix = random.standard_normal((rows, width)).astype(np.float32)
     x = random.standard_normal(width).astype(np.float32)
-    in_8_bits, scales = np.empty(rows * width, np.int8), np.empty(rows * 8, np.float32)
-    widest = packing._to_8_bits(torch.from_numpy(matrix), width, in_8_bits, scales).reshape(rows, 8).max(1)
-    room = np.empty(width, np.int16), np.empty(8, np.float32)
-    exact, found = np.empty(rows, np.float32), np.empty(rows, np.float32)
-    kernel.product(matrix.ravel(), in_8_bits, scales, 0, rows, width, x, *room, exact)
-    kernel.product_to_find_greatest(matrix.ravel(), in_8_bits, scales, widest, 0, rows, width, x, *room, found)
+    exact, found = products_of_both_kinds(matrix, x)
     assert 1 <= (found == exact).sum() <= rows // 100
 
 
