@@ -43,4 +43,4 @@ lint:
 	$(PYTHON) -m mypy
 
 clean:
-	rm -rf build dist site *.egg-info fastlm/*.c fastlm/*.so
+	rm -rf build dist site *.egg-info && find fastlm -name '*.so' -o -name '*.cpp' -o -name '*.c' | xargs rm -f

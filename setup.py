@@ -21,23 +21,11 @@ if SANITIZE:
     compile_args += ["-O1", *flags]
     link_args += flags
 
-CPP_MODULES = ["_runs"]
-MODULES = [
-    "_utf8",
-    "_scan",
-    "_special",
-    "_count",
-    "_replay",
-    "_merge",
-    "_ranks",
-    "_pairs",
-    "_worker",
-    "_loop",
-    "_encode",
-    "_share",
-    "_decode",
-]
-MODULES += CPP_MODULES
+CPP_MODULES = ["bpe_training._run_files"]
+MODULES = sorted(
+    path.removeprefix("fastlm/").removesuffix(".pyx").replace("/", ".")
+    for path in glob("fastlm/**/*.pyx", recursive=True)
+)
 
 setup(
     options={"build_ext": {"parallel": os.cpu_count()}},
@@ -45,7 +33,7 @@ setup(
         [
             Extension(
                 f"fastlm.{name}",
-                [f"fastlm/{name}.pyx"],
+                [f"fastlm/{name.replace('.', '/')}.pyx"],
                 include_dirs=["fastlm"],
                 # headers include headers, which nothing else would notice
                 depends=glob("fastlm/**/*.h*", recursive=True),

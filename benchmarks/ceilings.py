@@ -32,7 +32,8 @@ from benchmarks.corpus import documents, names, sample
 from benchmarks.pairs import pair_table
 from benchmarks.vocabulary import names as vocabulary_names
 from benchmarks.vocabulary import shared_vocabulary
-from fastlm import Tokenizer, _scan, load
+from fastlm import Tokenizer, load
+from fastlm.pretokenize import _scan
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 TEXT_BYTES = 3_000_000

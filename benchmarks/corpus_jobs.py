@@ -15,12 +15,13 @@ from typing import Any
 
 from benchmarks import END_OF_TEXT, MB, memory
 from benchmarks.measure import Timing
-from fastlm import _merge, load, spills, train_bpe, trainer
-from fastlm.blocks import BLOCK_BYTES
-from fastlm.corpus.encode import TRAIN
-from fastlm.corpus.job import encode_corpus
+from fastlm import _merge, load, train_bpe
+from fastlm.bpe_training import run_files, trainer
+from fastlm.bpe_training.memory_limit import merge_bytes
+from fastlm.corpus.block_encoder import TRAIN
+from fastlm.corpus.encode_corpus import encode_corpus
 from fastlm.corpus.read import Blocks, Corpus
-from fastlm.memory_limit import merge_bytes
+from fastlm.corpus.text_blocks import BLOCK_BYTES
 from fastlm.threads import map_in_order
 
 SAMPLE_BYTES = 256_000_000
@@ -57,7 +58,7 @@ class Observed(_merge.MergeLearner):
         return learned
 
 
-class ObservedRuns(spills.Runs):
+class ObservedRuns(run_files.Runs):
     """Runs that note how many tables were written to them."""
 
     spilled = 0

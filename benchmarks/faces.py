@@ -28,7 +28,7 @@ from benchmarks.corpus import documents, names
 from benchmarks.vocabulary import SharedVocabulary, shared_vocabulary
 from fastlm.compat import tiktoken as our_tiktoken
 from fastlm.compat import tokenizers as our_tokenizers
-from fastlm.patterns import R50K
+from fastlm.pretokenize.patterns import R50K
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "migrate" / "speed.md"
 TEXT_CHARACTERS = 1_000_000

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from fastlm.bpe_training.trainer import train_bpe
 from fastlm.tokenizer import Tokenizer, load
-from fastlm.trainer import train_bpe
 
 if TYPE_CHECKING:
     from fastlm.generation import generate

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
-from fastlm._replay import KnownMerges
 from fastlm._types import Bytes, Int32Array, Int64Array
+from fastlm.bpe_training._apply_merges import KnownMerges
 
 TIE_BREAKS: tuple[str, ...]
 

@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-from fastlm import batches
-from fastlm._decode import Decoder, as_ids
 from fastlm._types import Int64Array, UInt16Array, UInt32Array
-from fastlm._utf8 import Utf8, utf8_bytes
-from fastlm.encoders import encoder_of
-from fastlm.growing import truncated_vocabulary
-from fastlm.offsets import encode_with_spans
-from fastlm.patterns import find_pattern
-from fastlm.preparation import Preparation
-from fastlm.segments import Cutter, parts_of, utf8_parts
-from fastlm.streaming import DecodeStream
+from fastlm.decoding._decoder import Decoder, as_ids
+from fastlm.decoding.stream import DecodeStream
+from fastlm.encoding import batches
+from fastlm.encoding.build import encoder_of
+from fastlm.encoding.offsets import encode_with_spans
+from fastlm.encoding.text_pipeline import Preparation
+from fastlm.pretokenize.cutting import Cutter, parts_of, utf8_parts
+from fastlm.pretokenize.patterns import find_pattern
+from fastlm.text._utf8 import Utf8, utf8_bytes
 from fastlm.threads import map_in_order, thread_count
-from fastlm.vocabulary import Merge, Vocabulary, vocabulary_from_tokens
+from fastlm.vocabulary.truncate import truncated_vocabulary
+from fastlm.vocabulary.vocabulary import Merge, Vocabulary, vocabulary_from_tokens
 
 if TYPE_CHECKING:
-    from fastlm._encode import Cuts, Encoder
+    from fastlm.encoding._encoder import Encoder
+    from fastlm.pretokenize.cutting import Cuts
 
 Text: TypeAlias = str | bytes
 Ids: TypeAlias = "Iterable[int] | np.ndarray[Any, np.dtype[np.integer[Any]]]"

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, settings
 import fastlm
 from tests import texts
 
+# tests compute tiny things, for which a second thread of torch costs more than it gives
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # a cache of its own keeps the tests from depending on what an earlier run compiled elsewhere
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "fastlm-tests-numba"))
 

@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 
 import fastlm
-from fastlm import blocks
-from fastlm.corpus import job
+from fastlm.corpus import encode_corpus as job
+from fastlm.corpus import text_blocks
 from fastlm.corpus.read import Corpus
 from fastlm.corpus.verify import verify_shards
 from tests import texts
@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    blocks.BLOCK_BYTES, job.CHECKPOINT_SECONDS = 8192, 0.0
+    text_blocks.BLOCK_BYTES, job.CHECKPOINT_SECONDS = 8192, 0.0
     chance = random.Random(arguments.seed)
     # in memory where there is such a folder: a kill is no power cut, and a disk would only slow the runs down
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None

@@ -20,7 +20,7 @@ from pathlib import Path
 import tiktoken
 
 import fastlm
-from fastlm import patterns
+from fastlm.pretokenize import patterns
 from tests import official, split_judges, texts
 from tests.conftest import DATA
 

@@ -9,7 +9,7 @@ import tiktoken
 import tokenizers
 from tokenizers import pre_tokenizers
 
-from fastlm.patterns import PATTERNS, Pattern
+from fastlm.pretokenize.patterns import PATTERNS, Pattern
 
 Ends = Callable[[list[str]], list[list[int]]]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import fastlm
-from fastlm import patterns
 from fastlm.formats import gpt2 as gpt2_files
+from fastlm.pretokenize import patterns
 from tests import texts
 
 tiktoken = pytest.importorskip("tiktoken", reason="tiktoken judges the ids")

@@ -19,7 +19,7 @@ import numpy as np
 import tiktoken
 import tokenizers
 
-HEADER = Path(__file__).resolve().parent.parent / "fastlm" / "scan" / "unicode_classes.h"
+HEADER = Path(__file__).resolve().parent.parent / "fastlm" / "pretokenize" / "scan" / "unicode_classes.h"
 PAGE_BITS = 7
 
 # ranges whose code points all have the same flags, which the scanners tell by two bytes of UTF-8

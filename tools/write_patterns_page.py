@@ -1,10 +1,10 @@
-"""Writes docs/patterns.md: the named patterns as fastlm.patterns has them (python tools/write_patterns_page.py)."""
+"""Writes docs/patterns.md: the named patterns (python tools/write_patterns_page.py)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from fastlm.patterns import ALIASES, PATTERNS
+from fastlm.pretokenize.patterns import ALIASES, PATTERNS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "patterns.md"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from fastlm.commands.bars import bars
-from fastlm.commands.engine import cluster
-from fastlm.commands.reading import AS_NAMED, Inputs, ReadingOptions, skipped_line
+from fastlm.commands.cluster import cluster
+from fastlm.commands.inputs import AS_NAMED, Inputs, ReadingOptions, skipped_line
+from fastlm.commands.progress import bars
 
 
 def encode(
@@ -45,7 +45,7 @@ def encode(
         reading: How the inputs are read.
     """
     from fastlm import load
-    from fastlm.corpus.job import encode_corpus
+    from fastlm.corpus.encode_corpus import encode_corpus
 
     corpus = reading.corpus(inputs)
     with cluster(engine, threads, address), bars() as report:

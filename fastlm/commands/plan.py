@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from fastlm.commands.sizes import parse_size
-from fastlm.planning import ASSUMPTIONS, GROWTHS, Cluster, Growth, Plan, Rates
-from fastlm.planning import plan as plan_of
+from fastlm.planning.estimate import ASSUMPTIONS, GROWTHS, Cluster, Growth, Plan, Rates
+from fastlm.planning.estimate import plan as plan_of
 
 
 def plan(
@@ -66,8 +66,8 @@ def plan(
 
 def _measured(text: Path | None, tokenizer: Path | None, vocab_size: int) -> Rates:
     from fastlm import load
-    from fastlm.demo import demo_corpus
-    from fastlm.measured_rates import measure_rates
+    from fastlm.demo.tokenizer import demo_corpus
+    from fastlm.planning.rates import measure_rates
 
     return measure_rates(text or demo_corpus(), vocab_size, load(tokenizer) if tokenizer else None)
 

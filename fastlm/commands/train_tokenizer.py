@@ -7,9 +7,9 @@ from typing import Literal
 
 from tyro.conf import UseAppendAction
 
-from fastlm.commands.bars import bars
-from fastlm.commands.engine import cluster
-from fastlm.commands.reading import AS_NAMED, Inputs, ReadingOptions
+from fastlm.commands.cluster import cluster
+from fastlm.commands.inputs import AS_NAMED, Inputs, ReadingOptions
+from fastlm.commands.progress import bars
 from fastlm.commands.sizes import parse_size
 
 

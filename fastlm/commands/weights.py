@@ -29,8 +29,8 @@ def export_model(
         format: Whose files to write.
         tokenizer: Directory or file of the tokenizer; that in DIR, where there is one, if it is not given.
     """
+    from fastlm.files.atomic import write_files
     from fastlm.formats import llama2c
-    from fastlm.formats.atomic import write_files
     from fastlm.model.files import load_model
     from fastlm.model.hf import export_llama
     from fastlm.model.llama2c import export_llama2c

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from fastlm import blocks
 from fastlm._types import Int64Array
-from fastlm.blocks import Block, Position
+from fastlm.corpus import text_blocks
 from fastlm.corpus.documents import blocks_of
-from fastlm.corpus.faults import Faults
+from fastlm.corpus.skipped import Faults
 from fastlm.corpus.streams import needed
-from fastlm.segments import Cutter
+from fastlm.corpus.text_blocks import Block, Position
+from fastlm.pretokenize.cutting import Cutter
 
 
 def parquet_blocks(
@@ -33,7 +33,7 @@ def parquet_blocks(
     """
     pyarrow, parquet = needed("pyarrow", "Parquet"), needed("pyarrow.parquet", "Parquet")
     try:
-        opened = parquet.ParquetFile(file, pre_buffer=False, buffer_size=blocks.BLOCK_BYTES)
+        opened = parquet.ParquetFile(file, pre_buffer=False, buffer_size=text_blocks.BLOCK_BYTES)
         schema = opened.schema_arrow
     except (pyarrow.ArrowException, OSError) as error:
         _refuse(error, faults, name)
@@ -64,7 +64,7 @@ def _row_groups(opened: Any, column: str, first: int, last: int) -> Iterator[tup
         stop = begin + known.num_rows
         if first < stop and begin < last:
             width = max(1, known.total_byte_size // max(1, known.num_rows))
-            rows = max(1, blocks.BLOCK_BYTES // width)
+            rows = max(1, text_blocks.BLOCK_BYTES // width)
             at = begin
             for batch in opened.iter_batches(rows, row_groups=[group], columns=[column], use_threads=False):
                 skipped = min(max(0, first - at), len(batch))
@@ -96,7 +96,7 @@ def arrow_blocks(
         for batch in batches:
             rows = batch.column(column)
             width = max(1, rows.nbytes // max(1, len(rows)))
-            step = max(1, blocks.BLOCK_BYTES // width)
+            step = max(1, text_blocks.BLOCK_BYTES // width)
             for begin in range(min(max(0, start.row - at), len(rows)), len(rows), step):
                 yield at + begin, rows[begin : begin + step]
             at += len(rows)

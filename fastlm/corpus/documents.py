@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from fastlm import blocks
 from fastlm._types import Int64Array
-from fastlm.blocks import Block, document_block
-from fastlm.corpus.faults import Faults
-from fastlm.segments import Cutter
+from fastlm.corpus import text_blocks
+from fastlm.corpus.skipped import Faults
+from fastlm.corpus.text_blocks import Block, document_block
+from fastlm.pretokenize.cutting import Cutter
 
 
 class Gathered:
@@ -25,7 +25,7 @@ class Gathered:
     @property
     def is_enough(self) -> bool:
         """Whether a block should be taken before more is added."""
-        return self._size >= blocks.BLOCK_BYTES // 4
+        return self._size >= text_blocks.BLOCK_BYTES // 4
 
     def __len__(self) -> int:
         return len(self._texts)

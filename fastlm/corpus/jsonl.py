@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from io import RawIOBase
 
-from fastlm import blocks
-from fastlm._utf8 import utf8_bytes
-from fastlm.blocks import Block, Position
+from fastlm.corpus import text_blocks
 from fastlm.corpus.documents import Gathered
-from fastlm.corpus.faults import Faults
+from fastlm.corpus.skipped import Faults
 from fastlm.corpus.streams import needed
-from fastlm.segments import Cutter
+from fastlm.corpus.text_blocks import Block, Position
+from fastlm.pretokenize.cutting import Cutter
+from fastlm.text._utf8 import utf8_bytes
 
 
 def jsonl_blocks(
@@ -58,7 +58,7 @@ def _document(loads, line: bytes, field: str, place: str, faults: Faults) -> tup
 def _lines(file: RawIOBase, offset: int) -> Iterator[tuple[bytes, int]]:
     """Each line without its end, and the byte at which the next one starts."""
     held: list[bytes] = []
-    while chunk := file.read(blocks.BLOCK_BYTES):
+    while chunk := file.read(text_blocks.BLOCK_BYTES):
         first, *others = chunk.split(b"\n")
         held.append(first)
         for line in others:

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from fastlm.corpus.layout import FORMATS, Format, ids_suffix, map_ids
-from fastlm.corpus.shards import Shard, Unfinished
-from fastlm.formats.reading import read_json
+from fastlm.corpus.shard_formats import FORMATS, Format, ids_suffix, map_ids
+from fastlm.corpus.shard_writer import Shard, Unfinished
+from fastlm.files.reading import read_json
 
 MANIFEST = "manifest.json"
 VERSION = 1

@@ -9,15 +9,15 @@ from io import RawIOBase
 from queue import SimpleQueue
 from typing import Any, Literal, TypeAlias
 
-from fastlm._utf8 import utf8_bytes
-from fastlm.blocks import BEGINNING, Block, Position, text_blocks
 from fastlm.corpus.columns import arrow_blocks, parquet_blocks
 from fastlm.corpus.documents import Gathered
-from fastlm.corpus.faults import Faults, OnError
 from fastlm.corpus.jsonl import jsonl_blocks
-from fastlm.corpus.places import STDIN, Place, find_places
+from fastlm.corpus.skipped import Faults, OnError
+from fastlm.corpus.sources import STDIN, Place, find_places
 from fastlm.corpus.streams import CHUNK_BYTES, Counted, Decompressed, Limited, ValidUtf8
-from fastlm.segments import Cutter
+from fastlm.corpus.text_blocks import BEGINNING, Block, Position, text_blocks
+from fastlm.pretokenize.cutting import Cutter
+from fastlm.text._utf8 import utf8_bytes
 
 Document: TypeAlias = str | bytes
 Kind: TypeAlias = Literal["text", "jsonl", "parquet", "arrow"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from io import BufferedIOBase, RawIOBase
 from typing import IO, Any, cast
 
-from fastlm.corpus.faults import Faults
+from fastlm.corpus.skipped import Faults
 
 # read from a decompressor at once, whatever is asked for: so what is read of a damaged file is always the same
 CHUNK_BYTES = 1 << 20

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fastlm.corpus.layout import ids_suffix, read_ends
 from fastlm.corpus.manifest import Manifest, read_manifest
-from fastlm.corpus.shards import Shard
+from fastlm.corpus.shard_formats import ids_suffix, read_ends
+from fastlm.corpus.shard_writer import Shard
 
 _CHUNK_IDS = 1 << 22
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from fastlm.files.atomic import write_files
+from fastlm.files.reading import begins_with
 from fastlm.formats import gpt2, hf_json, minbpe, native, tekken, tiktoken
-from fastlm.formats.atomic import write_files
-from fastlm.formats.reading import begins_with
-from fastlm.patterns import find_pattern
-from fastlm.vocabulary import Vocabulary
+from fastlm.pretokenize.patterns import find_pattern
+from fastlm.vocabulary.vocabulary import Vocabulary
 
 __all__ = ["WRITERS", "gpt2", "hf_json", "load", "minbpe", "native", "save", "tekken", "tiktoken"]
 

@@ -10,9 +10,9 @@ import os
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from fastlm.formats.reading import read_json, read_text
-from fastlm.patterns import Pattern
-from fastlm.vocabulary import (
+from fastlm.files.reading import read_json, read_text
+from fastlm.pretokenize.patterns import Pattern
+from fastlm.vocabulary.vocabulary import (
     OTHER_BYTES,
     PRINTABLE_BYTES,
     Merge,

@@ -11,10 +11,10 @@ import os
 import re
 from typing import Any
 
+from fastlm.files.reading import read_json
 from fastlm.formats import gpt2
-from fastlm.formats.reading import read_json
-from fastlm.patterns import DIGITS, GPT2, Pattern, find_pattern
-from fastlm.vocabulary import AddedToken, Rules, Vocabulary, assembled, checked_tokens
+from fastlm.pretokenize.patterns import DIGITS, GPT2, Pattern, find_pattern
+from fastlm.vocabulary.vocabulary import AddedToken, Rules, Vocabulary, assembled, checked_tokens
 
 FILE = "tokenizer.json"
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fastlm._ranks import merges_of_ranks
-from fastlm.patterns import Pattern
-from fastlm.vocabulary import Vocabulary, vocabulary_from_tokens
+from fastlm.pretokenize.patterns import Pattern
+from fastlm.vocabulary._rank_merges import merges_of_ranks
+from fastlm.vocabulary.vocabulary import Vocabulary, vocabulary_from_tokens
 
 FILE = "tokenizer.bin"
 

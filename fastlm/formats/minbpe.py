@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from fastlm.formats.reading import read_text
-from fastlm.patterns import find_pattern
-from fastlm.vocabulary import AddedToken, Rules, Vocabulary, vocabulary_from_tokens
+from fastlm.files.reading import read_text
+from fastlm.pretokenize.patterns import find_pattern
+from fastlm.vocabulary.vocabulary import AddedToken, Rules, Vocabulary, vocabulary_from_tokens
 
 FILE, SUFFIX = "tokenizer.model", ".model"
 FIRST_LINE = "minbpe v1"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fastlm.patterns import find_pattern
-from fastlm.vocabulary import ARRAYS, AddedToken, Rules, Vocabulary
+from fastlm.pretokenize.patterns import find_pattern
+from fastlm.vocabulary.vocabulary import ARRAYS, AddedToken, Rules, Vocabulary
 
 FILE = "tokenizer.fastlm"
 

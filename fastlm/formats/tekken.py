@@ -10,10 +10,10 @@ import binascii
 import os
 from typing import Any
 
-from fastlm.formats.reading import begins_with, read_json
-from fastlm.patterns import find_pattern
-from fastlm.ranks import vocabulary_from_ranks
-from fastlm.vocabulary import Vocabulary
+from fastlm.files.reading import begins_with, read_json
+from fastlm.pretokenize.patterns import find_pattern
+from fastlm.vocabulary.from_ranks import vocabulary_from_ranks
+from fastlm.vocabulary.vocabulary import Vocabulary
 
 FILE = "tekken.json"
 

@@ -12,10 +12,10 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from fastlm.encodings import Encoding, find_encoding
-from fastlm.patterns import Pattern, find_pattern
-from fastlm.ranks import ranks_of, vocabulary_from_ranks
-from fastlm.vocabulary import Rules, Vocabulary
+from fastlm.pretokenize.patterns import Pattern, find_pattern
+from fastlm.vocabulary.from_ranks import ranks_of, vocabulary_from_ranks
+from fastlm.vocabulary.published import Encoding, find_encoding
+from fastlm.vocabulary.vocabulary import Rules, Vocabulary
 
 FILE = "tokenizer.tiktoken"
 SUFFIX = ".tiktoken"

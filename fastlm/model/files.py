@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fastlm.formats.atomic import write_files
-from fastlm.formats.reading import read_json
+from fastlm.files.atomic import write_files
+from fastlm.files.reading import read_json
 from fastlm.model.config import ModelConfig
 from fastlm.model.layers import Device
 from fastlm.model.parameters import parameter_shapes

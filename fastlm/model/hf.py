@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fastlm.files.atomic import write_files
+from fastlm.files.reading import read_json
 from fastlm.formats import hf_json
-from fastlm.formats.atomic import write_files
-from fastlm.formats.reading import read_json
 from fastlm.model.config import ModelConfig
 from fastlm.model.files import checked_fingerprint
 from fastlm.model.layers import Device

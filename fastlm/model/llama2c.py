@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastlm.formats.atomic import replacing
+from fastlm.files.atomic import replacing
 from fastlm.model.config import ModelConfig
 from fastlm.model.files import checked_fingerprint
 from fastlm.model.layers import Device

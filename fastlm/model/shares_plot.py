@@ -6,7 +6,7 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
-from fastlm.formats.atomic import write_files
+from fastlm.files.atomic import write_files
 from fastlm.model.flops import Part, flops_by_part
 from fastlm.model.presets import PRESETS
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from fastlm.formats.atomic import replacing
+from fastlm.files.atomic import replacing
 from fastlm.model.state import unwrapped
 from fastlm.training.archive import Place, read_archive, write_archive
 from fastlm.training.parallel import whole

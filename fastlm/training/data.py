@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fastlm._types import Int64Array
-from fastlm.corpus.layout import map_npy
+from fastlm.corpus.shard_formats import map_npy
 
 # of each file, what its fingerprint reads: so many stretches of so many ids
 SAMPLES, SAMPLE_IDS = 64, 2048

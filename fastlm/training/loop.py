@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fastlm import load
-from fastlm.formats.atomic import remove_unfinished, write_files
+from fastlm.files.atomic import remove_unfinished, write_files
 from fastlm.model.files import save_model
 from fastlm.model.flops import train_flops_per_token
 from fastlm.model.loss import linear_cross_entropy
 from fastlm.model.transformer import TransformerLM
+from fastlm.tokenizer import load
 from fastlm.training import parallel
 from fastlm.training.checkpoint import read_checkpoint, restore, snapshot
 from fastlm.training.config import TrainingConfig

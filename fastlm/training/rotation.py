@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fastlm.formats.atomic import replacing
+from fastlm.files.atomic import replacing
 from fastlm.training.archive import write_archive
 from fastlm.training.checkpoint import Snapshot
 

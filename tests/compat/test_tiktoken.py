@@ -19,9 +19,9 @@ import tiktoken.model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastlm import patterns
 from fastlm.compat import tiktoken as ours
 from fastlm.compat.tiktoken import load, splitting
+from fastlm.pretokenize import patterns
 from tests import texts
 
 pytestmark = [

@@ -17,10 +17,10 @@ import tiktoken.load
 import tiktoken.model
 import tiktoken_ext.openai_public
 
-from fastlm import patterns
 from fastlm.compat import tiktoken as ours
 from fastlm.compat.tiktoken import load, model, published, registry
 from fastlm.compat.tiktoken import plugins as plugins_module
+from fastlm.pretokenize import patterns
 from tests.compat.test_tiktoken import Pair, Values, assert_same
 
 pytestmark = pytest.mark.filterwarnings("ignore:no scanner for the pattern")
@@ -272,7 +272,7 @@ def gpt2_files(folder: Path, merges: str, extra: dict[str, int]) -> list[str]:
     import json
 
     from fastlm.formats.gpt2 import CHAR_OF_BYTE
-    from fastlm.vocabulary import BYTE_ORDER
+    from fastlm.vocabulary.vocabulary import BYTE_ORDER
 
     encoder = {CHAR_OF_BYTE[byte]: rank for rank, byte in enumerate(BYTE_ORDER)} | extra
     (folder / "vocab.bpe").write_text(f"#version: 0.2\n{merges}")

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import fastlm  # noqa: E402
-from fastlm.formats import atomic  # noqa: E402
+from fastlm.files import atomic  # noqa: E402
 from fastlm.model.files import load_model, save_model  # noqa: E402
 from fastlm.model.parameters import parameter_shapes  # noqa: E402
 from tests.model.models import TINY, made, same_weights  # noqa: E402

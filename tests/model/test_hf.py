@@ -14,7 +14,7 @@ from hypothesis import given, settings  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 import fastlm  # noqa: E402
-from fastlm.formats import atomic  # noqa: E402
+from fastlm.files import atomic  # noqa: E402
 from fastlm.model import ModelConfig  # noqa: E402
 from fastlm.model.files import load_model, save_model  # noqa: E402
 from fastlm.model.hf import export_llama, import_llama  # noqa: E402

@@ -15,7 +15,7 @@ from hypothesis import given, settings  # noqa: E402
 import fastlm  # noqa: E402
 from fastlm.formats import llama2c  # noqa: E402
 from fastlm.model.llama2c import export_llama2c, import_llama2c  # noqa: E402
-from fastlm.patterns import find_pattern  # noqa: E402
+from fastlm.pretokenize.patterns import find_pattern  # noqa: E402
 from tests import texts  # noqa: E402
 from tests.model.models import TINY, llamas, made, same_weights, some_ids  # noqa: E402
 

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastlm._decode import Decoder
-from fastlm._special import SpecialFinder
 from fastlm._types import UInt32Array
-from fastlm._utf8 import utf8_bytes
 from fastlm.compat.tiktoken import unstable
 from fastlm.compat.tiktoken.arguments import (
     a_bytes,
@@ -26,12 +23,15 @@ from fastlm.compat.tiktoken.arguments import (
 )
 from fastlm.compat.tiktoken.special import remembered
 from fastlm.compat.tiktoken.splitting import OnePretoken, RegexPattern, UncoveredTextError, splitting_pattern
-from fastlm.encoders import encoder_of
-from fastlm.ranks import vocabulary_from_ranks
-from fastlm.vocabulary import SPARSE_IDS, Rules
+from fastlm.decoding._decoder import Decoder
+from fastlm.encoding.build import encoder_of
+from fastlm.text._added_tokens import SpecialFinder
+from fastlm.text._utf8 import utf8_bytes
+from fastlm.vocabulary.from_ranks import vocabulary_from_ranks
+from fastlm.vocabulary.vocabulary import SPARSE_IDS, Rules
 
 if TYPE_CHECKING:
-    from fastlm._encode import Encoder
+    from fastlm.encoding._encoder import Encoder
 
 
 class CoreBPE:

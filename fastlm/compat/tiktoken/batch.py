@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from operator import length_hint
 from typing import Any, TypeVar
 
-from fastlm import batches
+from fastlm.encoding import batches
 from fastlm.threads import thread_count
 
 Item = TypeVar("Item")

@@ -11,13 +11,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fastlm._special import SpecialFinder
 from fastlm.compat.tiktoken._tiktoken import CoreBPE
 from fastlm.compat.tiktoken.arguments import encodable
 from fastlm.compat.tiktoken.batch import mapped
 from fastlm.compat.tiktoken.plugins import ENCODING_CONSTRUCTORS, available_plugins, find_plugins
 from fastlm.compat.tiktoken.special import NONE, SpecialTokens, not_a_str
 from fastlm.compat.tiktoken.special import raise_disallowed_special_token as raise_disallowed_special_token
+from fastlm.text._added_tokens import SpecialFinder
 
 
 class Encoding:

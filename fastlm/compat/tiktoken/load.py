@@ -14,10 +14,10 @@ import os
 import tempfile
 from pathlib import Path
 
-from fastlm.formats.atomic import write_files
+from fastlm.files.atomic import write_files
 from fastlm.formats.gpt2 import unspell
 from fastlm.formats.tiktoken import content_of
-from fastlm.vocabulary import BYTE_ORDER
+from fastlm.vocabulary.vocabulary import BYTE_ORDER
 
 CACHE_VARIABLES = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
 

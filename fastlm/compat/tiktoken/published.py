@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastlm import encodings
 from fastlm.compat.tiktoken.load import data_gym_to_mergeable_bpe_ranks, load_tiktoken_bpe
-from fastlm.patterns import CL100K, O200K, R50K
+from fastlm.pretokenize.patterns import CL100K, O200K, R50K
+from fastlm.vocabulary import published
 
 _PLACE = "https://openaipublic.blob.core.windows.net"
 _GPT2_PLACE = f"{_PLACE}/gpt-2/encodings/main"
 _VOCAB_BPE_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 _ENCODER_JSON_SHA256 = "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783"
 
-_KNOWN = {encoding.name: encoding for encoding in encodings.ENCODINGS}
+_KNOWN = {encoding.name: encoding for encoding in published.ENCODINGS}
 
 
 def _ranks(name: str) -> dict[bytes, int]:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
-from fastlm._special import SpecialFinder
+from fastlm.text._added_tokens import SpecialFinder
 
 NONE: frozenset[str] = frozenset()
 """What is allowed unless a call says otherwise."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastlm._types import Int64Array
 from fastlm.compat.tiktoken.expressions import translated
-from fastlm.patterns import Pattern, find_pattern
+from fastlm.pretokenize.patterns import Pattern, find_pattern
 
 if TYPE_CHECKING:
     from regex import Pattern as CompiledRegex

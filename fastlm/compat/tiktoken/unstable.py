@@ -10,8 +10,8 @@ from bisect import bisect_left
 from itertools import pairwise
 from typing import Protocol
 
-from fastlm._special import SpecialFinder
-from fastlm._utf8 import utf8_bytes
+from fastlm.text._added_tokens import SpecialFinder
+from fastlm.text._utf8 import utf8_bytes
 
 _BLANKS = frozenset(b" \n\t")
 # what Rust takes for white space

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, known_options, one_of_kinds, string, unsigned
-from fastlm.normalization import nfc
+from fastlm.text.normalization import nfc
 
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fastlm._decode import as_ids
 from fastlm._types import Int64Array
+from fastlm.decoding._decoder import as_ids
 
 U32, USIZE = 32, 64
 

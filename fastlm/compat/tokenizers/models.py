@@ -24,9 +24,9 @@ from fastlm.compat.tokenizers.component import (
     refused,
     unsupported,
 )
-from fastlm.formats.atomic import write_files
+from fastlm.files.atomic import write_files
+from fastlm.files.reading import read_json, read_text
 from fastlm.formats.gpt2 import VERSION_LINE
-from fastlm.formats.reading import read_json, read_text
 
 Vocab = dict[str, int]
 Merges = list[tuple[str, str]]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from fastlm import normalization
 from fastlm.compat.tokenizers.arguments import string
 from fastlm.compat.tokenizers.component import Component, FlatSteps, component_from, field, refused, unsupported
+from fastlm.text import normalization
 
 
 class Normalizer(Component):

@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastlm._decode import Decoder
 from fastlm._types import Int64Array, UInt32Array
-from fastlm.batches import encoded
 from fastlm.compat.tokenizers.added_tokens import AddedVocabulary
 from fastlm.compat.tokenizers.component import unsupported
 from fastlm.compat.tokenizers.models import BPE
 from fastlm.compat.tokenizers.normalizers import Normalizer
 from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, byte_level_and_pattern
-from fastlm.encoders import encoder_of
+from fastlm.decoding._decoder import Decoder
+from fastlm.encoding.batches import encoded
+from fastlm.encoding.build import encoder_of
+from fastlm.encoding.text_pipeline import Preparation
 from fastlm.formats.gpt2 import CHAR_OF_BYTE, spells_bytes, unspell
-from fastlm.patterns import Pattern
-from fastlm.preparation import Preparation
+from fastlm.pretokenize.patterns import Pattern
 from fastlm.threads import thread_count
-from fastlm.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary
+from fastlm.vocabulary.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary
 
 if TYPE_CHECKING:
-    from fastlm._encode import Cuts, Encoder
+    from fastlm.encoding._encoder import Encoder
+    from fastlm.pretokenize.cutting import Cuts
 
 # a batch of fewer characters is encoded before threads have started
 _CHARACTERS_WORTH_THREADS = 1 << 16

@@ -19,7 +19,7 @@ from fastlm.compat.tokenizers.component import (
     unsupported,
 )
 from fastlm.formats.gpt2 import CHAR_OF_BYTE, spell
-from fastlm.patterns import DIGITS, GPT2, Pattern, find_pattern
+from fastlm.pretokenize.patterns import DIGITS, GPT2, Pattern, find_pattern
 
 _BEHAVIORS = ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous")
 

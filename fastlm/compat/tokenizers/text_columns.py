@@ -9,8 +9,8 @@ import numpy as np
 from fastlm._types import Int64Array, UInt32Array
 from fastlm.compat.tokenizers.pipeline import Pipeline
 from fastlm.compat.tokenizers.runs import Offsets
-from fastlm.preparation import Piece
-from fastlm.vocabulary import NO_ID
+from fastlm.encoding.text_pipeline import Piece
+from fastlm.vocabulary.vocabulary import NO_ID
 
 
 class TextColumns:

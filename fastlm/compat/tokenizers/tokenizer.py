@@ -27,8 +27,8 @@ from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, pre_tokenizer_
 from fastlm.compat.tokenizers.processors import PostProcessor, processor_from
 from fastlm.compat.tokenizers.settings import Settings, post_processed
 from fastlm.compat.tokenizers.trainers import BpeTrainer, Trainer
-from fastlm.formats.atomic import write_files
-from fastlm.normalization import nfc
+from fastlm.files.atomic import write_files
+from fastlm.text.normalization import nfc
 
 if TYPE_CHECKING:
     from asyncio import Future

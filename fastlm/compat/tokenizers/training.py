@@ -8,18 +8,18 @@ import numpy as np
 
 from fastlm import _merge
 from fastlm._types import Int64Array, UInt8Array
+from fastlm.bpe_training.counting import count_pretokens
 from fastlm.compat.tokenizers.component import unsupported
 from fastlm.compat.tokenizers.models import Merges, Vocab
 from fastlm.compat.tokenizers.normalizers import Normalizer
 from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, byte_level_and_pattern
 from fastlm.compat.tokenizers.trainers import BpeTrainer
 from fastlm.corpus.read import Blocks
-from fastlm.counting import count_pretokens
 from fastlm.formats.gpt2 import CHAR_OF_BYTE
-from fastlm.normalization import nfc
-from fastlm.segments import Cutter
+from fastlm.pretokenize.cutting import Cutter
+from fastlm.text.normalization import nfc
 from fastlm.threads import thread_count
-from fastlm.vocabulary import BYTE_ORDER
+from fastlm.vocabulary.vocabulary import BYTE_ORDER
 
 _ALWAYS = np.iinfo(np.int64).max
 

@@ -1,0 +1,1 @@
+"""Training a byte-level BPE vocabulary: count pretokens, learn merges, build the vocabulary."""

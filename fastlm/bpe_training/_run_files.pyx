@@ -1,0 +1,217 @@
+"""Sorted runs of (pretoken, count): what is written of them, and several read as one.
+
+A run is records in the order of the pretokens' bytes, each pretoken once: its length, its bytes, its count, where numbers
+are LEB128 (seven bits a byte, the lowest first, the high bit where more follow). Reading takes nothing on trust: a
+number, a length or a size that does not fit is an error, and so is a checksum at the end.
+"""
+import zlib
+
+import numpy as np
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.string cimport memcpy, memmove
+
+cdef extern from "bpe_training/sort_entries.hpp" nogil:
+    void fastlm_sort_entries(uint64_t *words, int64_t count, const uint8_t *arena)
+    int fastlm_compare(const uint8_t *a, int64_t a_length, const uint8_t *b, int64_t b_length)
+
+cdef enum:
+    # words of a counter's entry
+    ENTRY = 3
+    # bytes of the longest number
+    NUMBER = 10
+
+
+def sort_entries(uint64_t[::1] entries not None, const uint8_t[::1] arena not None):
+    """Sorts the entries of a counter, three words each, by their bytes."""
+    if entries.shape[0] >= 2 * ENTRY:
+        with nogil:
+            fastlm_sort_entries(&entries[0], entries.shape[0] // ENTRY, &arena[0] if arena.shape[0] else NULL)
+
+
+def records(const uint8_t[::1] text not None, const int64_t[::1] starts not None, const int64_t[::1] counts not None):
+    """The records of words, as `PretokenCounter.words` gives them: uint8 (n,)."""
+    cdef int64_t word, at = 0, words = counts.shape[0]
+    if starts.shape[0] != words + 1 or starts[words] != text.shape[0]:
+        raise ValueError("starts must end with len(text) and have one entry more than counts")
+    out_array = np.empty(text.shape[0] + 2 * NUMBER * words, np.uint8)
+    cdef uint8_t[::1] out = out_array
+    with nogil:
+        for word in range(words):
+            at = put_number(out, at, starts[word + 1] - starts[word])
+            if starts[word + 1] > starts[word]:
+                memcpy(&out[at], &text[starts[word]], starts[word + 1] - starts[word])
+            at = put_number(out, at + starts[word + 1] - starts[word], counts[word])
+    return out_array[:at]
+
+
+cdef inline int64_t put_number(uint8_t[::1] out, int64_t at, int64_t number) except -1 nogil:
+    cdef uint64_t rest = <uint64_t>number
+    while rest > 127:
+        out[at] = <uint8_t>(rest & 127 | 128)
+        rest >>= 7
+        at += 1
+    out[at] = <uint8_t>rest
+    return at + 1
+
+
+cdef class RunReader:
+    """Reads the records of a run from a file that is at its start.
+
+    size, checksum: bytes of the run, and zlib.crc32 of them. Where the file holds anything else a ValueError that begins
+    with `name` arises, at the latest at its end.
+    """
+    cdef object file, name, buffer_array
+    cdef uint8_t[::1] buffer
+    cdef int64_t at, end, left
+    cdef uint64_t checksum, expected
+    # the present record
+    cdef int64_t word, length, count
+
+    def __cinit__(self, file, name, int64_t size, uint64_t checksum, int64_t buffer_bytes):
+        self.file, self.name, self.left, self.expected = file, name, size, checksum
+        self.buffer_array = np.empty(max(buffer_bytes, 4 * NUMBER), np.uint8)
+        self.buffer = self.buffer_array
+
+    cdef bint next(self) except -1:
+        """Goes on to the next record; false at the end."""
+        if self.end - self.at < NUMBER:
+            self._fill(NUMBER)
+            if self.at == self.end:
+                if self.checksum != self.expected:
+                    raise self._damaged("its bytes have another checksum")
+                return False
+        self.length = self._number()
+        if self.length > self.end - self.at + self.left:
+            raise self._damaged(f"a word has {self.length} bytes, {self.end - self.at + self.left} are left")
+        if self.end - self.at < self.length + NUMBER:
+            self._fill(self.length + NUMBER)
+        self.word = self.at
+        self.at += self.length
+        self.count = self._number()
+        if self.length < 1 or self.count < 1:
+            raise self._damaged("a length and a count must be at least 1")
+        return True
+
+    cdef int64_t _number(self) except -1:
+        cdef uint64_t number = 0, digit
+        cdef int shift = 0
+        while self.at < self.end and shift < 63:
+            digit = self.buffer[self.at]
+            self.at += 1
+            number |= (digit & 127) << shift
+            if digit < 128:
+                return <int64_t>number
+            shift += 7
+        raise self._damaged("a number does not end")
+
+    cdef int _fill(self, int64_t needed) except -1:
+        """Reads on, until so many bytes are there or the run ends."""
+        cdef int64_t held = self.end - self.at
+        if needed > self.buffer.shape[0]:
+            larger = np.empty(needed + needed // 4, np.uint8)
+            larger[:held] = self.buffer_array[self.at : self.end]
+            self.buffer_array = larger
+            self.buffer = larger
+        elif held:
+            memmove(&self.buffer[0], &self.buffer[self.at], held)
+        self.at, self.end = 0, held
+        while self.end < needed and self.left:
+            room = memoryview(self.buffer_array)[self.end : min(self.buffer.shape[0], self.end + self.left)]
+            read = self.file.readinto(room)
+            if not read:
+                raise self._damaged(f"it ends {self.left} bytes early")
+            self.checksum = zlib.crc32(room[:read], self.checksum)
+            self.end += <int64_t>read
+            self.left -= <int64_t>read
+        return 0
+
+    def _damaged(self, reason):
+        return ValueError(f"{self.name} is damaged: {reason}")
+
+
+cdef class MergedRuns:
+    """The words of several runs in the order of their bytes, with the sums of their counts."""
+    cdef list readers
+    # the readers that are not at their end, as a heap: the least word comes first
+    cdef int32_t[::1] heap
+    cdef int64_t size
+
+    def __cinit__(self, readers):
+        cdef RunReader reader
+        self.readers = list(readers)
+        self.heap = np.zeros(len(self.readers) + 1, np.int32)
+        for number, reader in enumerate(self.readers):
+            if reader.next():
+                self._sift_up(self.size, number)
+                self.size += 1
+
+    def words(self, int64_t most):
+        """(bytes, starts, counts) of the next words, at most so many; of none at the end."""
+        cdef int64_t words = 0, at = 0, count
+        cdef RunReader reader
+        cdef const uint8_t *last
+        text_array, starts_array = np.empty(16 * most, np.uint8), np.zeros(most + 1, np.int64)
+        counts_array = np.empty(most, np.int64)
+        cdef uint8_t[::1] text = text_array
+        cdef int64_t[::1] starts = starts_array, counts = counts_array
+        while words < most and self.size:
+            reader = <RunReader>self.readers[self.heap[0]]
+            if at + reader.length > text.shape[0]:
+                larger = np.empty(2 * (at + reader.length), np.uint8)
+                larger[:at] = text_array[:at]
+                text_array = larger
+                text = larger
+            memcpy(&text[at], &reader.buffer[reader.word], reader.length)
+            count = 0
+            last = &text[at]
+            starts[words + 1] = at = at + reader.length
+            while True:
+                count += reader.count
+                self._advance(reader)
+                if not self.size:
+                    break
+                reader = <RunReader>self.readers[self.heap[0]]
+                if fastlm_compare(&reader.buffer[reader.word], reader.length, last, at - starts[words]):
+                    break
+            counts[words] = count
+            words += 1
+        return text_array[:at], starts_array[: words + 1], counts_array[:words]
+
+    cdef int _advance(self, RunReader reader) except -1:
+        """Takes the next record of the reader at the top."""
+        if reader.next():
+            self._sift_down(self.heap[0])
+        else:
+            self.size -= 1
+            if self.size:
+                self._sift_down(self.heap[self.size])
+        return 0
+
+    cdef inline bint _before(self, int32_t number, int32_t other) except -1:
+        cdef RunReader a = <RunReader>self.readers[number], b = <RunReader>self.readers[other]
+        return fastlm_compare(&a.buffer[a.word], a.length, &b.buffer[b.word], b.length) < 0
+
+    cdef int _sift_up(self, int64_t hole, int32_t number) except -1:
+        cdef int64_t parent
+        while hole:
+            parent = (hole - 1) // 2
+            if not self._before(number, self.heap[parent]):
+                break
+            self.heap[hole] = self.heap[parent]
+            hole = parent
+        self.heap[hole] = number
+        return 0
+
+    cdef int _sift_down(self, int32_t number) except -1:
+        cdef int64_t hole = 0, child = 1
+        while child < self.size:
+            if child + 1 < self.size and self._before(self.heap[child + 1], self.heap[child]):
+                child += 1
+            if self._before(number, self.heap[child]):
+                break
+            self.heap[hole] = self.heap[child]
+            hole = child
+            child = 2 * child + 1
+        self.heap[hole] = number
+        return 0

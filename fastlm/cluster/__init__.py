@@ -1,0 +1,1 @@
+"""Ray clusters: the connection, and what failures of workers become."""

@@ -1,0 +1,181 @@
+"""`fastlm demo --model`: from text to a tokenizer, token ids, a trained model, and what it writes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import tempfile
+import time
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from fastlm.bpe_training.trainer import train_bpe
+from fastlm.corpus.shard_formats import ids_dtype
+from fastlm.demo.tokenizer import END_OF_TEXT, Report, demo_corpus
+from fastlm.files.atomic import write_files
+from fastlm.files.reading import read_text
+from fastlm.generation import generate
+from fastlm.model.config import ModelConfig
+from fastlm.model.files import load_model
+from fastlm.model.parameters import num_parameters
+from fastlm.tokenizer import Tokenizer
+from fastlm.training import TrainingConfig, train
+
+VOCAB_SIZE = 2048
+STEPS = 700
+# characters of a docstring that is taken
+SHORTEST = 80
+# of documents, this one and each that follows so many later is kept to evaluate on
+EVALUATED = 20
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def run_model_demo(source: Path | None, out: Path | None) -> None:
+    """Trains a tokenizer and a small model on a file, or on the built-in corpus, prints the loss as it falls and lets
+    the model write; `out` keeps tokenizer, ids, the run and the model.
+
+    Raises OSError for a file that cannot be read or written, ValueError for one that is not UTF-8 or too short.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary) if out is None else out
+        documents = _prose(demo_corpus()) if source is None else _documents(source)
+        report = Report()
+        start = time.perf_counter()
+        tokenizer = _tokenizer(documents, directory)
+        tokens = _ids(documents, tokenizer, directory)
+        report.add("text", f"{sum(map(len, documents)) / 1e6:,.2f} M characters in {len(documents):,} documents")
+        report.add("tokenizer and ids", f"{time.perf_counter() - start:.1f} s, {tokens:,} tokens")
+        config = _config(tokenizer, directory)
+        report.add("model", f"{num_parameters(config.model):,} parameters")
+        start = time.perf_counter()
+        folder = train(config)
+        seconds = time.perf_counter() - start
+        trained = config.steps * config.batch_size * config.model.context_length
+        report.add("training", f"{seconds:.1f} s, {trained:,} tokens, {trained / seconds:,.0f} tokens/s")
+        _add_losses(report, directory / "log.jsonl")
+        print(report.text())
+        _write(folder, tokenizer)
+        if out is not None:
+            kept = ["the tokenizer", "the ids", "log.jsonl", "the model in model/"]
+            if _plot(directory / "log.jsonl", directory / "loss.svg"):
+                kept.append("loss.svg")
+            print(f"\nkept in {out}: {', '.join(kept)}")
+
+
+def _prose(documents: list[str]) -> list[str]:
+    """The help topics and docstrings of the demo's text: English, of which a small model learns more than of code."""
+    found = []
+    for text in documents:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = ast.parse(text)
+        except SyntaxError:
+            found.append(text)
+            continue
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        strings = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, kinds))
+        found += [text for text in strings if text and len(text) >= SHORTEST]
+    return found
+
+
+def _documents(source: Path) -> list[str]:
+    """The documents of a file: what the end-of-text token separates, or paragraphs where it does not occur."""
+    text = read_text(source)
+    documents = text.split(END_OF_TEXT if END_OF_TEXT in text else "\n\n")
+    if len(documents) < 2 * EVALUATED:
+        raise ValueError(f"{source}: {len(documents)} documents or paragraphs; the demo needs {2 * EVALUATED}")
+    return documents
+
+
+def _tokenizer(documents: list[str], directory: Path) -> Tokenizer:
+    with warnings.catch_warnings():
+        # a short text has fewer pairs than the demo would like
+        warnings.simplefilter("ignore", UserWarning)
+        tokenizer = train_bpe(documents, VOCAB_SIZE, [END_OF_TEXT])
+    tokenizer.save(directory)
+    return tokenizer
+
+
+def _ids(documents: list[str], tokenizer: Tokenizer, directory: Path) -> int:
+    """Writes train.npy and valid.npy; returns the number of ids in the first."""
+    end = np.array(tokenizer.encode(END_OF_TEXT), ids_dtype("npy", len(tokenizer.vocabulary)))
+    lengths = {}
+    for name, chosen in {"train.npy": False, "valid.npy": True}.items():
+        of_it = [text for number, text in enumerate(documents) if (number % EVALUATED == 0) == chosen]
+        ids, offsets = tokenizer.encode_batch_flat(of_it)
+        with_ends = np.insert(ids.astype(end.dtype), offsets[1:], end[0])
+        lengths[name] = len(with_ends)
+        file = BytesIO()
+        np.save(file, with_ends)
+        write_files(directory, {name: file.getvalue()})
+    return lengths["train.npy"]
+
+
+def _config(tokenizer: Tokenizer, directory: Path) -> TrainingConfig:
+    return TrainingConfig(
+        model=ModelConfig(
+            vocab_size=tokenizer.vocab_size, context_length=128, d_model=128, num_layers=4, num_heads=4, d_ff=344
+        ),
+        out=str(directory),
+        train_data=(str(directory / "train.npy"),),
+        valid_data=(str(directory / "valid.npy"),),
+        tokenizer=str(directory),
+        steps=STEPS,
+        batch_size=16,
+        learning_rate=4e-3,
+        min_learning_rate=4e-4,
+        warmup_steps=STEPS // 20,
+        log_every=STEPS // 60,
+        eval_every=STEPS // 4,
+        eval_sequences=64,
+        checkpoint_every=STEPS,
+        precision="float32",
+        device="cpu",
+    )
+
+
+def _logged(log: Path, name: str) -> dict[int, float]:
+    """The values of this name by step."""
+    lines = map(json.loads, log.read_text("utf-8").splitlines())
+    return {line["step"]: line[name] for line in lines if name in line}
+
+
+def _add_losses(report: Report, log: Path) -> None:
+    losses = list(_logged(log, "loss").values())
+    low, high = min(losses), max(losses)
+    drawn = "".join(BARS[round((loss - low) / max(high - low, 1e-9) * (len(BARS) - 1))] for loss in losses)
+    report.add("loss", f"{losses[0]:.2f} {drawn} {losses[-1]:.2f}")
+    bits = _logged(log, "valid_bits_per_byte")
+    for step, loss in _logged(log, "valid_loss").items():
+        report.add(f"  evaluated, step {step}", f"loss {loss:.3f}, {bits[step]:.3f} bits per byte")
+
+
+def _write(folder: Path, tokenizer: Tokenizer) -> None:
+    """Prints what the model goes on with after a few words."""
+    model = load_model(folder, tokenizer)
+    print("\nwhat it writes:")
+    for seed, prompt in enumerate(["The", "Return the", "If the"]):
+        found = generate(model, prompt, tokenizer, max_new_tokens=60, temperature=0.7, top_p=0.9, seed=seed)
+        print(f"--- {prompt}{found.text}")
+
+
+def _plot(log: Path, path: Path) -> bool:
+    """Draws the loss against the steps, where matplotlib is there; returns whether it is."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        return False
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, label in (("loss", "training"), ("valid_loss", "evaluation")):
+        values = _logged(log, name)
+        axes.plot(list(values), list(values.values()), label=label, marker="o" if name == "valid_loss" else "")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss, nats a token")
+    axes.legend()
+    write_files(path.parent, {path.name: lambda target: figure.savefig(target, format="svg")})
+    return True

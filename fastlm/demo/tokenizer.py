@@ -1,0 +1,157 @@
+"""`fastlm demo`: train a tokenizer, encode, decode and compare, on English that every CPython ships or on a file."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+import sysconfig
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fastlm.bpe_training.trainer import train_bpe
+from fastlm.corpus.encode_corpus import encode_corpus
+from fastlm.corpus.manifest import MANIFEST
+from fastlm.corpus.shard_formats import ids_dtype
+from fastlm.files.atomic import write_files
+from fastlm.files.reading import read_text
+from fastlm.tokenizer import Tokenizer
+
+VOCAB_SIZE = 10_000
+END_OF_TEXT = "<|endoftext|>"
+MB = 1e6
+# background colours of the 256-colour palette, pale enough for black letters
+COLOURS = (224, 194, 159, 230, 189, 225)
+
+
+def demo_corpus() -> list[str]:
+    """Documents that come with CPython: the language reference's help topics, then the standard library's sources."""
+    from pydoc_data import topics
+
+    library = Path(sysconfig.get_path("stdlib"))
+    left_out = {"test", "tests", "idle_test", "site-packages", "dist-packages", "lib2to3", "__pycache__"}
+    sources = (path for path in sorted(library.rglob("*.py")) if not left_out.intersection(path.parts))
+    return [*topics.topics.values(), *(path.read_text("utf-8", "replace") for path in sources)]
+
+
+@dataclass
+class Report:
+    """Rows of the table that the demo prints; what a `timed` block measures goes into `seconds`."""
+
+    rows: list[tuple[str, str]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, value: str) -> None:
+        self.rows.append((name, value))
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def add_rate(self, name: str, phase: str, size: int) -> None:
+        seconds = self.seconds[phase]
+        self.add(name, f"{seconds:.3f} s, {size / MB / seconds:,.1f} MB/s")
+
+    def text(self) -> str:
+        width = max(len(name) for name, _ in self.rows)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in self.rows)
+
+
+def run_demo(source: Path | None, out: Path | None) -> None:
+    """Runs the demo on a file, or on the built-in corpus; `out` keeps tokenizer, text, ids and table.
+
+    Raises OSError for a file that cannot be read or written, ValueError for one that is not UTF-8 or is empty, and
+    RuntimeError should the text not come back as it was.
+    """
+    report = Report()
+    documents = demo_corpus() if source is None else [read_text(source)]
+    text = END_OF_TEXT.join(documents)
+    size = len(text.encode())
+    name = "CPython's help topics and standard library" if source is None else str(source)
+    report.add("text", f"{name}: {size / MB:,.2f} MB in {len(documents):,} documents")
+
+    tokenizer = _train(documents, size, report)
+    ids = _encode_and_decode(tokenizer, text, size, report)
+    special = set(tokenizer.special_tokens.values())
+    longest = max((token for id, token in tokenizer.vocab.items() if id not in special), key=len)
+    report.add("tokens", f"{len(ids):,}, stored as {ids_dtype('npy', len(tokenizer.vocabulary)).name}")
+    report.add("bytes per token", f"{size / len(ids):.3f}")
+    report.add("longest token", f"{longest.decode('utf-8', 'replace')!r}, {len(longest)} bytes")
+    report.add("peak memory", f"{_peak_memory() / MB:,.0f} MB, text and ids included")
+    print(report.text())
+    print(f"\nhow it splits:\n{coloured_sample(tokenizer, text)}")
+    if out is not None:
+        _keep(tokenizer, text, report, out)
+        print(f"\nkept in {out}: the tokenizer in three formats, corpus.txt, its ids, report.txt")
+
+
+def _train(documents: list[str], size: int, report: Report) -> Tokenizer:
+    ends: dict[str, float] = {}
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        # a short text has fewer pairs than the demo would like; the table shows how many tokens came of it
+        warnings.simplefilter("ignore", UserWarning)
+        tokenizer = train_bpe(
+            documents, VOCAB_SIZE, [END_OF_TEXT], progress=lambda phase, *_: ends.update({phase: time.perf_counter()})
+        )
+    report.seconds["train"] = time.perf_counter() - start
+    counting = ends["count"] - start
+    report.add("vocabulary", f"{tokenizer.vocab_size:,} tokens, {len(tokenizer.merges):,} merges")
+    report.add_rate("train", "train", size)
+    report.add("  of it counting", f"{counting:.3f} s, {size / MB / counting:,.1f} MB/s")
+    return tokenizer
+
+
+def _encode_and_decode(tokenizer: Tokenizer, text: str, size: int, report: Report) -> np.ndarray:
+    with report.timed("compile"):
+        tokenizer.encode("")
+    with report.timed("cold"):
+        ids = tokenizer.encode_to_numpy(text)
+    with report.timed("warm"):
+        again = tokenizer.encode_to_numpy(text)
+    with report.timed("decode"):
+        decoded = tokenizer.decode(ids)
+    if decoded != text or not np.array_equal(ids, again):
+        raise RuntimeError("the text did not come back as it was: please report this with the text")
+    report.add("set up the encoder", f"{report.seconds['compile']:.3f} s (compiles once, then cached on disk)")
+    report.add_rate("encode, first time", "cold", size)
+    report.add_rate("encode, again", "warm", size)
+    report.add_rate("decode", "decode", size)
+    report.add("round trip", "exact")
+    return ids
+
+
+def _peak_memory() -> int:
+    """Peak resident bytes of this process."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _keep(tokenizer: Tokenizer, text: str, report: Report, out: Path) -> None:
+    tokenizer.save(out)
+    write_files(out, {"corpus.txt": text.encode(), "report.txt": f"{report.text()}\n".encode()})
+    if (out / "ids" / MANIFEST).exists():
+        shutil.rmtree(out / "ids")
+    encode_corpus(tokenizer, out / "corpus.txt", out / "ids")
+
+
+def coloured_sample(tokenizer: Tokenizer, text: str, length: int = 400) -> str:
+    """The tokens of a paragraph of the text, side by side: coloured on a terminal, else with bars between them."""
+    start = max(0, text.find("\n\n", min(len(text) // 3, 20_000)))
+    tokens = [tokenizer.decode([id]) for id in tokenizer.encode(text[start : start + length].strip())]
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return "|".join(tokens)
+    coloured = []
+    for k, token in enumerate(tokens):
+        paint = f"\x1b[30;48;5;{COLOURS[k % len(COLOURS)]}m"
+        coloured.append(paint + token.replace("\n", f"\x1b[0m\n{paint}") + "\x1b[0m")
+    return "".join(coloured)

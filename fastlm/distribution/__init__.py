@@ -1,1 +1,0 @@
-"""Counting and encoding on the machines of a Ray cluster."""

@@ -1,0 +1,79 @@
+"""The rates that a plan is made from, measured on this machine in some seconds."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from fastlm import _merge
+from fastlm._types import Int32Array
+from fastlm.bpe_training.base import byte_symbols, grown_vocabulary, new_vocabulary
+from fastlm.bpe_training.counting import count_pretokens
+from fastlm.corpus.encode_corpus import encode_corpus
+from fastlm.corpus.read import Blocks, Source
+from fastlm.corpus.text_blocks import BLOCK_BYTES
+from fastlm.planning.estimate import Rates
+from fastlm.pretokenize.cutting import Cutter
+from fastlm.pretokenize.patterns import find_pattern
+from fastlm.tokenizer import Tokenizer
+
+SAMPLE_BYTES = 128_000_000
+Result = TypeVar("Result")
+
+
+def measure_rates(
+    source: Source, vocab_size: int, tokenizer: Tokenizer | None = None, sample_bytes: int = SAMPLE_BYTES
+) -> Rates:
+    """CPU time of one thread on the first `sample_bytes` of a text, split by GPT-2's pattern or the tokenizer's.
+
+    vocab_size: to which merges are learned. tokenizer: which encodes; the one learned here where none is given.
+
+    Raises ValueError for a text that is too short to be measured, and what reading raises.
+    """
+    vocabulary = tokenizer.vocabulary if tokenizer else new_vocabulary(["<|endoftext|>"], find_pattern("gpt2"))
+    cutter = tokenizer.cutter if tokenizer else Cutter(["<|endoftext|>"], vocabulary.pattern)
+    blocks = list(itertools.islice(Blocks(source, cutter), max(2, sample_bytes // BLOCK_BYTES)))
+    if len(blocks) < 2:
+        raise ValueError(f"the text is too short to measure rates on; expected more than {BLOCK_BYTES:,} bytes")
+    size = sum(len(block.text) for block in blocks)
+    texts = [bytes(block.text) for block in blocks]
+    half = len(blocks) // 2
+    first, first_seconds = _timed(lambda: count_pretokens(blocks[:half], vocabulary.pattern, 1))
+    second, second_seconds = _timed(lambda: count_pretokens(blocks[half:], vocabulary.pattern, 1))
+    added = len(second)
+    _, add_seconds = _timed(lambda: first.merge(second))
+
+    text, starts, counts = first.words()
+    symbols = byte_symbols(new_vocabulary([], vocabulary.pattern))
+    cells = _merge.cells_of(starts)
+
+    def learn() -> tuple[Int32Array, Int32Array]:
+        learner = _merge.MergeLearner(cells, min(max(1, vocab_size - 257), cells), symbols, tie_break="cs336")
+        learner.add(text, starts, counts)
+        return learner.learn()
+
+    (left, right), merge_seconds = _timed(learn)
+    encoder = tokenizer or Tokenizer.from_vocabulary(grown_vocabulary(vocabulary, left, right))
+    encoder.encode("a")  # loads what is compiled
+    with tempfile.TemporaryDirectory() as folder:
+        manifest, encode_seconds = _timed(
+            lambda: encode_corpus(encoder, texts, Path(folder) / "ids", format="npy", num_threads=1)
+        )
+    return Rates(
+        count_bytes=size / (first_seconds + second_seconds),
+        add_words=added / add_seconds,
+        merge_words=len(counts) / merge_seconds,
+        encode_bytes=size / encode_seconds,
+        token_bytes=size / manifest.tokens,
+        word_bytes=len(text) / len(counts),
+    )
+
+
+def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    start = time.process_time()
+    result = work()
+    return result, max(time.process_time() - start, 1e-6)

@@ -1,0 +1,256 @@
+"""Pre-tokenisation patterns: how a text is cut into pretokens, and by which scanner.
+
+A pattern is a regular expression, or a sequence of them: each cuts the pieces that the one before left, at its matches
+and as if a piece were the whole text. The named patterns have a hand-written scanner; any other is run by the `regex`
+module, which is correct and slow. Text that an expression does not match becomes pretokens of its own, so that encoding
+never loses text.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastlm._types import Int64Array
+from fastlm.pretokenize import _scan
+
+if TYPE_CHECKING:
+    from regex import Pattern as CompiledRegex
+
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+R50K = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
+# Digits of tokenizers: the numbers of Unicode 17, of which the expressions do not know the last thirteen
+DIGITS = "[\\p{N}\U00011de0-\U00011de9\U00016ff4-\U00016ff6]"
+CL100K = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
+    r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+)
+CL100K_ONIG = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s+\z|\s*[\r\n]|\s+(?!\S)|\s"
+)
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+QWEN35 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+MINBPE_GPT4 = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*"
+    r"|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+NANOCHAT = MINBPE_GPT4.replace("{1,3}", "{1,2}")
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+O200K = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+KIMI_K2 = r"[\p{Han}]+|" + O200K.replace(r"\p{M}]", r"\p{M}&&[^\p{Han}]]").replace(r"[\r\n/]*", r"[\r\n]*")
+DEEPSEEK_V3 = (
+    r"\p{N}{1,3}",
+    "[一-龥぀-ゟ゠-ヿ]+",
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A way to cut text into pretokens. `name` and `scanner` are None where the `regex` module does the work."""
+
+    splits: tuple[str, ...]
+    name: str | None = None
+    scanner: str | None = None
+    onig_splits: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()  # some that use it, for people to find it by
+
+    @property
+    def regex(self) -> str:
+        """The expression; of a sequence all of them, as a JSON array, which `find_pattern` reads."""
+        return self.splits[0] if len(self.splits) == 1 else json.dumps(self.splits, ensure_ascii=False)
+
+    @property
+    def for_onig(self) -> tuple[str, ...]:
+        """The expressions for Oniguruma, which `tokenizers` uses: there $ ends a line and {1,3}+ repeats."""
+        return self.onig_splits or self.splits
+
+    def find_ends(self, text: bytes) -> Int64Array:
+        """End offset of each pretoken of UTF-8 text.
+
+        Raises ValueError naming the offset of the first byte that is not UTF-8.
+        """
+        if self.scanner:
+            return _scan.pretoken_ends(text, self.scanner)
+        return _regex_ends(self.splits, text)
+
+    def safe_start(self, text: bytes | memoryview, limit: int) -> int:
+        """Last offset in (0, limit] where a pretoken starts whatever follows, 0 where none is known.
+
+        For a pattern without a scanner none ever is.
+        """
+        return _scan.safe_start(text, limit, self.scanner) if self.scanner else 0
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(splits: tuple[str, ...]) -> list[CompiledRegex[str]]:
+    """The expressions, compiled; warns once for each pattern."""
+    import regex
+
+    warnings.warn(
+        f"no scanner for the pattern {' then '.join(map(repr, splits))}: the regex module {regex.__version__} splits "
+        "the text, slowly and by its own version of Unicode",
+        stacklevel=4,
+    )
+    return [_compile(split) for split in splits]
+
+
+def _compile(expression: str) -> CompiledRegex[str]:
+    import regex
+
+    # tiktoken and tokenizers take && in a class as intersection, which here asks for the newer syntax
+    return regex.compile(expression, regex.VERSION1 if "&&" in expression else 0)
+
+
+def _regex_ends(splits: tuple[str, ...], text: bytes) -> Int64Array:
+    compiled = _compiled(splits)
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError as error:
+        raise _scan.invalid_utf8(text, error.start) from None
+    ends = [len(decoded)] if decoded else []
+    for split in compiled:
+        cuts = set(ends)
+        start = 0
+        for end in ends:
+            for match in split.finditer(decoded[start:end]):
+                cuts.update((start + match.start(), start + match.end()))
+            start = end
+        cuts.discard(0)
+        ends = sorted(cuts)
+    found = np.array(ends, np.int64)
+    if len(decoded) == len(text):
+        return found
+    byte_offsets = np.flatnonzero((np.frombuffer(text, np.uint8) & 0xC0) != 0x80)
+    return np.append(byte_offsets, len(text))[found]
+
+
+PATTERNS: dict[str, Pattern] = {
+    pattern.name: pattern
+    for pattern in (
+        Pattern((GPT2,), "gpt2", "gpt2", models=("GPT-2", "CS336", "GPT-Neo", "GPT-J", "OPT", "MPT", "OLMo")),
+        Pattern((R50K,), "r50k_base", "gpt2", models=("GPT-3", "Codex (p50k_base)")),
+        Pattern(
+            (DIGITS, GPT2),
+            "starcoder",
+            "starcoder",
+            models=("StarCoder", "SmolLM", "Command R", "Refact", "CodeShell", "Granite Code"),
+        ),
+        Pattern((r"\p{N}", GPT2), "gpt2-digits", "gpt2-digits", models=("starcoder as llama.cpp splits it",)),
+        Pattern(
+            (CL100K,), "cl100k_base", "cl100k", (CL100K_ONIG,), models=("GPT-4", "GPT-3.5 Turbo", "text-embedding-3")
+        ),
+        Pattern((LLAMA3,), "llama3", "llama3", models=("Llama 3 to 3.3", "GLM-4", "DBRX")),
+        Pattern((QWEN2,), "qwen2", "qwen2", models=("Qwen2", "Qwen2.5", "Qwen3", "StableLM 2")),
+        Pattern((QWEN35,), "qwen3.5", "qwen3.5", models=("Qwen3.5", "Qwen3.6")),
+        Pattern((MINBPE_GPT4,), "minbpe-gpt4", "llama3", models=("minbpe", "rustbpe")),
+        Pattern((NANOCHAT,), "nanochat", "nanochat", models=("nanochat",)),
+        Pattern(
+            (O200K,),
+            "o200k_base",
+            "o200k",
+            models=("GPT-4o", "GPT-4.1", "GPT-5", "gpt-oss", "Llama 4", "MiniMax-M2", "Kanana 2"),
+        ),
+        Pattern((TEKKEN,), "tekken", "tekken", models=("Mistral NeMo", "Pixtral", "Ministral")),
+        Pattern((KIMI_K2,), "kimi-k2", "kimi", models=("Kimi K2", "Kimi K2.5", "Kimi-VL", "Moonlight")),
+        Pattern(DEEPSEEK_V3, "deepseek-v3", "deepseek", models=("DeepSeek-V3", "DeepSeek-R1", "Hunyuan")),
+    )
+    if pattern.name
+}
+"""The named patterns. cl100k_base differs from llama3 where blanks follow a newline at the end of a text."""
+ALIASES = {
+    "cs336": "gpt2",
+    "p50k_base": "r50k_base",
+    "p50k_edit": "r50k_base",
+    "smollm": "starcoder",
+    "command-r": "starcoder",
+    "qwen2.5": "qwen2",
+    "qwen3": "qwen2",
+    "qwen3.6": "qwen3.5",
+    "o200k_harmony": "o200k_base",
+    "gpt-oss": "o200k_base",
+    "llama4": "o200k_base",
+    "minimax-m2": "o200k_base",
+    "deepseek-r1": "deepseek-v3",
+}
+"""Other names for them."""
+
+# other spellings of one split: tiktoken's first one, CS336's, and llama.cpp's, which leaves single blanks unmatched
+_GPT2_SPELLINGS = (
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    GPT2.removesuffix(r"|\s+"),
+)
+_BY_SPLITS = {splits: pattern for pattern in PATTERNS.values() for splits in (pattern.splits, pattern.for_onig)}
+for _spelling in _GPT2_SPELLINGS:
+    _BY_SPLITS[_spelling,] = PATTERNS["gpt2"]
+    _BY_SPLITS[r"\p{N}", _spelling] = PATTERNS["gpt2-digits"]
+# the newlines themselves in place of their escapes
+_BY_SPLITS[tuple(split.replace(r"\r\n", "\r\n") for split in DEEPSEEK_V3)] = PATTERNS["deepseek-v3"]
+
+
+def find_pattern(pattern: str | Sequence[str]) -> Pattern:
+    """The pattern of this name, of this regular expression, or of this sequence of them (or its JSON array).
+
+    Raises ValueError where an expression is none.
+    """
+    if isinstance(pattern, str):
+        name = ALIASES.get(pattern, pattern)
+        if name in PATTERNS:
+            return PATTERNS[name]
+        if re.fullmatch(r"[A-Za-z][\w.-]*", name):
+            names = sorted([*PATTERNS, *ALIASES])
+            raise ValueError(f"no pattern is named {name!r}; there are {names}, or give an expression")
+        return _find_splits(_parse(pattern))
+    if not isinstance(pattern, Sequence) or not all(isinstance(split, str) for split in pattern) or not pattern:
+        raise TypeError(f"pattern must be a name or regular expressions, not {type(pattern).__name__}")
+    return _find_splits(tuple(pattern))
+
+
+def _parse(text: str) -> tuple[str, ...]:
+    """The expressions of a JSON array of two or more strings, or the text as the only one."""
+    try:
+        splits: object = json.loads(text) if text.startswith("[") else None
+    except (ValueError, RecursionError):
+        splits = None
+    if isinstance(splits, list) and len(splits) > 1 and all(isinstance(split, str) for split in splits):
+        return tuple(splits)
+    return (text,)
+
+
+def _find_splits(splits: tuple[str, ...]) -> Pattern:
+    known = _BY_SPLITS.get(splits)
+    if known:
+        return known
+    import regex
+
+    for split in splits:
+        try:
+            _compile(split)
+        except (regex.error, RecursionError) as error:
+            raise ValueError(f"pattern {split!r} is not a regular expression: {error}") from None
+    return Pattern(splits)

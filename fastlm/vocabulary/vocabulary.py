@@ -1,0 +1,353 @@
+"""What a tokenizer knows: the bytes of each id, the merges in order of rank, special tokens, the pattern."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from fastlm._types import Int64Array, UInt8Array, UInt32Array
+from fastlm.pretokenize.patterns import Pattern
+from fastlm.vocabulary._rank_merges import first_misspelled
+
+# ids need not be dense, but tables by id must not grow without bound from one huge id
+SPARSE_IDS = 1 << 20
+
+Merge = tuple[bytes, bytes]
+
+PRINTABLE_BYTES = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+OTHER_BYTES = [byte for byte in range(256) if byte not in PRINTABLE_BYTES]
+BYTE_ORDER = PRINTABLE_BYTES + OTHER_BYTES
+"""The 256 bytes in the order of their ids in GPT-2, CS336 and Hugging Face's trainer: what Latin-1 prints first."""
+
+
+NO_ID = 0xFFFFFFFF
+"""In byte_ids: the vocabulary has no token for this byte."""
+
+ARRAYS: dict[str, np.dtype[Any]] = {
+    "token_bytes": np.dtype(np.uint8),
+    "token_offsets": np.dtype(np.int64),
+    "merge_left": np.dtype(np.uint32),
+    "merge_right": np.dtype(np.uint32),
+    "merge_new": np.dtype(np.uint32),
+    "byte_ids": np.dtype(np.uint32),
+}
+"""The arrays of a vocabulary and their types."""
+
+
+@dataclass(frozen=True)
+class AddedToken:
+    """A string that is found in a text before it is split, and becomes `id`.
+
+    special: decoding may leave it out. single_word: not beside a word character. lstrip, rstrip: with the white space
+    before or after it. normalized: found, itself normalized, in the normalized text instead of the text as given.
+    """
+
+    content: str
+    id: int
+    special: bool = True
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.content, str) or not isinstance(self.id, int) or isinstance(self.id, bool):
+            raise TypeError(f"an added token is a str with an int as id, not {self.content!r} with {self.id!r}")
+        special_bytes(self.content)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides ids besides tokens, merges and pattern.
+
+    ignore_merges: a pretoken that is a token becomes it, whatever the merges say (as tiktoken does, and Llama 3).
+    normalization: "NFC", or None. add_prefix_space: each stretch between added tokens gets a blank before it if it has
+    none. unknown_bytes: what becomes of bytes that have no id, "refuse" or "drop". begin, end: ids that
+    `add_special_tokens` puts around a text.
+    """
+
+    ignore_merges: bool = False
+    normalization: Literal["NFC"] | None = None
+    add_prefix_space: bool = False
+    unknown_bytes: Literal["refuse", "drop"] = "refuse"
+    begin: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.normalization not in (None, "NFC"):
+            raise ValueError(f"normalization {self.normalization!r} is not supported, only 'NFC'")
+        if self.unknown_bytes not in ("refuse", "drop"):
+            raise ValueError(f"unknown_bytes must be 'refuse' or 'drop', not {self.unknown_bytes!r}")
+        if not all(isinstance(id, int) and not isinstance(id, bool) for id in (*self.begin, *self.end)):
+            raise TypeError(f"begin and end must be ids, not {self.begin!r} and {self.end!r}")
+
+
+def _frozen(name: str, array: Any, dtype: np.dtype[Any]) -> Any:
+    """The array where nothing can write to it, else a copy: the native code reads it unchecked."""
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
+        raise ValueError(f"{name} must be a one-dimensional array of {dtype}")
+    frozen = array if isinstance(array.base, bytes) else array.copy()
+    frozen.flags.writeable = False
+    return frozen
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """An immutable vocabulary; ids are what models see, merge ranks are the order in which pairs merge.
+
+    token_bytes (uint8) and token_offsets (int64, n + 1): the bytes of id i are
+    token_bytes[token_offsets[i]:token_offsets[i + 1]], none for an id that is not used. merge_left, merge_right,
+    merge_new (uint32, in order of rank): the two ids of a merge and the id it yields. byte_ids (uint32, 256): the id of
+    each single byte, or NO_ID. Raises ValueError where these do not fit together.
+    """
+
+    token_bytes: UInt8Array
+    token_offsets: Int64Array
+    merge_left: UInt32Array
+    merge_right: UInt32Array
+    merge_new: UInt32Array
+    byte_ids: UInt32Array
+    added_tokens: tuple[AddedToken, ...]
+    pattern: Pattern
+    rules: Rules = Rules()
+
+    def __post_init__(self) -> None:
+        for name, dtype in ARRAYS.items():
+            object.__setattr__(self, name, _frozen(name, getattr(self, name), dtype))
+        offsets = self.token_offsets
+        n = len(offsets) - 1
+        # compared, not subtracted: differences of hostile offsets wrap around
+        if n < 1 or offsets[0] != 0 or offsets[-1] != len(self.token_bytes) or (offsets[1:] < offsets[:-1]).any():
+            raise ValueError("token offsets must ascend from 0 to the number of token bytes")
+        lengths = self.token_lengths
+        merges = (self.merge_left, self.merge_right, self.merge_new)
+        if len({len(ids) for ids in merges}) != 1 or any(len(ids) and ids.max() >= n for ids in merges):
+            raise ValueError(f"merges must be three equally long arrays of ids below {n}")
+        self._check_byte_ids(lengths)
+        self._check_spelling(merges)
+        self._check_pairs_differ()
+        self._check_added_tokens()
+
+    def _check_byte_ids(self, lengths: Int64Array) -> None:
+        n = len(lengths)
+        known = np.flatnonzero(self.byte_ids != NO_ID)
+        ids = self.byte_ids[known]
+        if len(self.byte_ids) != 256 or (len(ids) and ids.max() >= n):
+            raise ValueError(f"there must be 256 byte ids below {n}")
+        if (lengths[ids] != 1).any() or (self.token_bytes[self.token_offsets[ids]] != known).any():
+            raise ValueError("byte ids do not name the single-byte tokens")
+        if len(known) < 256 and self.rules.unknown_bytes == "drop" and self.rules.ignore_merges:
+            raise ValueError("ignore_merges with bytes that are dropped is not supported")
+
+    def _check_added_tokens(self) -> None:
+        n = len(self)
+        contents: set[str] = set()
+        for token in self.added_tokens:
+            if token.content in contents:
+                raise ValueError(f"added token {token.content!r} is given twice")
+            contents.add(token.content)
+            if not 0 <= token.id < n or not self.bytes_of(token.id):
+                raise ValueError(f"added token {token.content!r} has id {token.id}, which is not in the vocabulary")
+        for id in (*self.rules.begin, *self.rules.end):
+            if not 0 <= id < n or not self.bytes_of(id):
+                raise ValueError(f"id {id} that begins or ends a text is not in the vocabulary")
+
+    def _check_spelling(self, merges: tuple[UInt32Array, UInt32Array, UInt32Array]) -> None:
+        """Raises ValueError unless each merge yields the bytes of its two sides, one after the other."""
+        rank = first_misspelled(self.token_bytes, self.token_offsets, *merges)
+        if rank >= 0:
+            left, right, new = (self.bytes_of(int(ids[rank])) for ids in merges)
+            raise ValueError(f"merge {rank} joins {left!r} and {right!r} but yields {new!r}")
+
+    def _check_pairs_differ(self) -> None:
+        pairs = self.merge_left.astype(np.uint64) << np.uint64(32) | self.merge_right
+        in_order = np.sort(pairs)
+        if (in_order[1:] != in_order[:-1]).all():
+            return
+        _, first, inverse = np.unique(pairs, return_index=True, return_inverse=True)
+        rank = int(np.flatnonzero(first[inverse] != np.arange(len(pairs)))[0])
+        left, right = self.bytes_of(int(self.merge_left[rank])), self.bytes_of(int(self.merge_right[rank]))
+        raise ValueError(f"merge {rank} repeats merge {first[inverse][rank]}: {left!r}, {right!r}")
+
+    def __reduce__(self) -> tuple[type[Vocabulary], tuple[object, ...]]:
+        return Vocabulary, tuple(getattr(self, field.name) for field in fields(self))
+
+    def __len__(self) -> int:
+        """Number of ids, or one more than the largest where some are not used."""
+        return len(self.token_offsets) - 1
+
+    def bytes_of(self, id: int) -> bytes:
+        return self.token_bytes[self.token_offsets[id] : self.token_offsets[id + 1]].tobytes()
+
+    @functools.cached_property
+    def tokens(self) -> dict[int, bytes]:
+        """id -> bytes, in order of ids."""
+        blob, offsets = self.token_bytes.tobytes(), self.token_offsets.tolist()
+        return {i: blob[a:b] for i, (a, b) in enumerate(itertools.pairwise(offsets)) if a < b}
+
+    @functools.cached_property
+    def merges(self) -> list[Merge]:
+        """(left bytes, right bytes) in order of rank."""
+        tokens = self.tokens
+        pairs = zip(self.merge_left.tolist(), self.merge_right.tolist(), strict=True)
+        return [(tokens[left], tokens[right]) for left, right in pairs]
+
+    @functools.cached_property
+    def token_lengths(self) -> Int64Array:
+        """Number of bytes of each id, int64; 0 for one that is not used."""
+        return np.diff(self.token_offsets)
+
+    @functools.cached_property
+    def ordinary_ids(self) -> Int64Array:
+        """Ids of all tokens but the added ones, int64."""
+        ordinary = self.token_lengths > 0
+        ordinary[[token.id for token in self.added_tokens]] = False
+        return np.flatnonzero(ordinary)
+
+    @functools.cached_property
+    def special_tokens(self) -> dict[str, int]:
+        """Added token -> id, those that are not special included."""
+        return {token.content: token.id for token in self.added_tokens}
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """sha256 of all that decides ids: tokens, merges, special tokens and pattern."""
+        import hashlib
+
+        digest = hashlib.sha256()
+        for name in ARRAYS:
+            array = getattr(self, name)
+            digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+        added = sorted((token.content, token) for token in self.added_tokens)
+        digest.update(repr((added, self.pattern.regex, self.rules)).encode())
+        return digest.hexdigest()
+
+
+def vocabulary_from_tokens(
+    tokens: Mapping[int, bytes],
+    merges: Iterable[Merge],
+    special_tokens: Iterable[str | AddedToken],
+    pattern: Pattern,
+    rules: Rules = Rules(),
+) -> Vocabulary:
+    """A vocabulary from id -> bytes and the merges in order of rank.
+
+    A special token given as str whose bytes no id has gets the next id after the largest; one given as AddedToken has
+    its id. Raises ValueError naming the id, the merge or the special token that does not fit, TypeError for one of the
+    wrong type.
+    """
+    table = checked_tokens(tokens)
+    id_of = {token: id for id, token in sorted(table.items(), reverse=True)}
+    next_id = max(table, default=-1) + 1
+    added: list[AddedToken] = []
+    for special in checked_special_tokens(special_tokens):
+        if isinstance(special, AddedToken):
+            added.append(special)
+            continue
+        spelled = special_bytes(special)
+        if spelled not in id_of:
+            table[next_id] = spelled
+            id_of[spelled] = next_id
+            next_id += 1
+        added.append(AddedToken(special, id_of[spelled]))
+    # bytes that stand twice are a special token and an ordinary one: merges mean the latter
+    reserved = {token.id for token in added}
+    id_of.update({token: id for id, token in sorted(table.items(), reverse=True) if id not in reserved})
+
+    missing = [b for b in range(256) if bytes([b]) not in id_of]
+    if missing and rules.unknown_bytes == "refuse":
+        raise ValueError(f"the vocabulary lacks {len(missing)} of the 256 bytes, the first is 0x{missing[0]:02x}")
+    ranked: list[tuple[int, int, int]] = []
+    for rank, merge in enumerate(merges):
+        if not isinstance(merge, tuple | list) or len(merge) != 2:
+            raise ValueError(f"merge {rank} is {merge!r}, not two tokens")
+        left, right = merge
+        if not isinstance(left, bytes) or not isinstance(right, bytes):
+            raise TypeError(f"merge {rank} must join bytes, not {left!r} and {right!r}")
+        for token in (left, right, left + right):
+            if token not in id_of:
+                raise ValueError(f"merge {rank} of {left!r} and {right!r}: {token!r} is not in the vocabulary")
+        ranked.append((id_of[left], id_of[right], id_of[left + right]))
+    left_ids, right_ids, new_ids = np.array(ranked, np.uint32).reshape(-1, 3).T
+    return assembled(table, left_ids, right_ids, new_ids, added, pattern, rules)
+
+
+def checked_tokens(tokens: Mapping[int, bytes]) -> dict[int, bytes]:
+    """A copy of id -> bytes. Raises TypeError or ValueError naming the id that does not fit."""
+    table = dict(tokens)
+    # all of the right types, as mostly, need no look at each
+    is_plain = set(map(type, table)) == {int} and set(map(type, table.values())) == {bytes}
+    for id, token in () if is_plain and min(table) >= 0 and all(table.values()) else table.items():
+        if not isinstance(id, int) or isinstance(id, bool) or not isinstance(token, bytes):
+            raise TypeError(f"the vocabulary must map int to bytes, not {id!r} to {token!r}")
+        if id < 0 or not token:
+            raise ValueError(f"id {id} with bytes {token!r}: ids must not be negative nor tokens empty")
+    largest = max(table, default=-1)
+    if largest >= 2 * len(table) + SPARSE_IDS:
+        raise ValueError(f"id {largest} is far above the number of tokens, {len(table)}")
+    return table
+
+
+def assembled(
+    tokens: Mapping[int, bytes],
+    left: Any,
+    right: Any,
+    new: Any,
+    added_tokens: Iterable[AddedToken],
+    pattern: Pattern,
+    rules: Rules,
+) -> Vocabulary:
+    """A vocabulary from id -> bytes and merges as integer arrays in order of rank."""
+    added = tuple(added_tokens)
+    reserved = {token.id for token in added}
+    in_order = sorted(tokens.items(), reverse=True)
+    # an ordinary token goes before a special one, and a lower id before a higher one
+    single = {token: id for id, token in in_order if len(token) == 1}
+    single |= {token: id for id, token in in_order if len(token) == 1 and id not in reserved}
+    spelled_by_id = [tokens.get(id, b"") for id in range(in_order[0][0] + 1 if in_order else 0)]
+    return Vocabulary(
+        np.frombuffer(b"".join(spelled_by_id), np.uint8),
+        np.cumsum([0, *map(len, spelled_by_id)], dtype=np.int64),
+        np.ascontiguousarray(left, np.uint32),
+        np.ascontiguousarray(right, np.uint32),
+        np.ascontiguousarray(new, np.uint32),
+        np.array([single.get(bytes([b]), NO_ID) for b in range(256)], np.uint32),
+        added,
+        pattern,
+        rules,
+    )
+
+
+Special = TypeVar("Special", str, AddedToken, str | AddedToken)
+
+
+def checked_special_tokens(special_tokens: Iterable[Special]) -> list[Special]:
+    """The special tokens as a list. Raises TypeError for what is no list of str, ValueError for a token that cannot be
+    one or is given twice."""
+    if isinstance(special_tokens, str):
+        raise TypeError("special_tokens must be a list of str, not one str")
+    special: dict[str, Special] = {}
+    for token in special_tokens:
+        content = token.content if isinstance(token, AddedToken) else token
+        if not isinstance(content, str):
+            raise TypeError(f"special tokens must be str, not {type(content).__name__}")
+        special_bytes(content)
+        if content in special:
+            raise ValueError(f"special token {content!r} is given twice")
+        special[content] = token
+    return list(special.values())
+
+
+def special_bytes(special: str) -> bytes:
+    """UTF-8 of a special token. Raises ValueError where it is empty or holds a lone surrogate."""
+    if not special:
+        raise ValueError("a special token must not be empty")
+    try:
+        return special.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"special token {special!r} holds a lone surrogate, which UTF-8 cannot spell") from None

@@ -1,0 +1,352 @@
+"""The engine "ray": merges and shards of the local engine, to the bit, whatever dies meanwhile."""
+
+import functools
+import gzip
+import json
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastlm
+from fastlm.bpe_training import ray_counting as counting
+from fastlm.corpus import ray_encoding as encoding
+from fastlm.corpus import text_blocks as rooms
+from fastlm.corpus.encode_corpus import encode_corpus
+from fastlm.corpus.partitions import stretches_of
+from fastlm.corpus.read import Blocks, Corpus
+from fastlm.corpus.text_blocks import Position
+from fastlm.pretokenize.cutting import Cutter
+from fastlm.pretokenize.patterns import find_pattern
+from tests import texts
+
+SEPARATOR = "<|endoftext|>"
+DOCUMENTS = [document * 4 for document in texts.DOCUMENTS]
+TEXT = SEPARATOR.join(DOCUMENTS)
+
+
+@pytest.fixture(scope="module")
+def ray():
+    """A cluster of two workers."""
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    # workers are to import what this process does
+    root = str(Path(fastlm.__file__).parents[1])
+    ray.init(
+        "local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="error",
+        runtime_env={"env_vars": {"PYTHONPATH": root}},
+    )
+    yield ray
+    ray.shutdown()
+
+
+# sockets and processes of ray's own are left to the garbage collector
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Many tasks of little text."""
+    monkeypatch.setattr(counting, "STRETCH_BYTES", 20_000)
+    monkeypatch.setattr(encoding, "STRETCH_BYTES", 20_000)
+    monkeypatch.setattr(encoding, "PIECE_BYTES", 20_000)
+
+
+def inputs(folder: Path, kind: str) -> Corpus:
+    """The documents in one big text, in many files, in compressed JSON lines, or in Parquet."""
+    if kind == "one text":
+        (folder / "text").write_text(TEXT * 3, "utf-8", newline="")
+        return Corpus([folder / "text"], separator=SEPARATOR)
+    if kind == "many texts":
+        for number, document in enumerate(DOCUMENTS):
+            (folder / f"{number:03}.txt").write_text(document, "utf-8", newline="")
+        return Corpus([folder])
+    if kind == "jsonl.gz":
+        pytest.importorskip("orjson")
+        for name in ("a", "b"):
+            lines = [json.dumps({"text": document}) for document in DOCUMENTS]
+            (folder / f"{name}.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+        return Corpus([folder])
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"text": [*DOCUMENTS, None, *DOCUMENTS]}), folder / "a.parquet", row_group_size=5)
+    return Corpus([folder], on_error="skip")
+
+
+KINDS = ["one text", "many texts", "jsonl.gz", "parquet"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_merges_are_the_local_ones(ray, small, tmp_path, kind):
+    corpus = inputs(tmp_path, kind)
+    local = fastlm.train_bpe(corpus, 1500, num_threads=1)
+    assert fastlm.train_bpe(corpus, 1500, engine="ray").merges == local.merges
+
+
+@pytest.mark.parametrize(("kind", "format"), [*zip(KINDS, ["npy", "megatron", "bin", "npy"], strict=True)])
+def test_shards_and_manifest_are_the_local_ones(ray, small, trained, tmp_path, kind, format):
+    (tmp_path / "in").mkdir()
+    corpus = inputs(tmp_path / "in", kind)
+    options = {"format": format, "eot": SEPARATOR, "validation": 0.3, "shard_tokens": 7001}
+    local = encode_corpus(trained, corpus, tmp_path / "local", num_threads=1, **options)
+    assert encode_corpus(trained, corpus, tmp_path / "ray", engine="ray", **options) == local
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def processes_below(parent: int) -> dict[int, str]:
+    """pid -> title of all processes that a process began, and they."""
+    parents, titles = {}, {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            state, above = (path / "stat").read_text().rpartition(")")[2].split()[:2]
+            titles[int(path.name)] = (path / "cmdline").read_text("utf-8", "replace")
+        except OSError:
+            continue
+        if state != "Z":
+            parents[int(path.name)] = int(above)
+    found: dict[int, str] = {}
+    new = {parent}
+    while new:
+        new = {pid for pid, above in parents.items() if above in new}
+        found |= {pid: titles[pid] for pid in new}
+    return found
+
+
+class Killer(threading.Thread):
+    """Kills one worker of this process as soon as it is at work, whose title says at what."""
+
+    def __init__(self, work: str) -> None:
+        super().__init__()
+        self.work, self.killed = work, 0
+        self.start()
+
+    def run(self) -> None:
+        deadline = time.monotonic() + 30
+        while not self.killed and time.monotonic() < deadline:
+            at_work = [pid for pid, title in processes_below(os.getpid()).items() if title.startswith(self.work)]
+            if at_work:
+                os.kill(at_work[0], signal.SIGKILL)
+                self.killed = at_work[0]
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="workers are found in /proc")
+
+
+def is_gone(pid: int) -> bool:
+    deadline = time.monotonic() + 10
+    while pid in processes_below(os.getpid()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return pid not in processes_below(os.getpid())
+
+
+@needs_proc
+def test_a_killed_worker_costs_a_counting_task_only(ray, tmp_path, monkeypatch):
+    monkeypatch.setattr(counting, "STRETCH_BYTES", 3_000_000)
+    path = tmp_path / "text"
+    path.write_bytes(TEXT.encode() * 30)
+    local = fastlm.train_bpe(path, 1500, num_threads=1)
+    killer = Killer("ray::_count")
+    assert fastlm.train_bpe(path, 1500, engine="ray").merges == local.merges
+    killer.join()
+    assert killer.killed
+    assert is_gone(killer.killed)
+
+
+@needs_proc
+def test_a_killed_worker_costs_an_encoding_task_only(ray, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding, "STRETCH_BYTES", 3_000_000)
+    path = tmp_path / "text"
+    path.write_bytes(TEXT.encode() * 20)
+    corpus = Corpus([path, path], separator=SEPARATOR)
+    local = encode_corpus(trained, corpus, tmp_path / "local", num_threads=1)
+    killer = Killer("ray::StretchEncoder.piece")
+    assert encode_corpus(trained, corpus, tmp_path / "ray", engine="ray") == local
+    killer.join()
+    assert killer.killed
+    assert is_gone(killer.killed)
+
+
+def test_a_piece_does_not_depend_on_what_the_encoder_did_before(trained, tmp_path):
+    corpus = inputs(tmp_path, "jsonl.gz")
+    encoder = fastlm.corpus.block_encoder.BlockEncoder(trained, np.dtype("<u2"))
+    (stretch,) = stretches_of(Blocks(corpus, encoder.cutter), 1 << 30)
+    one = encoding.StretchEncoder(lambda: encoder, corpus, 1)
+    start = stretch.start
+    while True:
+        piece, (ids, ends) = one.piece(stretch, start)
+        again, (same_ids, same_ends) = encoding.StretchEncoder(lambda: encoder, corpus, 1).piece(stretch, start)
+        assert again.end == piece.end
+        assert again.is_last == piece.is_last
+        assert np.array_equal(ids, same_ids)
+        assert np.array_equal(ends, same_ends)
+        if piece.is_last:
+            break
+        start = piece.end
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "engines"),
+    [
+        ("one text", ("ray", "local")),
+        ("jsonl.gz", ("local", "ray")),
+        ("parquet", ("ray", "local")),
+    ],
+)
+def test_either_engine_goes_on_with_a_run_of_the_other(ray, small, trained, tmp_path, monkeypatch, kind, engines):
+    monkeypatch.setattr("fastlm.corpus.encode_corpus.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(rooms, "BLOCK_BYTES", 30_000)
+    (tmp_path / "in").mkdir()
+    corpus = inputs(tmp_path / "in", kind)
+    options = {"shard_tokens": 7001, "validation": 0.2}
+    encode_corpus(trained, corpus, tmp_path / "whole", num_threads=1, **options)
+    calls = []
+
+    def stop(*progress):
+        calls.append(progress)
+        if len(calls) == 3:
+            raise StopError
+
+    with pytest.raises(StopError):
+        encode_corpus(trained, corpus, tmp_path / "out", engine=engines[0], num_threads=1, progress=stop, **options)
+    encode_corpus(trained, corpus, tmp_path / "out", engine=engines[1], num_threads=2, resume=True, **options)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def bad_line(folder: Path) -> Corpus:
+    pytest.importorskip("orjson")
+    for name in "abc":
+        (folder / f"{name}.jsonl").write_text('{"text": "so far"}\n' * 2 + ("{oh no\n" if name > "a" else ""))
+    return Corpus([folder])
+
+
+def bad_bytes(folder: Path) -> Corpus:
+    content = bytearray(TEXT.encode() * 2)
+    content[len(content) - 5000] = content[len(content) - 9000] = 0xFF
+    (folder / "text").write_bytes(content)
+    return Corpus([folder])
+
+
+@pytest.mark.parametrize(("make", "job"), [(bad_line, "train"), (bad_line, "encode"), (bad_bytes, "train")])
+def test_errors_are_the_local_ones(ray, small, trained, tmp_path, make, job):
+    (tmp_path / "in").mkdir()
+    corpus = make(tmp_path / "in")
+    run = functools.partial(fastlm.train_bpe, corpus, 300)
+    if job == "encode":
+        run = functools.partial(encode_corpus, trained, corpus, tmp_path / "out")
+    with pytest.raises(ValueError, match="in/") as local:
+        run(num_threads=1)
+    with pytest.raises(ValueError, match="in/") as remote:
+        run(engine="ray")
+    assert str(remote.value) == str(local.value)
+    assert type(remote.value) is type(local.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_a_worker_sees_otherwise(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("some text")
+    cutter = Cutter([], find_pattern("gpt2"))
+    (stretch,) = stretches_of(Blocks(path, cutter), 1 << 20)
+    path.write_text("other text")
+    with pytest.raises(OSError, match="text: 10 bytes here, but 9 where the run was started"):
+        stretch.blocks(Corpus(()), cutter)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="text"):
+        stretch.blocks(Corpus(()), cutter)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "dask"}, "engine must be 'local' or 'ray', not 'dask'"),
+        ({"engine": "ray", "max_memory": 10**9}, "max_memory and checkpoint are of the engine 'local'"),
+        ({"engine": "ray", "checkpoint": "there"}, "max_memory and checkpoint are of the engine 'local'"),
+    ],
+)
+def test_options_that_do_not_go_together(options, message):
+    with pytest.raises(ValueError, match=message):
+        fastlm.train_bpe(["text"], 300, **options)
+
+
+def test_documents_are_refused(ray):
+    with pytest.raises(ValueError, match="a cluster reads files and addresses"):
+        fastlm.train_bpe(["text"], 300, engine="ray")
+
+
+def test_a_missing_ray_is_named_with_its_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    (tmp_path / "text").write_text("text")
+    with pytest.raises(ValueError, match=r"pip install 'fastlm\[dist\]'"):
+        fastlm.train_bpe(tmp_path / "text", 300, engine="ray")
+
+
+def test_an_address_is_of_a_cluster(capsys, tmp_path):
+    from fastlm.cli import main
+
+    arguments = ["encode", "text", "--tokenizer", "t", "--out", str(tmp_path / "o"), "--address", "auto"]
+    assert main(arguments) == 1
+    assert "give --engine ray too" in capsys.readouterr().err
+
+
+pieces = [*texts.PIECES, SEPARATOR, "<|endo", "text|>", "word", " and", "\n"]
+# long enough to be divided, which Hypothesis' own lists seldom are
+long_texts = st.integers(0, 1 << 32).map(lambda seed: "".join(random.Random(seed).choices(pieces, k=300)))
+
+
+@given(
+    long_texts,
+    st.sampled_from(["gpt2", "cl100k_base", "o200k_base", "deepseek-v3"]),
+    st.data(),
+)
+@settings(max_examples=200)
+def test_stretches_of_a_text_are_the_whole(tmp_path_factory, text, pattern, data):
+    """Pretokens, cuts and ends of documents, of all stretches one after the other, are those of one."""
+    path = tmp_path_factory.getbasetemp() / "stretches"
+    path.write_text(text, "utf-8", newline="")
+    corpus = Corpus([path], separator=data.draw(st.sampled_from([None, SEPARATOR, "\n"])))
+    cutter = Cutter(data.draw(st.sampled_from([[], [SEPARATOR], ["word", " and"]])), find_pattern(pattern))
+
+    def read(blocks) -> tuple[list[int], list[list[int]], int]:
+        at, pretokens, cuts, ended = 0, [], [], 0
+        for block in blocks:
+            for start, end in block.segments.tolist():
+                pretokens.extend((cutter.pattern.find_ends(bytes(block.text[start:end])) + at + start).tolist())
+            cuts.extend((block.cuts + np.array([at, at, 0])).tolist())
+            at += len(block.text)
+            ended += block.documents
+            block.release()
+        return pretokens, cuts, ended
+
+    whole = read(Blocks(corpus, cutter))
+    stretches = list(stretches_of(Blocks(corpus, cutter), 40))
+    assert len(stretches) > 1
+    assert read(block for stretch in stretches for block in stretch.blocks(corpus, cutter)) == whole
+    assert [stretch.start for stretch in stretches[1:]] == [stretch.stop for stretch in stretches[:-1]]
+
+
+def test_a_text_is_divided(tmp_path):
+    (tmp_path / "text").write_text(TEXT, "utf-8", newline="")
+    corpus = Corpus([tmp_path / "text"], separator=SEPARATOR)
+    cutter = Cutter([SEPARATOR], find_pattern("gpt2"))
+    stretches = list(stretches_of(Blocks(corpus, cutter), 50_000))
+    assert len(stretches) in (len(TEXT.encode()) // 50_000, len(TEXT.encode()) // 50_000 + 1)
+    assert stretches[0].start == Position()
+    assert stretches[-1].stop is None

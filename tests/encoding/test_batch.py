@@ -1,0 +1,241 @@
+"""Texts that threads encode together, and the threads that stay between calls."""
+
+import os
+import random
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import fastlm
+from fastlm import threads
+from fastlm.encoding import _batch, _loop, batches
+from tests import texts
+
+END = "<|endoftext|>"
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Chunks and copies so small that short texts are shared too."""
+    monkeypatch.setattr(_batch, "LEAST_CHUNK", 8)
+    monkeypatch.setattr(batches, "LEAST_SHARED", 16)
+
+
+def many_texts(seed: int) -> list[str]:
+    rng = random.Random(seed)
+    found = [texts.random_string(rng) + rng.choice(["", END, "<|"]) for _ in range(rng.randrange(300))]
+    return [text * rng.choice([1, 1, 30]) for text in found]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_shared_texts_have_the_ids_of_each_alone(trained, small_chunks, seed):
+    batch = many_texts(seed)
+    for on_special in ("token", "text"):
+        alone = [trained.encode(text, on_special=on_special) for text in batch]
+        for number in (2, 3, 9):
+            ids, offsets = trained.encode_batch_flat(batch, number, on_special=on_special)
+            assert offsets.tolist() == np.cumsum([0, *map(len, alone)]).tolist()
+            assert ids.tolist() == [id for row in alone for id in row]
+            assert trained.encode_batch(batch, number, on_special=on_special) == alone
+
+
+def test_who_is_not_called_is_not_waited_for(trained, small_chunks):
+    batch = many_texts(3)
+    share = _batch.Share(trained._encoder, batch, None, 4)
+    for number in (2, 0):  # 1 and 3 never begin
+        share.encode(number)
+    share.gather()
+    share.copy()
+    ids, _ = share.result_arrays()
+    assert ids.tolist() == [id for text in batch for id in trained.encode_ordinary(text)]
+
+
+def test_the_error_is_that_of_the_first_text(trained, small_chunks):
+    batch = [b"a" * n for n in range(1, 300)]
+    batch[100], batch[200] = b"abc\xff", b"\xff"
+    for encode in (trained.encode_batch_flat, trained.encode_batch):
+        for number in (1, 2, 5):
+            with pytest.raises(ValueError, match="byte 3 "):
+                encode(batch, number)
+        assert encode(batch[:100], 2)
+        with pytest.raises(TypeError):
+            encode([*batch[:50], 7], 2)
+    text = b"word " * 50_000 + b"\xff"
+    with pytest.raises(ValueError, match="byte 250000 "):
+        trained.encode_to_numpy(text, num_threads=2)
+
+
+def test_a_pattern_without_scanner_is_shared(small_chunks):
+    vocab = {i: bytes([i]) for i in range(256)} | {256: b"ab"}
+    tokenizer = fastlm.Tokenizer(vocab, [(b"a", b"b")], [END], pattern=r"[a-z]{3}|.")
+    batch = [f"abab{END}xaby" * n for n in range(20)]
+    with pytest.warns(UserWarning, match="no scanner"):
+        alone = [tokenizer.encode(text) for text in batch]
+    assert tokenizer.encode_batch(batch, 3) == alone
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_tables_that_begin_anew_give_the_same_ids(trained, small_chunks, monkeypatch, number):
+    expected = trained.encode_batch(many_texts(1), 1)
+    monkeypatch.setattr(_loop, "FIRST_ROOM", 16)
+    monkeypatch.setattr(_loop, "LARGEST_TABLE", 16)
+    tokenizer = fastlm.Tokenizer.from_vocabulary(trained.vocabulary)
+    rng = random.Random(number)
+    words = ["".join(rng.choices("abcdefgh", k=rng.randrange(2, 30))) for _ in range(20_000)]
+    alone = [trained.encode(" ".join(words[k : k + 50])) for k in range(0, len(words), 50)]
+    assert tokenizer.encode_batch([" ".join(words[k : k + 50]) for k in range(0, len(words), 50)], number) == alone
+    assert tokenizer.encode_batch(many_texts(1), number) == expected
+
+
+def test_workers_are_kept_and_no_more_than_run_at_once(trained, small_chunks):
+    tokenizer = fastlm.Tokenizer.from_vocabulary(trained.vocabulary)
+    batch = many_texts(5)
+    for _ in range(20):
+        tokenizer.encode_batch_flat(batch, 3)
+        tokenizer.encode_batch(batch, 2)
+    before = threading.active_count()
+    for _ in range(20):
+        tokenizer.encode_batch_flat(batch, 3)
+    assert threading.active_count() == before
+
+
+# --- threads ---
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_work_is_done_together(count):
+    left = list(range(100))
+    done = []
+
+    def work(_: int) -> None:
+        while left:
+            done.append(left.pop())
+
+    threads.together(work, count)
+    assert sorted(done) == list(range(100))
+
+
+def test_an_error_of_a_thread_arrives():
+    both = threading.Barrier(2)
+
+    def work(number: int) -> None:
+        both.wait()
+        if number:
+            raise OSError("of the other")
+
+    with pytest.raises(OSError, match="of the other"):
+        threads.together(work, 2)
+
+
+def test_calls_within_calls_end():
+    def outer(_: int) -> None:
+        threads.together(lambda _: None, 3)
+
+    for _ in range(20):
+        threads.together(outer, 50)
+
+
+def test_an_ordered_map_that_is_left_has_no_calls_under_way():
+    under_way = []
+
+    def slow(number: int) -> int:
+        under_way.append(number)
+        threading.Event().wait(0.01)
+        under_way.remove(number)
+        return number
+
+    mapped = threads.map_in_order(slow, range(50), 4)
+    assert [next(mapped), next(mapped)] == [0, 1]
+    mapped.close()
+    assert under_way == []
+
+
+PROGRAM = """
+import atexit, os, sys
+import fastlm
+tokenizer = fastlm.Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")])
+batch = ["ab cd " * 2000] * 40
+expected = tokenizer.encode_batch(batch, 1)
+assert tokenizer.encode_batch(batch, 3) == expected
+atexit.register(lambda: print(tokenizer.encode_batch(batch, 3) == expected))
+"""
+FORK = """
+child = os.fork()
+if child == 0:
+    os._exit(0 if tokenizer.encode_batch(batch, 3) == expected else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+@pytest.mark.parametrize("program", [PROGRAM, pytest.param(PROGRAM + FORK, marks=pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="forks"))])  # fmt: skip
+def test_threads_neither_outlive_a_fork_nor_hold_up_the_exit(program):
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert result.stdout == "True\n"
+
+
+@pytest.mark.parametrize(("number", "ahead"), [(1, 3), (2, 1), (2, 3)])
+def test_calls_behind_come_in_order_and_wait_for_no_more_than_so_many(number, ahead):
+    made, begun, most = [], [], 0
+
+    def items():
+        nonlocal most
+        for k in range(20):
+            made.append(k)
+            most = max(most, len(made) - len(begun))
+            yield k
+
+    def doubled(k):
+        threading.Event().wait(0.001)
+        begun.append(k)
+        return 2 * k
+
+    assert list(threads.map_behind(doubled, items(), number, ahead)) == [2 * k for k in range(20)]
+    assert begun == list(range(20))
+    assert most <= (1 if number == 1 else ahead + 1)
+    assert list(threads.map_behind(doubled, iter([]), number, ahead)) == []
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_none_is_called_after_a_call_behind_that_fails(number):
+    done, all_made = [], threading.Event()
+
+    def items():
+        yield from range(6)
+        all_made.set()
+
+    def failing(k):
+        if number > 1:
+            all_made.wait()
+        if k == 3:
+            raise OSError("no room")
+        done.append(k)
+
+    with pytest.raises(OSError, match="no room"):
+        list(threads.map_behind(failing, items(), number, 6))
+    assert done == [0, 1, 2]
+
+
+def test_a_call_under_way_is_waited_for_when_the_next_item_fails():
+    begun, goes_on, done = threading.Event(), threading.Event(), []
+
+    def items():
+        yield 0
+        yield 1
+        begun.wait()
+        threading.Timer(0.05, goes_on.set).start()
+        raise KeyError("bad")
+
+    def slow(k):
+        begun.set()
+        goes_on.wait()
+        done.append(k)
+
+    with pytest.raises(KeyError, match="bad"):
+        list(threads.map_behind(slow, items(), 2, 5))
+    assert done == [0]

@@ -1,0 +1,58 @@
+"""Where tokens stand in a text. What tokenizers says of it is compared in test_preparation.py."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastlm
+from fastlm.vocabulary.vocabulary import Rules, vocabulary_from_tokens
+from tests import texts
+
+
+@given(st.lists(texts.strings(15) | st.sampled_from(["<|endoftext|>", "<|user|>"]), max_size=5).map("".join))
+def test_bytes_of_tokens_are_those_of_the_text(trained, text):
+    encoded = text.encode()
+    ids, spans = trained.encode_with_offsets(text, unit="byte")
+    assert ids.tolist() == trained.encode(text)
+    at = 0
+    for id, (start, end) in zip(ids.tolist(), spans.tolist(), strict=True):
+        assert start == at
+        assert encoded[start:end] == trained.vocab[id]
+        at = end
+    assert at == len(encoded)
+    same_ids, in_characters = trained.encode_with_offsets(text)
+    assert same_ids.tolist() == ids.tolist()
+    for (start, end), (first, last) in zip(spans.tolist(), in_characters.tolist(), strict=True):
+        assert first == len(encoded[:start].decode(errors="ignore"))
+        assert len(text[:last].encode()) >= end
+        assert last - first == 0 or len(text[: last - 1].encode()) < end
+
+
+def test_a_character_of_several_tokens_belongs_to_each():
+    tokenizer = fastlm.Tokenizer({i: bytes([i]) for i in range(256)}, [])
+    ids, spans = tokenizer.encode_with_offsets("a😀")
+    assert len(ids) == 5
+    assert spans.tolist() == [[0, 1], *[[1, 2]] * 4]
+    assert tokenizer.encode_with_offsets("a😀", unit="byte")[1].tolist() == [[k, k + 1] for k in range(5)]
+
+
+def test_normalized_text_has_the_offsets_of_the_text_as_given():
+    base = fastlm.Tokenizer({i: bytes([i]) for i in range(256)} | {256: "é".encode()}, [(b"\xc3", b"\xa9")])
+    v = base.vocabulary
+    tokenizer = fastlm.Tokenizer.from_vocabulary(
+        vocabulary_from_tokens(v.tokens, v.merges, [], v.pattern, Rules(normalization="NFC"))
+    )
+    # the composed character stands for the first of the two
+    assert tokenizer.encode_with_offsets("xe\u0301y")[1].tolist() == [[0, 1], [1, 2], [3, 4]]
+    assert tokenizer.encode_with_offsets("xe\u0301y", unit="byte")[1].tolist() == [[0, 1], [1, 2], [4, 5]]
+    assert tokenizer.encode_with_offsets("xéy", unit="byte")[1].tolist() == [[0, 1], [1, 3], [3, 4]]
+
+
+def test_nothing_and_nonsense(trained):
+    ids, spans = trained.encode_with_offsets("")
+    assert ids.shape == (0,)
+    assert spans.shape == (0, 2)
+    with pytest.raises(ValueError, match="unit must be 'character' or 'byte', not 'word'"):
+        trained.encode_with_offsets("a", unit="word")
+    with pytest.raises(TypeError, match="text must be str"):
+        trained.encode_with_offsets(None)
