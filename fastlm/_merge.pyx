@@ -121,6 +121,8 @@ cdef class MergeLearner:
     cdef bint smallest_symbols
     cdef const int32_t[::1] byte_symbols
     cdef object known
+    # set while the words and the index change: true after an error there
+    cdef bint failed
 
     def __cinit__(self, int64_t cells, int64_t num_merges, const int32_t[::1] byte_symbols not None, tie_break: str, *,
                   int64_t min_count=1, max_token_length=None, known=None):
@@ -165,7 +167,8 @@ cdef class MergeLearner:
             const int64_t[::1] counts not None):
         """Takes words: text[starts[w]:starts[w + 1]] occurs counts[w] >= 1 times.
 
-        Raises ValueError where they are not of this form or there is no room for them.
+        Raises ValueError where they are not of this form or there is no room for them. After a MemoryError no word of
+        the call is in the learner.
         """
         cdef int64_t k, first = self.cells_used
         if starts.shape[0] != counts.shape[0] + 1 or starts[0] != 0 or starts[counts.shape[0]] != text.shape[0]:
@@ -178,7 +181,11 @@ cdef class MergeLearner:
         with nogil:
             self._take_words(text, starts, counts)
         if self.known is not None:
-            self.cells_used = self.known.make(self.cells, first, self.cells_used, HEADER)
+            try:
+                self.cells_used = self.known.make(self.cells, first, self.cells_used, HEADER)
+            except:
+                self.cells_used = first
+                raise
 
     @property
     def merged(self):
@@ -189,17 +196,24 @@ cdef class MergeLearner:
         """The merges as (left, right), int32 (n,) each with n <= num_merges; to be called once, after all words came.
 
         There are fewer merges than asked for when no pair is left that may be merged. `progress(k)` is called now and
-        then with the number of merges done; what it raises ends the work.
+        then with the number of merges done; what it raises ends the work. After a MemoryError the learner raises RuntimeError.
         """
         cdef int64_t goal
-        cdef bint more = self.num_merges > self.merges and self._index()
+        cdef bint more
+        if self.failed:
+            raise RuntimeError("an earlier error left the learner unusable; make a new one")
+        self.failed = True
+        more = self.num_merges > self.merges and self._index()
+        self.failed = False
         while more and self.merges < self.num_merges:
             goal = min(self.merges + SLICE, self.num_merges)
+            self.failed = True
             with nogil:
                 while self.merges < goal and self._take_best():
                     self._merge_pair(self.heap_row[0])
             if self.merges < goal:
                 more = self.threshold > self.min_count and self._index()
+            self.failed = False
             if progress is not None:
                 progress(self.merges)
         return self.merged

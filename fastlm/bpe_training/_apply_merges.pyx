@@ -57,25 +57,31 @@ cdef class KnownMerges:
     def make(self, int32_t[::1] cells not None, int64_t start, int64_t end, int64_t header):
         """Makes all merges in the words whose records lie in cells[start:end], and moves these together.
 
+        A MemoryError leaves cells[start:end] undefined and this object as it was.
+
         A record is the number of symbols, `header` - 1 more cells, and the symbols. Returns where the last one ends.
         """
         cdef int64_t word, at, k, node
         if not 0 <= start <= end <= cells.shape[0]:
             raise ValueError(f"cells {start}:{end} of {cells.shape[0]}")
         self.used = 0
-        with nogil:
-            word = start
-            while word < end:
-                for at in range(word + header, word + header + cells[word] - 1):
-                    self._note(word, self._merge_of(cells[at], cells[at + 1]))
-                word += header + cells[word]
-            for k in range(self.lefts.shape[0]):
-                node = self.last[k]
-                while node >= 0:
-                    self._merge(cells, self.nodes[node, 0], header, <int32_t>k)
-                    node = self.nodes[node, 1]
-                self.last[k] = -1
-            end = self._close_gaps(cells, start, end, header)
+        try:
+            with nogil:
+                word = start
+                while word < end:
+                    for at in range(word + header, word + header + cells[word] - 1):
+                        self._note(word, self._merge_of(cells[at], cells[at + 1]))
+                    word += header + cells[word]
+                for k in range(self.lefts.shape[0]):
+                    node = self.last[k]
+                    while node >= 0:
+                        self._merge(cells, self.nodes[node, 0], header, <int32_t>k)
+                        node = self.nodes[node, 1]
+                    self.last[k] = -1
+                end = self._close_gaps(cells, start, end, header)
+        except:
+            self.last[:] = -1
+            raise
         return end
 
     cdef int _merge(self, int32_t[::1] cells, int64_t word, int64_t header, int32_t k) except -1 nogil:

@@ -1,5 +1,10 @@
 from fastlm._types import Bytes, Int64Array, UInt8Array
 
+ENTRY_BYTES: int
+SLOT_BYTES: int
+MAX_LOAD: float
+MIN_SLOTS: int
+
 class PretokenCounter:
     distinct: int
     def __init__(self, *, capacity: int | None = None, long_bytes: int | None = None) -> None: ...

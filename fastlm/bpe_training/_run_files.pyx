@@ -1,39 +1,47 @@
-"""Sorted runs of (pretoken, count): what is written of them, and several read as one.
+"""Sorted run files of (pretoken, count): their records, and reading several files as one.
 
-A run is records in the order of the pretokens' bytes, each pretoken once: its length, its bytes, its count, where numbers
-are LEB128 (seven bits a byte, the lowest first, the high bit where more follow). Reading takes nothing on trust: a
-number, a length or a size that does not fit is an error, and so is a checksum at the end.
+A run file holds one record for each distinct pretoken, sorted by the bytes of the pretokens: the length, the bytes and
+the count. Numbers are LEB128: seven bits a byte, the lowest first, the high bit set where more bytes follow. The reader
+trusts nothing: a length, a count, an order, a size or a final checksum that is not right is an error.
 """
 import zlib
 
 import numpy as np
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memmove
 
 cdef extern from "bpe_training/sort_entries.hpp" nogil:
+    enum:
+        FASTLM_ENTRY_WORDS
     void fastlm_sort_entries(uint64_t *words, int64_t count, const uint8_t *arena)
     int fastlm_compare(const uint8_t *a, int64_t a_length, const uint8_t *b, int64_t b_length)
 
 cdef enum:
-    # words of a counter's entry
-    ENTRY = 3
     # bytes of the longest number
     NUMBER = 10
 
 
 def sort_entries(uint64_t[::1] entries not None, const uint8_t[::1] arena not None):
-    """Sorts the entries of a counter, three words each, by their bytes."""
-    if entries.shape[0] >= 2 * ENTRY:
+    """Sorts the entries of a counter by the bytes of their pretokens."""
+    if entries.shape[0] >= 2 * FASTLM_ENTRY_WORDS:
         with nogil:
-            fastlm_sort_entries(&entries[0], entries.shape[0] // ENTRY, &arena[0] if arena.shape[0] else NULL)
+            fastlm_sort_entries(&entries[0], entries.shape[0] // FASTLM_ENTRY_WORDS,
+                                &arena[0] if arena.shape[0] else NULL)
 
 
 def records(const uint8_t[::1] text not None, const int64_t[::1] starts not None, const int64_t[::1] counts not None):
-    """The records of words, as `PretokenCounter.words` gives them: uint8 (n,)."""
+    """The records of words as `PretokenCounter.words` returns them: uint8 (n,).
+
+    Raises:
+        ValueError: The starts do not ascend from 0 to len(text), or their number is not that of the counts plus 1.
+    """
     cdef int64_t word, at = 0, words = counts.shape[0]
-    if starts.shape[0] != words + 1 or starts[words] != text.shape[0]:
-        raise ValueError("starts must end with len(text) and have one entry more than counts")
+    if starts.shape[0] != words + 1 or starts[0] != 0 or starts[words] != text.shape[0]:
+        raise ValueError("starts must begin with 0, end with len(text) and have one more entry than counts")
+    for word in range(words):
+        if starts[word + 1] < starts[word]:
+            raise ValueError("starts must ascend")
     out_array = np.empty(text.shape[0] + 2 * NUMBER * words, np.uint8)
     cdef uint8_t[::1] out = out_array
     with nogil:
@@ -56,16 +64,22 @@ cdef inline int64_t put_number(uint8_t[::1] out, int64_t at, int64_t number) exc
 
 
 cdef class RunReader:
-    """Reads the records of a run from a file that is at its start.
+    """Reads the records of a run file.
 
-    size, checksum: bytes of the run, and zlib.crc32 of them. Where the file holds anything else a ValueError that begins
-    with `name` arises, at the latest at its end.
+    Args:
+        file: A binary file without a buffer, at the start of the run.
+        name: The start of error messages.
+        size: Bytes of the run.
+        checksum: zlib.crc32 of these bytes.
+        buffer_bytes: Size of the read buffer; it grows for longer records.
+
+    Reading raises ValueError for a damaged run, at the latest at its end.
     """
     cdef object file, name, buffer_array
     cdef uint8_t[::1] buffer
     cdef int64_t at, end, left
     cdef uint64_t checksum, expected
-    # the present record
+    # the current record
     cdef int64_t word, length, count
 
     def __cinit__(self, file, name, int64_t size, uint64_t checksum, int64_t buffer_bytes):
@@ -74,7 +88,9 @@ cdef class RunReader:
         self.buffer = self.buffer_array
 
     cdef bint next(self) except -1:
-        """Goes on to the next record; false at the end."""
+        """Moves to the next record; false at the end."""
+        cdef int64_t previous_length = self.length
+        # the bytes of the previous word stay in the buffer, at self.word, until the order is checked
         if self.end - self.at < NUMBER:
             self._fill(NUMBER)
             if self.at == self.end:
@@ -86,10 +102,15 @@ cdef class RunReader:
             raise self._damaged(f"a word has {self.length} bytes, {self.end - self.at + self.left} are left")
         if self.end - self.at < self.length + NUMBER:
             self._fill(self.length + NUMBER)
+        if self.length < 1:
+            raise self._damaged("a length and a count must be at least 1")
+        if previous_length and fastlm_compare(&self.buffer[self.word], previous_length,
+                                              &self.buffer[self.at], self.length) >= 0:
+            raise self._damaged("its words do not ascend")
         self.word = self.at
         self.at += self.length
         self.count = self._number()
-        if self.length < 1 or self.count < 1:
+        if self.count < 1:
             raise self._damaged("a length and a count must be at least 1")
         return True
 
@@ -106,22 +127,22 @@ cdef class RunReader:
         raise self._damaged("a number does not end")
 
     cdef int _fill(self, int64_t needed) except -1:
-        """Reads on, until so many bytes are there or the run ends."""
-        cdef int64_t held = self.end - self.at
-        if needed > self.buffer.shape[0]:
-            larger = np.empty(needed + needed // 4, np.uint8)
-            larger[:held] = self.buffer_array[self.at : self.end]
+        """Reads until `needed` bytes follow self.at or the run ends. Keeps the bytes from self.word on."""
+        cdef int64_t kept = self.end - self.word, target = self.at - self.word + needed
+        if target > self.buffer.shape[0]:
+            larger = np.empty(target + target // 4, np.uint8)
+            larger[:kept] = self.buffer_array[self.word : self.end]
             self.buffer_array = larger
             self.buffer = larger
-        elif held:
-            memmove(&self.buffer[0], &self.buffer[self.at], held)
-        self.at, self.end = 0, held
-        while self.end < needed and self.left:
-            room = memoryview(self.buffer_array)[self.end : min(self.buffer.shape[0], self.end + self.left)]
-            read = self.file.readinto(room)
+        elif kept:
+            memmove(&self.buffer[0], &self.buffer[self.word], kept)
+        self.at, self.word, self.end = self.at - self.word, 0, kept
+        while self.end < target and self.left:
+            free = memoryview(self.buffer_array)[self.end : min(self.buffer.shape[0], self.end + self.left)]
+            read = self.file.readinto(free)
             if not read:
                 raise self._damaged(f"it ends {self.left} bytes early")
-            self.checksum = zlib.crc32(room[:read], self.checksum)
+            self.checksum = zlib.crc32(free[:read], self.checksum)
             self.end += <int64_t>read
             self.left -= <int64_t>read
         return 0
@@ -131,11 +152,15 @@ cdef class RunReader:
 
 
 cdef class MergedRuns:
-    """The words of several runs in the order of their bytes, with the sums of their counts."""
+    """The words of several run files, sorted by their bytes, with the sums of their counts.
+
+    After an error in `words` the position in the files is undefined: further calls raise RuntimeError.
+    """
     cdef list readers
-    # the readers that are not at their end, as a heap: the least word comes first
+    # the readers that are not at their end, as a heap: the smallest word comes first
     cdef int32_t[::1] heap
     cdef int64_t size
+    cdef bint failed
 
     def __cinit__(self, readers):
         cdef RunReader reader
@@ -147,10 +172,21 @@ cdef class MergedRuns:
                 self.size += 1
 
     def words(self, int64_t most):
-        """(bytes, starts, counts) of the next words, at most so many; of none at the end."""
+        """The next words, at most `most`; none at the end.
+
+        Returns:
+            (bytes, starts, counts): uint8 (total,), int64 (n + 1,), int64 (n,).
+
+        Raises:
+            ValueError: A run is damaged, or the sum of counts exceeds 2^63 - 1.
+            OSError: A file cannot be read.
+        """
         cdef int64_t words = 0, at = 0, count
         cdef RunReader reader
         cdef const uint8_t *last
+        if self.failed:
+            raise RuntimeError("an earlier error left the position in the run files undefined; open them again")
+        self.failed = True
         text_array, starts_array = np.empty(16 * most, np.uint8), np.zeros(most + 1, np.int64)
         counts_array = np.empty(most, np.int64)
         cdef uint8_t[::1] text = text_array
@@ -167,6 +203,9 @@ cdef class MergedRuns:
             last = &text[at]
             starts[words + 1] = at = at + reader.length
             while True:
+                if reader.count > INT64_MAX - count:
+                    raise ValueError(f"{reader.name}: the count of a pretoken, added to that of other run files, "
+                                     "exceeds 2^63 - 1")
                 count += reader.count
                 self._advance(reader)
                 if not self.size:
@@ -176,10 +215,11 @@ cdef class MergedRuns:
                     break
             counts[words] = count
             words += 1
+        self.failed = False
         return text_array[:at], starts_array[: words + 1], counts_array[:words]
 
     cdef int _advance(self, RunReader reader) except -1:
-        """Takes the next record of the reader at the top."""
+        """Moves the reader at the top of the heap to its next record."""
         if reader.next():
             self._sift_down(self.heap[0])
         else:

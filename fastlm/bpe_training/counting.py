@@ -46,9 +46,12 @@ class Tables:
         self._idle: SimpleQueue[PretokenCounter] = SimpleQueue()
 
     def count(self, part: Part) -> int:
-        """Counts the pretokens; the bytes of input that the block took.
+        """Counts the pretokens of a block and returns the bytes of input that the block took.
 
-        Raises ValueError that says where text is not UTF-8.
+        A table in which an error ended counting is not used again: it holds the counts of a part of the block.
+
+        Raises:
+            ValueError: The text is not UTF-8; the message says where.
         """
         try:
             table = self._idle.get_nowait()
@@ -64,7 +67,7 @@ class Tables:
             raise block.located(error) from None
         finally:
             block.release()
-            self._idle.put(table)
+        self._idle.put(table)
         return block.consumed
 
     def idle(self) -> list[PretokenCounter]:

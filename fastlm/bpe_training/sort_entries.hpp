@@ -1,15 +1,12 @@
-/* Entries of a pretoken counter (see _count.pyx) in the order of their bytes. */
-#ifndef FASTLM_SORT_HPP
-#define FASTLM_SORT_HPP
+/* Sorts the entries of a pretoken counter (see _count.pyx) by the bytes of their pretokens. */
+#ifndef FASTLM_SORT_ENTRIES_HPP
+#define FASTLM_SORT_ENTRIES_HPP
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 
 #include "../native/hash.h"
-
-struct fastlm_entry {
-    uint64_t low, high, count;
-};
+#include "entry.h"
 
 static inline int fastlm_compare(const uint8_t *a, int64_t a_length, const uint8_t *b, int64_t b_length) {
     int order = memcmp(a, b, (size_t)std::min(a_length, b_length));
@@ -27,7 +24,7 @@ static inline void fastlm_sort_entries(uint64_t *words, int64_t count, const uin
     std::sort(entries, entries + count, [=](const fastlm_entry &a, const fastlm_entry &b) {
         if (a.high >= FASTLM_LONG_KEY || b.high >= FASTLM_LONG_KEY)
             return fastlm_compare(bytes(a), length(a), bytes(b), length(b)) < 0;
-        /* padded with zeros, and the length is the last byte: so the words as big-endian numbers have the bytes' order */
+        /* Keys are padded with zeros, and the last byte is the length: the big-endian words sort as the bytes do. */
         uint64_t a_low = __builtin_bswap64(a.low), b_low = __builtin_bswap64(b.low);
         return a_low != b_low ? a_low < b_low : __builtin_bswap64(a.high) < __builtin_bswap64(b.high);
     });

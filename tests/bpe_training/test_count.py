@@ -80,3 +80,21 @@ def test_bad_arguments():
     assert caught.value.offset == 4
     with pytest.raises(TypeError):
         counter.merge(None)
+
+
+def test_counts_beyond_63_bits_are_refused():
+    """Two tables that are merged into each other count like Fibonacci's numbers; F(92) is the last below 2^63."""
+    tables = [PretokenCounter(), PretokenCounter()]
+    for table in tables:
+        table.count(b"ab", whole(b"ab"), SCANNER)
+    a, b = 1, 1
+    for _ in range(90):
+        tables[0].merge(tables[1])
+        tables.reverse()
+        a, b = b, a + b
+    assert as_counter(tables[1]) == {b"ab": b}
+    with pytest.raises(ValueError, match=r"the count of a pretoken exceeds 2\^63 - 1"):
+        tables[0].merge(tables[1])
+    with pytest.raises(RuntimeError, match="incomplete"):
+        tables[0].words()
+    assert as_counter(tables[1]) == {b"ab": b}

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import itertools
 import zlib
 from collections import Counter
@@ -160,6 +161,34 @@ def test_a_damaged_run_is_refused(tmp_path):
         reading(b"\xff" * 8 + b"\x7f", 9, 0)
 
 
+@pytest.mark.parametrize("buffer_bytes", [1, 1 << 12])
+@given(st.lists(words, min_size=2, max_size=9))
+def test_words_that_do_not_ascend_are_refused(buffer_bytes, several):
+    text, starts, counts = b"".join(several), np.cumsum([0, *map(len, several)]), np.ones(len(several), np.int64)
+    content = records(text, starts, counts).tobytes()
+
+    def read_all():
+        reader = RunReader(io.BytesIO(content), "a run", len(content), zlib.crc32(content), buffer_bytes)
+        return items(*MergedRuns([reader]).words(100))
+
+    if all(a < b for a, b in itertools.pairwise(several)):
+        assert [word for word, _ in read_all()] == several
+    else:
+        with pytest.raises(ValueError, match="a run is damaged: its words do not ascend"):
+            read_all()
+
+
+def test_counts_that_add_up_to_more_than_64_bits_are_refused():
+    run = records(*arrays({b"a": 1, b"b": 2**62})).tobytes()
+
+    def merged(number):
+        return MergedRuns([RunReader(io.BytesIO(run), f"run {k}", len(run), zlib.crc32(run), 1) for k in range(number)])
+
+    assert items(*merged(1).words(9)) == [(b"a", 1), (b"b", 2**62)]
+    with pytest.raises(ValueError, match=r"run \d: the count of a pretoken.* exceeds 2\^63 - 1"):
+        merged(2).words(9)
+
+
 def test_a_run_may_be_refused_as_it_is_written(tmp_path):
     def check(words, cells):
         raise ValueError(f"{words} words, {cells} cells")
@@ -218,7 +247,7 @@ def test_bad_arguments():
     for options in ({"capacity": 0}, {"long_bytes": 0}):
         with pytest.raises(ValueError, match="must be at least 1"):
             PretokenCounter(**options)
-    with pytest.raises(ValueError, match="starts must end"):
+    with pytest.raises(ValueError, match="starts must begin with 0, end with"):
         records(np.zeros(3, np.uint8), np.array([0, 2]), np.array([1]))
     with pytest.raises(ValueError, match="entries 4:0 of 0"):
         PretokenCounter().words(4)
