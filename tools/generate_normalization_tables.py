@@ -1,4 +1,4 @@
-"""Write fastlm/text/normalization_tables.h: what `tokenizers` decomposes, composes, reorders and lowercases.
+"""Write fastlm/text/normalization_tables.h: what `tokenizers` decomposes, composes, reorders, lowercases and strips.
 
 The tables are pinned to the Unicode version of tokenizers 0.23, which is older than CPython's. The library is asked
 about each of the 1,112,064 Unicode scalars.
@@ -25,7 +25,8 @@ PAIR_SLOTS = 2048
 PAIR_MULTIPLIERS = (0x9E3779B1, 0x85EBCA6B)
 
 FORMS: dict[str, Callable[[str], str]] = {
-    name: getattr(normalizers, name)().normalize_str for name in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase")
+    name: getattr(normalizers, name)().normalize_str
+    for name in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents")
 }
 
 
@@ -99,6 +100,7 @@ def header() -> str:
     composed, composed_compatible = changes("NFC"), changes("NFKC")
     classes = combining_classes(canonical)
     pairs = compositions(canonical)
+    marks = changes("StripAccents")
     seconds = {second for _, second in pairs} | {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}
 
     pool = Pool()
@@ -110,12 +112,14 @@ def header() -> str:
         decomposed = canonical.get(cp, "")
         decomposed_compatible = compatible.get(cp, "")
         ccc = classes.get(cp, 0)
-        # in bit k: the k-th of NFC, NFD, NFKC and NFKD may change a text because of this character
+        # in bit k: the k-th of NFC, NFD, NFKC, NFKD, lowercase and strip-marks may change a text because of it
         active = (
             (cp in composed or ccc > 0 or cp in seconds)
             | (bool(decomposed) or ccc > 0) << 1
             | (cp in composed_compatible or ccc > 0 or cp in seconds) << 2
             | (bool(decomposed_compatible) or ccc > 0) << 3
+            | (cp in lower) << 4
+            | (cp in marks) << 5
         )
         record = (
             *(ccc, int(active)),
@@ -139,9 +143,9 @@ def header() -> str:
 #define FASTLM_NORMALIZATION_TABLES_H
 #include <stdint.h>
 
-/* A character: its canonical combining class; in bit k whether the k-th of NFC, NFD, NFKC, NFKD may change a text
- * because of it; and its canonical decomposition, compatibility decomposition and lowercase, each as start and length
- * in fastlm_normalized_code_points, of length 0 where the character stays as it is. */
+/* A character: its canonical combining class; in bit k whether the k-th of NFC, NFD, NFKC, NFKD, lowercase and
+ * strip-marks may change a text because of it; and its canonical decomposition, compatibility decomposition and
+ * lowercase. Each is a start and a length in fastlm_normalized_code_points; the length is 0 where nothing changes. */
 typedef struct {{
     uint8_t combining_class, active;
     uint16_t canonical, canonical_length, compatible, compatible_length, lower, lower_length;

@@ -1,4 +1,4 @@
-"""Unicode normalization forms and lowercase of UTF-8, with the origin of each character; the work is in normalize.h."""
+"""Unicode normalization forms, lowercase, and removal of marks, with the origin of each character; see normalize.h."""
 import numpy as np
 
 from libc.stdint cimport int64_t, int32_t, uint8_t, uint32_t
@@ -27,7 +27,7 @@ cdef extern from "text/normalize.h" nogil:
     fastlm_normalize_status fastlm_normalize(fastlm_normalization *state)
 
 # in the order of the enum in normalize.h
-FORMS = ("NFC", "NFD", "NFKC", "NFKD", "lowercase")
+FORMS = ("NFC", "NFD", "NFKC", "NFKD", "lowercase", "strip-marks")
 # characters of a segment; it grows for a longer run of combining marks
 SEGMENT_CHARS = 256
 
@@ -98,7 +98,7 @@ cdef class _Normalization:
 
 
 def normalized(text, str form):
-    """A text in a normalization form, or in lowercase.
+    """A text in a normalization form, in lowercase, or without marks.
 
     Args:
         text: str, well-formed UTF-8 bytes, or Utf8.

@@ -1,4 +1,4 @@
-/* Unicode normalization forms and lowercase of UTF-8, as Hugging Face's tokenizers computes them.
+/* Unicode normalization forms, lowercase and removal of marks of UTF-8, as Hugging Face's tokenizers computes them.
  *
  * Most characters of most texts are inert: a form leaves them as they are and they affect no neighbour. Runs of inert
  * characters are skipped, or copied, many bytes at a time. What lies between two inert characters is a segment. A
@@ -17,8 +17,10 @@
 #include <string.h>
 #include "normalization_tables.h"
 
-/* The first four are bits of fastlm_normalization_record.active. */
-enum { FASTLM_NFC = 0, FASTLM_NFD = 1, FASTLM_NFKC = 2, FASTLM_NFKD = 3, FASTLM_LOWERCASE = 4 };
+/* Also bits of fastlm_normalization_record.active. STRIP_MARKS removes all characters of the category Mark. */
+enum {
+    FASTLM_NFC = 0, FASTLM_NFD = 1, FASTLM_NFKC = 2, FASTLM_NFKD = 3, FASTLM_LOWERCASE = 4, FASTLM_STRIP_MARKS = 5
+};
 
 typedef enum { FASTLM_NORMALIZED = 0, FASTLM_NORMALIZE_OUT_FULL = 1, FASTLM_NORMALIZE_SEGMENT_FULL = 2 }
     fastlm_normalize_status;
@@ -129,15 +131,14 @@ static inline uint32_t fastlm_composed(uint32_t first, uint32_t second) {
 
 static inline int fastlm_is_active(uint32_t code_point, int form) {
     if (fastlm_is_hangul_syllable(code_point)) return form == FASTLM_NFD || form == FASTLM_NFKD;
-    const fastlm_normalization_record *record = fastlm_normalization_of(code_point);
-    return form == FASTLM_LOWERCASE ? record->lower_length > 0 : record->active >> form & 1;
+    return fastlm_normalization_of(code_point)->active >> form & 1;
 }
 
 /* Where the first active character at or after `at` starts, or n. */
 static int64_t fastlm_skip_inert(const uint8_t *text, int64_t n, int64_t at, int form) {
-    /* the first byte of the first active character: U+0300, U+00C0, U+00A0, U+00A0 */
-    static const uint8_t first_active[] = {0xCC, 0xC3, 0xC2, 0xC2};
-    uint8_t least = form == FASTLM_LOWERCASE ? 'A' : first_active[form];
+    /* the first byte of the first active character: U+0300, U+00C0, U+00A0, U+00A0, A, U+0300 */
+    static const uint8_t first_active[] = {0xCC, 0xC3, 0xC2, 0xC2, 'A', 0xCC};
+    uint8_t least = first_active[form];
     uint32_t code_point;
     while (at < n) {
         if (text[at] < least) {
@@ -164,7 +165,7 @@ static int64_t fastlm_segment_end(const uint8_t *text, int64_t n, int64_t at, in
         int length = fastlm_next_char(text + at, n - at, &code_point);
         if (!fastlm_is_active(code_point, form)) return at;
         at += length;
-    } while (at < n && form != FASTLM_LOWERCASE);
+    } while (at < n);
     return at;
 }
 
@@ -240,7 +241,7 @@ static int64_t fastlm_normalize_segment(fastlm_normalization *s, int64_t start, 
     while (start < end) {
         if (size + FASTLM_LONGEST_DECOMPOSITION > s->segment_size) return -1;
         start += fastlm_next_char(s->text + start, end - start, &code_point);
-        size = fastlm_add_char(segment, size, code_point, s->form);
+        if (s->form != FASTLM_STRIP_MARKS) size = fastlm_add_char(segment, size, code_point, s->form);
     }
     for (int64_t k = 0, first; k < size; k++) {
         if (!segment[k].combining_class || s->form == FASTLM_LOWERCASE) continue;
@@ -293,7 +294,9 @@ static void fastlm_copy_inert(fastlm_normalization *s, int64_t end) {
     s->position = end;
 }
 
-static void fastlm_put_segment(fastlm_normalization *s, int64_t size) {
+static void fastlm_put_segment(fastlm_normalization *s, int64_t size, int64_t end) {
+    if (s->origins && s->form == FASTLM_STRIP_MARKS)
+        for (int64_t k = s->position; k < end; k++) s->characters += (s->text[k] & 0xC0) != 0x80;
     for (int64_t k = 0; k < size; k++) {
         s->written += fastlm_put_char(s->out + s->written, s->segment[k].code_point);
         if (!s->origins) continue;
@@ -314,7 +317,7 @@ static fastlm_normalize_status fastlm_normalize(fastlm_normalization *s) {
         if (s->out_size - s->written < inert + 4 * size || (s->origins && s->origins_size - s->origins_written < inert + size))
             return FASTLM_NORMALIZE_OUT_FULL;
         fastlm_copy_inert(s, start);
-        fastlm_put_segment(s, size);
+        fastlm_put_segment(s, size, end);
         s->position = end;
     }
     return FASTLM_NORMALIZED;
