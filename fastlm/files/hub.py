@@ -1,0 +1,84 @@
+"""Folders of models in the local cache of the Hugging Face Hub.
+
+Layout of the cache (huggingface_hub's guide "Understand caching"): `models--ORG--NAME/refs/REVISION` holds a commit,
+and `models--ORG--NAME/snapshots/COMMIT/` the files. Only `download` uses the network, and only where it is called.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+# ORG/NAME or NAME; a name has no leading or trailing dot or dash and no ".." or "--" (huggingface_hub's rules)
+_REPO_ID = re.compile(
+    r"(?!.*(?:--|\.\.))(?:[A-Za-z0-9_](?:[\w.-]{0,94}[\w])?/)?[A-Za-z0-9_](?:[\w.-]{0,94}[\w])?", re.ASCII
+)
+_REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]{0,254}", re.ASCII)
+
+
+def is_repo_id(name: str) -> bool:
+    """True for a string that can name a model on the Hub, such as "gpt2" or "openai-community/gpt2"."""
+    return bool(_REPO_ID.fullmatch(name)) and not name.endswith(".git")
+
+
+def cache_folder() -> Path:
+    """The folder of the cache, by the environment variables of huggingface_hub in its order."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if os.environ.get(name):
+            return Path(os.path.expandvars(os.environ[name])).expanduser()
+    home = os.environ.get("HF_HOME")
+    if home:
+        return Path(os.path.expandvars(home)).expanduser() / "hub"
+    user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(user_cache).expanduser() / "huggingface" / "hub"
+
+
+def cached_snapshot(repo_id: str, revision: str | None = None) -> Path | None:
+    """The folder of a model's files in the cache, or None if the cache does not have this revision of it.
+
+    Args:
+        repo_id: Name of the model, such as "gpt2" or "openai-community/gpt2".
+        revision: Branch, tag or commit; None for "main".
+
+    Raises:
+        ValueError: `repo_id` or `revision` cannot be a name on the Hub.
+    """
+    revision = "main" if revision is None else revision
+    if not is_repo_id(repo_id):
+        raise ValueError(f"{repo_id!r} cannot be the name of a model on the Hub: expected ORG/NAME or NAME")
+    if not _REVISION.fullmatch(revision):
+        raise ValueError(f"revision must be a branch, tag or commit, got {revision!r}")
+    model = cache_folder() / f"models--{repo_id.replace('/', '--')}"
+    reference = model / "refs" / revision
+    commit = reference.read_text("utf-8").strip() if reference.is_file() else revision
+    snapshot = model / "snapshots" / commit
+    return snapshot if _REVISION.fullmatch(commit) and snapshot.is_dir() else None
+
+
+def download(repo_id: str, revision: str | None = None, token: str | None = None) -> Path:
+    """Fetches the tokenizer files of a model from the Hub into the cache, and returns their folder.
+
+    Raises:
+        ValueError: the package huggingface_hub is not installed.
+        OSError: the model cannot be fetched.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError
+    except ImportError:
+        raise ValueError("downloads need huggingface_hub: pip install 'fastlm[hub]'") from None
+    names = ["tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json", "*.tiktoken", "tekken.json"]
+    try:
+        return Path(snapshot_download(repo_id, revision=revision, token=token, allow_patterns=names))
+    except HfHubHTTPError as error:
+        raise OSError(f"{repo_id}: {str(error).splitlines()[0]}") from None
+
+
+def missing(repo_id: str, revision: str | None = None) -> FileNotFoundError:
+    """The error for a name that is neither a path nor a model in the cache."""
+    of_revision = "" if revision is None else f" at revision {revision!r}"
+    return FileNotFoundError(
+        f"{repo_id}: no such file or folder, and the Hub cache {cache_folder()} has no model of this name{of_revision}"
+        f"; fetch it with `hf download {repo_id}` or fastlm.load({repo_id!r}, download=True)"
+    )
