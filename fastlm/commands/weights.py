@@ -52,25 +52,31 @@ def import_model(
     /,
     out: Path,
     tokenizer: Path | None = None,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] | None = None,
 ) -> None:
-    """Read a model of another program, and keep it as fastlm does.
+    """Convert a model of another program to fastlm's format.
 
     Args:
         source: A directory of transformers with a Llama in it, or a model file (.bin) of llama2.c.
         out: Directory that gets model.json and model.safetensors, and the tokenizer, if there is one.
         tokenizer: Directory or file of the tokenizer; tokenizer.json in a directory of transformers, where fastlm can
             read it, if it is not given.
+        dtype: Dtype of the weights; by default that of the file, or, where weights have several dtypes, the one that
+            config.json names.
     """
+    import torch
+
     from fastlm.model.files import save_model
     from fastlm.model.hf import import_llama
     from fastlm.model.llama2c import import_llama2c
 
     known = None if tokenizer is None else _load(tokenizer)
+    kept = None if dtype is None else getattr(torch, dtype)
     if source.is_dir():
         known = known or _tokenizer_in(source)
-        model = import_llama(source, known)
+        model = import_llama(source, known, dtype=kept)
     else:
-        model = import_llama2c(source, known)
+        model = import_llama2c(source, known, dtype=kept)
     save_model(model, out)
     if known is not None:
         known.save(out)

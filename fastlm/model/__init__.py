@@ -1,6 +1,6 @@
 """A decoder-only Transformer in plain PyTorch modules; needs the extra `fastlm[model]`.
 
-What it is made of is imported when it is first asked for, so that accounting (`fastlm.model.account`) needs no torch.
+Names are imported on first access, so that cost accounting (`fastlm.model.account`) needs no torch.
 """
 
 from importlib import import_module
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastlm.model.attention import MultiHeadSelfAttention
-    from fastlm.model.config import ModelConfig
+    from fastlm.model.config import ModelConfig, SpecialTokenIds
     from fastlm.model.functional import cross_entropy, scaled_dot_product_attention, silu, softmax
     from fastlm.model.layers import Embedding, Linear, RMSNorm, SiLUFeedForward, SwiGLU
     from fastlm.model.loss import linear_cross_entropy
     from fastlm.model.rope import RotaryPositionalEmbedding
     from fastlm.model.transformer import TransformerBlock, TransformerLM
 
-_HOMES = {
+_MODULES = {
     "Embedding": "layers",
     "Linear": "layers",
     "ModelConfig": "config",
@@ -23,6 +23,7 @@ _HOMES = {
     "RMSNorm": "layers",
     "RotaryPositionalEmbedding": "rope",
     "SiLUFeedForward": "layers",
+    "SpecialTokenIds": "config",
     "SwiGLU": "layers",
     "TransformerBlock": "transformer",
     "TransformerLM": "transformer",
@@ -40,6 +41,7 @@ __all__ = [
     "RMSNorm",
     "RotaryPositionalEmbedding",
     "SiLUFeedForward",
+    "SpecialTokenIds",
     "SwiGLU",
     "TransformerBlock",
     "TransformerLM",
@@ -52,6 +54,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, operations, memory, time."""
+"""The cost of a model: parameters, FLOPs, memory, time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fastlm.model.memory import (
 )
 from fastlm.model.parameters import num_parameters
 
-# FLOP/s of one device, dense, as their makers state them
+# dense FLOP/s of one device, by its maker's specification
 PEAKS = {
     "a100-float32": 19.5e12,
     "a100-bfloat16": 312e12,
@@ -31,11 +31,10 @@ PEAKS = {
 
 @dataclass(frozen=True)
 class Account:
-    """What a model of one shape costs, in operations (FLOPs), bytes and seconds.
+    """The cost of a model in FLOPs, bytes and seconds.
 
-    `flops` has each matrix product of a sequence by name, forward and backward; `forward_flops` and
-    `train_flops_per_token` have their sums by convention of counting attention's scores: all T x T of them ("full"), or
-    those of keys not after the query ("causal").
+    `flops` lists each matrix product of a sequence, forward and backward. `forward_flops` and `train_flops_per_token`
+    are sums by the convention of counting attention's scores: all T x T ("full"), or keys up to the query ("causal").
     """
 
     config: ModelConfig
@@ -59,7 +58,7 @@ class Account:
     train_seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields by name, of types that JSON has."""
+        """All fields by name, with values that JSON can represent."""
         fields = asdict(self)
         fields["memory"]["total"] = self.memory.total
         return fields
@@ -79,21 +78,25 @@ def account(
     peak_flops: float = PEAKS["h100-bfloat16"],
     mfu: float = 0.4,
 ) -> Account:
-    """What training and decoding with a model of this shape take.
+    """Computes the cost of training and decoding with a model.
 
     Args:
-        config: The shape.
-        length: Tokens of a sequence; context_length where it is None.
-        batch: Sequences of a training step.
-        compute: Type of the products; parameters, gradients and moments are float32.
+        config: The model.
+        length: Tokens in a sequence; context_length by default.
+        batch: Sequences in a training step.
+        compute: Dtype of the products; parameters, gradients and moments are float32.
         optimizer, kernel, checkpointing: See memory.training_memory.
-        device_memory: Bytes of a device, for the largest batch.
-        tokens: Number of tokens of a training run; 20 a parameter where it is None (Hoffmann et al. 2022,
+        device_memory: Memory of a device in bytes, for the largest batch.
+        tokens: Tokens of a training run; by default 20 per parameter (Hoffmann et al. 2022,
             https://arxiv.org/abs/2203.15556).
-        peak_flops: FLOP/s of the device at its best.
-        mfu: Model FLOPs utilisation, the part of it that training reaches, by the full convention.
+        peak_flops: Peak FLOP/s of the device.
+        mfu: Model FLOPs utilization, the fraction of the peak that training reaches, by the full convention.
 
-    Raises ValueError for a length that the model does not have and for numbers out of range.
+    Returns:
+        The cost.
+
+    Raises:
+        ValueError: The length exceeds the model's context, or a number is out of range.
     """
     length = config.context_length if length is None else length
     if not 1 <= length <= config.context_length:
@@ -143,7 +146,7 @@ def account(
 
 
 def table(found: Account) -> str:
-    """The account as aligned lines of text."""
+    """Formats the cost as aligned lines of text."""
     forward = found.forward_flops["full"]
     rows: list[tuple[str, str, str]] = [
         ("parameters", f"{found.parameters:,}", f"{found.embedding_parameters:,} of them the token embedding"),

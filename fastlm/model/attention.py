@@ -5,13 +5,13 @@ B batch, T sequence, D d_model, H num_heads, G num_kv_heads, K d_head.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 
 from fastlm.model.bfloat16 import attention, linear
-from fastlm.model.config import RopeLayout
+from fastlm.model.config import ModelConfig, RopeLayout
 from fastlm.model.functional import scaled_dot_product_attention
 from fastlm.model.layers import Device, Linear, RMSNorm
 from fastlm.model.rope import RotaryPositionalEmbedding
@@ -20,23 +20,28 @@ AttentionKernel = Literal["sdpa", "explicit"]
 
 
 class MultiHeadSelfAttention(nn.Module):
-    """Causal multi-head self-attention (Vaswani et al. 2017), with heads of keys and values shared by groups of query
-    heads where num_kv_heads < num_heads (Ainslie et al. 2023, https://arxiv.org/abs/2305.13245).
+    """Causal multi-head self-attention (Vaswani et al. 2017).
+
+    Groups of query heads share key and value heads where num_kv_heads < num_heads (Ainslie et al. 2023,
+    https://arxiv.org/abs/2305.13245).
 
     Args:
         d_model: Width of input and output.
         num_heads: Number of query heads.
-        rope_theta: Base of the angles of rotary positions; None for none.
-        max_seq_len: Number of positions; needed where rope_theta is given.
+        rope_theta: Base of the rotary position angles; None for no positions.
+        max_seq_len: Number of positions; required with rope_theta.
         rope_layout: See RotaryPositionalEmbedding.
-        num_kv_heads: Number of heads of keys and values; None for num_heads.
+        num_kv_heads: Number of key and value heads; None for num_heads.
         d_head: Width of a head; None for d_model / num_heads.
         qk_norm: Whether RMSNorm is applied to queries and keys, head by head.
-        norm_eps: What that RMSNorm adds to the mean square.
-        kernel: "sdpa", torch's kernels, or "explicit", the formula, which keeps (B, H, T, T) scores.
-        rope: Tables of positions to use instead of making some.
+        norm_eps: Value that this RMSNorm adds to the mean square.
+        kernel: "sdpa" for torch's kernels, or "explicit" for the formula, which stores (B, H, T, T) scores.
+        rope: Position tables to use instead of new ones.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters; None for torch's default.
 
-    Raises ValueError for sizes that do not fit together.
+    Raises:
+        ValueError: Sizes do not fit together, or the kernel is unknown.
     """
 
     def __init__(
@@ -82,13 +87,47 @@ class MultiHeadSelfAttention(nn.Module):
         self.q_norm = RMSNorm(self.d_head, norm_eps, device, dtype) if qk_norm else nn.Identity()
         self.k_norm = RMSNorm(self.d_head, norm_eps, device, dtype) if qk_norm else nn.Identity()
 
+    @classmethod
+    def from_config(
+        cls,
+        config: ModelConfig,
+        *,
+        kernel: AttentionKernel = "sdpa",
+        rope: RotaryPositionalEmbedding | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """Makes the attention of one layer of a model, with new weights. Arguments are those of the class."""
+        return cls(
+            config.d_model,
+            config.num_heads,
+            rope_theta=config.rope_theta,
+            max_seq_len=config.context_length,
+            rope_layout=config.rope_layout,
+            num_kv_heads=config.num_kv_heads,
+            d_head=config.d_head,
+            qk_norm=config.qk_norm,
+            norm_eps=config.norm_eps,
+            kernel=kernel,
+            rope=rope,
+            device=device,
+            dtype=dtype,
+        )
+
     def forward(self, x: Tensor, token_positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Attention over x, (B, T, D).
+        """Applies attention.
 
-        `token_positions`, (T) or (B, T), are 0 .. T - 1 where they are not given. `mask`, booleans broadcast to
-        (B, H, T, T), is True where a query sees a key, and takes the place of the causal one.
+        Args:
+            x: Input, (B, T, D).
+            token_positions: Integer positions, (T) or (B, T); 0 .. T - 1 by default.
+            mask: Booleans that broadcast to (B, H, T, T), True where a query sees a key. It replaces the causal mask.
 
-        Raises ValueError for a sequence longer than there are positions, TypeError for a mask not of booleans.
+        Returns:
+            The attended values, (B, T, D), of the dtype of x.
+
+        Raises:
+            ValueError: The sequence is longer than the number of positions.
+            TypeError: The mask is not boolean.
         """
         if mask is not None and mask.dtype != torch.bool:
             raise TypeError(f"mask is of {mask.dtype}; expected torch.bool, True where a query sees a key")

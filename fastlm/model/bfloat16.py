@@ -1,9 +1,9 @@
-"""Products of bfloat16, for which many processors have no instructions.
+"""Matrix products of bfloat16 on processors without instructions for them.
 
-There torch takes up to ten times as long as for float32. A product of two numbers of bfloat16 is exact in float32, in
-which it is added up in any case; so here such operands are multiplied as float32 and the result is rounded, which gives
-torch's own results but for the order of additions. Where there are instructions, and of other types, all is left to
-torch. What autograd keeps is of bfloat16 either way.
+On such processors torch takes up to ten times as long as for float32. The product of two bfloat16 numbers is exact in
+float32, which is also the dtype of torch's sums. So this module multiplies such operands as float32 and rounds the
+result, which gives torch's results up to the order of additions. With native bfloat16, and for other dtypes, torch's
+kernels are used. Autograd stores bfloat16 either way.
 
 N rows, B batch, T sequence, D d_in, F d_out, H num_heads, G num_kv_heads, K d_head.
 """
@@ -19,42 +19,41 @@ from torch.nn import functional as F  # noqa: N812
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for products of bfloat16: CUDA from 8.0, and processors of which torch says
-    so."""
+    """Whether a device has instructions for bfloat16 products: CUDA from 8.0, and processors that torch names."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        # torch's own test of whether it can run bfloat16 is content with AVX-512, which has no such product
+        # torch's own test for bfloat16 accepts AVX-512, which has no such product
         capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
         return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return False
 
 
-# Asked once, since decoding asks at each product, and a compiled graph needs a constant. A torch that cannot say what
-# the processor has is left alone.
+# A constant of the processor, because decoding reads it at each product and a compiled graph needs a constant. True
+# also where torch does not tell the processor's capabilities.
 LEFT_TO_TORCH = multiplies_bfloat16(torch.device("cpu")) or not hasattr(torch.cpu, "get_capabilities")
 
-# of so few rows torch's own product is as fast: it waits for weights, which float32 makes twice as large
+# for at most this many rows torch's product is as fast: it waits for weights, which float32 makes twice as large
 FEW_ROWS = 4
 
-# what autocast brings to its type
+# the dtypes that autocast converts
 AUTOCAST = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def as_float32(a: Tensor, b: Tensor) -> bool:
-    """Whether the product of a and b is one of bfloat16 that the processor has no instructions for."""
+    """Whether the product of a and b is a bfloat16 product for which the processor has no instructions."""
     if LEFT_TO_TORCH:
         return False
     if torch.is_autocast_enabled("cpu"):
         narrow = torch.get_autocast_dtype("cpu") == torch.bfloat16 and a.dtype in AUTOCAST and b.dtype in AUTOCAST
     else:
         narrow = a.dtype == b.dtype == torch.bfloat16
-    # what is exported may come to run elsewhere
+    # an exported graph may run on another machine
     return narrow and a.device.type == b.device.type == "cpu" and not torch.compiler.is_exporting()
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """a b, of matrices of one type; not for autograd."""
+    """Multiplies two matrices of one dtype. Autograd does not support it."""
     if not as_float32(a, b):
         return a @ b
     with torch.autocast("cpu", enabled=False):
@@ -62,12 +61,12 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def rounded_(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """x with its numbers rounded to a type in place, since new memory costs more than they do."""
+    """Rounds x to a dtype in place, because new memory costs more than the rounding. Returns x in its own dtype."""
     return x if x.dtype == dtype else x.copy_(x.to(dtype))
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """x W^T, (..., F), of x, (..., D), and the weight, (F, D)."""
+    """Multiplies x, (..., D), by the transposed weight, (F, D). Returns (..., F)."""
     if not as_float32(x, weight) or x.numel() <= FEW_ROWS * x.shape[-1]:
         return F.linear(x, weight)
     rows: Tensor = _Linear.apply(x.bfloat16().flatten(0, -2), weight.bfloat16())  # type: ignore[no-untyped-call]
@@ -75,8 +74,8 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Attention of queries (B, H, T, K) to keys and values (B, G, S, K), causal where there is no mask of booleans."""
-    # what torch's kernel for processors takes
+    """Attention of queries, (B, H, T, K), to keys and values, (B, G, S, K); causal without a boolean mask."""
+    # the shapes that torch's kernel for processors supports
     fits = q.dim() == 4 and (mask is None or mask.dim() in (2, 4))
     if not (fits and as_float32(q, k)):
         grouped = q.shape[-3] != k.shape[-3]
@@ -87,7 +86,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
 
 
 class _Linear(torch.autograd.Function):
-    """x W^T of bfloat16, (N, D) and (F, D)."""
+    """x W^T in bfloat16, for x (N, D) and W (F, D)."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor) -> Tensor:
@@ -105,9 +104,9 @@ class _Linear(torch.autograd.Function):
 
 
 class _Attention(torch.autograd.Function):
-    """Attention of bfloat16, and the logarithms of the sums by which it divided, (B, H, T)."""
+    """Attention in bfloat16, and the logarithms of the softmax's denominators, (B, H, T)."""
 
-    # F.scaled_dot_product_attention calls these too, but would keep operands of float32
+    # F.scaled_dot_product_attention calls these operators too, but would store float32 operands
     @staticmethod
     def forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         attended, logarithms = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
@@ -132,5 +131,5 @@ class _Attention(torch.autograd.Function):
 
 
 def _added(mask: Tensor | None) -> Tensor | None:
-    """What is added to scores: nothing where the mask is True, else -inf."""
+    """The mask as a term added to scores: 0 where it is True, else -inf."""
     return None if mask is None else torch.zeros_like(mask, dtype=torch.float32).masked_fill_(~mask, float("-inf"))

@@ -1,6 +1,6 @@
-"""A model as a folder: model.safetensors, whose names are those of the state dict, and model.json, its configuration.
+"""A model as a folder: model.safetensors, with the names of the state dict, and model.json, the configuration.
 
-What reads it finds any change of either file: the weights carry a checksum over both (see weights).
+A change of either file is found when the folder is read, because the weights have a checksum over both (see weights).
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import torch
 
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_json
-from fastlm.model.config import ModelConfig
+from fastlm.model.config import ModelConfig, SpecialTokenIds
 from fastlm.model.layers import Device
 from fastlm.model.parameters import parameter_shapes
 from fastlm.model.state import unwrapped
 from fastlm.model.transformer import TransformerLM
 from fastlm.model.weights import (
     CHECKSUM,
+    Description,
     check_checksum,
     config_from,
-    kept_weights,
     model_of,
     read_weights,
+    saved_weights,
     write_weights,
 )
 
@@ -35,28 +36,34 @@ if TYPE_CHECKING:
 CONFIG = "model.json"
 WEIGHTS = "model.safetensors"
 VERSION = 1
+_SPECIAL = "special_token_ids"
 
 
 def save_model(model: TransformerLM, directory: str | os.PathLike[str], tokenizer: Tokenizer | None = None) -> None:
-    """Writes a model's folder; files of that name are replaced, and both are on disk before the first is.
+    """Writes a model's folder. It replaces files of the same names after all new ones are on disk.
 
     Args:
-        model: A TransformerLM, or what torch.compile made of one.
-        directory: The folder, made where it is missing.
-        tokenizer: What makes the ids of the model; its fingerprint goes with the weights, that which the model was
-            loaded with where it is None. The tokenizer itself is saved by `tokenizer.save`, to the same folder if you
-            like.
+        model: A TransformerLM, or the result of torch.compile for one.
+        directory: The folder, made if it is missing.
+        tokenizer: The tokenizer that makes the model's ids. Its fingerprint is written with the weights; by default the
+            fingerprint that the model was loaded with. The tokenizer itself is saved by `tokenizer.save`, to the same
+            folder if you like.
 
-    Raises OSError where a file cannot be written, ValueError for a tokenizer that is not the model's.
+    Raises:
+        OSError: A file cannot be written.
+        ValueError: The tokenizer is not the model's.
     """
     fingerprint = checked_fingerprint(model.config, model.tokenizer_fingerprint, tokenizer, "the model")
-    weights = kept_weights(unwrapped(model.state_dict()), model.config)
-    description = {"version": VERSION, "config": model.config.to_dict(), "tokenizer": fingerprint}
+    weights = saved_weights(unwrapped(model.state_dict()), model.config)
+    description = Description(model.config, fingerprint, model.special_token_ids)
+    content = {"version": VERSION, "config": model.config.to_dict(), "tokenizer": fingerprint}
+    if model.special_token_ids:
+        content[_SPECIAL] = model.special_token_ids.to_dict()
     write_files(
         Path(directory),
         {
-            WEIGHTS: lambda path: write_weights(path, weights, model.config, fingerprint),
-            CONFIG: f"{json.dumps(description, indent=1)}\n".encode(),
+            WEIGHTS: lambda path: write_weights(path, weights, description),
+            CONFIG: f"{json.dumps(content, indent=1)}\n".encode(),
         },
     )
 
@@ -68,36 +75,49 @@ def load_model(
     device: Device = None,
     dtype: torch.dtype | None = None,
 ) -> TransformerLM:
-    """The model in a folder that `save_model` wrote.
+    """Loads the model in a folder that `save_model` wrote.
 
     Args:
         directory: The folder.
-        tokenizer: What makes the ids; it must be that of the folder, where the folder names one.
-        device: Where the parameters lie.
-        dtype: Type of the parameters; the one in which they were saved where it is None.
+        tokenizer: The tokenizer that makes the ids. It must be the folder's, where the folder names one.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters; by default the dtype in which they were saved.
 
-    Raises OSError for a file that cannot be read, ValueError that names the file, and the field or tensor, for
-    anything that is not as it was saved.
+    Returns:
+        The model, with `tokenizer_fingerprint` and `special_token_ids` of the folder.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: A file is not as it was saved, or the tokenizer is another. The message names the file, and the
+            field or tensor.
     """
-    config, fingerprint = _described(Path(directory) / CONFIG)
-    checked_fingerprint(config, fingerprint, tokenizer, str(directory))
+    description = read_description(directory)
+    checked_fingerprint(description.config, description.fingerprint, tokenizer, str(directory))
     path = Path(directory) / WEIGHTS
-    shapes = parameter_shapes(config)
-    weights, metadata = read_weights(dict.fromkeys(shapes, path), shapes, dtype)
+    shapes = parameter_shapes(description.config)
+    weights, metadata = read_weights(dict.fromkeys(shapes, path), shapes, any_dtype=dtype is not None)
     if CHECKSUM not in metadata:
         raise ValueError(f"{path}: has no checksum, so fastlm did not write it for {CONFIG}")
-    check_checksum(path, metadata, weights, config, fingerprint)
-    model = model_of(config, weights, device, dtype)
-    model.tokenizer_fingerprint = fingerprint
-    return model
+    check_checksum(path, metadata, weights, description)
+    return model_of(description, weights, device, dtype)
 
 
 def checked_fingerprint(
     config: ModelConfig, fingerprint: str | None, tokenizer: Tokenizer | None, where: str
 ) -> str | None:
-    """The fingerprint of the tokenizer of a model, which names `fingerprint` where it knows it.
+    """Compares a model with a tokenizer.
 
-    Raises ValueError where that is not the given tokenizer's, or the model does not know all of its ids.
+    Args:
+        config: The model's configuration.
+        fingerprint: Fingerprint of the model's tokenizer, where it is known.
+        tokenizer: The tokenizer to use with the model, if any.
+        where: Name of the model for messages.
+
+    Returns:
+        The fingerprint of the model's tokenizer, where it is known.
+
+    Raises:
+        ValueError: The fingerprints differ, or the tokenizer has more ids than the model.
     """
     if tokenizer is None:
         return fingerprint
@@ -112,15 +132,28 @@ def checked_fingerprint(
     return vocabulary.fingerprint
 
 
-def _described(path: Path) -> tuple[ModelConfig, str | None]:
+def read_description(directory: str | os.PathLike[str]) -> Description:
+    """Reads model.json.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The file does not describe a model. The message names the file and the field.
+    """
+    path = Path(directory) / CONFIG
     content: Any = read_json(path)
-    if not isinstance(content, dict) or content.keys() != {"version", "config", "tokenizer"}:
+    if not isinstance(content, dict) or content.keys() - {_SPECIAL} != {"version", "config", "tokenizer"}:
         raise ValueError(f"{path}: expected an object of version, config and tokenizer")
     if content["version"] != VERSION:
         raise ValueError(f"{path}: version is {content['version']!r}; expected {VERSION}")
-    config, fingerprint = content["config"], content["tokenizer"]
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: config is {config!r:.80}; expected an object")
+    fields, fingerprint = content["config"], content["tokenizer"]
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path}: config is {fields!r:.80}; expected an object")
     if fingerprint is not None and not isinstance(fingerprint, str):
         raise ValueError(f"{path}: tokenizer is {fingerprint!r:.80}; expected a fingerprint or null")
-    return config_from(path, config), fingerprint
+    config = config_from(path, fields)
+    if _SPECIAL not in content:
+        return Description(config, fingerprint)
+    try:
+        return Description(config, fingerprint, SpecialTokenIds.from_dict(content[_SPECIAL], config.vocab_size))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -1,6 +1,6 @@
-"""Floating-point operations of the matrix products of a model; a product of (m, k) and (k, n) takes 2 m k n.
+"""Floating-point operations (FLOPs) of a model's matrix products. A product of (m, k) and (k, n) takes 2 m k n.
 
-The rest (norms, activations, softmax) is not counted, as is the custom: it is some hundredth of the whole.
+Norms, activations and softmax are not counted, as is usual. They are about 1 % of the total.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Literal
 from fastlm.model.config import ModelConfig
 
 Part = Literal["attention projections", "attention scores", "feed-forward", "output layer"]
-# "full" counts all T x T scores, as the explicit formula computes them; "causal" those of keys not after the query
+# "full" counts all T x T scores, as the explicit formula computes them; "causal" counts keys up to the query
 Convention = Literal["full", "causal"]
 
 
 @dataclass(frozen=True)
 class MatrixProduct:
-    """`count` products of an (m, k) with a (k, n) matrix, of one sequence, forward."""
+    """`count` products of an (m, k) matrix and a (k, n) matrix, in the forward pass of one sequence."""
 
     name: str
     part: Part
@@ -28,17 +28,17 @@ class MatrixProduct:
 
     @property
     def flops(self) -> int:
-        """Operations of all of them, forward."""
+        """FLOPs of all `count` products in the forward pass."""
         return 2 * self.count * self.m * self.k * self.n
 
     @property
     def backward_flops(self) -> int:
-        """Operations of the two products, of the same size, by which each gives the gradients of its factors."""
+        """FLOPs in the backward pass: the gradient of each of the two factors takes a product of the same size."""
         return 2 * self.flops
 
 
 def matrix_products(config: ModelConfig, length: int | None = None) -> list[MatrixProduct]:
-    """The matrix products of one sequence of `length` tokens, context_length where it is None, in their order."""
+    """Lists the matrix products of one sequence of `length` tokens (by default context_length) in order."""
     length = config.context_length if length is None else length
     width, head, layers = config.d_model, config.head_width, config.num_layers
     queries, keys = config.num_heads * head, config.kv_heads * head
@@ -61,24 +61,24 @@ def matrix_products(config: ModelConfig, length: int | None = None) -> list[Matr
 
 
 def flops_by_part(config: ModelConfig, length: int | None = None, convention: Convention = "full") -> dict[Part, int]:
-    """Forward operations of one sequence by part of the model."""
+    """Forward FLOPs of one sequence by part of the model."""
     length = config.context_length if length is None else length
     parts: dict[Part, int] = {}
     for product in matrix_products(config, length):
         flops = product.flops
         if convention == "causal" and product.part == "attention scores":
-            # query t, from 1, has t keys: T (T + 1) / 2 of T x T
+            # query t = 1 .. T sees t keys: T (T + 1) / 2 of T x T scores
             flops = flops // (2 * length) * (length + 1)
         parts[product.part] = parts.get(product.part, 0) + flops
     return parts
 
 
 def forward_flops(config: ModelConfig, length: int | None = None, convention: Convention = "full") -> int:
-    """Operations of one forward pass over a sequence."""
+    """FLOPs of one forward pass over a sequence."""
     return sum(flops_by_part(config, length, convention).values())
 
 
 def train_flops_per_token(config: ModelConfig, length: int | None = None, convention: Convention = "full") -> int:
-    """Operations of forward and backward, three times forward, a token; activations computed again are not counted."""
+    """FLOPs per token of forward and backward, three times those of forward, without recomputed activations."""
     length = config.context_length if length is None else length
     return 3 * forward_flops(config, length, convention) // length

@@ -1,6 +1,7 @@
-"""Folders of Hugging Face transformers that hold a Llama: config.json, model.safetensors, and the tokenizer's files.
+"""Llama folders of Hugging Face transformers: config.json, model.safetensors, and the tokenizer's files.
 
-Read are those that mean exactly what a TransformerLM computes; anything else is refused by name.
+A folder is imported only if transformers computes the logits that a TransformerLM computes. Anything else is refused by
+name.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_json
 from fastlm.formats import hf_json
-from fastlm.model.config import ModelConfig
+from fastlm.model.config import ModelConfig, SpecialTokenIds
 from fastlm.model.files import checked_fingerprint
 from fastlm.model.layers import Device
 from fastlm.model.parameters import parameter_shapes
@@ -26,11 +28,13 @@ from fastlm.model.transformer import TransformerLM
 from fastlm.model.weights import (
     CHECKSUM,
     TOKENIZER,
+    Description,
+    Shape,
     check_checksum,
     config_from,
-    kept_weights,
     model_of,
     read_weights,
+    saved_weights,
     write_weights,
 )
 
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from fastlm.tokenizer import Tokenizer
 
 CONFIG = "config.json"
+GENERATION = "generation_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # transformers keeps a field that it does not know
@@ -45,7 +50,8 @@ FINGERPRINT = "fastlm_tokenizer_fingerprint"
 
 _ARCHITECTURE = "LlamaForCausalLM"
 _END_OF_TEXT = "<|endoftext|>"
-# of the names of weights, ours and those of transformers; "layers." and what stands around is the same
+_LM_HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+# parts of the names of weights, ours and transformers'; the rest of a name is the same
 _PARTS = {
     "token_embeddings.": "model.embed_tokens.",
     "layers.": "model.layers.",
@@ -58,7 +64,7 @@ _PARTS = {
     ".ffn.w3.": ".mlp.up_proj.",
     "ln_final.": "model.norm.",
 }
-# fields of config.json that must be there, and those that have transformers' default where they are not
+# required fields of config.json, and fields that have transformers' default where they are missing
 _SIZES = {
     "vocab_size": "vocab_size",
     "hidden_size": "d_model",
@@ -73,52 +79,60 @@ _OPTIONAL: dict[str, tuple[str, Any]] = {
     "rms_norm_eps": ("norm_eps", 1e-6),
     "tie_word_embeddings": ("tie_embeddings", False),
 }
-# what else would change the logits, and the only values that are read
+# other fields that would change the logits, and the only values that are accepted
 _REQUIRED: dict[str, tuple[Any, ...]] = {
     "model_type": ("llama",),
     "architectures": (None, [_ARCHITECTURE]),
-    "hidden_act": (None, "silu"),
+    "hidden_act": (None, "silu", "swish"),
     "attention_bias": (None, False),
     "mlp_bias": (None, False),
-    "rope_scaling": (None,),
     "partial_rotary_factor": (None, 1, 1.0),
     "quantization_config": (None,),
 }
+# transformers' defaults for a Llama
+_SPECIAL_IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None}
+_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float64, torch.float32, torch.float16)}
+_DTYPES |= {"bfloat16": torch.bfloat16, "float": torch.float32, "double": torch.float64, "half": torch.float16}
+# weights in forms that execute code when they are read, or that fastlm cannot read
+_OTHER_WEIGHTS = ("pytorch_model*.bin", "*.pth", "*.pt", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.npz")
 
 
 def export_llama(model: TransformerLM, directory: str | os.PathLike[str], tokenizer: Tokenizer | None = None) -> None:
     """Writes a folder that transformers loads as a LlamaForCausalLM with the logits of the model.
 
-    Weights of interleaved rotary positions are reordered. With a tokenizer come tokenizer.json and
-    tokenizer_config.json, which AutoTokenizer loads with the same ids. Files of these names are replaced; all are on
-    disk before the first is, and config.json is the last.
+    Weights of interleaved rotary positions are reordered. With a tokenizer, tokenizer.json and tokenizer_config.json
+    are written, which AutoTokenizer loads with the same ids. The ids that begin and end a text and pad a batch are the
+    model's where it knows them, else the tokenizer's. Files of these names are replaced after all new ones are on disk;
+    config.json is the last.
 
     Args:
-        model: A TransformerLM, or what torch.compile made of one.
-        directory: The folder, made where it is missing.
-        tokenizer: What makes the ids of the model; it must be that which the model was loaded with, if it was.
+        model: A TransformerLM, or the result of torch.compile for one.
+        directory: The folder, made if it is missing.
+        tokenizer: The tokenizer that makes the ids. It must be the model's, where the model knows its tokenizer.
 
-    Raises OSError where a file cannot be written, ValueError for a model that is no Llama, naming what is not, and for
-    a tokenizer that is not the model's or that tokenizer.json cannot hold.
+    Raises:
+        OSError: A file cannot be written.
+        ValueError: The model is no Llama, the tokenizer is not the model's, or tokenizer.json cannot represent it.
     """
     _refuse_other_shapes(model.config)
     fingerprint = checked_fingerprint(model.config, model.tokenizer_fingerprint, tokenizer, "the model")
-    config = _normal(model.config)
-    kept = kept_weights(
+    config = _normalized(model.config)
+    weights = saved_weights(
         to_layout(unwrapped(model.state_dict()), model.config, model.config.rope_layout, "half"), config
     )
-    weights = {_foreign(name): weight for name, weight in kept.items()}
-    begin, end = _frame(tokenizer)
-    ids = {"bos_token_id": begin, "eos_token_id": end, "pad_token_id": None}
+    weights = {_foreign(name): weight for name, weight in weights.items()}
+    special = _exported_ids(model.special_token_ids, tokenizer)
+    eos = special.eos[0] if len(special.eos) == 1 else list(special.eos) or None
+    ids = {"bos_token_id": special.bos, "eos_token_id": eos, "pad_token_id": special.pad}
     dtype = str(next(iter(weights.values())).dtype).removeprefix("torch.")
     files: dict[str, bytes | Callable[[Path], None]] = {
-        WEIGHTS: lambda path: write_weights(path, weights, config, fingerprint),
-        "generation_config.json": _json(ids),
+        WEIGHTS: lambda path: write_weights(path, weights, Description(config, fingerprint)),
+        GENERATION: _json(ids),
     }
     if tokenizer is not None:
         files |= hf_json.write(tokenizer.vocabulary)
-        files["tokenizer_config.json"] = _json(_tokenizer_config(tokenizer, config, begin, end))
-    files[CONFIG] = _json(_description(config, dtype, fingerprint) | ids)
+        files["tokenizer_config.json"] = _json(_tokenizer_config(tokenizer, config, special))
+    files[CONFIG] = _json(_config_json(config, dtype, fingerprint) | ids)
     write_files(Path(directory), files)
 
 
@@ -129,39 +143,71 @@ def import_llama(
     device: Device = None,
     dtype: torch.dtype | None = None,
 ) -> TransformerLM:
-    """The Llama in a folder of transformers, of one file of weights or of several with an index.
+    """Loads the Llama in a folder of transformers, with one file of weights or several with an index.
 
     Args:
         directory: The folder.
-        tokenizer: What makes the ids; it must be that of the folder, where `export_llama` wrote it. So must the
-            folder's tokenizer.json.
-        device: Where the parameters lie.
-        dtype: Type of the parameters; that of the files, which then is one for all, where it is None.
+        tokenizer: The tokenizer that makes the ids. Where `export_llama` wrote the folder, it must be the folder's, and
+            without it the folder's tokenizer.json must be the one that was exported.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters. By default the files' common dtype, or, where weights have several, the dtype
+            that config.json names, which is the one that transformers computes with.
 
-    Raises OSError for a file that cannot be read, ValueError naming the file, and the field or tensor, what was found
-    and what was expected, for what is no Llama or is computed in another way.
+    Returns:
+        The model, with the special token ids of generation_config.json or config.json.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: The folder holds no Llama, or one that is computed in another way. The message names the file, the
+            field or tensor, what was found and what was expected.
     """
     directory = Path(directory)
     path = directory / CONFIG
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected an object")
+    content = _read_object(path)
     config = _config_of(content, path)
+    special = _special_ids(content, directory, config.vocab_size)
     fingerprint = content.get(FINGERPRINT)
     if fingerprint is not None and not isinstance(fingerprint, str):
         raise ValueError(f"{path}: {FINGERPRINT} is {fingerprint!r:.80}; expected a string")
     checked = checked_fingerprint(config, fingerprint, tokenizer, str(directory))
-    if fingerprint is not None and (directory / hf_json.FILE).exists():
+    if tokenizer is None and fingerprint is not None and (directory / hf_json.FILE).exists():
         _check_tokenizer_file(directory / hf_json.FILE, fingerprint)
-    shapes = {_foreign(name): shape for name, shape in parameter_shapes(config).items()}
-    weights, metadata = read_weights(_locations(directory, shapes), shapes, dtype)
+    names = {_foreign(name): name for name in parameter_shapes(config)}
+    shapes = {foreign: parameter_shapes(config)[name] for foreign, name in names.items()}
+    dtype = _config_dtype(content, path) if dtype is None else dtype
+    weights, metadata = _read(directory, config, shapes, dtype)
     if metadata.get(TOKENIZER, fingerprint) != fingerprint:
         raise ValueError(f"{path}: {FINGERPRINT} is {fingerprint}; {WEIGHTS} says {metadata[TOKENIZER]}")
     if CHECKSUM in metadata:
-        check_checksum(directory / WEIGHTS, metadata, weights, config, fingerprint)
-    model = model_of(config, {name: weights[_foreign(name)] for name in parameter_shapes(config)}, device, dtype)
-    model.tokenizer_fingerprint = checked
-    return model
+        check_checksum(directory / WEIGHTS, metadata, weights, Description(config, fingerprint))
+    return model_of(
+        Description(config, checked, special),
+        {name: weights[foreign] for foreign, name in names.items()},
+        device,
+        dtype,
+    )
+
+
+def _read(
+    directory: Path, config: ModelConfig, shapes: Mapping[str, Shape], dtype: torch.dtype | None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The weights of a folder, and the files' metadata. A tied output layer in a file must equal the embedding."""
+    tied = {_LM_HEAD: shapes[_EMBEDDING]} if config.tie_embeddings else {}
+    weights, metadata = read_weights(
+        _files(directory, shapes, tied),
+        shapes,
+        optional=tied,
+        any_dtype=dtype is not None,
+        # transformers computes these tables itself
+        is_ignored=lambda name: name.endswith(".rotary_emb.inv_freq"),
+    )
+    if tied and (head := weights.pop(_LM_HEAD, None)) is not None:
+        kept = dtype or head.dtype
+        if not torch.equal(head.to(kept), weights[_EMBEDDING].to(kept)):
+            raise ValueError(
+                f"{directory}: tensor {_LM_HEAD!r} differs from {_EMBEDDING!r}, though tie_word_embeddings is true"
+            )
+    return weights, metadata
 
 
 def _refuse_other_shapes(config: ModelConfig) -> None:
@@ -181,8 +227,8 @@ def _refuse_other_shapes(config: ModelConfig) -> None:
         )
 
 
-def _normal(config: ModelConfig) -> ModelConfig:
-    """The one configuration of those that mean the same Llama."""
+def _normalized(config: ModelConfig) -> ModelConfig:
+    """One configuration for all that mean the same Llama."""
     assert config.rope_theta is not None
     return replace(
         config,
@@ -195,6 +241,7 @@ def _normal(config: ModelConfig) -> ModelConfig:
 
 
 def _foreign(name: str) -> str:
+    """transformers' name of a weight."""
     for ours, theirs in _PARTS.items():
         if name.startswith(ours) or ours.startswith("."):
             name = name.replace(ours, theirs)
@@ -205,8 +252,15 @@ def _json(content: Mapping[str, Any]) -> bytes:
     return f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode()
 
 
-def _description(config: ModelConfig, dtype: str, fingerprint: str | None) -> dict[str, Any]:
-    """config.json without the ids of special tokens."""
+def _read_object(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected an object")
+    return content
+
+
+def _config_json(config: ModelConfig, dtype: str, fingerprint: str | None) -> dict[str, Any]:
+    """The content of config.json without special token ids."""
     content: dict[str, Any] = {
         "architectures": [_ARCHITECTURE],
         "model_type": "llama",
@@ -227,24 +281,31 @@ def _description(config: ModelConfig, dtype: str, fingerprint: str | None) -> di
     return content
 
 
-def _frame(tokenizer: Tokenizer | None) -> tuple[int | None, int | None]:
-    """The ids that begin and end a text: those the vocabulary puts around it, else that of <|endoftext|>, if any."""
+def _exported_ids(known: SpecialTokenIds, tokenizer: Tokenizer | None) -> SpecialTokenIds:
+    """The model's special token ids; for those it lacks, the tokenizer's template, else its <|endoftext|>."""
     if tokenizer is None:
-        return None, None
+        return known
     rules = tokenizer.vocabulary.rules
     usual = tokenizer.special_tokens.get(_END_OF_TEXT)
-    return (rules.begin[0] if rules.begin else usual), (rules.end[-1] if rules.end else usual)
+    begin = rules.begin[0] if rules.begin else usual
+    end = rules.end[-1] if rules.end else usual
+    return SpecialTokenIds(
+        begin if known.bos is None else known.bos, known.eos or (() if end is None else (end,)), known.pad
+    )
 
 
-def _tokenizer_config(tokenizer: Tokenizer, config: ModelConfig, begin: int | None, end: int | None) -> dict[str, Any]:
-    name_of = {id: token for token, id in tokenizer.special_tokens.items()}
-    return {
+def _tokenizer_config(tokenizer: Tokenizer, config: ModelConfig, special: SpecialTokenIds) -> dict[str, Any]:
+    names = {token_id: token for token, token_id in tokenizer.special_tokens.items()}
+    content = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": config.context_length,
         "clean_up_tokenization_spaces": False,
-        "bos_token": None if begin is None else name_of[begin],
-        "eos_token": None if end is None else name_of[end],
+        "bos_token": None if special.bos is None else names.get(special.bos),
+        "eos_token": names.get(special.eos[0]) if special.eos else None,
     }
+    if special.pad in names:
+        content["pad_token"] = names[special.pad]
+    return content
 
 
 def _config_of(content: Mapping[str, Any], path: Path) -> ModelConfig:
@@ -257,7 +318,7 @@ def _config_of(content: Mapping[str, Any], path: Path) -> ModelConfig:
     fields = {ours: content[theirs] for theirs, ours in _SIZES.items()}
     fields |= {ours: content.get(theirs, default) for theirs, (ours, default) in _OPTIONAL.items()}
     try:
-        return _normal(config_from(path, {**fields, "rope_theta": _theta(content, path)}))
+        return _normalized(config_from(path, {**fields, "rope_theta": _theta(content, path)}))
     except ValueError as error:
         names = {ours: theirs for theirs, ours in _SIZES.items()}
         names |= {ours: theirs for theirs, (ours, _) in _OPTIONAL.items()}
@@ -266,12 +327,10 @@ def _config_of(content: Mapping[str, Any], path: Path) -> ModelConfig:
 
 
 def _theta(content: Mapping[str, Any], path: Path) -> Any:
+    """The base of the rotary position angles; ValueError for positions that are scaled."""
+    _refuse_scaled_positions(content.get("rope_scaling"), "rope_scaling", path)
     parameters = content.get("rope_parameters") or {}
-    if not isinstance(parameters, dict):
-        raise ValueError(f"{path}: rope_parameters is {parameters!r:.80}; expected an object")
-    for name, value in parameters.items():
-        if name != "rope_theta" and (name, value) != ("rope_type", "default"):
-            raise ValueError(f"{path}: rope_parameters has {name} = {value!r:.80}; expected only plain positions")
+    _refuse_scaled_positions(parameters, "rope_parameters", path)
     theta = parameters.get("rope_theta", content.get("rope_theta", 10_000.0))
     if theta is None:
         raise ValueError(f"{path}: rope_theta is None; expected a positive number")
@@ -280,15 +339,63 @@ def _theta(content: Mapping[str, Any], path: Path) -> Any:
     return theta
 
 
+def _refuse_scaled_positions(parameters: Any, name: str, path: Path) -> None:
+    if parameters is None:
+        return
+    if not isinstance(parameters, dict):
+        raise ValueError(f"{path}: {name} is {parameters!r:.80}; expected an object")
+    # the scaling first, which the message must name, then its numbers
+    for key in ("rope_type", "type"):
+        if parameters.get(key, "default") != "default":
+            verb = "is of" if name == "rope_scaling" else "has"
+            raise ValueError(
+                f"{path}: {name} {verb} rope_type = {parameters[key]!r:.80}, a scaling of positions that fastlm does "
+                "not compute; expected 'default'"
+            )
+    plain = {"rope_theta", "rope_type", "type"}
+    for key, value in parameters.items():
+        if key not in plain and (key, value) != ("partial_rotary_factor", 1.0):
+            raise ValueError(f"{path}: {name} has {key} = {value!r:.80}; expected only plain positions")
+
+
+def _special_ids(content: Mapping[str, Any], directory: Path, vocab_size: int) -> SpecialTokenIds:
+    """The ids that generation_config.json names, else those of config.json, else transformers' defaults.
+
+    Ids that the model lacks are dropped, since it can never produce them; -1 is a usual way to say none.
+    """
+    generation = _read_object(directory / GENERATION) if (directory / GENERATION).exists() else {}
+    found: dict[str, tuple[int, ...]] = {}
+    for name, default in _SPECIAL_IDS.items():
+        file = directory / (GENERATION if name in generation else CONFIG)
+        value = generation[name] if name in generation else content.get(name, default)
+        several = value if isinstance(value, list) else [] if value is None else [value]
+        if any(type(token_id) is not int for token_id in several):
+            raise ValueError(f"{file}: {name} is {value!r:.80}; expected an integer, a list of integers, or null")
+        found[name] = tuple(token_id for token_id in several if 0 <= token_id < vocab_size)
+    bos, pad = (next(iter(found[name]), None) for name in ("bos_token_id", "pad_token_id"))
+    return SpecialTokenIds(bos, found["eos_token_id"], pad)
+
+
+def _config_dtype(content: Mapping[str, Any], path: Path) -> torch.dtype | None:
+    """The dtype that config.json names, if any, under its name before or since transformers 5."""
+    name = content.get("dtype", content.get("torch_dtype"))
+    if name is None:
+        return None
+    if not isinstance(name, str) or (dtype := _DTYPES.get(name.removeprefix("torch."))) is None:
+        raise ValueError(f"{path}: dtype is {name!r:.80}; expected one of {', '.join(_DTYPES)}")
+    return dtype
+
+
 def _check_tokenizer_file(path: Path, fingerprint: str) -> None:
     found = hf_json.read(path).fingerprint
     if found != fingerprint:
         raise ValueError(f"{path}: has the fingerprint {found}; the weights were trained with {fingerprint}")
 
 
-def _locations(directory: Path, shapes: Mapping[str, Any]) -> dict[str, Path]:
+def _files(directory: Path, shapes: Mapping[str, Shape], optional: Mapping[str, Shape]) -> dict[str, Path]:
     """The file of each weight."""
     if (directory / WEIGHTS).exists() or not (directory / INDEX).exists():
+        _refuse_other_weights(directory)
         return dict.fromkeys(shapes, directory / WEIGHTS)
     path = directory / INDEX
     content = read_json(path)
@@ -297,9 +404,22 @@ def _locations(directory: Path, shapes: Mapping[str, Any]) -> dict[str, Path]:
         raise ValueError(f"{path}: expected an object with an object weight_map")
     if missing := [name for name in shapes if name not in files]:
         raise ValueError(f"{path}: tensor {missing[0]!r} is missing")
+    known = {**shapes, **optional}
     for name, file in files.items():
-        if name not in shapes:
+        if name not in known and not name.endswith(".rotary_emb.inv_freq"):
             raise ValueError(f"{path}: tensor {name!r} belongs to nothing in this model")
         if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
             raise ValueError(f"{path}: tensor {name!r} is in {file!r:.80}; expected the name of a safetensors file")
-    return {name: directory / files[name] for name in shapes}
+    return {name: directory / files[name] for name in known if name in files}
+
+
+def _refuse_other_weights(directory: Path) -> None:
+    """Names a file of weights in another form, where model.safetensors is missing."""
+    if (directory / WEIGHTS).exists():
+        return
+    for pattern in _OTHER_WEIGHTS:
+        for path in sorted(directory.glob(pattern)):
+            raise ValueError(
+                f"{path}: fastlm reads weights from safetensors files only; load the folder with transformers and "
+                f"write it again by save_pretrained, which makes {WEIGHTS}"
+            )

@@ -1,4 +1,4 @@
-"""Layers with parameters: Linear, Embedding, RMSNorm, and the feed-forward networks.
+"""Modules with parameters: Linear, Embedding, RMSNorm, and the feed-forward networks.
 
 B batch, T sequence, D d_model, F d_ff, V vocab_size.
 """
@@ -23,8 +23,17 @@ def _normal(shape: tuple[int, ...], std: float, device: Device, dtype: torch.dty
 
 
 class Linear(nn.Module):
-    """x W^T, without bias; W is (out_features, in_features), drawn from a normal distribution of variance
-    2 / (in_features + out_features), cut at three standard deviations."""
+    """Computes x W^T, without bias.
+
+    W is (out_features, in_features), drawn from a normal distribution of variance 2 / (in_features + out_features),
+    truncated at three standard deviations.
+
+    Args:
+        in_features: Width of the input.
+        out_features: Width of the output.
+        device: Device of the weight.
+        dtype: Dtype of the weight; None for torch's default.
+    """
 
     def __init__(self, in_features: int, out_features: int, device: Device = None, dtype: torch.dtype | None = None):
         super().__init__()
@@ -36,10 +45,17 @@ class Linear(nn.Module):
 
 
 class Embedding(nn.Module):
-    """A row of `weight`, (num_embeddings, embedding_dim), for each id; drawn from a standard normal distribution cut at
-    three standard deviations.
+    """Looks up a row of `weight` for each id.
 
-    Raises TypeError for ids that are not integers, and, where ids lie in main memory, IndexError for one out of range.
+    The weight is (num_embeddings, embedding_dim), drawn from a standard normal distribution truncated at three standard
+    deviations. Calls raise TypeError for ids that are not integers, and IndexError for an id in main memory that is out
+    of range.
+
+    Args:
+        num_embeddings: Number of ids.
+        embedding_dim: Width of a row.
+        device: Device of the weight.
+        dtype: Dtype of the weight; None for torch's default.
     """
 
     def __init__(
@@ -54,8 +70,15 @@ class Embedding(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang and Sennrich 2019,
-    https://arxiv.org/abs/1910.07467); computed at least in float32, returned in the type of x."""
+    """Computes x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang and Sennrich 2019,
+    https://arxiv.org/abs/1910.07467), at least in float32. The result has the dtype of x.
+
+    Args:
+        d_model: Width of x.
+        eps: Value added to the mean square.
+        device: Device of the weight.
+        dtype: Dtype of the weight; None for torch's default.
+    """
 
     def __init__(self, d_model: int, eps: float = 1e-5, device: Device = None, dtype: torch.dtype | None = None):
         super().__init__()
@@ -68,7 +91,14 @@ class RMSNorm(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """W2 (SiLU(W1 x) * W3 x) (Shazeer 2020, https://arxiv.org/abs/2002.05202)."""
+    """Computes W2 (SiLU(W1 x) * W3 x) (Shazeer 2020, https://arxiv.org/abs/2002.05202).
+
+    Args:
+        d_model: Width of input and output.
+        d_ff: Width of the hidden layer.
+        device: Device of the weights.
+        dtype: Dtype of the weights; None for torch's default.
+    """
 
     def __init__(self, d_model: int, d_ff: int, device: Device = None, dtype: torch.dtype | None = None):
         super().__init__()
@@ -84,7 +114,7 @@ class SwiGLU(nn.Module):
 
 
 class SiLUFeedForward(nn.Module):
-    """W2 SiLU(W1 x)."""
+    """Computes W2 SiLU(W1 x). Arguments are those of SwiGLU."""
 
     def __init__(self, d_model: int, d_ff: int, device: Device = None, dtype: torch.dtype | None = None):
         super().__init__()

@@ -1,9 +1,9 @@
 """The legacy model file of karpathy's llama2.c (https://github.com/karpathy/llama2.c, export.py and run.c).
 
-Little-endian: seven int32, which are d_model, d_ff, num_layers, num_heads, num_kv_heads, vocab_size (negative where the
-output layer has a weight of its own) and context_length; then float32: the embedding, each weight of a block for all
-layers before the next, the last norm, cosines and sines of the positions, and the output layer if it has its own.
-Nothing in it could hold a checksum or the fingerprint of a tokenizer.
+All numbers are little-endian. The header is seven int32: d_model, d_ff, num_layers, num_heads, num_kv_heads, vocab_size
+(negative if the output layer is not tied) and context_length. Then follow float32 arrays: the embedding; each kind of
+layer weight, for all layers; the last norm; cosines and sines of the positions; and the output layer if it is not tied.
+The format has no field for a checksum or the fingerprint of a tokenizer.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ import torch
 from torch import Tensor
 
 from fastlm.files.atomic import replacing
-from fastlm.model.config import ModelConfig
+from fastlm.model.config import NO_IDS, ModelConfig, SpecialTokenIds
 from fastlm.model.files import checked_fingerprint
 from fastlm.model.layers import Device
 from fastlm.model.parameters import parameter_shapes
 from fastlm.model.rope import RotaryPositionalEmbedding
 from fastlm.model.state import to_layout, unwrapped
 from fastlm.model.transformer import TransformerLM
-from fastlm.model.weights import Shape, config_from, kept_weights, model_of
+from fastlm.model.weights import Description, Shape, config_from, model_of, saved_weights
 
 if TYPE_CHECKING:
     from fastlm.tokenizer import Tokenizer
 
 _HEADER = struct.Struct("<7i")
-_BLOCK = ("ln1", "attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.output_proj", "ln2", "ffn.w1", "ffn.w2", "ffn.w3")
-# what llama2.c computes, whatever a file says
+_LAYER = ("ln1", "attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.output_proj", "ln2", "ffn.w1", "ffn.w2", "ffn.w3")
+# llama2.c computes with these values for every file
 _COMPUTED: dict[str, Any] = {
     "norm": "pre",
     "norm_eps": 1e-5,
@@ -41,15 +41,22 @@ _COMPUTED: dict[str, Any] = {
     "qk_norm": False,
     "rope_theta": 10_000.0,
 }
-# a file's tables may round the angle of a far position otherwise than ours; other angles differ by far more
+# its program begins and ends a text with this id
+_SPECIAL_ID = 1
+# a file's tables may round the angle of a far position differently; a wrong theta differs by far more
 _TABLE_TOLERANCE = 1e-2
 
 
 def export_llama2c(model: TransformerLM, path: str | os.PathLike[str]) -> None:
-    """Writes a model as llama2.c's legacy `.bin`, in float32; the file appears whole or not at all.
+    """Writes a model as llama2.c's legacy `.bin`, in float32. The file appears whole or not at all.
 
-    Raises OSError where it cannot be written, ValueError for a model that llama2.c does not compute, naming what is
-    otherwise.
+    Args:
+        model: A TransformerLM, or the result of torch.compile for one.
+        path: The file.
+
+    Raises:
+        OSError: The file cannot be written.
+        ValueError: llama2.c does not compute such a model. The message names the field.
     """
     config = model.config
     for name, expected in _COMPUTED.items():
@@ -61,7 +68,7 @@ def export_llama2c(model: TransformerLM, path: str | os.PathLike[str]) -> None:
             f"{config.num_heads}"
         )
     state = to_layout(unwrapped(model.state_dict()), config, config.rope_layout, "interleaved")
-    contents = kept_weights(state, config) | _tables(config)
+    contents = saved_weights(state, config) | _tables(config)
     sizes = (config.d_model, config.d_ff, config.num_layers, config.num_heads, config.kv_heads)
     vocab_size = config.vocab_size if config.tie_embeddings else -config.vocab_size
     with replacing(Path(path)) as file:
@@ -77,15 +84,21 @@ def import_llama2c(
     device: Device = None,
     dtype: torch.dtype | None = None,
 ) -> TransformerLM:
-    """The model in a legacy `.bin` of llama2.c, with its interleaved rotary positions.
+    """Loads the model in a legacy `.bin` of llama2.c, with interleaved rotary positions.
 
     Args:
         path: The file.
-        tokenizer: What makes the ids; the model knows its fingerprint from then on.
-        device: Where the parameters lie.
-        dtype: Type of the parameters; float32 where it is None.
+        tokenizer: The tokenizer that makes the ids. The model gets its fingerprint, and, where id 1 is a special token,
+            that id as begin and end of a text, as llama2.c's program uses it.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters; float32 by default.
 
-    Raises OSError for a file that cannot be read, ValueError naming the file and what is wrong with it.
+    Returns:
+        The model.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The file is malformed. The message names the file and the reason.
     """
     path = Path(path)
     with open(path, "rb") as file:
@@ -98,11 +111,12 @@ def import_llama2c(
         contents = {name: _read(file, shape) for name, shape in layout.items()}
     for name, table in _tables(config).items():
         if not torch.allclose(contents.pop(name), table, rtol=0, atol=_TABLE_TOLERANCE):
-            raise ValueError(f"{path}: positions are not turned by theta = {config.rope_theta}, as llama2.c does")
+            raise ValueError(f"{path}: positions are not rotated by theta = {config.rope_theta}, as llama2.c does")
     fingerprint = checked_fingerprint(config, None, tokenizer, str(path))
-    model = model_of(config, contents, device, dtype)
-    model.tokenizer_fingerprint = fingerprint
-    return model
+    special = NO_IDS
+    if tokenizer is not None and _SPECIAL_ID in tokenizer.special_tokens.values():
+        special = SpecialTokenIds(bos=_SPECIAL_ID, eos=(_SPECIAL_ID,))
+    return model_of(Description(config, fingerprint, special), contents, device, dtype)
 
 
 def _config_of(header: bytes, path: Path) -> ModelConfig:
@@ -127,10 +141,10 @@ def _config_of(header: bytes, path: Path) -> ModelConfig:
 
 
 def _layout(config: ModelConfig) -> dict[str, Shape]:
-    """Name and shape of each part of a file, in its order."""
+    """Name and shape of each array of a file, in order."""
     shapes = parameter_shapes(config)
     names = ["token_embeddings.weight"]
-    names += [f"layers.{layer}.{part}.weight" for part in _BLOCK for layer in range(config.num_layers)]
+    names += [f"layers.{layer}.{part}.weight" for part in _LAYER for layer in range(config.num_layers)]
     names += ["ln_final.weight", "cos", "sin"]
     names += [] if config.tie_embeddings else ["lm_head.weight"]
     table = (config.context_length, config.head_width // 2)

@@ -1,4 +1,4 @@
-"""Cross-entropy of the output layer by chunks of tokens, so that the logits never exist as a whole.
+"""Cross-entropy of the output layer, computed in chunks of tokens, so that all logits never exist at once.
 
 N tokens, D d_model, V vocab_size.
 """
@@ -16,20 +16,25 @@ from fastlm.model.functional import check_targets
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, *, chunk_tokens: int = 1024) -> Tensor:
-    """The mean of -log softmax(hidden weight^T)[target], in nats, as `functional.cross_entropy` of those logits.
+    """Computes the mean of -log softmax(hidden weight^T)[target], as `functional.cross_entropy` of those logits.
 
-    Forward and backward hold the logits of `chunk_tokens` tokens at a time: where gradients are wanted, those of
-    `hidden` and `weight` are computed together with the loss. Under autocast the products are of its type; the
-    exponentials and sums are float32 at least.
+    At most the logits of `chunk_tokens` tokens are in memory. The gradients of `hidden` and `weight` are computed
+    together with the loss where they are needed. Under autocast the products have its dtype; exponentials and sums are
+    at least float32.
 
     Args:
-        hidden: (..., D).
-        weight: Of the output layer, (V, D).
+        hidden: Hidden states, (..., D).
+        weight: Weight of the output layer, (V, D).
         targets: Integer ids, (...).
-        chunk_tokens: Number of tokens whose logits exist at a time.
+        chunk_tokens: Number of tokens in a chunk.
 
-    Returns a scalar. Raises ValueError for shapes that do not fit together or hold no target, TypeError for targets
-    that are not integers, and, where they lie in main memory, IndexError for a target out of range.
+    Returns:
+        The mean loss in nats, a scalar.
+
+    Raises:
+        ValueError: The shapes do not fit together, or there is no target.
+        TypeError: The targets are not integers.
+        IndexError: A target in main memory is out of range.
     """
     check_targets(targets, hidden, "hidden", len(weight))
     if hidden.shape[-1] != weight.shape[-1]:
@@ -43,6 +48,8 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, *, chu
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
+    """The mean loss of hidden states (N, D), the weight (V, D) and targets (N)."""
+
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk_tokens: int) -> Tensor:
         device = hidden.device.type
@@ -51,13 +58,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         wants_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         count = len(targets)
         rows, columns = hidden.to(narrow), weight.to(narrow)
-        # what products are made of: numbers of the narrow type, in one that the processor multiplies
+        # operands hold numbers of the narrow dtype, in a dtype that the processor multiplies
         factor = torch.float32 if as_float32(rows, columns) else narrow
         columns = columns.to(factor)
         loss = torch.zeros((), dtype=wide, device=hidden.device)
         hidden_parts: list[Tensor] = []
         weight_gradient = torch.zeros(weight.shape if wants_gradient else (), dtype=wide, device=weight.device)
-        # all types are chosen here
+        # every dtype is chosen explicitly below
         with torch.autocast(device, enabled=False):
             for start in range(0, count, chunk_tokens):
                 chunk = rows[start : start + chunk_tokens].to(factor)
@@ -68,8 +75,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 total = exponentials.sum(-1, keepdim=True)
                 loss += (total.log() + (highest - aimed)).sum()
                 if wants_gradient:
-                    # of the sum of -log softmax: softmax less one at the target; it is divided by the number of tokens
-                    # at last, since float16 has no place for what that leaves
+                    # the gradient of the sum of -log softmax is softmax, less one at the target; it is divided by the
+                    # number of tokens last, because float16 cannot represent quotients that small
                     slope = exponentials.mul_(total.reciprocal_())
                     slope.scatter_add_(-1, target, slope.new_full((1, 1), -1.0).expand(len(slope), 1))
                     slope = rounded_(slope.to(factor), narrow)

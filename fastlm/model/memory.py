@@ -1,4 +1,4 @@
-"""Bytes that training and decoding hold, of float32 parameters whose products are computed in float32 or bfloat16.
+"""Memory of training and decoding, for float32 parameters and products in float32 or bfloat16.
 
 T tokens of a sequence, D d_model, H num_heads, G num_kv_heads, K d_head, F d_ff, V vocab_size.
 """
@@ -16,13 +16,13 @@ ComputeType = Literal["float32", "bfloat16"]
 Optimizer = Literal["adamw", "muon"]
 Kernel = Literal["sdpa", "explicit"]
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
-# of `linear_cross_entropy`
+# the default of `linear_cross_entropy`
 CHUNK_TOKENS = 1024
 
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes held at the end of a forward pass, when most is held."""
+    """Bytes in use at the end of a forward pass, which is the peak."""
 
     parameters: int
     gradients: int
@@ -32,7 +32,7 @@ class TrainingMemory:
 
     @property
     def total(self) -> int:
-        """All of them; what the allocator and torch itself take comes on top."""
+        """The sum. Overhead of the allocator and of torch is not included."""
         return self.parameters + self.gradients + self.optimizer + self.activations + self.loss
 
 
@@ -46,9 +46,20 @@ def training_memory(
     kernel: Kernel = "sdpa",
     checkpointing: bool = False,
 ) -> TrainingMemory:
-    """Memory of training on batches of `batch` sequences of `length` tokens, context_length where it is None.
+    """Computes the memory of training.
 
-    AdamW keeps two float32 moments of each parameter, Muon one of the matrices of the blocks.
+    Args:
+        config: The model.
+        batch: Sequences in a batch.
+        length: Tokens in a sequence; context_length by default.
+        compute: Dtype of the products.
+        optimizer: AdamW stores two float32 moments per parameter. Muon stores one per weight of the layers' matrices,
+            and uses AdamW for the rest.
+        kernel: Attention kernel; "explicit" stores all scores.
+        checkpointing: Whether activations within layers are recomputed in the backward pass.
+
+    Returns:
+        Bytes by purpose.
     """
     length = config.context_length if length is None else length
     count = num_parameters(config)
@@ -70,7 +81,7 @@ def training_memory(
 
 
 def largest_batch(config: ModelConfig, memory: int, length: int | None = None, **options: object) -> int:
-    """The most sequences of which training fits into `memory` bytes, 0 if not one does; options of training_memory."""
+    """Largest batch whose training fits into `memory` bytes, or 0. Options are those of training_memory."""
     low, high = 0, 1
     while training_memory(config, high, length, **options).total <= memory:  # type: ignore[arg-type]
         low, high = high, 2 * high
@@ -90,50 +101,54 @@ def activation_bytes(
     kernel: Kernel = "sdpa",
     checkpointing: bool = False,
 ) -> int:
-    """What autograd keeps of a forward pass for the backward one, as torch's CPU kernels keep it without compilation;
-    with `checkpointing`, the inputs of all blocks and what one block keeps."""
+    """Bytes that autograd stores in a forward pass, with torch's CPU kernels and without compilation.
+
+    With `checkpointing` these are the inputs of all layers, and the activations of one layer.
+    """
     length = config.context_length if length is None else length
     tokens = batch * length
     narrow = BYTES[compute]
-    block = tokens * _block_bytes_per_token(config, length, narrow, kernel) + _block_bytes(config, narrow, length)
+    layer = tokens * _layer_bytes_per_token(config, length, narrow, kernel) + _layer_bytes(config, narrow, length)
     if kernel == "explicit":
-        block += length * length  # the causal mask
+        layer += length * length  # the causal mask
     inputs = config.num_layers * tokens * 4 * config.d_model
-    blocks = inputs + block if checkpointing else config.num_layers * block
+    layers = inputs + layer if checkpointing else config.num_layers * layer
     # ids; the last norm; the gradient by its result
     ends = tokens * (8 + _norm_bytes(config, config.d_model) + 4 * config.d_model)
-    return blocks + ends
+    return layers + ends
 
 
 def _norm_bytes(config: ModelConfig, width: int) -> int:
-    """Of a row: itself, 1 / root mean square, and their product, in float32."""
+    """Bytes of a norm for one row: the row, 1 / root mean square, and their product, in float32."""
     return 0 if config.norm == "none" else 4 * (2 * width + 1)
 
 
-def _block_bytes_per_token(config: ModelConfig, length: int, narrow: int, kernel: Kernel) -> int:
+def _layer_bytes_per_token(config: ModelConfig, length: int, narrow: int, kernel: Kernel) -> int:
+    """Activation bytes of one layer that are proportional to the number of tokens."""
     heads, groups, head = config.num_heads, config.kv_heads, config.head_width
     norms = 2 * _norm_bytes(config, config.d_model)
     if config.qk_norm:
         norms += 4 * (heads + groups) * (head + 1)
-        norms += 4 * (heads + groups) * head if narrow < 4 else 0  # their inputs, made float32
+        norms += 4 * (heads + groups) * head if narrow < 4 else 0  # their inputs, converted to float32
     if kernel == "sdpa":
-        # q and k after they turned, the product that v is a part of, the result; log-sum-exp in float32
+        # rotated q and k, the product that contains v, the result; log-sum-exp in float32
         attention = narrow * head * (heads + groups + (heads + 2 * groups) + heads) + 4 * heads
         if config.rope_theta is None and not config.qk_norm:
-            # they are parts of the product as well, and the result lies so that the next product takes it as it is
+            # q and k are views of the product, and the next product needs no copy of the result
             attention -= narrow * head * (heads + groups + heads)
     else:
-        # q, and k and v repeated for all heads; scores before and after softmax, and for the product; its extremes
+        # q, and k and v repeated for all heads; scores before and after softmax, and for the product; softmax's maximum
+        # and sum
         attention = narrow * (3 * heads * head + heads * (3 * length + 2))
         if config.qk_norm and narrow == 4:
-            attention += narrow * head * (heads + 2 * groups)  # the product, of which their norms keep parts
-    inputs = 2 * config.d_model + heads * head  # of the projections in and out, and of the feed-forward network
+            attention += narrow * head * (heads + 2 * groups)  # the product, whose parts the norms store
+    inputs = 2 * config.d_model + heads * head  # inputs of the projections and of the feed-forward network
     hidden = (4 if config.ffn == "swiglu" else 2) * config.d_ff
     return norms + attention + narrow * (inputs + hidden)
 
 
-def _block_bytes(config: ModelConfig, narrow: int, length: int) -> int:
-    """The matrices that are joined for one product, and all of them where they are converted; cosines and sines too."""
+def _layer_bytes(config: ModelConfig, narrow: int, length: int) -> int:
+    """Bytes of one layer that do not depend on the batch: concatenated and converted matrices, cosines and sines."""
     heads, groups, head, width = config.num_heads, config.kv_heads, config.head_width, config.d_model
     joined = (heads + 2 * groups) * head * width + (2 * config.d_ff * width if config.ffn == "swiglu" else 0)
     if narrow == 4:
@@ -144,11 +159,11 @@ def _block_bytes(config: ModelConfig, narrow: int, length: int) -> int:
 
 
 def cache_bytes(config: ModelConfig, batch: int = 1, length: int | None = None, *, number: int = 4) -> int:
-    """Keys and values of `batch` sequences of `length` tokens, for decoding; `number` bytes each."""
+    """Bytes of the KV cache for `batch` sequences of `length` tokens, with `number` bytes per number."""
     length = config.context_length if length is None else length
     return 2 * config.num_layers * config.kv_heads * config.head_width * length * batch * number
 
 
 def disk_bytes(config: ModelConfig, number: int = 4) -> int:
-    """The weights on disk, `number` bytes each, without the few that a file's header takes."""
+    """Bytes of the weights on disk, with `number` bytes per weight, without the file's small header."""
     return num_parameters(config) * number

@@ -1,4 +1,4 @@
-"""The parameters of a model: their names, shapes and number, without making any."""
+"""Names, shapes and number of a model's parameters, computed from its configuration."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from fastlm.model.config import ModelConfig
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of each parameter of `TransformerLM`, by its name in the state dict, each weight once: a tied output
-    layer is not listed."""
+    """The shape of each parameter of a `TransformerLM` by its name in the state dict, without a tied output layer."""
     width, head = config.d_model, config.head_width
     queries, keys = config.num_heads * head, config.kv_heads * head
     shapes: dict[str, tuple[int, ...]] = {"token_embeddings.weight": (config.vocab_size, width)}
@@ -36,5 +35,5 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def num_parameters(config: ModelConfig) -> int:
-    """Number of weights that training changes."""
+    """Number of trainable weights."""
     return sum(math.prod(shape) for shape in parameter_shapes(config).values())

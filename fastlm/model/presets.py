@@ -1,4 +1,4 @@
-"""Shapes of models that are often spoken of."""
+"""Configurations of well-known models."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from fastlm.model.config import ModelConfig
 
 
 def _gpt2(d_model: int, num_layers: int, num_heads: int) -> ModelConfig:
-    """GPT-2's widths and depths in this architecture: three matrices in the feed-forward network, of 4 d_model, and an
-    output layer of its own, as CS336's accounting has it; OpenAI's models have two, and share the embedding."""
+    """GPT-2's widths and depths in this architecture, as CS336's accounting counts them.
+
+    The feed-forward network has three matrices of 4 d_model, and the output layer is not tied. OpenAI's models have two
+    matrices and a tied output layer.
+    """
     return ModelConfig(
         vocab_size=50_257,
         context_length=1024,
@@ -27,7 +30,7 @@ PRESETS = {
     "tinystories": ModelConfig(
         vocab_size=10_000, context_length=256, d_model=512, num_layers=4, num_heads=16, d_ff=1344
     ),
-    # the config.json of the weights that Meta published
+    # from the config.json of Meta's published weights
     "llama2-7b": ModelConfig(
         vocab_size=32_000, context_length=4096, d_model=4096, num_layers=32, num_heads=32, d_ff=11_008
     ),

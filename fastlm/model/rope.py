@@ -1,4 +1,4 @@
-"""Rotary positions, and the order of features that they ask of the weights of queries and keys."""
+"""Rotary positions, and the order of features that they require of the weights of queries and keys."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from fastlm.model.layers import Device
 
 
 class RotaryPositionalEmbedding(nn.Module):
-    """Turns pairs of features of a vector at position p by the angles p / theta^(2i / d_k), i = 0 .. d_k/2 - 1
+    """Rotates pair i of a vector's features at position p by the angle p / theta^(2i / d_k), i = 0 .. d_k/2 - 1
     (Su et al. 2021, https://arxiv.org/abs/2104.09864).
 
     Args:
         theta: Base of the angles.
-        d_k: Width of the vectors, even.
+        d_k: Width of the vectors, an even number.
         max_seq_len: Number of positions, from 0.
-        device: Where the tables of cosines and sines lie, (max_seq_len, d_k / 2) each, float32.
-        layout: Which features are the pair i: 2i and 2i + 1 ("interleaved"), or i and i + d_k/2 ("half").
+        device: Device of the tables of cosines and sines, (max_seq_len, d_k / 2) each, float32.
+        layout: Which features form pair i: 2i and 2i + 1 ("interleaved"), or i and i + d_k/2 ("half").
 
-    Raises ValueError for a theta that is not positive, a d_k that is not even, and an unknown layout.
+    Raises:
+        ValueError: theta is not positive, d_k is odd, or the layout is unknown.
     """
 
     cos: Tensor
@@ -38,17 +39,26 @@ class RotaryPositionalEmbedding(nn.Module):
         if layout not in CHOICES["rope_layout"]:
             raise ValueError(f"layout is {layout!r}; expected one of {', '.join(CHOICES['rope_layout'])}")
         self.layout = layout
-        # in float32 in this order, as transformers computes them: weights trained with either give the same logits
+        # float32 and this order of operations are transformers', so that both give the same logits
         frequencies = 1.0 / (theta ** (torch.arange(0, d_k, 2, dtype=torch.float32, device=device) / d_k))
         angles = torch.arange(max_seq_len, dtype=torch.float32, device=device)[:, None] * frequencies
         self.register_buffer("cos", angles.cos(), persistent=False)  # (max_seq_len, d_k / 2)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
     def forward(self, x: Tensor, token_positions: Tensor | None = None) -> Tensor:
-        """The turned x, (..., T, d_k); `token_positions`, (..., T), are 0 .. T - 1 where they are not given.
+        """Rotates vectors.
 
-        Raises ValueError for a sequence that is too long, TypeError for positions that are not integers, and, where
-        they lie in main memory, IndexError for one out of range.
+        Args:
+            x: Vectors, (..., T, d_k).
+            token_positions: Integer positions, (..., T); 0 .. T - 1 by default.
+
+        Returns:
+            The rotated vectors, of the shape and dtype of x.
+
+        Raises:
+            ValueError: The sequence is longer than the number of positions.
+            TypeError: The positions are not integers.
+            IndexError: A position in main memory is out of range.
         """
         length = x.shape[-2]
         if token_positions is None:
@@ -67,8 +77,19 @@ class RotaryPositionalEmbedding(nn.Module):
 
 
 def reorder_heads(weight: Tensor, num_heads: int, source: RopeLayout, target: RopeLayout) -> Tensor:
-    """The weight of a projection to queries or keys, (num_heads * d_k, ...), with the features of each head in the
-    order that `target` turns, given those in the order of `source`; attention's result stays the same."""
+    """Reorders the weight of a projection to queries or keys from one layout of rotary positions to another.
+
+    Attention's result stays the same.
+
+    Args:
+        weight: The weight, (num_heads * d_k, ...).
+        num_heads: Number of heads.
+        source: The layout that the weight was made for.
+        target: The layout that will rotate its features.
+
+    Returns:
+        The reordered weight.
+    """
     if source == target:
         return weight
     split = (2, -1) if source == "half" else (-1, 2)

@@ -1,4 +1,4 @@
-"""A plot of what share of a model's operations each part takes, against size and context length."""
+"""A plot of the share of a model's FLOPs that each part takes, by size and by context length."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ COLOURS: dict[Part, str] = {
 
 
 def plot_shares(path: Path) -> None:
-    """Writes the plot, of GPT-2's sizes and of gpt2-xl by context length, in the format that the name's ending says.
+    """Writes the plot, for GPT-2's sizes and for gpt2-xl by context length.
 
-    Raises ValueError for an ending that is no format of images, OSError for a file that cannot be written.
+    Args:
+        path: The image. Its suffix selects the format.
+
+    Raises:
+        ValueError: The suffix is no image format.
+        OSError: The file cannot be written.
     """
-    # not pyplot: it keeps figures of its own, and may want a screen
+    # not pyplot, which stores figures globally and may need a display
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")

@@ -1,4 +1,4 @@
-"""State dicts of other layouts: of interleaved rotary positions, of a compiled or wrapped model."""
+"""Conversion of state dicts: other layouts of rotary positions, names of compiled or wrapped models."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from torch import Tensor
 from fastlm.model.config import ModelConfig, RopeLayout
 from fastlm.model.rope import reorder_heads
 
-# what torch.compile and DistributedDataParallel put before the names of a model's parameters
+# prefixes that torch.compile and DistributedDataParallel add to the names of a model's parameters
 WRAPPERS = ("_orig_mod.", "module.")
 
 
 def to_layout(
     state: Mapping[str, Tensor], config: ModelConfig, source: RopeLayout, target: RopeLayout
 ) -> dict[str, Tensor]:
-    """A state dict whose queries and keys are for the layout `target` of rotary positions, made of one for `source`.
+    """Converts a state dict from one layout of rotary positions to another. Logits stay the same.
 
-    Weights of all others are passed on as they are. Logits stay the same, whichever layout has which weights.
+    Args:
+        state: The state dict. Only weights of queries and keys are changed.
+        config: The configuration of the model.
+        source: The layout that the weights were made for.
+        target: The layout of the model that will load them.
+
+    Returns:
+        A new state dict.
     """
     converted = dict(state)
     for name, weight in state.items():
@@ -31,7 +38,7 @@ def to_layout(
 
 
 def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict with the names of the bare model, whatever wrapped the one that it was taken from."""
+    """Renames the keys of a compiled or wrapped model's state dict to those of the model itself."""
     names = {}
     for name, weight in state.items():
         bare = name

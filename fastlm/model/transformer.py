@@ -5,31 +5,35 @@ B batch, T sequence, D d_model, V vocab_size.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Self, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fastlm.model.attention import AttentionKernel, MultiHeadSelfAttention
-from fastlm.model.config import CHOICES, FeedForward, ModelConfig, Norm, RopeLayout
+from fastlm.model.config import NO_IDS, LayerVariants, ModelConfig, ModelVariants, SpecialTokenIds
 from fastlm.model.layers import Device, Embedding, Linear, RMSNorm, SiLUFeedForward, SwiGLU
 from fastlm.model.rope import RotaryPositionalEmbedding
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then a feed-forward network, each added to what came in.
+    """One layer of a Transformer: attention, then a feed-forward network, each added to its input.
 
     Args:
         d_model: Width of input and output.
         num_heads: Number of query heads.
-        d_ff: Width within the feed-forward network.
+        d_ff: Width of the feed-forward network's hidden layer.
         max_seq_len: Number of positions.
-        rope_theta: Base of the angles of rotary positions; None for none.
-        rope_layout, num_kv_heads, d_head, norm, norm_eps, ffn, qk_norm: See ModelConfig.
-        kernel, rope: See MultiHeadSelfAttention.
+        rope_theta: Base of the rotary position angles; None for no positions.
+        kernel: See MultiHeadSelfAttention.
+        rope: Position tables to use instead of new ones.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters; None for torch's default.
+        **variants: rope_layout, num_kv_heads, d_head, norm, norm_eps, ffn and qk_norm; see ModelConfig.
 
-    Raises ValueError for sizes that do not fit together and for an unknown variant.
+    Raises:
+        ValueError: Sizes do not fit together, or a variant is unknown.
     """
 
     def __init__(
@@ -40,44 +44,55 @@ class TransformerBlock(nn.Module):
         *,
         max_seq_len: int,
         rope_theta: float | None,
-        rope_layout: RopeLayout = "half",
-        num_kv_heads: int | None = None,
-        d_head: int | None = None,
-        norm: Norm = "pre",
-        norm_eps: float = 1e-5,
-        ffn: FeedForward = "swiglu",
-        qk_norm: bool = False,
         kernel: AttentionKernel = "sdpa",
         rope: RotaryPositionalEmbedding | None = None,
         device: Device = None,
         dtype: torch.dtype | None = None,
+        **variants: Unpack[LayerVariants],
     ):
         super().__init__()
-        for name, value in (("norm", norm), ("ffn", ffn)):
-            if value not in CHOICES[name]:
-                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(CHOICES[name])}")
-        self.post_norm = norm == "post"
-        self.attn = MultiHeadSelfAttention(
-            d_model,
-            num_heads,
+        config = ModelConfig(
+            vocab_size=1,
+            context_length=max_seq_len,
+            d_model=d_model,
+            num_layers=1,
+            num_heads=num_heads,
+            d_ff=d_ff,
             rope_theta=rope_theta,
-            max_seq_len=max_seq_len,
-            rope_layout=rope_layout,
-            num_kv_heads=num_kv_heads,
-            d_head=d_head,
-            qk_norm=qk_norm,
-            norm_eps=norm_eps,
+            **variants,
+        )
+        self.post_norm = config.norm == "post"
+        self.attn = MultiHeadSelfAttention.from_config(config, kernel=kernel, rope=rope, device=device, dtype=dtype)
+        self.ffn = (SwiGLU if config.ffn == "swiglu" else SiLUFeedForward)(d_model, d_ff, device, dtype)
+        self.ln1 = _norm(config, device, dtype)
+        self.ln2 = _norm(config, device, dtype)
+
+    @classmethod
+    def from_config(
+        cls,
+        config: ModelConfig,
+        *,
+        kernel: AttentionKernel = "sdpa",
+        rope: RotaryPositionalEmbedding | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """Makes one layer of a model, with new weights. Arguments are those of the class."""
+        return cls(
+            config.d_model,
+            config.num_heads,
+            config.d_ff,
+            max_seq_len=config.context_length,
+            rope_theta=config.rope_theta,
             kernel=kernel,
             rope=rope,
             device=device,
             dtype=dtype,
+            **config.layer_variants(),
         )
-        self.ffn = (SwiGLU if ffn == "swiglu" else SiLUFeedForward)(d_model, d_ff, device, dtype)
-        self.ln1 = nn.Identity() if norm == "none" else RMSNorm(d_model, norm_eps, device, dtype)
-        self.ln2 = nn.Identity() if norm == "none" else RMSNorm(d_model, norm_eps, device, dtype)
 
     def forward(self, x: Tensor, token_positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """The block's result for x, (B, T, D); positions and mask as MultiHeadSelfAttention takes them."""
+        """Applies the layer to x, (B, T, D). Positions and mask are those of MultiHeadSelfAttention."""
         if self.post_norm:
             x = self.ln1(x + self.attn(x, token_positions, mask))
             x = self.ln2(x + self.ffn(x))
@@ -88,23 +103,36 @@ class TransformerBlock(nn.Module):
 
 
 class TransformerLM(nn.Module):
-    """A language model: token embedding, blocks, RMSNorm, output layer.
+    """A language model: token embedding, Transformer layers, RMSNorm, output layer.
 
-    Takes the arguments of `ModelConfig`, those with no default in this order, and
+    The state dict has the keys of CS336: token_embeddings, layers.{i}.{ln1, attn, ln2, ffn}, ln_final, lm_head.
+    `state.to_layout` converts a state dict whose weights have the other layout of rotary positions.
 
-        kernel: Of attention, see MultiHeadSelfAttention.
-        device: Where parameters are made.
-        dtype: Of the parameters; torch's default type where it is None.
+    Args:
+        vocab_size, context_length, d_model, num_layers, num_heads, d_ff, rope_theta: See ModelConfig.
+        kernel: See MultiHeadSelfAttention.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters; None for torch's default.
+        **variants: The optional fields of ModelConfig.
 
-    Keys of its state dict are those of CS336: token_embeddings, layers.{i}.{ln1, attn, ln2, ffn}, ln_final, lm_head. A
-    state dict whose weights are for the other layout of rotary positions is brought to this one by `state.to_layout`.
+    Attributes:
+        config: The configuration.
+        tokenizer_fingerprint: Fingerprint of the model's tokenizer, where the model's files name it.
+        special_token_ids: Ids that begin and end a text and pad a batch, where the model's files name them.
+        checkpoint_activations: Whether the backward pass recomputes the activations within layers (Chen et al. 2016,
+            https://arxiv.org/abs/1604.06174). False at first.
 
-    `tokenizer_fingerprint` names the tokenizer of a model that was read from files, where they name it. Where
-    `checkpoint_activations` is set to True, the backward pass computes what lies within blocks again (Chen et al. 2016,
-    https://arxiv.org/abs/1604.06174).
+    Raises:
+        ValueError: A field of the configuration is wrong.
+
+    >>> model = TransformerLM(vocab_size=50, context_length=8, d_model=16, num_layers=1, num_heads=2, d_ff=32,
+    ...                       rope_theta=10_000.0)
+    >>> model(torch.tensor([[3, 1, 4]])).shape
+    torch.Size([1, 3, 50])
     """
 
     tokenizer_fingerprint: str | None = None
+    special_token_ids: SpecialTokenIds = NO_IDS
 
     def __init__(
         self,
@@ -116,17 +144,10 @@ class TransformerLM(nn.Module):
         d_ff: int,
         rope_theta: float | None,
         *,
-        rope_layout: RopeLayout = "half",
-        num_kv_heads: int | None = None,
-        d_head: int | None = None,
-        norm: Norm = "pre",
-        norm_eps: float = 1e-5,
-        ffn: FeedForward = "swiglu",
-        tie_embeddings: bool = False,
-        qk_norm: bool = False,
         kernel: AttentionKernel = "sdpa",
         device: Device = None,
         dtype: torch.dtype | None = None,
+        **variants: Unpack[ModelVariants],
     ):
         super().__init__()
         self.checkpoint_activations = False
@@ -138,47 +159,18 @@ class TransformerLM(nn.Module):
             num_heads=num_heads,
             d_ff=d_ff,
             rope_theta=rope_theta,
-            rope_layout=rope_layout,
-            num_kv_heads=num_kv_heads,
-            d_head=d_head,
-            norm=norm,
-            norm_eps=norm_eps,
-            ffn=ffn,
-            tie_embeddings=tie_embeddings,
-            qk_norm=qk_norm,
+            **variants,
         )
-        # one pair of tables serves all layers
-        rope = (
-            None
-            if rope_theta is None
-            else RotaryPositionalEmbedding(rope_theta, config.head_width, context_length, device, layout=rope_layout)
-        )
+        rope = rope_of(config, device)
         self.token_embeddings = Embedding(vocab_size, d_model, device, dtype)
         self.layers = nn.ModuleList(
-            TransformerBlock(
-                d_model,
-                num_heads,
-                d_ff,
-                max_seq_len=context_length,
-                rope_theta=rope_theta,
-                rope_layout=rope_layout,
-                num_kv_heads=num_kv_heads,
-                d_head=d_head,
-                norm=norm,
-                norm_eps=norm_eps,
-                ffn=ffn,
-                qk_norm=qk_norm,
-                kernel=kernel,
-                rope=rope,
-                device=device,
-                dtype=dtype,
-            )
+            TransformerBlock.from_config(config, kernel=kernel, rope=rope, device=device, dtype=dtype)
             for _ in range(num_layers)
         )
-        self.ln_final = nn.Identity() if norm == "none" else RMSNorm(d_model, norm_eps, device, dtype)
+        self.ln_final = _norm(config, device, dtype)
         self.lm_head = Linear(d_model, vocab_size, device, dtype)
-        if tie_embeddings:
-            # the output layer's variance: with the embedding's, logits would begin with a deviation of sqrt(d_model)
+        if config.tie_embeddings:
+            # the output layer's variance: with the embedding's, initial logits would have a deviation of sqrt(d_model)
             self.token_embeddings.weight = self.lm_head.weight
 
     @classmethod
@@ -190,15 +182,16 @@ class TransformerLM(nn.Module):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> Self:
-        """A model of the shape of `config`, with new weights."""
+        """Makes a model of a configuration, with new weights. Arguments are those of the class."""
         return cls(**config.to_dict(), kernel=kernel, device=device, dtype=dtype)
 
     def forward(
         self, token_ids: Tensor, token_positions: Tensor | None = None, document_ids: Tensor | None = None
     ) -> Tensor:
-        """Logits, (B, T, V), of the token after each one of token_ids, (B, T).
+        """Computes the logits of the token after each token. Arguments and errors are those of `hidden`.
 
-        Arguments and errors are those of `hidden`.
+        Returns:
+            Logits, (B, T, V), of the dtype of the parameters.
         """
         logits: Tensor = self.lm_head(self.hidden(token_ids, token_positions, document_ids))
         return logits
@@ -206,22 +199,27 @@ class TransformerLM(nn.Module):
     def hidden(
         self, token_ids: Tensor, token_positions: Tensor | None = None, document_ids: Tensor | None = None
     ) -> Tensor:
-        """What the output layer is applied to, (B, T, D).
+        """Computes the input of the output layer.
 
         Args:
             token_ids: Integer ids, (B, T) or (T), T at most context_length.
-            token_positions: Positions, (T) or (B, T); 0 .. T - 1 where they are None.
-            document_ids: Numbers, (B, T); a token sees only those of its own document. One document where it is None.
+            token_positions: Integer positions, (T) or (B, T); 0 .. T - 1 by default.
+            document_ids: Document numbers, (B, T). A token sees tokens of its own document only. None for one document.
 
-        Raises ValueError for a shape that does not fit, TypeError for ids that are not integers, and, where ids lie in
-        main memory, IndexError for an id out of range.
+        Returns:
+            Hidden states, (B, T, D).
+
+        Raises:
+            ValueError: A shape does not fit.
+            TypeError: Ids or positions are not integers.
+            IndexError: An id in main memory is out of range.
         """
         self._check_shapes(token_ids, token_positions, document_ids)
         mask = None if document_ids is None else document_mask(document_ids)
         x: Tensor = self.token_embeddings(token_ids)
         for layer in self.layers:
             if self.checkpoint_activations and torch.is_grad_enabled():
-                # nothing in a block is random
+                # no operation of a layer draws random numbers
                 x = checkpoint(layer, x, token_positions, mask, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = layer(x, token_positions, mask)
@@ -241,7 +239,28 @@ class TransformerLM(nn.Module):
             raise ValueError(f"document ids have the shape {tuple(document_ids.shape)}, token ids {shape}")
 
 
+def rope_of(config: ModelConfig, device: Device) -> RotaryPositionalEmbedding | None:
+    """Makes the position tables that all layers of a model share; None for a model without positions."""
+    if config.rope_theta is None:
+        return None
+    return RotaryPositionalEmbedding(
+        config.rope_theta, config.head_width, config.context_length, device, layout=config.rope_layout
+    )
+
+
 def document_mask(document_ids: Tensor) -> Tensor:
-    """For packed documents, booleans (..., 1, T, T), True where the key is of the query's document and not after it."""
+    """Makes the attention mask of packed documents.
+
+    Args:
+        document_ids: Document numbers, (..., T).
+
+    Returns:
+        Booleans, (..., 1, T, T), True where the key is in the query's document and not after the query.
+    """
     same = document_ids.unsqueeze(-1) == document_ids.unsqueeze(-2)
     return same.tril().unsqueeze(-3)
+
+
+def _norm(config: ModelConfig, device: Device, dtype: torch.dtype | None) -> nn.Module:
+    """The norm of a sublayer, or the identity in a model without norms."""
+    return nn.Identity() if config.norm == "none" else RMSNorm(config.d_model, config.norm_eps, device, dtype)

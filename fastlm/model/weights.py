@@ -1,7 +1,7 @@
-"""Weights in safetensors files (https://github.com/huggingface/safetensors), checked before any of them is used.
+"""Weights in safetensors files, checked before any of them is used.
 
-Files that fastlm writes carry, in their metadata, the fingerprint of the tokenizer that made the ids the weights were
-trained on, and a checksum over configuration, fingerprint, and the names, types, shapes and bytes of all tensors.
+Files that fastlm writes have two entries in their metadata: the fingerprint of the tokenizer whose ids the weights were
+trained on, and a checksum over the description of the model and the names, dtypes, shapes and bytes of all tensors.
 """
 
 from __future__ import annotations
@@ -9,118 +9,152 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fastlm.model.attention import MultiHeadSelfAttention
-from fastlm.model.config import ModelConfig
+from fastlm.model.config import NO_IDS, ModelConfig, SpecialTokenIds
 from fastlm.model.layers import Device
 from fastlm.model.parameters import parameter_shapes
-from fastlm.model.rope import RotaryPositionalEmbedding
-from fastlm.model.transformer import TransformerLM
+from fastlm.model.safetensors_file import tensor_bytes, write_safetensors
+from fastlm.model.transformer import TransformerLM, rope_of
 
 Shape = tuple[int, ...]
 
 CHECKSUM = "fastlm.sha256"
 TOKENIZER = "fastlm.tokenizer"
-TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-# the header of a safetensors file is at most 100 MB: no file holds the names of more layers
-MOST_LAYERS = 1 << 17
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+# the header of a safetensors file has at most 100 MB, which bounds the number of names in it
+MAX_LAYERS = 1 << 17
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model without its weights: configuration, fingerprint of the tokenizer, special token ids."""
+
+    config: ModelConfig
+    fingerprint: str | None = None
+    special_token_ids: SpecialTokenIds = NO_IDS
+
+    def digest_text(self) -> bytes:
+        """The text that a checksum covers."""
+        covered: list[Any] = [self.config.to_dict(), self.fingerprint]
+        if self.special_token_ids:
+            covered.append(self.special_token_ids.to_dict())
+        return json.dumps(covered, sort_keys=True).encode()
 
 
 def config_from(path: Path, fields: Mapping[str, Any]) -> ModelConfig:
-    """The configuration that a file gives. Raises ValueError naming the file, the field and what was expected."""
+    """Makes a configuration from the fields of a file; ValueError naming the file, the field and the expected value."""
     try:
         config = ModelConfig.from_dict(fields)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if config.num_layers > MOST_LAYERS:
-        raise ValueError(f"{path}: num_layers is {config.num_layers}; a file of weights holds at most {MOST_LAYERS}")
+    if config.num_layers > MAX_LAYERS:
+        raise ValueError(f"{path}: num_layers is {config.num_layers}; a file of weights holds at most {MAX_LAYERS}")
     return config
 
 
-def kept_weights(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """The weights of a state dict that a file keeps, in main memory. Raises ValueError where their types differ."""
-    kept = {name: state[name].detach().cpu().contiguous() for name in parameter_shapes(config)}
-    _common_type({name: weight.dtype for name, weight in kept.items()}, "the model")
-    return kept
+def saved_weights(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """Takes the weights that a file stores from a state dict, to main memory; ValueError where their dtypes differ."""
+    saved = {name: state[name].detach().cpu().contiguous() for name in parameter_shapes(config)}
+    _check_common_dtype({name: weight.dtype for name, weight in saved.items()}, "the model")
+    return saved
 
 
-def write_weights(path: Path, weights: Mapping[str, Tensor], config: ModelConfig, fingerprint: str | None) -> None:
-    """Writes a safetensors file of weights in main memory. Raises OSError."""
-    metadata = {"format": "pt", CHECKSUM: _checksum(weights, config, fingerprint)}
-    if fingerprint is not None:
-        metadata[TOKENIZER] = fingerprint
-    try:
-        save_file(dict(weights), path, metadata)
-    except SafetensorError as error:
-        raise OSError(f"{path}: {error}") from None
+def write_weights(path: Path, weights: Mapping[str, Tensor], description: Description) -> None:
+    """Writes a safetensors file of weights in main memory into a file that exists.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    metadata = {"format": "pt", CHECKSUM: _checksum(weights, description)}
+    if description.fingerprint is not None:
+        metadata[TOKENIZER] = description.fingerprint
+    with open(path, "r+b") as file:
+        write_safetensors(file, weights, metadata)
 
 
 def read_weights(
-    locations: Mapping[str, Path], shapes: Mapping[str, Shape], dtype: torch.dtype | None
+    files: Mapping[str, Path],
+    shapes: Mapping[str, Shape],
+    *,
+    optional: Mapping[str, Shape] | None = None,
+    any_dtype: bool = False,
+    is_ignored: Callable[[str], bool] = lambda name: False,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Weights from safetensors files, as they lie there, and the files' metadata.
+    """Reads weights from safetensors files, after the names, shapes and dtypes of all are known to be as expected.
 
     Args:
-        locations: The file of each weight.
-        shapes: The weights expected.
-        dtype: The type that weights will be brought to; where it is None all must be of one.
+        files: The file of each weight.
+        shapes: Shapes of the required weights.
+        optional: Shapes of weights that are read where a file has them.
+        any_dtype: Whether weights may have several dtypes.
+        is_ignored: Whether a tensor of another name is ignored instead of refused.
 
-    Nothing is read before names, shapes and types of all are known to be as expected. Raises OSError, or ValueError
-    naming the file, the tensor, what was found and what was expected.
+    Returns:
+        The weights with the dtypes of the files, and the files' metadata.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: A tensor is missing, unknown or wrong. The message names the file, the tensor, what was found and
+            what was expected.
     """
     metadata: dict[str, str] = {}
     weights: dict[str, Tensor] = {}
+    known = {**(optional or {}), **shapes}
     with contextlib.ExitStack() as stack:
-        files = {path: stack.enter_context(_opened(path)) for path in dict.fromkeys(locations.values())}
-        types: dict[str, torch.dtype] = {}
-        for path, file in files.items():
-            types |= _checked_types(path, file, {name for name in locations if locations[name] == path}, shapes)
+        opened = {path: stack.enter_context(_opened(path)) for path in dict.fromkeys(files.values())}
+        sources: dict[str, Any] = {}
+        dtypes: dict[str, torch.dtype] = {}
+        for path, file in opened.items():
+            names = {name for name in files if files[name] == path} | ((optional or {}).keys() & set(file.keys()))
+            dtypes |= _checked_dtypes(path, file, {name: known[name] for name in names}, is_ignored)
+            sources |= dict.fromkeys(names, file)
             metadata |= file.metadata() or {}
-        if dtype is None:
-            _common_type(types, ", ".join(map(str, files)))
-        for name in shapes:
-            # a copy: pages of the file would change with it
-            weights[name] = files[locations[name]].get_tensor(name).clone()
+        if not any_dtype:
+            _check_common_dtype(dtypes, ", ".join(map(str, opened)))
+        for name, file in sources.items():
+            # a copy, because mapped pages would change with the file
+            weights[name] = file.get_tensor(name).clone()
     return weights, metadata
 
 
 def check_checksum(
-    path: Path, metadata: Mapping[str, str], weights: Mapping[str, Tensor], config: ModelConfig, fingerprint: str | None
+    path: Path, metadata: Mapping[str, str], weights: Mapping[str, Tensor], description: Description
 ) -> None:
-    """Raises ValueError where weights, configuration or fingerprint are not those that were written."""
-    if metadata[CHECKSUM] != _checksum(weights, config, fingerprint):
+    """Raises ValueError where weights or description are not those that were written."""
+    if metadata[CHECKSUM] != _checksum(weights, description):
         raise ValueError(
-            f"{path}: the checksum does not match: the file, or the configuration beside it, was changed after it was "
-            "written"
+            f"{path}: the checksum does not match: the weights, or the configuration in the same folder, changed after "
+            "they were written"
         )
 
 
 def model_of(
-    config: ModelConfig, weights: Mapping[str, Tensor], device: Device = None, dtype: torch.dtype | None = None
+    description: Description, weights: Mapping[str, Tensor], device: Device = None, dtype: torch.dtype | None = None
 ) -> TransformerLM:
-    """A model that has these weights; no random number is drawn."""
+    """Makes a model with given weights, without drawing a random number."""
+    config = description.config
     state = {name: weight.to(device=device, dtype=dtype) for name, weight in weights.items()}
     model = TransformerLM.from_config(config, device="meta")
-    if config.rope_theta is not None:
-        rope = RotaryPositionalEmbedding(
-            config.rope_theta, config.head_width, config.context_length, device, layout=config.rope_layout
-        )
-        for module in model.modules():
-            if isinstance(module, MultiHeadSelfAttention):
-                module.rope = rope
+    rope = rope_of(config, device)
+    for module in model.modules():
+        if isinstance(module, MultiHeadSelfAttention):
+            module.rope = rope
     if config.tie_embeddings:
         state["lm_head.weight"] = state["token_embeddings.weight"]
     model.load_state_dict(state, assign=True)
     if config.tie_embeddings:
         model.token_embeddings.weight = model.lm_head.weight
+    model.tokenizer_fingerprint = description.fingerprint
+    model.special_token_ids = description.special_token_ids
     return model
 
 
@@ -133,34 +167,37 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path}: not a safetensors file that can be read: {error}") from None
 
 
-def _checked_types(path: Path, file: Any, names: set[str], shapes: Mapping[str, Shape]) -> dict[str, torch.dtype]:
+def _checked_dtypes(
+    path: Path, file: Any, shapes: Mapping[str, Shape], is_ignored: Callable[[str], bool]
+) -> dict[str, torch.dtype]:
+    """Checks names, shapes and dtypes of the tensors of one file; returns the dtypes."""
     found = set(file.keys())
-    if missing := sorted(names - found):
-        raise ValueError(f"{path}: tensor {missing[0]!r} is missing; it holds {len(found)}, expected {len(names)}")
-    if unknown := sorted(found - names):
+    if missing := sorted(shapes.keys() - found):
+        raise ValueError(f"{path}: tensor {missing[0]!r} is missing; it holds {len(found)}, expected {len(shapes)}")
+    if unknown := sorted(name for name in found - shapes.keys() if not is_ignored(name)):
         raise ValueError(f"{path}: tensor {unknown[0]!r} belongs to nothing in this model")
-    types = {}
-    for name in sorted(names):
+    dtypes = {}
+    for name in sorted(shapes):
         tensor = file.get_slice(name)
         if tuple(tensor.get_shape()) != shapes[name]:
             raise ValueError(f"{path}: tensor {name!r} has the shape {tensor.get_shape()}; expected {[*shapes[name]]}")
-        if tensor.get_dtype() not in TYPES:
-            raise ValueError(f"{path}: tensor {name!r} is of {tensor.get_dtype()}; expected one of {', '.join(TYPES)}")
-        types[name] = TYPES[tensor.get_dtype()]
-    return types
+        if tensor.get_dtype() not in DTYPES:
+            raise ValueError(f"{path}: tensor {name!r} is of {tensor.get_dtype()}; expected one of {', '.join(DTYPES)}")
+        dtypes[name] = DTYPES[tensor.get_dtype()]
+    return dtypes
 
 
-def _common_type(types: Mapping[str, torch.dtype], where: str) -> None:
-    first, expected = next(iter(types.items()))
-    for name, dtype in types.items():
+def _check_common_dtype(dtypes: Mapping[str, torch.dtype], where: str) -> None:
+    first, expected = next(iter(dtypes.items()))
+    for name, dtype in dtypes.items():
         if dtype != expected:
             raise ValueError(f"{where}: {name!r} is of {dtype}, {first!r} of {expected}; expected one type for all")
 
 
-def _checksum(weights: Mapping[str, Tensor], config: ModelConfig, fingerprint: str | None) -> str:
-    digest = hashlib.sha256(json.dumps([config.to_dict(), fingerprint], sort_keys=True).encode())
+def _checksum(weights: Mapping[str, Tensor], description: Description) -> str:
+    digest = hashlib.sha256(description.digest_text())
     for name in sorted(weights):
         weight = weights[name]
         digest.update(json.dumps([name, str(weight.dtype), [*weight.shape]]).encode())
-        digest.update(weight.flatten().view(torch.uint8).numpy().data)
+        digest.update(tensor_bytes(weight))
     return digest.hexdigest()

@@ -1,8 +1,8 @@
-"""The accounting of GPT-2 that fastlm's starting point, a write-up of CS336's first assignment, printed: each figure
-computed here, and compared.
+"""The GPT-2 accounting of the write-up of CS336's first assignment from which fastlm started, with each figure computed
+and compared.
 
-It counts as the assignment does: three matrices of 4 d_model in the feed-forward network, an output layer of its own,
-all T x T scores.
+It counts as the assignment does: three matrices of 4 d_model in the feed-forward network, an output layer that is not
+tied, all T x T scores.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fastlm.model.presets import PRESETS
 
 @dataclass(frozen=True)
 class Claim:
-    """A figure of the write-up, in words and as printed there, and what it is."""
+    """A figure of the write-up: what it counts, the printed value, the computed value, and the reason of an error."""
 
     what: str
     printed: float
@@ -25,19 +25,19 @@ class Claim:
     slip: str = ""
 
     def to_dict(self) -> dict[str, str | float | bool]:
-        """What is claimed, and the verdict, of types that JSON has."""
+        """The fields and the verdict, with values that JSON can represent."""
         return {**asdict(self), "right": self.right}
 
     @property
     def right(self) -> bool:
-        """Whether the printed figure is the computed one, as far as its digits go."""
+        """Whether the printed value is the computed one, rounded to the printed digits."""
         digits = f"{self.printed:.17g}".rstrip("0")
         significant = max(2, sum(character.isdigit() for character in digits.split("e")[0].strip("0.")))
         return float(f"{self.computed:.{significant - 1}e}") == self.printed
 
 
 def claims() -> list[Claim]:
-    """Every figure of the write-up's accounting, with the slips named."""
+    """All figures of the write-up's accounting."""
     xl = PRESETS["gpt2-xl"]
     long = replace(xl, context_length=16_384)
     found = [
@@ -81,7 +81,7 @@ def _attention(name: str) -> int:
 
 
 def table(found: list[Claim]) -> str:
-    """The claims as aligned lines of text."""
+    """Formats the claims as aligned lines of text."""
     width = max(len(claim.what) for claim in found)
     lines = []
     for claim in found:

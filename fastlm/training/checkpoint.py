@@ -17,8 +17,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from fastlm.files.atomic import replacing
+from fastlm.model.safetensors_file import FileOrPath as Place
+from fastlm.model.safetensors_file import read_archive, write_archive
 from fastlm.model.state import unwrapped
-from fastlm.training.archive import Place, read_archive, write_archive
 from fastlm.training.parallel import whole
 
 Snapshot = tuple[dict[str, Tensor], dict[str, Any]]

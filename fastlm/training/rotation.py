@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from fastlm.files.atomic import replacing
-from fastlm.training.archive import write_archive
+from fastlm.model.safetensors_file import write_archive
 from fastlm.training.checkpoint import Snapshot
 
 NAME = re.compile(r"step-(\d{8,18})\.safetensors")

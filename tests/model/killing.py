@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from fastlm.model.files import load_model
-from fastlm.training.archive import read_archive
+from fastlm.model.safetensors_file import read_archive
 from fastlm.training.config import TrainingConfig
 from fastlm.training.log import read_log
 from fastlm.training.loop import train

@@ -1,6 +1,7 @@
 """A model's own folder: what is saved is loaded, and nothing else is."""
 
 import errno
+import io
 import json
 import os
 from dataclasses import replace
@@ -9,10 +10,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import safetensors.torch  # noqa: E402
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
 import fastlm  # noqa: E402
 from fastlm.files import atomic  # noqa: E402
+from fastlm.model.config import SpecialTokenIds  # noqa: E402
 from fastlm.model.files import load_model, save_model  # noqa: E402
+from fastlm.model.hf import export_llama  # noqa: E402
 from fastlm.model.parameters import parameter_shapes  # noqa: E402
+from fastlm.model.safetensors_file import DTYPES, write_safetensors  # noqa: E402
 from tests.model.models import TINY, made, same_weights  # noqa: E402
 
 VARIANTS = {
@@ -154,6 +162,78 @@ def test_weights_of_several_types_are_not_saved(tmp_path):
     with pytest.raises(ValueError, match=r"'ln_final.weight' is of torch.bfloat16"):
         save_model(model, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_special_ids_are_part_of_the_checksum(tmp_path):
+    model = made(TINY)
+    model.special_token_ids = SpecialTokenIds(eos=(3, 4))
+    save_model(model, tmp_path)
+    assert load_model(tmp_path).special_token_ids == SpecialTokenIds(eos=(3, 4))
+    for change, message in [
+        (lambda c: c["special_token_ids"].update(eos=[3]), "checksum does not match"),
+        (lambda c: c["special_token_ids"].update(eos=[300]), "special token id is 300; expected an id below 300"),
+        (lambda c: c["special_token_ids"].update(eos=3, pad=True), "special token id is True"),
+        (lambda c: c["special_token_ids"].update(eos=3, pad=None), "model.json"),
+        (lambda c: c.update(special_token_ids=[3]), "expected an object of bos, eos and pad"),
+        (lambda c: c.pop("special_token_ids"), "checksum does not match"),
+    ]:
+        save_model(model, tmp_path)
+        rewritten(tmp_path / "model.json", change)
+        with pytest.raises(ValueError, match=message) as error:
+            load_model(tmp_path)
+        assert str(error.value).startswith(str(tmp_path / "model."))
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_files_have_the_mode_that_the_umask_says(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        save_model(made(TINY), tmp_path / "model")
+        export_llama(made(TINY), tmp_path / "llama")
+    finally:
+        os.umask(before)
+    for path in [*(tmp_path / "model").iterdir(), *(tmp_path / "llama").iterdir()]:
+        assert path.stat().st_mode & 0o777 == 0o666 & ~umask, path
+
+
+def test_the_file_that_is_synced_takes_the_name(tmp_path, monkeypatch):
+    synced = {}
+    real = atomic._sync
+
+    def sync(file):
+        real(file)
+        status = os.fstat(file.fileno())
+        synced[status.st_ino] = status.st_size
+
+    monkeypatch.setattr(atomic, "_sync", sync)
+    save_model(made(TINY), tmp_path)
+    for path in tmp_path.iterdir():
+        assert synced[path.stat().st_ino] == path.stat().st_size > 0
+
+
+def test_equal_weights_give_equal_bytes(tmp_path, small):
+    for save in (save_model, export_llama):
+        contents = set()
+        for number in range(6):
+            save(made(TINY), tmp_path / f"{save.__name__}-{number}", small)
+            contents.add((tmp_path / f"{save.__name__}-{number}" / "model.safetensors").read_bytes())
+        assert len(contents) == 1
+
+
+@given(st.lists(st.tuples(st.text(max_size=5), st.sampled_from(list(DTYPES)), st.lists(st.integers(0, 3), max_size=3))))
+def test_any_tensors_come_back_through_the_safetensors_package(tensors):
+    torch.manual_seed(0)
+    tensors = {
+        name: torch.randint(0, 2, shape).to(dtype) for name, dtype, shape in tensors if not name.startswith("__meta")
+    }
+    file = io.BytesIO()
+    write_safetensors(file, tensors, {"format": "pt", "a": "é"})
+    loaded = safetensors.torch.load(file.getvalue())
+    assert loaded.keys() == tensors.keys()
+    assert all(loaded[k].dtype == t.dtype and torch.equal(loaded[k], t) for k, t in tensors.items())
+    again = io.BytesIO()
+    write_safetensors(again, dict(reversed(tensors.items())), {"format": "pt", "a": "é"})
+    assert again.getvalue() == file.getvalue()
 
 
 @pytest.mark.parametrize("failing", range(3))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 import fastlm  # noqa: E402
 from fastlm.files import atomic  # noqa: E402
-from fastlm.model import ModelConfig  # noqa: E402
+from fastlm.model import ModelConfig, SpecialTokenIds  # noqa: E402
 from fastlm.model.files import load_model, save_model  # noqa: E402
 from fastlm.model.hf import export_llama, import_llama  # noqa: E402
 from tests import texts  # noqa: E402
@@ -173,7 +173,14 @@ def test_what_is_no_llama_is_not_exported(tmp_path, change, message):
         ({"attention_bias": True}, "attention_bias is True"),
         ({"mlp_bias": True}, "mlp_bias is True"),
         ({"quantization_config": {"bits": 4}}, "quantization_config is"),
-        ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "rope_scaling is"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "rope_scaling is of rope_type = 'linear'"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_scaling is of rope_type = 'dynamic'"),
+        ({"rope_scaling": 2.0}, "rope_scaling is 2.0; expected an object"),
+        (
+            {"rope_parameters": {"factor": 8.0, "rope_type": "llama3", "rope_theta": 1e4}},
+            "rope_parameters has rope_type = 'llama3', a scaling of positions that fastlm does not compute",
+        ),
+        ({"torch_dtype": "int8"}, "dtype is 'int8'; expected one of"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_parameters has rope_type = 'yarn'"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "rope_parameters has partial_rotary_factor = 0.5"),
         ({"rope_parameters": "default"}, "rope_parameters is 'default'"),
@@ -184,7 +191,7 @@ def test_what_is_no_llama_is_not_exported(tmp_path, change, message):
         ({"vocab_size": 299}, r"'lm_head.weight' has the shape \[300, 8\]|embed_tokens.weight' has the shape"),
         ({"num_hidden_layers": 1}, r"'model.layers.1.input_layernorm.weight' belongs to nothing"),
         ({"num_hidden_layers": 3}, r"'model.layers.2.input_layernorm.weight' is missing"),
-        ({"tie_word_embeddings": True}, r"'lm_head.weight' belongs to nothing"),
+        ({"tie_word_embeddings": True}, r"'lm_head.weight' differs from 'model.embed_tokens.weight'"),
         ({"rms_norm_eps": 1e-6}, "checksum"),
         ({"max_position_embeddings": 32}, "checksum"),
         ({"fastlm_tokenizer_fingerprint": None}, r"fastlm_tokenizer_fingerprint is None; model.safetensors says"),
@@ -224,12 +231,10 @@ def test_weights_of_another_kind_are_refused(exported):
         (weights | {"model.norm.bias": weights[norm].clone()}, "'model.norm.bias' belongs to nothing"),
         (weights | {norm: weights[norm][:4].clone()}, rf"'{norm}' has the shape \[4\]; expected \[8\]"),
         (weights | {norm: weights[norm].to(torch.int32)}, f"'{norm}' is of I32; expected one of"),
-        (weights | {norm: weights[norm].half()}, "expected one type for all"),
     ]:
         save_file(changed, path)
         with pytest.raises(ValueError, match=message):
             import_llama(exported)
-    assert import_llama(exported, dtype=torch.float32).ln_final.weight.dtype == torch.float32
     path.unlink()
     with pytest.raises(FileNotFoundError):
         import_llama(exported)
@@ -257,6 +262,118 @@ def test_an_index_that_lies_is_refused(exported, tmp_path, change, message):
     path.write_text("{}")
     with pytest.raises(ValueError, match="weight_map"):
         import_llama(tmp_path / "shards")
+
+
+def test_weights_of_several_dtypes_get_the_one_that_transformers_computes_with(exported):
+    path, config = exported / "model.safetensors", exported / "config.json"
+    weights = {name: weight if "norm" in name else weight.bfloat16() for name, weight in load_file(path).items()}
+    save_file(weights, path, {"format": "pt"})
+    content = json.loads(config.read_text())
+    for name in ("dtype", "torch_dtype"):
+        for dtype in (torch.bfloat16, torch.float32):
+            del content["torch_dtype"]
+            config.write_text(json.dumps(content | {name: str(dtype).removeprefix("torch.")}))
+            content["torch_dtype"] = None
+            model, ids = import_llama(exported), some_ids(TINY)
+            assert model.ln_final.weight.dtype == model.lm_head.weight.dtype == dtype
+            with torch.no_grad():
+                assert (theirs(exported)(ids).logits - model(ids)).abs().max() <= ROUNDING[dtype]
+    config.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="expected one type for all"):
+        import_llama(exported)
+    assert import_llama(exported, dtype=torch.float16).ln_final.weight.dtype == torch.float16
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_tied_output_layer_may_be_in_the_file_too(tmp_path, sharded):
+    model, ids = made(replace(TINY, tie_embeddings=True)), some_ids(TINY)
+    export_llama(model, tmp_path)
+    path = tmp_path / "model.safetensors"
+    weights = load_file(path)
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(2)
+    if sharded:
+        path.unlink()
+        files = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(sorted(weights))}
+        for file in set(files.values()):
+            save_file({name: weights[name] for name in files if files[name] == file}, tmp_path / file)
+        (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    else:
+        save_file(weights, path, {"format": "pt"})
+    with torch.no_grad():
+        assert torch.equal(import_llama(tmp_path)(ids), model(ids))
+    assert same_weights(import_llama(tmp_path), model)
+
+
+def test_what_means_the_same_is_imported(exported):
+    path = exported / "config.json"
+    content = json.loads(path.read_text())
+    for change in (
+        {"hidden_act": "swish"},
+        {"rope_scaling": {"type": "default"}},
+        {"rope_scaling": None, "rope_parameters": None},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 1.0}},
+    ):
+        path.write_text(json.dumps(content | change))
+        assert same_weights(import_llama(exported), made())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "consolidated.00.pth", "model.gguf", "tf_model.h5"],
+)
+def test_weights_of_another_form_are_named(exported, name):
+    (exported / "model.safetensors").rename(exported / name)
+    with pytest.raises(ValueError, match=rf"/{name}: fastlm reads weights from safetensors files only; .* save_pretra"):
+        import_llama(exported)
+
+
+SPECIAL = [
+    ({}, {}, (1, (2,), None)),  # what transformers takes where nothing is said
+    ({"bos_token_id": None, "eos_token_id": None}, {}, (None, (), None)),
+    ({"bos_token_id": 5, "eos_token_id": 7, "pad_token_id": 0}, {}, (5, (7,), 0)),
+    ({"eos_token_id": [7, 9]}, {}, (1, (7, 9), None)),
+    ({"eos_token_id": 7}, {"eos_token_id": [11, 12]}, (1, (11, 12), None)),
+    ({"pad_token_id": -1, "eos_token_id": 300}, {}, (1, (), None)),
+]
+
+
+@pytest.mark.parametrize(("config", "generation", "expected"), SPECIAL)
+def test_special_ids_travel(exported, tmp_path, config, generation, expected):
+    path = exported / "config.json"
+    content = json.loads(path.read_text())
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        del content[name]
+    path.write_text(json.dumps(content | config))
+    (exported / "generation_config.json").write_text(json.dumps(generation))
+    model = import_llama(exported)
+    ids = SpecialTokenIds(*expected)
+    assert model.special_token_ids == ids
+    save_model(model, tmp_path / "own")
+    own = load_model(tmp_path / "own")
+    assert own.special_token_ids == ids
+    export_llama(own, tmp_path / "again")
+    assert import_llama(tmp_path / "again").special_token_ids == ids
+    found = theirs(tmp_path / "again").generation_config
+    eos = found.eos_token_id if isinstance(found.eos_token_id, list) else [found.eos_token_id]
+    assert (found.bos_token_id, eos, found.pad_token_id) == (ids.bos, list(ids.eos) or [None], ids.pad)
+
+
+@pytest.mark.parametrize("value", ["2", [True], 2.0, [[3]], {}])
+def test_special_ids_that_are_no_integers_are_refused(exported, value):
+    (exported / "generation_config.json").write_text(json.dumps({"eos_token_id": value}))
+    with pytest.raises(ValueError, match=r"generation_config.json: eos_token_id is .*; expected an integer"):
+        import_llama(exported)
+
+
+def test_special_ids_win_over_the_tokenizers(tmp_path):
+    tokenizer = fastlm.train_bpe(["a tokenizer of few tokens"], 270, ["<|endoftext|>", "<s>", "</s>", "<pad>"])
+    model = made()
+    model.special_token_ids = SpecialTokenIds(bos=1, eos=(2, 7), pad=3)
+    export_llama(model, tmp_path, tokenizer)
+    loaded = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert (loaded.bos_token, loaded.eos_token, loaded.pad_token) == ("<s>", "</s>", "<pad>")
+    assert theirs(tmp_path).generation_config.eos_token_id == [2, 7]
 
 
 @pytest.mark.parametrize("failing", range(5))

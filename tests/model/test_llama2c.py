@@ -14,6 +14,7 @@ from hypothesis import given, settings  # noqa: E402
 
 import fastlm  # noqa: E402
 from fastlm.formats import llama2c  # noqa: E402
+from fastlm.model.config import SpecialTokenIds  # noqa: E402
 from fastlm.model.llama2c import export_llama2c, import_llama2c  # noqa: E402
 from fastlm.pretokenize.patterns import find_pattern  # noqa: E402
 from tests import texts  # noqa: E402
@@ -155,7 +156,7 @@ def test_other_positions_are_refused(tmp_path):
     cosines = len(content) - 4 * (EXPRESSIBLE.vocab_size * EXPRESSIBLE.d_model + 2 * EXPRESSIBLE.context_length)
     content[cosines : cosines + 4] = struct.pack("<f", 0.5)
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="positions are not turned by theta = 10000"):
+    with pytest.raises(ValueError, match="positions are not rotated by theta = 10000"):
         import_llama2c(path)
 
 
@@ -163,6 +164,9 @@ def test_a_given_tokenizer_is_remembered(tmp_path, trained):
     export_llama2c(made(replace(EXPRESSIBLE, vocab_size=1000)), tmp_path / "model.bin")
     model = import_llama2c(tmp_path / "model.bin", trained)
     assert model.tokenizer_fingerprint == trained.vocabulary.fingerprint
+    # llama2.c's program ends a text at id 1, which is special in this tokenizer
+    assert trained.special_tokens["<|user|>"] == 1
+    assert model.special_token_ids == SpecialTokenIds(bos=1, eos=(1,))
     export_llama2c(made(EXPRESSIBLE), tmp_path / "model.bin")
     with pytest.raises(ValueError, match="knows 300 ids; the tokenizer has 1000"):
         import_llama2c(tmp_path / "model.bin", trained)

@@ -12,8 +12,8 @@ from torch import nn  # noqa: E402
 
 from fastlm.files.atomic import remove_unfinished  # noqa: E402
 from fastlm.model import TransformerLM  # noqa: E402
+from fastlm.model.safetensors_file import write_archive  # noqa: E402
 from fastlm.training import AdamW, clip_gradients, cosine_schedule, load_checkpoint, save_checkpoint  # noqa: E402
-from fastlm.training.archive import write_archive  # noqa: E402
 from fastlm.training.checkpoint import snapshot  # noqa: E402
 from fastlm.training.optimizer import make_optimizers  # noqa: E402
 from fastlm.training.rotation import Checkpoints  # noqa: E402
