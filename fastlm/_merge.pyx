@@ -27,16 +27,15 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
 from fastlm._arrays import grown
+from fastlm.native.common cimport fastlm_prefetch_write
 
 cdef extern from *:
     """
-    #define fastlm_prefetch(address) __builtin_prefetch(address, 1)
     #define fastlm_leading_zeros(word) __builtin_clzll(word)
     #define fastlm_trailing_zeros(word) __builtin_ctzll(word)
     """
     int fastlm_trailing_zeros(uint64_t word) nogil
     int fastlm_leading_zeros(uint64_t word) nogil
-    void fastlm_prefetch(const void *address) nogil
 
 cdef enum:
     FIRST_MERGED = 256
@@ -571,8 +570,8 @@ cdef class MergeLearner:
         for k in range(length):
             if k + AHEAD < length:
                 at = self.lists[start + k + AHEAD]
-                fastlm_prefetch(&self.cells[at])
-                fastlm_prefetch(&self.cells[at] + 12)
+                fastlm_prefetch_write(&self.cells[at])
+                fastlm_prefetch_write(&self.cells[at] + 12)
             self._merge_in_word(a, b, new, self.lists[start + k])
         for k in range(self.news):
             at = ROW * (self.pairs + k)

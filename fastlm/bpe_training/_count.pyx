@@ -13,11 +13,12 @@ import os
 
 import numpy as np
 
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t, uintptr_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from fastlm._arrays import grow_in_place
 from fastlm.bpe_training._run_files import sort_entries
+from fastlm.native.common cimport fastlm_prefetch_write, fastlm_scan_fn, scanner_function
 from fastlm.pretokenize._scan import BLOCK_ENDS, invalid_utf8
 
 cdef extern from "bpe_training/entry.h":
@@ -30,14 +31,6 @@ cdef extern from "native/hash.h" nogil:
     void fastlm_short_key(const uint8_t *p, int64_t length, int64_t readable, uint64_t *low, uint64_t *high)
     uint64_t fastlm_hash_short(uint64_t low, uint64_t high, const uint64_t *seed)
     uint64_t fastlm_hash_long(const uint8_t *p, int64_t length, const uint64_t *seed)
-
-cdef extern from *:
-    """
-    #define fastlm_prefetch(address) __builtin_prefetch(address, 1)
-    """
-    void fastlm_prefetch(const void *address) nogil
-
-ctypedef int64_t (*scan_fn)(const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity) noexcept nogil
 
 cdef enum:
     BATCH = 64
@@ -113,22 +106,23 @@ cdef class PretokenCounter:
     def __len__(self):
         return self.distinct
 
-    def count(self, const uint8_t[::1] text not None, const int64_t[:, ::1] segments not None, scanner: int):
+    def count(self, const uint8_t[::1] text not None, const int64_t[:, ::1] segments not None, scanner):
         """Counts the pretokens of each segment of `text`.
 
         Args:
             text: UTF-8, uint8 (n,).
             segments: Start and end of each segment in bytes, int64 (k, 2). Pretokens do not cross segments.
-            scanner: Address of the scanner of a pattern.
+            scanner: A capsule of `_scan.scanner`.
 
         Returns:
             None, or, if the table is full, the offset in `text` up to which it counted. A pretoken starts there.
 
         Raises:
+            TypeError: `scanner` is not such a capsule.
             ValueError: A segment is not within the text, or a byte is not UTF-8 (InvalidUTF8Error, with its offset).
             RuntimeError: The table is sorted or incomplete.
         """
-        cdef scan_fn scan = <scan_fn><uintptr_t>scanner
+        cdef fastlm_scan_fn scan = scanner_function(scanner)
         cdef int64_t k, stopped = -1, bad = -1, n = text.shape[0]
         for k in range(segments.shape[0]):
             if not 0 <= segments[k, 0] <= segments[k, 1] <= n:
@@ -199,7 +193,7 @@ cdef class PretokenCounter:
                         batch.long_bytes[k] = &other.arena[<int64_t>batch.low[k]]
                         long_bytes += length_of(batch.high[k])
                     batch.hashed[k] = other._hash(batch.low[k], batch.high[k])
-                    fastlm_prefetch(&self.slots[batch.hashed[k] & self.mask])
+                    fastlm_prefetch_write(&self.slots[batch.hashed[k] & self.mask])
                 self._reserve(size, long_bytes)
                 self._find(&batch, size)
                 for k in range(size):
@@ -333,7 +327,7 @@ cdef class PretokenCounter:
 
     # --- counting ---
 
-    cdef int64_t _count_segment(self, const uint8_t[::1] text, int64_t position, int64_t stop, scan_fn scan,
+    cdef int64_t _count_segment(self, const uint8_t[::1] text, int64_t position, int64_t stop, fastlm_scan_fn scan,
                                 int64_t *bad) except -1 nogil:
         """Counts the pretokens of text[position:stop] and returns the offset up to which it counted.
 
@@ -383,7 +377,7 @@ cdef class PretokenCounter:
                     batch.hashed[k] = fastlm_hash_long(text + start, length, SEED)
                     batch.high[k] = FASTLM_LONG_KEY | <uint64_t>length
                     batch.long_bytes[k] = text + start
-                fastlm_prefetch(&self.slots[batch.hashed[k] & self.mask])
+                fastlm_prefetch_write(&self.slots[batch.hashed[k] & self.mask])
                 start = ends[first + k]
             self._find(&batch, size)
             for k in range(size):
@@ -403,7 +397,7 @@ cdef class PretokenCounter:
                 slot = (slot + 1) & self.mask
                 found = self.slots[slot]
             batch.entry[k] = <int64_t>(found & ~TAG) - 1
-            fastlm_prefetch(&self.entries[ENTRY * batch.entry[k] if found else 0])
+            fastlm_prefetch_write(&self.entries[ENTRY * batch.entry[k] if found else 0])
         return 0
 
     cdef inline int64_t _entry(self, Batch *batch, int64_t k) except -1 nogil:

@@ -42,7 +42,7 @@ class Tables:
         spill: Callable[[PretokenCounter], None] | None = None,
     ) -> None:
         self._pattern, self._new, self._spill = pattern, new, spill
-        self._scanner = _scan.scanner_address(pattern.scanner) if pattern.scanner else 0
+        self._scanner = _scan.scanner(pattern.scanner) if pattern.scanner else None
         self._idle: SimpleQueue[PretokenCounter] = SimpleQueue()
 
     def count(self, part: Part) -> int:

@@ -11,6 +11,7 @@ from fastlm.encoding._worker cimport (
     fastlm_encoding, fastlm_find, fastlm_key, fastlm_key_of, fastlm_known_entry, fastlm_merge_fn, fastlm_remember,
     fastlm_status)
 from fastlm.encoding._merge_table import PairTables
+from fastlm.native.common cimport scanner_function
 from fastlm.pretokenize._scan import invalid_utf8
 
 cdef uint32_t NO_ID = 0xFFFFFFFF
@@ -41,7 +42,7 @@ cdef class EncodingLoop:
     token_bytes (uint8) and token_offsets (int64, number of ids + 1) hold the bytes of each id, none for an id that is
     not used; left, right and new (uint32) are the merges in order of rank; byte_ids (256,) uint32, NO_ID for a
     byte that is refused or, with `drops_unknown`, dropped. `whole` (int64) are the ids that a pretoken becomes if it
-    has just their bytes, whatever the merges say. `scanner` is a scanner's address, or 0: then `find_ends(text: bytes)`
+    has just their bytes, whatever the merges say. `scanner` is the capsule of a scanner, or None: then `find_ends(text: bytes)`
     returns the int64 array of pretoken ends of a text without special tokens. `compiled` is kernels.bpe.compiled().
 
     It never changes after construction, so any number of threads share it. What a running call changes is a Worker; a
@@ -50,7 +51,7 @@ cdef class EncodingLoop:
     """
 
     def __init__(self, token_bytes, token_offsets, left, right, new, byte_ids, drops_unknown, whole,
-                 int64_t scanner, find_ends, compiled):
+                 scanner, find_ends, compiled):
         pairs = PairTables(left, right, new, byte_ids)
         self.byte_ids, self.byte_pairs, self.slots = byte_ids, pairs.byte_pairs, pairs.slots
         self.merge_rows = pairs.merges
@@ -64,7 +65,7 @@ cdef class EncodingLoop:
         self.merges.partial = byte_ids.max() == NO_ID
         self.drops_unknown = drops_unknown
         self.token_bytes, self.token_offsets = token_bytes, token_offsets
-        self.scan = <fastlm_scan_fn><uintptr_t>scanner
+        self.scan = NULL if scanner is None else scanner_function(scanner)
         self.find_ends = find_ends
         self.idle, self.workers = {}, 0
         self.is_own = np.zeros(len(token_offsets) - 1, np.uint8)

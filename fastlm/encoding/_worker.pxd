@@ -1,6 +1,8 @@
 """What a call that encodes changes, and the C of encoding.h that it is handed to."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from fastlm.native.common cimport fastlm_scan_fn
+
 cdef enum:
     # ids that a worker's output holds at first; more are given away with the output that holds them
     OUT_IDS = 1 << 15
@@ -23,7 +25,6 @@ cdef extern from "encoding/encode_loop.h" nogil:
         int64_t bytes_used, bytes_size
         uint32_t *ids
         int64_t ids_used, ids_size
-    ctypedef int64_t (*fastlm_scan_fn)(const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity)
     ctypedef int64_t (*fastlm_merge_fn)(
         const uint8_t *pretoken, int64_t length, const uint32_t *byte_ids, const uint32_t *byte_pairs,
         const uint32_t *slots, uint64_t shift, uint64_t multiplier, uint64_t row_bits, const uint64_t *merges,

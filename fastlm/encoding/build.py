@@ -36,7 +36,7 @@ def encoder_of(vocabulary: Vocabulary, whole: Int64Array | None = None) -> Encod
         v.byte_ids,
         v.rules.unknown_bytes == "drop",
         whole,
-        _scan.scanner_address(v.pattern.scanner) if v.pattern.scanner else 0,
+        _scan.scanner(v.pattern.scanner) if v.pattern.scanner else None,
         v.pattern.find_ends,
         bpe.compiled(),
     )

@@ -4,6 +4,7 @@
 #define FASTLM_ENCODING_H
 #include <stdint.h>
 #include <string.h>
+#include "../native/common.h"
 #include "pretoken_cache.h"
 
 /* so many pretokens ahead an entry is asked for */
@@ -21,7 +22,6 @@ typedef enum {
     FASTLM_UNKNOWN_BYTE
 } fastlm_status;
 
-typedef int64_t (*fastlm_scan_fn)(const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity);
 typedef int64_t (*fastlm_merge_fn)(const uint8_t *pretoken, int64_t length, const uint32_t *byte_ids,
                                    const uint32_t *byte_pairs, const uint32_t *slots, uint64_t shift,
                                    uint64_t multiplier, uint64_t row_bits, const uint64_t *merges, uint32_t *ids,

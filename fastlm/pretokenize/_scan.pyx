@@ -1,14 +1,16 @@
 """Bytes to pretoken boundaries: the hand-written scanners of `scan/`, with run-time choice of instruction set.
 
-A scanner is a C function `int64 scan(const uint8 *text, int64 n, int64 start, int64 *ends, int64 capacity)`; the
-counter and the encode kernel are given its address and call it block by block, so text, boundaries and ids stay in
-cache. Every scanner is linear in the text, allocates nothing, and refuses bytes that are not UTF-8.
+A scanner is a C function (`fastlm_scan_fn` in native/common.h). The pretoken counter and the encoder get it in a capsule
+and call it block by block, so text, boundaries and token IDs stay in the cache. Every scanner takes linear time, allocates
+nothing, and refuses bytes that are not UTF-8.
 """
 import numpy as np
-from libc.stdint cimport int64_t, uint8_t, uintptr_t
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport int64_t, uint8_t
+
+from fastlm.native.common cimport FASTLM_SCANNER_CAPSULE, fastlm_scan_fn
 
 cdef extern from "pretokenize/scan/scan.h" nogil:
-    ctypedef int64_t (*fastlm_scan_fn)(const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity)
     int fastlm_best_isa()
     fastlm_scan_fn fastlm_scanner(int family, int isa)
     int64_t fastlm_safe_start(int family, const uint8_t *text, int64_t limit)
@@ -26,30 +28,53 @@ BLOCK_ENDS = 4096
 
 
 def supported_isas() -> tuple[str, ...]:
-    """Instruction sets that this build and this processor have, slowest first."""
+    """Returns the instruction sets that this build and this processor have, slowest first."""
     return ISA_NAMES[: fastlm_best_isa() + 1]
 
 
-def scanner_address(scanner: str, isa: str | None = None) -> int:
-    """Address of a scanner's C function, for the best instruction set or the named one.
+def scanner(name: str, isa: str | None = None):
+    """Returns a scanner's C function in a capsule.
 
-    Raises ValueError for a scanner or an instruction set that is not there.
+    Args:
+        name: One of SCANNERS.
+        isa: One of `supported_isas()`; the fastest of them by default.
+
+    Raises:
+        ValueError: The scanner or the instruction set does not exist.
     """
-    if scanner not in SCANNERS:
-        raise ValueError(f"no scanner {scanner!r}; there are {SCANNERS}")
+    return PyCapsule_New(<void *>_scanner(name, isa), FASTLM_SCANNER_CAPSULE, NULL)
+
+
+cdef fastlm_scan_fn _scanner(name, isa) except NULL:
     if isa is None:
-        return <uintptr_t>fastlm_scanner(SCANNERS.index(scanner), fastlm_best_isa())
+        return fastlm_scanner(_family(name), fastlm_best_isa())
     if isa not in supported_isas():
-        raise ValueError(f"no instruction set {isa!r} here; there are {supported_isas()}")
-    return <uintptr_t>fastlm_scanner(SCANNERS.index(scanner), ISA_NAMES.index(isa))
+        raise ValueError(f"isa must be one of {supported_isas()}, got {isa!r}")
+    return fastlm_scanner(_family(name), ISA_NAMES.index(isa))
 
 
-def pretoken_ends(const uint8_t[::1] text not None, scanner: str, isa: str | None = None):  # IN (n,) UTF-8
-    """End offset of each pretoken of `text`, an int64 array whose last entry is len(text).
+cdef int _family(name) except -1:
+    """Number of a scanner in the enum in scan.h."""
+    if name not in SCANNERS:
+        raise ValueError(f"scanner must be one of {SCANNERS}, got {name!r}")
+    return SCANNERS.index(name)
 
-    Raises ValueError naming the offset of the first byte that is not UTF-8.
+
+def pretoken_ends(const uint8_t[::1] text not None, scanner: str, isa: str | None = None):
+    """Returns the end of each pretoken of a text.
+
+    Args:
+        text: UTF-8, uint8 (n,).
+        scanner: One of SCANNERS.
+        isa: As for `scanner`.
+
+    Returns:
+        int64 (pretokens,): byte offsets. The last one is len(text).
+
+    Raises:
+        InvalidUTF8Error: The text is not UTF-8.
     """
-    cdef fastlm_scan_fn scan = <fastlm_scan_fn><uintptr_t>scanner_address(scanner, isa)
+    cdef fastlm_scan_fn scan = _scanner(scanner, isa)
     cdef int64_t n = text.shape[0], start = 0, written
     cdef int64_t[::1] block = np.empty(BLOCK_ENDS, np.int64)
     cdef int64_t capacity = block.shape[0]
@@ -64,17 +89,18 @@ def pretoken_ends(const uint8_t[::1] text not None, scanner: str, isa: str | Non
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
-def safe_start(const uint8_t[::1] text not None, int64_t limit, scanner: str) -> int:  # IN (n,) UTF-8
-    """Last position in (0, limit] where a pretoken starts whatever follows `text`, or 0 where none is known.
+def safe_start(const uint8_t[::1] text not None, int64_t limit, scanner: str) -> int:
+    """Returns the last offset in (0, limit] at which a pretoken starts whatever follows the text, or 0 if none is known.
 
-    `text` must begin at a pretoken start. Cutting there and scanning both sides gives the pretokens of the whole.
-    The search ends at least four bytes before the end of `text`.
+    A text that is cut there has the same pretokens as the whole. At least 4 bytes of `text` follow the offset.
+
+    Args:
+        text: UTF-8, uint8 (n,), that starts at the start of a pretoken.
+        limit: The largest offset that may be returned.
+        scanner: One of SCANNERS.
     """
     cdef int64_t found
-    cdef int family
-    if scanner not in SCANNERS:
-        raise ValueError(f"no scanner {scanner!r}; there are {SCANNERS}")
-    family = SCANNERS.index(scanner)
+    cdef int family = _family(scanner)
     limit = min(limit, <int64_t>text.shape[0] - 4)
     if limit <= 0:
         return 0
@@ -84,7 +110,12 @@ def safe_start(const uint8_t[::1] text not None, int64_t limit, scanner: str) ->
 
 
 class InvalidUTF8Error(ValueError):
-    """Bytes that are not UTF-8; `offset` is where in the text, `reason` says what was found."""
+    """Bytes that are not UTF-8.
+
+    Attributes:
+        offset: Byte offset in the text of the first such byte.
+        reason: What was found there.
+    """
 
     def __init__(self, offset: int, reason: str):
         super().__init__(offset, reason)
@@ -95,6 +126,6 @@ class InvalidUTF8Error(ValueError):
 
 
 def invalid_utf8(text, int64_t offset) -> InvalidUTF8Error:
-    """The error for what a text holds at an offset."""
+    """Returns the error for the bytes at an offset of a text."""
     found = bytes(text[offset : offset + 4]).hex(" ")
     return InvalidUTF8Error(offset, f"is not well-formed UTF-8 (it begins {found})")

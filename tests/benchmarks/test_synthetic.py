@@ -34,7 +34,7 @@ def text_of(name: str, size: int, **options: int) -> bytes:
 def counted(text: bytes) -> PretokenCounter:
     counter = PretokenCounter()
     cuts = Cutter(["<|endoftext|>"], find_pattern("gpt2")).cuts(text)
-    counter.count(text, segments_between(cuts, len(text)), _scan.scanner_address("gpt2"))
+    counter.count(text, segments_between(cuts, len(text)), _scan.scanner("gpt2"))
     return counter
 
 

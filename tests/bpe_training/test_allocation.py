@@ -22,7 +22,7 @@ from tests.bpe_training.test_count import as_counter, whole
 from tests.bpe_training.test_merge import SYMBOL_OF_BYTE, arrays
 from tests.reference import bpe
 
-SCANNER = _scan.scanner_address("gpt2")
+SCANNER = _scan.scanner("gpt2")
 # enough distinct pretokens that slots, entries and the arena grow several times
 MANY = " ".join(f"{'long' * 5}x{n}" if n % 3 else f"w{n}" for n in range(30_000)).encode()
 EXPECTED = Counter(bpe.pretokens(MANY.decode()))

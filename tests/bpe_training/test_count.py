@@ -13,7 +13,7 @@ from fastlm.pretokenize import _scan
 from tests import texts
 from tests.reference import bpe
 
-SCANNER = _scan.scanner_address("gpt2")
+SCANNER = _scan.scanner("gpt2")
 
 
 def as_counter(counter: PretokenCounter) -> Counter[bytes]:

@@ -26,7 +26,7 @@ from fastlm.pretokenize.patterns import find_pattern
 from tests import texts
 from tests.reference import bpe
 
-SCANNER = _scan.scanner_address("gpt2")
+SCANNER = _scan.scanner("gpt2")
 
 # alike in their first bytes, some longer than a key, some with zeros at the end
 words = st.binary(min_size=1, max_size=40).map(lambda word: bytes(b % 3 for b in word))

@@ -249,11 +249,11 @@ def test_arguments():
     assert _scan.safe_start(b"a b", 3, "gpt2") == 0
     read_only = np.frombuffer(b"a b", np.uint8)
     assert _scan.pretoken_ends(read_only, "gpt2").tolist() == [1, 3]
-    with pytest.raises(ValueError, match="no scanner 'x'"):
-        _scan.scanner_address("x")
-    with pytest.raises(ValueError, match="no scanner 'x'"):
+    with pytest.raises(ValueError, match=r"scanner must be one of \('gpt2', .*\), got 'x'"):
+        _scan.scanner("x")
+    with pytest.raises(ValueError, match=r"scanner must be one of \('gpt2', .*\), got 'x'"):
         _scan.safe_start(b"abc", 1, "x")
-    with pytest.raises(ValueError, match="no instruction set 'x'"):
-        _scan.scanner_address("gpt2", "x")
+    with pytest.raises(ValueError, match=r"isa must be one of \('portable', .*\), got 'x'"):
+        _scan.scanner("gpt2", "x")
     with pytest.raises(TypeError):
         _scan.pretoken_ends(None, "gpt2")

@@ -9,6 +9,12 @@
  *     starts a pretoken;
  *   - white space and the newlines after other characters are as in whitespace.h, numbers as in numbers.h.
  * A scan may begin at any pretoken start. */
+#ifndef FASTLM_ISA
+#include "isa_alone.h"
+#include "class_masks.h"
+#include "numbers.h"
+#include "whitespace.h"
+#endif
 
 static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_cl100k_family)(
     const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity,

@@ -3,63 +3,8 @@
  * Included once for each instruction set, between `#pragma GCC target` lines; FASTLM_ISA is that set's suffix and
  * FASTLM_USE_AVX2 chooses the intrinsics. ASCII is classified by compares on whole vectors, other characters in
  * multibyte.h. */
-
-#define FASTLM_JOIN_(a, b) a##b
-#define FASTLM_JOIN(a, b) FASTLM_JOIN_(a, b)
-#define FASTLM_NAME(stem) FASTLM_JOIN(stem, FASTLM_ISA)
-
-#ifndef FASTLM_BLOCKS_TYPES
-#define FASTLM_BLOCKS_TYPES
-typedef struct {
-    uint64_t letter, number, whitespace, newline /* CR, LF */, blank /* U+0020 */, apostrophe, above /* 0x7F */;
-    uint64_t upper, lower, mark, slash, apart, odd; /* of some families only: see fastlm_class_of_flags */
-    uint64_t continuation; /* bytes that do not start a character */
-} fastlm_masks;
-
-/* Where a class goes on: the byte before is of it too, `last` if that is in the block before. */
-static inline uint64_t fastlm_goes_on(uint64_t mask, uint64_t last) { return mask & (mask << 1 | last); }
-
-/* What a family of splits asks of a character beyond letter, number and white space. */
-enum { FASTLM_PLAIN, FASTLM_NEWER_DIGITS, FASTLM_CASED, FASTLM_CASED_HAN, FASTLM_CJK };
-
-/* Of these, FASTLM_CASED_HAN and FASTLM_CJK alone have the last two. Apart are letters that others do not join, Han or
- * deepseek's CJK; odd is what is so rare and so contrary that its surroundings are scanned one character at a time. */
-enum {
-    FASTLM_IS_OTHER, FASTLM_IS_UPPER, FASTLM_IS_LOWER, FASTLM_IS_BOTH, FASTLM_IS_MARK, FASTLM_IS_NUMBER,
-    FASTLM_IS_WHITESPACE, FASTLM_IS_APART, FASTLM_IS_ODD, FASTLM_CLASSES,
-};
-
-/* From all flags that characters have (fastlm_family_flags); the last two rows are those families'. */
-#define FASTLM_ANY_CASE (FASTLM_UPPERLIKE | FASTLM_LOWERLIKE)
-#define FASTLM_SHARED_CLASSES                                                                                          \
-    [FASTLM_LETTER | FASTLM_UPPERLIKE] = FASTLM_IS_UPPER, [FASTLM_LETTER | FASTLM_LOWERLIKE] = FASTLM_IS_LOWER,        \
-    [FASTLM_LETTER | FASTLM_ANY_CASE] = FASTLM_IS_BOTH, [FASTLM_MARK | FASTLM_ANY_CASE] = FASTLM_IS_MARK,              \
-    [FASTLM_NUMBER] = FASTLM_IS_NUMBER, [FASTLM_WHITESPACE] = FASTLM_IS_WHITESPACE
-#define FASTLM_HAN_CLASSES(letter, mark, number, symbol)                                                               \
-    [FASTLM_HAN | FASTLM_LETTER | FASTLM_ANY_CASE] = letter, [FASTLM_HAN | FASTLM_MARK | FASTLM_ANY_CASE] = mark,      \
-    [FASTLM_HAN | FASTLM_NUMBER] = number, [FASTLM_HAN | FASTLM_PUNCT_OR_SYMBOL] = symbol
-static const uint8_t fastlm_class_of_flags[3][256] = {
-    {FASTLM_SHARED_CLASSES,
-     FASTLM_HAN_CLASSES(FASTLM_IS_BOTH, FASTLM_IS_MARK, FASTLM_IS_NUMBER, FASTLM_IS_OTHER)},
-    {FASTLM_SHARED_CLASSES,
-     FASTLM_HAN_CLASSES(FASTLM_IS_APART, FASTLM_IS_ODD, FASTLM_IS_ODD, FASTLM_IS_ODD)},
-    {[0] = FASTLM_IS_ODD, FASTLM_SHARED_CLASSES, [FASTLM_HAN] = FASTLM_IS_ODD,
-     FASTLM_HAN_CLASSES(FASTLM_IS_APART, FASTLM_IS_APART, FASTLM_IS_ODD, FASTLM_IS_ODD)},
-};
-
-#if defined(FASTLM_X86)
-/* The bits that are set in each byte: their numbers from the lowest on, a byte each; four and then four */
-#define FASTLM_BIT(x, i) ((uint64_t)((x) >> (i) & 1) * (i) << 8 * __builtin_popcount((x) & ((1 << (i)) - 1)))
-#define FASTLM_BITS_OF(x)                                                                                              \
-    (FASTLM_BIT(x, 0) | FASTLM_BIT(x, 1) | FASTLM_BIT(x, 2) | FASTLM_BIT(x, 3) | FASTLM_BIT(x, 4) | FASTLM_BIT(x, 5)   \
-     | FASTLM_BIT(x, 6) | FASTLM_BIT(x, 7))
-#define FASTLM_BITS1(x) {(uint32_t)FASTLM_BITS_OF(x), (uint32_t)(FASTLM_BITS_OF(x) >> 32)}
-#define FASTLM_BITS4(x) FASTLM_BITS1(x), FASTLM_BITS1(x + 1), FASTLM_BITS1(x + 2), FASTLM_BITS1(x + 3)
-#define FASTLM_BITS16(x) FASTLM_BITS4(x), FASTLM_BITS4(x + 4), FASTLM_BITS4(x + 8), FASTLM_BITS4(x + 12)
-#define FASTLM_BITS64(x) FASTLM_BITS16(x), FASTLM_BITS16(x + 16), FASTLM_BITS16(x + 32), FASTLM_BITS16(x + 48)
-static const uint32_t fastlm_bits_of_byte[256][2] = {FASTLM_BITS64(0), FASTLM_BITS64(64), FASTLM_BITS64(128),
-                                                     FASTLM_BITS64(192)};
-#endif
+#ifndef FASTLM_ISA
+#include "isa_alone.h"
 #endif
 
 /* ASCII classes of the 64 bytes at p. */
@@ -70,7 +15,7 @@ static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_ascii_masks
     m->upper = m->lower = m->mark = m->slash = m->apart = m->odd = m->continuation = 0;
 #if defined(FASTLM_USE_AVX2)
     __m256i v0 = _mm256_loadu_si256((const __m256i *)p), v1 = _mm256_loadu_si256((const __m256i *)(p + 32));
-#define FASTLM_BITS(of)                                                                                                \
+#define FASTLM_MASK_OF(of)                                                                                                \
     ((uint64_t)(uint32_t)_mm256_movemask_epi8(of(v0)) | (uint64_t)(uint32_t)_mm256_movemask_epi8(of(v1)) << 32)
 #define FASTLM_IS(v, byte) _mm256_cmpeq_epi8(v, _mm256_set1_epi8(byte))
 #define FASTLM_AT_MOST(x, top) _mm256_cmpeq_epi8(_mm256_min_epu8(x, _mm256_set1_epi8(top)), x)
@@ -86,40 +31,40 @@ static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_ascii_masks
 #define FASTLM_A_SLASH(v) FASTLM_IS(v, '/')
 #define FASTLM_A_CONTROL(v) _mm256_or_si256(FASTLM_AT_MOST(v, 0x1F), FASTLM_IS(v, 0x7F))
 #define FASTLM_ITSELF(v) v
-    m->letter = FASTLM_BITS(FASTLM_A_LETTER);
-    m->number = FASTLM_BITS(FASTLM_A_DIGIT);
-    m->whitespace = FASTLM_BITS(FASTLM_A_SPACE);
-    m->newline = FASTLM_BITS(FASTLM_A_NEWLINE);
-    m->blank = FASTLM_BITS(FASTLM_A_BLANK);
-    m->apostrophe = FASTLM_BITS(FASTLM_AN_APOSTROPHE);
-    m->above = FASTLM_BITS(FASTLM_ITSELF);
+    m->letter = FASTLM_MASK_OF(FASTLM_A_LETTER);
+    m->number = FASTLM_MASK_OF(FASTLM_A_DIGIT);
+    m->whitespace = FASTLM_MASK_OF(FASTLM_A_SPACE);
+    m->newline = FASTLM_MASK_OF(FASTLM_A_NEWLINE);
+    m->blank = FASTLM_MASK_OF(FASTLM_A_BLANK);
+    m->apostrophe = FASTLM_MASK_OF(FASTLM_AN_APOSTROPHE);
+    m->above = FASTLM_MASK_OF(FASTLM_ITSELF);
     if (family >= FASTLM_CASED) {
-        m->upper = FASTLM_BITS(FASTLM_AN_UPPER);
-        m->slash = FASTLM_BITS(FASTLM_A_SLASH);
+        m->upper = FASTLM_MASK_OF(FASTLM_AN_UPPER);
+        m->slash = FASTLM_MASK_OF(FASTLM_A_SLASH);
     }
-    if (family == FASTLM_CJK) m->odd = FASTLM_BITS(FASTLM_A_CONTROL);
-#undef FASTLM_BITS
+    if (family == FASTLM_CJK) m->odd = FASTLM_MASK_OF(FASTLM_A_CONTROL);
+#undef FASTLM_MASK_OF
 #else
     for (int i = 0; i < 64; i += 8) {
         uint64_t classes = 0;
         for (int k = 0; k < 8; k++) classes |= (uint64_t)fastlm_ascii_class[p[i + k]] << (8 * k);
         /* one bit of each of eight bytes, gathered into a byte by a multiplication */
-#define FASTLM_BITS(bit) (((classes >> bit & 0x0101010101010101u) * 0x0102040810204080u >> 56) << i)
-        m->letter |= FASTLM_BITS(0);
-        m->number |= FASTLM_BITS(1);
-        m->whitespace |= FASTLM_BITS(2);
-        m->blank |= FASTLM_BITS(3);
-        m->apostrophe |= FASTLM_BITS(4);
-        m->newline |= FASTLM_BITS(5);
-        m->above |= FASTLM_BITS(7);
+#define FASTLM_GATHERED(bit) (((classes >> bit & 0x0101010101010101u) * 0x0102040810204080u >> 56) << i)
+        m->letter |= FASTLM_GATHERED(0);
+        m->number |= FASTLM_GATHERED(1);
+        m->whitespace |= FASTLM_GATHERED(2);
+        m->blank |= FASTLM_GATHERED(3);
+        m->apostrophe |= FASTLM_GATHERED(4);
+        m->newline |= FASTLM_GATHERED(5);
+        m->above |= FASTLM_GATHERED(7);
         if (family >= FASTLM_CASED) {
             classes = 0;
             for (int k = 0; k < 8; k++) classes |= (uint64_t)fastlm_ascii_detail[p[i + k]] << (8 * k);
-            m->upper |= FASTLM_BITS(0);
-            m->slash |= FASTLM_BITS(1);
-            if (family == FASTLM_CJK) m->odd |= FASTLM_BITS(2);
+            m->upper |= FASTLM_GATHERED(0);
+            m->slash |= FASTLM_GATHERED(1);
+            if (family == FASTLM_CJK) m->odd |= FASTLM_GATHERED(2);
         }
-#undef FASTLM_BITS
+#undef FASTLM_GATHERED
     }
 #endif
     if (family >= FASTLM_CASED) m->lower = m->letter & ~m->upper;
@@ -197,5 +142,5 @@ static inline __attribute__((always_inline)) int FASTLM_NAME(fastlm_end_block)(
     *written = FASTLM_NAME(fastlm_write_ends)(*pending, base - 64, ends, *written);
     *pending = starts;
     if (base >= n) ends[(*written)++] = n;
-    return base >= n || *written > capacity - 72;
+    return base >= n || *written > capacity - FASTLM_STEP_ENDS;
 }

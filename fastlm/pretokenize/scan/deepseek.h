@@ -14,6 +14,13 @@
  *
  * Characters of no class are taken by a word or match nothing, and CJK that is no letter has CJK around it as its whole
  * text: a block with one of them is scanned character by character. */
+#ifndef FASTLM_ISA
+#include "isa_alone.h"
+#include "class_masks.h"
+#include "numbers.h"
+#include "whitespace.h"
+#endif
+#include "safe_start.h"
 
 #ifndef FASTLM_DEEPSEEK_ALONE
 #define FASTLM_DEEPSEEK_ALONE
@@ -114,7 +121,7 @@ again: /* from `start`, a pretoken start, as if nothing came before */
                     at = fastlm_deepseek_end(text, n, at, &ends[0]);
                     if (at < 0) return -1;
                     ends[written++] = at;
-                    if (written > capacity - 72) return written;
+                    if (written > capacity - FASTLM_STEP_ENDS) return written;
                 }
                 if (at == n) return written;
                 start = at;

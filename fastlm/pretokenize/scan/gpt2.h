@@ -11,10 +11,11 @@
  * digit, and white space before one is left whole.
  * Whether a position starts a pretoken thus depends on at most three bytes before it and one character after, so a
  * scan may begin at any pretoken start and its result does not depend on what came earlier. */
+#ifndef FASTLM_ISA
+#include "isa_alone.h"
+#include "class_masks.h"
+#endif
 
-/* Pretoken ends in text[start:n], as offsets into text, at most `capacity` (>= 128) of them; `start` must be a pretoken
- * start and less than n. Returns how many were written; the last is where the next call starts, and n once all is
- * scanned. On bytes that are not UTF-8 returns -1 with their offset in ends[0]. */
 static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_gpt2_family)(
     const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity, const int digits_apart,
     const int family) {

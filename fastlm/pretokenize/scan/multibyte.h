@@ -4,30 +4,8 @@
  * bytes before it say, a page of the table: for each page that the block has, shuffles look up the flags of all its
  * characters at once. A script has few pages; Han and Hangul, which have many, are told by ranges of the first two
  * bytes. Blocks with few characters above U+007F, and characters of four bytes, are decoded one by one. */
-
-#ifndef FASTLM_MULTIBYTE_TYPES
-#define FASTLM_MULTIBYTE_TYPES
-/* The last character of a block, where it reaches into the next one: the bytes it still has there, its flags. */
-typedef struct {
-    uint64_t due;
-    uint8_t flags;
-} fastlm_carry;
-
-/* Of some families the flags are not those of the table alone. Han stands for what is apart from other letters: for
- * deepseek, its CJK. */
-static inline uint8_t fastlm_family_flags(uint32_t code_point, const int family) {
-    uint8_t flags = fastlm_flags(code_point);
-    if (family == FASTLM_NEWER_DIGITS && fastlm_is_newer_digit(code_point)) return FASTLM_NUMBER;
-    if (family == FASTLM_CJK) flags = (uint8_t)((flags & ~FASTLM_HAN) | (fastlm_is_cjk(code_point) ? FASTLM_HAN : 0));
-    return flags;
-}
-
-/* `firsts`, which start characters of a class, with these characters' other bytes; `carried`: the block starts within
- * such a character. A sum carries through each run of continuation bytes. */
-static inline uint64_t fastlm_spread(uint64_t firsts, uint64_t continuation, uint64_t carried) {
-    uint64_t seeds = (firsts << 1 | carried) & continuation;
-    return firsts | (continuation & ~(continuation + seeds));
-}
+#ifndef FASTLM_ISA
+#include "isa_alone.h"
 #endif
 
 #if defined(FASTLM_USE_AVX2)
@@ -37,8 +15,8 @@ static inline uint64_t fastlm_spread(uint64_t firsts, uint64_t continuation, uin
 /* Of 64 bytes in two vectors, x0 and x1: which are all ones, and bit 7 - k of each */
 #define FASTLM_JOINED(low, high)                                                                                       \
     ((uint64_t)(uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high) << 32)
-#define FASTLM_BITS(x) FASTLM_JOINED(x##0, x##1)
-#define FASTLM_TOP(x, k) FASTLM_JOINED(_mm256_slli_epi16(x##0, k), _mm256_slli_epi16(x##1, k))
+#define FASTLM_TOP_BITS(x) FASTLM_JOINED(x##0, x##1)
+#define FASTLM_BIT_FROM_TOP(x, k) FASTLM_JOINED(_mm256_slli_epi16(x##0, k), _mm256_slli_epi16(x##1, k))
 
 /* Adds the flags of the characters of two and three bytes that start in `rest`. */
 static inline __attribute__((always_inline)) void fastlm_flags_by_page(const uint8_t *p, uint64_t rest, __m256i *low,
@@ -72,7 +50,7 @@ static inline __attribute__((always_inline)) void fastlm_flags_by_page(const uin
 #undef FASTLM_16_OF_PAGE
         *low = _mm256_or_si256(*low, _mm256_and_si256(flags0, same0));
         *high = _mm256_or_si256(*high, _mm256_and_si256(flags1, same1));
-        rest &= ~FASTLM_BITS(same);
+        rest &= ~FASTLM_TOP_BITS(same);
     }
 }
 
@@ -132,8 +110,8 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
     const uint8_t *text, int64_t n, int64_t base, const uint8_t *p, const uint8_t letter_flags, const int family,
     fastlm_masks *m, fastlm_carry *carry) {
     __m256i first0 = FASTLM_LOAD(0), first1 = FASTLM_LOAD(32), flags0, flags1;
-    uint64_t leads = m->above & FASTLM_TOP(first, 1), continuation = m->above & ~leads;
-    uint64_t three = leads & FASTLM_TOP(first, 2), four = three & FASTLM_TOP(first, 3);
+    uint64_t leads = m->above & FASTLM_BIT_FROM_TOP(first, 1), continuation = m->above & ~leads;
+    uint64_t three = leads & FASTLM_BIT_FROM_TOP(first, 2), four = three & FASTLM_BIT_FROM_TOP(first, 3);
     uint64_t due = leads >> 63 | three >> 62 | four >> 61, here = carry->due | leads << 1 | three << 2 | four << 3;
     if ((here ^ continuation) | (n - base <= 64 ? due : 0)) goto bad; /* one condition, one branch */
 
@@ -157,7 +135,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
         if (!_mm256_testz_si256(bad, bad)) goto bad;
         __m256i han0 = _mm256_setzero_si256(), han1 = han0;
         __m256i from_e4_0 = FASTLM_AT_LEAST(first0, 0xE4), from_e4_1 = FASTLM_AT_LEAST(first1, 0xE4);
-        if (FASTLM_BITS(from_e4_) & ~four) {
+        if (FASTLM_TOP_BITS(from_e4_) & ~four) {
             han0 = fastlm_ideographs(first0, second0), han1 = fastlm_ideographs(first1, second1);
             __m256i hangul0 = fastlm_syllables(first0, second0), hangul1 = fastlm_syllables(first1, second1);
             __m256i either0 = _mm256_or_si256(han0, hangul0), either1 = _mm256_or_si256(han1, hangul1);
@@ -167,7 +145,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
                                                              _mm256_and_si256(hangul0, of_hangul)));
             flags1 = _mm256_or_si256(flags1, _mm256_or_si256(_mm256_and_si256(han1, of_han),
                                                              _mm256_and_si256(hangul1, of_hangul)));
-            rest &= ~FASTLM_BITS(either);
+            rest &= ~FASTLM_TOP_BITS(either);
         }
         fastlm_flags_by_page(p, rest, &flags0, &flags1);
         if (family == FASTLM_CJK && three) {
@@ -183,26 +161,26 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
 #define FASTLM_HAS(flag) ((carry->flags & (flag)) || !_mm256_testz_si256(either, FASTLM_BYTE(flag)))
     uint64_t letter, mark = 0, number = 0;
     if (family >= FASTLM_CASED) { /* letters and marks are like upper or lower case, or both */
-        uint64_t upper = FASTLM_SPREAD(FASTLM_TOP(flags, 3), FASTLM_UPPERLIKE);
-        uint64_t lower = FASTLM_SPREAD(FASTLM_TOP(flags, 2), FASTLM_LOWERLIKE);
+        uint64_t upper = FASTLM_SPREAD(FASTLM_BIT_FROM_TOP(flags, 3), FASTLM_UPPERLIKE);
+        uint64_t lower = FASTLM_SPREAD(FASTLM_BIT_FROM_TOP(flags, 2), FASTLM_LOWERLIKE);
         letter = upper | lower;
         m->upper |= upper & ~lower;
         m->lower |= lower & ~upper;
     } else {
-        letter = FASTLM_SPREAD(FASTLM_TOP(flags, 7), FASTLM_LETTER);
+        letter = FASTLM_SPREAD(FASTLM_BIT_FROM_TOP(flags, 7), FASTLM_LETTER);
     }
     if ((letter_flags & FASTLM_MARK || family >= FASTLM_CASED) && FASTLM_HAS(FASTLM_MARK)) {
-        mark = FASTLM_SPREAD(FASTLM_TOP(flags, 4), FASTLM_MARK);
+        mark = FASTLM_SPREAD(FASTLM_BIT_FROM_TOP(flags, 4), FASTLM_MARK);
         letter |= mark;
         m->mark |= mark;
     }
     if (FASTLM_HAS(FASTLM_NUMBER | FASTLM_WHITESPACE)) {
-        number = FASTLM_SPREAD(FASTLM_TOP(flags, 6), FASTLM_NUMBER);
-        m->whitespace |= FASTLM_SPREAD(FASTLM_TOP(flags, 5), FASTLM_WHITESPACE);
+        number = FASTLM_SPREAD(FASTLM_BIT_FROM_TOP(flags, 6), FASTLM_NUMBER);
+        m->whitespace |= FASTLM_SPREAD(FASTLM_BIT_FROM_TOP(flags, 5), FASTLM_WHITESPACE);
     }
 #undef FASTLM_HAS
     if (family == FASTLM_CASED_HAN || family == FASTLM_CJK) {
-        uint64_t han = FASTLM_SPREAD(FASTLM_BITS(flags), FASTLM_HAN);
+        uint64_t han = FASTLM_SPREAD(FASTLM_TOP_BITS(flags), FASTLM_HAN);
         uint64_t joined = family == FASTLM_CJK ? letter : letter & ~mark;
         m->apart |= han & joined;
         m->odd |= han & ~joined;
@@ -213,7 +191,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
     if (family == FASTLM_CJK) {
         __m256i none0 = _mm256_cmpeq_epi8(flags0, _mm256_setzero_si256());
         __m256i none1 = _mm256_cmpeq_epi8(flags1, _mm256_setzero_si256());
-        uint64_t none = leads & FASTLM_BITS(none), carried = continuation & 1 & (carry->flags == 0);
+        uint64_t none = leads & FASTLM_TOP_BITS(none), carried = continuation & 1 & (carry->flags == 0);
         if (none | carried) m->odd |= fastlm_spread(none, continuation, carried);
     }
 #undef FASTLM_SPREAD
@@ -227,8 +205,8 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
 bad:
     return fastlm_first_bad(text, n, carry->due ? fastlm_lead(text, base - 1) : base);
 }
-#undef FASTLM_TOP
-#undef FASTLM_BITS
+#undef FASTLM_BIT_FROM_TOP
+#undef FASTLM_TOP_BITS
 #undef FASTLM_JOINED
 #undef FASTLM_AT_LEAST
 #undef FASTLM_BYTE
@@ -257,18 +235,18 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
             carry->flags = flags;
         }
     }
-    uint64_t mark = of_class[FASTLM_IS_MARK];
-    m->upper |= of_class[FASTLM_IS_UPPER];
-    m->lower |= of_class[FASTLM_IS_LOWER];
-    m->letter |= of_class[FASTLM_IS_UPPER] | of_class[FASTLM_IS_LOWER] | of_class[FASTLM_IS_BOTH];
+    uint64_t mark = of_class[FASTLM_CLASS_MARK];
+    m->upper |= of_class[FASTLM_CLASS_UPPER];
+    m->lower |= of_class[FASTLM_CLASS_LOWER];
+    m->letter |= of_class[FASTLM_CLASS_UPPER] | of_class[FASTLM_CLASS_LOWER] | of_class[FASTLM_CLASS_BOTH];
     if (letter_flags & FASTLM_MARK || family >= FASTLM_CASED) {
         m->letter |= mark;
         m->mark |= mark;
     }
-    m->number |= of_class[FASTLM_IS_NUMBER];
-    m->whitespace |= of_class[FASTLM_IS_WHITESPACE];
-    m->apart |= of_class[FASTLM_IS_APART];
-    m->odd |= of_class[FASTLM_IS_ODD];
+    m->number |= of_class[FASTLM_CLASS_NUMBER];
+    m->whitespace |= of_class[FASTLM_CLASS_WHITESPACE];
+    m->apart |= of_class[FASTLM_CLASS_APART];
+    m->odd |= of_class[FASTLM_CLASS_ODD];
     return -1;
 }
 #endif

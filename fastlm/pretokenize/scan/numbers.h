@@ -1,4 +1,7 @@
 /* Numbers of at most `digits` characters: \p{N}{1,digits} (included once for each instruction set). */
+#ifndef FASTLM_ISA
+#include "isa_alone.h"
+#endif
 
 /* The start of every `digits`-th character of a number. `count` is how many the number has had before this block. */
 static inline uint64_t FASTLM_NAME(fastlm_number_starts)(const uint8_t *p, const fastlm_masks *m, uint64_t inside,

@@ -16,6 +16,12 @@
  * characters that are no letters start pretokens, but do not end those of others. A block where the former is told by
  * the block before, with the latter, or with uppers of the second cut that reach its end, is scanned character by
  * character. */
+#ifndef FASTLM_ISA
+#include "isa_alone.h"
+#include "class_masks.h"
+#include "numbers.h"
+#include "whitespace.h"
+#endif
 
 #ifndef FASTLM_O200K_ALONE
 #define FASTLM_O200K_ALONE
@@ -63,20 +69,18 @@ static int64_t fastlm_o200k_end(const uint8_t *text, int64_t n, int64_t start, i
         }
         goto over;
     }
-#define FASTLM_IS_OTHER(c) ((c).length > 0 && !((c).flags & (FASTLM_LETTER | FASTLM_NUMBER | FASTLM_WHITESPACE)))
     if (c.code_point == ' ') {
         fastlm_character second = fastlm_read(text, n, start + 1);
-        if (FASTLM_IS_OTHER(second)) {
+        if (fastlm_is_other(second)) {
             at++;
             c = second;
         }
     }
-    if (FASTLM_IS_OTHER(c)) {
-        for (; FASTLM_IS_OTHER(c); c = fastlm_read(text, n, at)) at += c.length;
+    if (fastlm_is_other(c)) {
+        for (; fastlm_is_other(c); c = fastlm_read(text, n, at)) at += c.length;
         for (; fastlm_is_newline(c) || (slash && c.code_point == '/'); c = fastlm_read(text, n, at)) at += c.length;
         goto over;
     }
-#undef FASTLM_IS_OTHER
     if (c.length > 0) {
         fastlm_white_space run = {start, start, start, 0};
         for (; c.flags & FASTLM_WHITESPACE; c = fastlm_read(text, n, run.end)) fastlm_add_space(&run, c);
@@ -173,7 +177,7 @@ again: /* from `start`, a pretoken start, as if nothing came before */
                     at = fastlm_o200k_end(text, n, at, contractions, digits, slash, han_apart, &ends[0]);
                     if (at < 0) return -1;
                     ends[written++] = at;
-                    if (written > capacity - 72) return written;
+                    if (written > capacity - FASTLM_STEP_ENDS) return written;
                 }
                 if (at == n) return written;
                 start = at;

@@ -26,6 +26,11 @@ static inline __attribute__((always_inline)) fastlm_character fastlm_read(const 
 
 static inline int fastlm_is_newline(fastlm_character c) { return c.code_point == '\n' || c.code_point == '\r'; }
 
+/* A character that is no letter, number or whitespace. */
+static inline int fastlm_is_other(fastlm_character c) {
+    return c.length > 0 && !(c.flags & (FASTLM_LETTER | FASTLM_NUMBER | FASTLM_WHITESPACE));
+}
+
 /* Numbers since Unicode 17, which the Digits pre-tokenizer of tokenizers knows and the regular expressions do not. */
 static inline int fastlm_is_newer_digit(uint32_t code_point) {
     return (code_point >= 0x11DE0 && code_point <= 0x11DE9) || (code_point >= 0x16FF4 && code_point <= 0x16FF6);

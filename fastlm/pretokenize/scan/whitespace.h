@@ -6,15 +6,9 @@
  *   - a run of white space is cut after its last newline, and before its last character where something follows that
  *     is no newline.
  * Only the cut after the last newline depends on text of any length: it is held back until the run is over. */
-
-#ifndef FASTLM_SPACES_TYPES
-#define FASTLM_SPACES_TYPES
-/* What the next block must know of the one before. */
-typedef struct {
-    int64_t held;                                 /* the cut held back, or -1 */
-    uint64_t last, last_newline, last_inner, tail; /* the last byte was white space, ...; a tail may go on */
-    uint64_t last_inner_start; /* where the last character starts in its block, if it is of the inner ones */
-} fastlm_spaces;
+#ifndef FASTLM_ISA
+#include "isa_alone.h"
+#include "class_masks.h"
 #endif
 
 /* Sets and clears `starts` in and just after white space. `may_tail` are the characters that a tail may have after its

@@ -1,0 +1,11 @@
+/* Prepares a part that is compiled alone, by clangd or by the test of the headers: scan.h sets FASTLM_ISA and includes
+ * the parts once for each instruction set; here it is the one that the compiler's own flags allow. */
+#ifndef FASTLM_ISA
+#include "base.h"
+#if defined(FASTLM_X86) && defined(__AVX2__) && defined(__BMI__) && defined(__BMI2__) && defined(__POPCNT__)
+#define FASTLM_ISA _avx2
+#define FASTLM_USE_AVX2 1
+#else
+#define FASTLM_ISA _portable
+#endif
+#endif
