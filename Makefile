@@ -1,7 +1,7 @@
 # Development commands. PYTHON is the interpreter of an environment with the extras [dev] and, for bench, [bench].
 PYTHON ?= .venv/bin/python
 
-.PHONY: build debug sanitize test test-debug test-sanitize exactness bench docs lint clean
+.PHONY: build debug sanitize test test-debug test-sanitize clang exactness bench docs lint clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace --force
@@ -26,6 +26,12 @@ test-sanitize: sanitize
 	$(PYTHON) -m pytest tests/test_scan.py tests/test_special.py tests/test_count.py tests/test_merge.py \
 	    tests/test_blocks.py tests/test_trainer.py tests/test_formats.py tests/test_tokenizer.py \
 	    -k "not forged and not processes and not forked and not memory and not holds_little"
+
+# all modules and headers compiled by clang, in a copy of the tree, and the tests of the scanners on that build
+clang:
+	rm -rf build/clang && mkdir -p build/clang && git ls-files | tar cf - -T - | tar xf - -C build/clang
+	cd build/clang && CC=clang CXX=clang++ $(abspath $(PYTHON)) setup.py -q build_ext --inplace
+	cd build/clang && $(abspath $(PYTHON)) -m pytest -q tests/native tests/pretokenize tests/text tests/decoding
 
 exactness:
 	$(PYTHON) -m tests.exactness --strings 1000000

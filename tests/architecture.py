@@ -27,7 +27,8 @@ def layers() -> list[list[str]]:
 def modules() -> dict[str, Path]:
     """Name below the package -> file, of all Python and Cython modules; the package itself is `__init__`."""
     found = {}
-    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyx")]):
+    # a .pxd file is a module only where it has no .pyx file, which comes after it here and takes its place
+    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pxd"), *PACKAGE.rglob("*.pyx")]):
         name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         found[name.removesuffix(".__init__")] = path
     return found
@@ -51,8 +52,8 @@ def imports() -> dict[str, set[str]]:
 
 
 def _targets(path: Path) -> Iterator[str]:
-    if path.suffix == ".pyx":
-        for source in (path, path.with_suffix(".pxd")):
+    if path.suffix in (".pyx", ".pxd"):
+        for source in {path, path.with_suffix(".pxd")}:
             for base, names in CYTHON_IMPORT.findall(source.read_text() if source.exists() else ""):
                 yield from (f"{base}.{name.strip()}" for name in names.split(","))
         return

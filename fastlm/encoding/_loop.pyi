@@ -18,7 +18,7 @@ class EncodingLoop:
         byte_ids: UInt32Array,
         drops_unknown: bool,
         whole: Int64Array,
-        scanner: int,
+        scanner: object,
         find_ends: Callable[[bytes], Int64Array],
         compiled: Any,
     ) -> None: ...
