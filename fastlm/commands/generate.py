@@ -25,22 +25,22 @@ def generate(
     int8: bool = False,
     device: str = "cpu",
 ) -> None:
-    """Write what a model goes on with after a prompt, as it comes.
+    """Continue a prompt, and print the text while it is generated.
 
     Args:
         model: Directory of the model: model.json and model.safetensors.
-        prompt: Text to begin with; special tokens in it count as such.
-        tokenizer: Directory or file of the tokenizer; that in MODEL_DIR where it is not given.
-        max_new_tokens: The most tokens to add.
-        temperature: How far from the most likely: 0 takes the most likely token, 1 the model's own distribution.
-        top_k: Only the k most likely tokens.
-        top_p: Only the fewest most likely tokens with this probability in all.
-        min_p: Only tokens with at least this share of the greatest probability.
-        repetition_penalty: What logits of tokens that were there are divided by, or multiplied where negative.
-        stop: A string that ends the text; give the option once for each. <|endoftext|> always does.
-        seed: Of the random numbers: the same seed gives the same text.
-        int8: Keep the weights in 8 bits: faster, and a little less exact.
-        device: Where to compute, as torch names it; on "cpu" in float32, elsewhere in the type of the weights.
+        prompt: Text to continue; special tokens in it count as such.
+        tokenizer: Directory or file of the tokenizer; by default the one in MODEL_DIR.
+        max_new_tokens: Maximum number of new tokens.
+        temperature: 0 takes the most likely token, 1 samples from the model's distribution.
+        top_k: Keep the k most likely tokens.
+        top_p: Keep the fewest most likely tokens whose probabilities sum to this.
+        min_p: Keep tokens with at least this share of the greatest probability.
+        repetition_penalty: Divides the logits of earlier tokens if positive, multiplies them if negative.
+        stop: A string that ends the text; repeat the option for several. The model's end tokens always end it.
+        seed: Seed of the random numbers; the same seed gives the same text.
+        int8: Store the weights in 8 bits: faster, and slightly less exact.
+        device: Device, as torch names it; on "cpu" in float32, elsewhere in the dtype of the weights.
     """
     import torch
 

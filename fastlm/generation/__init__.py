@@ -1,4 +1,4 @@
-"""Text from a trained model: sampling, and decoding token by token; needs the extra `fastlm[model]`."""
+"""Text generation with a trained model: sampling, and decoding token by token; needs the extra `fastlm[model]`."""
 
 from fastlm.generation.completion import Completion, Options, generate, stream
 from fastlm.generation.decoding import KVCache, Step, decode_step, prefill, torch_step

@@ -1,4 +1,4 @@
-"""Prompts to what a model goes on with: the loop of choosing a token and computing the logits after it."""
+"""Generation from prompts: the loop that chooses a token and computes the logits of the next one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, Unpack, overload
 
+import torch
+from torch import Tensor
+
 from fastlm.generation.decoding import KVCache, Step, prefill, torch_step
 from fastlm.generation.sampling import Sampler, Sampling
 from fastlm.generation.stopping import StopStrings
@@ -16,11 +19,11 @@ from fastlm.tokenizer import Tokenizer
 
 FinishReason = Literal["stop", "length", "context"]
 END_OF_TEXT = "<|endoftext|>"
-CAPACITIES = 128  # a cache's capacity is a multiple, or all of the context
+CAPACITY_STEP = 128  # the capacity of a cache is a multiple, or the whole context
 
 
 class Options(TypedDict, total=False):
-    """What `generate` and `stream` take beside model, prompt and tokenizer; see `generate`."""
+    """The options of `generate` and `stream`; see `generate`."""
 
     max_new_tokens: int
     repetition_penalty: float
@@ -28,21 +31,21 @@ class Options(TypedDict, total=False):
     top_k: int | None
     top_p: float | None
     min_p: float | None
-    stop_tokens: Iterable[int] | None
-    stop_strings: Iterable[str]
+    stop_tokens: Iterable[int] | int | None
+    stop_strings: Iterable[str] | str
     seed: int
     step: Step | None
 
 
 @dataclass
 class Completion:
-    """What a model went on with.
+    """The result of generation from one prompt.
 
     Attributes:
         ids: The new ids, without a stop token.
-        text: Their text, up to a stop string; None where there is no tokenizer.
-        finish_reason: "stop", at a stop token or stop string; "length", after max_new_tokens; "context", where prompt
-            and new ids fill the model's context.
+        text: Their text, up to a stop string; None without a tokenizer.
+        finish_reason: "stop", at a stop token or stop string; "length", after max_new_tokens; "context", if prompt and
+            new ids fill the model's context.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -67,31 +70,37 @@ def generate(
     tokenizer: Tokenizer | None = None,
     **options: Unpack[Options],
 ) -> Completion | list[Completion]:
-    """What the model goes on with after a prompt, or after each of a list of prompts, which may differ in length.
+    """Generates the continuation of a prompt, or of each of a list of prompts, which may differ in length.
 
     Args:
-        model: The model. One sequence of a float32 model in main memory is decoded by the Numba kernel, all else by
-            torch, unless `step` says otherwise.
-        prompt: A text, in which special tokens count as such and which begins with what the tokenizer says begins a
-            text, or a list of ids; or a list of one or the other.
-        tokenizer: Needed for texts; without it results are ids only.
-        max_new_tokens: The most new ids of a sequence; 256 where it is not given.
-        repetition_penalty, temperature, top_k, top_p, min_p: See Sampling; temperature is 1 where it is not given.
-        stop_tokens: Ids that end a sequence and are no part of it; the tokenizer's <|endoftext|> where it is None.
-        stop_strings: Strings that end a sequence and, in its text, are no part of it; each may span tokens.
-        seed: Of the random streams. Each sequence has its own, which depends on the seed and the sequence's number, so
-            that the same call gives the same ids, and neighbours do not change them.
-        step: What computes the logits after a token, such as KernelStep(model, int8=True), which is worth making once
-            for many calls, or torch_step(model, compile=True); computed from the same model.
+        model: The model. The Numba kernel decodes one sequence of a float32 model in main memory. Torch decodes
+            everything else, unless `step` says otherwise.
+        prompt: A text or a list of ids, or a list of texts or of lists of ids. Special tokens in a text count as such,
+            and the ids that the tokenizer puts before a text come first.
+        tokenizer: The model's tokenizer, required for texts. Without it the result has ids only. With it, ids for which
+            it has no token (a padded vocabulary) are never sampled.
+        max_new_tokens: Maximum number of new ids of a sequence; 256 by default.
+        repetition_penalty, temperature, top_k, top_p, min_p: See Sampling; temperature is 1 by default.
+        stop_tokens: Id or ids that end a sequence and are not part of it. By default the model's end ids
+            (`model.special_token_ids.eos`), or the tokenizer's <|endoftext|> if the model has none.
+        stop_strings: String or strings that end a sequence and are not part of its text. Each may span tokens.
+        seed: Seed of the random streams. The stream of a sequence depends on the seed and the sequence's number only,
+            so the same call gives the same ids, and other sequences do not change them.
+        step: Function that computes the logits after a token, such as KernelStep(model, int8=True), which should be
+            made once for many calls, or torch_step(model, compile=True). It must be made from the same model.
 
-    Prompt and new ids together fill at most the model's context; then a sequence ends. Raises ValueError for a prompt
-    that is empty or leaves no room in the context, for texts without tokenizer, for options out of range and for logits
-    that are not finite; TypeError for ids that are no integers, IndexError for ids that the model does not know;
-    KeyError for a new id that the tokenizer lacks.
+    Returns:
+        One completion, or one for each prompt of a list.
+
+    Raises:
+        ValueError: A prompt is empty or fills the context, a text has no tokenizer, the tokenizer is not the model's,
+            an option is out of range, or logits are not finite.
+        TypeError: Ids are not integers.
+        IndexError: The model does not have an id of a prompt.
     """
     single = isinstance(prompt, str) or not prompt or not isinstance(prompt[0], (str, list))
     prompts: Any = [prompt] if single else prompt
-    rows, pieces = _begin(model, prompts, tokenizer, **options)
+    rows, pieces = _begin(model, prompts, tokenizer, _Settings(**options))
     for _ in pieces:
         pass
     completions = [row.completion for row in rows]
@@ -101,41 +110,99 @@ def generate(
 def stream(
     model: TransformerLM, prompt: str | list[int], tokenizer: Tokenizer, **options: Unpack[Options]
 ) -> Iterator[str]:
-    """The text of `generate`'s completion of one prompt, in pieces of whole characters as they come.
+    """Generates the continuation of one prompt, and yields its text in pieces of whole characters.
 
-    Text that may be the beginning of a stop string comes when it is known not to be one. Raises as `generate`.
+    Text that may be the beginning of a stop string is yielded once it is known not to be one. Arguments and errors are
+    those of `generate`.
+
+    Yields:
+        Pieces whose concatenation is the text of `generate`'s completion.
     """
-    _, pieces = _begin(model, [prompt], tokenizer, **options)
+    _, pieces = _begin(model, [prompt], tokenizer, _Settings(**options))
     return pieces
 
 
+@dataclass(kw_only=True)
+class _Settings:
+    """The options of a call with their defaults, checked."""
+
+    max_new_tokens: int = 256
+    repetition_penalty: float = 1.0
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    stop_tokens: Iterable[int] | int | None = None
+    stop_strings: Iterable[str] | str = ()
+    seed: int = 0
+    step: Step | None = None
+
+    def __post_init__(self) -> None:
+        self.sampling = Sampling(
+            repetition_penalty=self.repetition_penalty,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+        )
+        if type(self.max_new_tokens) is not int or self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {self.max_new_tokens!r}; expected a positive integer")
+        # a str is an iterable of characters, which nobody means
+        self.strings = (self.stop_strings,) if isinstance(self.stop_strings, str) else tuple(self.stop_strings)
+
+    def stop_ids(self, model: TransformerLM, tokenizer: Tokenizer | None) -> frozenset[int]:
+        """The ids that end a sequence."""
+        if self.stop_tokens is None:
+            special = {} if tokenizer is None else tokenizer.special_tokens
+            known = (special[END_OF_TEXT],) if END_OF_TEXT in special else ()
+            return frozenset(model.special_token_ids.eos or known)
+        if isinstance(self.stop_tokens, Iterable):
+            return frozenset(map(operator.index, self.stop_tokens))
+        return frozenset([operator.index(self.stop_tokens)])
+
+    def check_step(self, needs_all_logits: bool) -> None:
+        """Raises ValueError for a step that computes only the greatest logit where others are needed."""
+        if not getattr(self.step, "greatest", False):
+            return
+        if not self.sampling.takes_greatest:
+            raise ValueError(
+                f"step knows no logits but the greatest, with temperature {self.temperature!r} and repetition_penalty "
+                f"{self.repetition_penalty!r}; expected 0 and 1"
+            )
+        if needs_all_logits:
+            raise ValueError(
+                "step knows no logits but the greatest, which may be of an id that the tokenizer lacks; expected a "
+                "step that computes all logits"
+            )
+
+
 class _Row:
-    """A sequence on its way: its new ids and text, and whether and why it has ended."""
+    """A sequence in progress: its new ids and text, and whether and why it has ended."""
 
     def __init__(
         self,
-        room: int,
+        max_ids: int,
         limit: FinishReason,
         tokenizer: Tokenizer | None,
-        stop_tokens: frozenset[int],
+        stop_ids: frozenset[int],
         stop: StopStrings,
     ) -> None:
         self.completion = Completion(text=None if tokenizer is None else "")
-        self._room, self._limit = room, limit
-        self._stop_tokens, self._stop = stop_tokens, stop
+        self._max_ids, self._limit = max_ids, limit
+        self._stop_ids, self._stop = stop_ids, stop
         self._stream = None if tokenizer is None else tokenizer.decode_stream()
 
-    def take(self, token: int) -> str:
-        """Adds a token, and returns the text that may be passed on because of it."""
+    def take(self, token_id: int) -> str:
+        """Appends a token and returns the text that is final because of it."""
         completion, piece = self.completion, ""
-        if token in self._stop_tokens:
+        if token_id in self._stop_ids:
             completion.finish_reason = "stop"
         else:
-            completion.ids.append(token)
-            if len(completion.ids) == self._room:
+            completion.ids.append(token_id)
+            if len(completion.ids) == self._max_ids:
                 completion.finish_reason = self._limit
             if self._stream is not None:
-                piece = self._stop.step(self._stream.step(token))
+                piece = self._stop.step(self._stream.step(token_id))
         if self._stream is not None:
             if completion.finish_reason is not None:
                 piece += self._stop.step(self._stream.finish()) + self._stop.finish()
@@ -146,56 +213,54 @@ class _Row:
 
 
 def _begin(
-    model: TransformerLM,
-    prompts: Sequence[str | list[int]],
-    tokenizer: Tokenizer | None,
-    *,
-    max_new_tokens: int = 256,
-    repetition_penalty: float = 1.0,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    stop_tokens: Iterable[int] | None = None,
-    stop_strings: Iterable[str] = (),
-    seed: int = 0,
-    step: Step | None = None,
+    model: TransformerLM, prompts: Sequence[str | list[int]], tokenizer: Tokenizer | None, settings: _Settings
 ) -> tuple[list[_Row], Iterator[str]]:
-    """Checks everything; returns a row for each prompt, and the iterator that decodes them all and yields text."""
-    sampling = Sampling(
-        repetition_penalty=repetition_penalty, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
-    )
-    if getattr(step, "greatest", False) and not sampling.takes_greatest:
-        raise ValueError(
-            f"step knows no logits but the greatest, with temperature {temperature!r} and repetition_penalty "
-            f"{repetition_penalty!r}; expected 0 and 1"
-        )
-    if type(max_new_tokens) is not int or max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens is {max_new_tokens!r}; expected a positive integer")
-    strings = tuple(stop_strings)
-    if strings and tokenizer is None:
-        raise ValueError("stop strings need a tokenizer")
-    special = {} if tokenizer is None else tokenizer.special_tokens
-    if stop_tokens is None:
-        stop_tokens = [special[END_OF_TEXT]] if END_OF_TEXT in special else []
-    ends = frozenset(stop_tokens)
+    """Checks everything. Returns a row for each prompt, and the iterator that decodes them all and yields text."""
+    if tokenizer is None:
+        if settings.strings:
+            raise ValueError("stop strings need a tokenizer")
+    else:
+        _check_tokenizer(model, tokenizer)
     context = model.config.context_length
-    known = [_ids_of(model, prompt, number, tokenizer) for number, prompt in enumerate(prompts)]
+    prompt_ids = [_ids_of(model, prompt, number, tokenizer) for number, prompt in enumerate(prompts)]
+    allowed = None if tokenizer is None else _ids_with_token(tokenizer, model.config.vocab_size)
+    settings.check_step(needs_all_logits=allowed is not None)
+    stop_ids = settings.stop_ids(model, tokenizer)
     rows = []
-    for ids in known:
+    for ids in prompt_ids:
         left = context - len(ids)
-        limit: FinishReason = "length" if max_new_tokens <= left else "context"
-        rows.append(_Row(min(max_new_tokens, left), limit, tokenizer, ends, StopStrings(strings)))
-    sampler = Sampler(sampling, known, model.config.vocab_size, seed)
-    longest = max(map(len, known)) + max_new_tokens
-    # few different sizes, for each of which a compiled step compiles
-    capacity = min((longest + CAPACITIES - 1) // CAPACITIES * CAPACITIES, context)
+        limit: FinishReason = "length" if settings.max_new_tokens <= left else "context"
+        stop = StopStrings(settings.strings)
+        rows.append(_Row(min(settings.max_new_tokens, left), limit, tokenizer, stop_ids, stop))
+    sampler = Sampler(settings.sampling, prompt_ids, model.config.vocab_size, settings.seed, allowed)
+    longest = max(map(len, prompt_ids)) + settings.max_new_tokens
+    # few different capacities, because a compiled step compiles for each
+    capacity = min((longest + CAPACITY_STEP - 1) // CAPACITY_STEP * CAPACITY_STEP, context)
     cache = KVCache.empty(model, len(rows), capacity)
-    return rows, _decoded(model, known, rows, cache, sampler, step)
+    return rows, _decoded(model, prompt_ids, rows, cache, sampler, settings.step)
+
+
+def _check_tokenizer(model: TransformerLM, tokenizer: Tokenizer) -> None:
+    expected = model.tokenizer_fingerprint
+    if expected is not None and expected != tokenizer.vocabulary.fingerprint:
+        raise ValueError(
+            f"the model was trained with the tokenizer of fingerprint {expected}; "
+            f"the one given has {tokenizer.vocabulary.fingerprint}"
+        )
+
+
+def _ids_with_token(tokenizer: Tokenizer, vocab_size: int) -> Tensor | None:
+    """Booleans, (V), True for ids that the tokenizer can decode; None if it can decode all of the model's ids."""
+    allowed = torch.zeros(vocab_size, dtype=torch.bool)
+    known = torch.from_numpy(tokenizer.vocabulary.token_lengths[:vocab_size] > 0)
+    allowed[: len(known)] = known
+    added = [token_id for token_id in tokenizer.special_tokens.values() if token_id < vocab_size]
+    allowed[added] = True
+    return None if bool(allowed.all()) else allowed
 
 
 def _ids_of(model: TransformerLM, prompt: str | list[int], number: int, tokenizer: Tokenizer | None) -> list[int]:
-    """A prompt's ids, of which there are some, all known to the model, with room after them."""
+    """The ids of a prompt, checked: at least one, known to the model, and fewer than its context."""
     if isinstance(prompt, str):
         if tokenizer is None:
             raise ValueError("a text as prompt needs a tokenizer")
@@ -208,18 +273,18 @@ def _ids_of(model: TransformerLM, prompt: str | list[int], number: int, tokenize
             f"prompt {number} has {len(ids)} tokens; expected 1 to {config.context_length - 1}, "
             f"as the model's context has room for {config.context_length}"
         )
-    for id in ids:
-        if not 0 <= id < config.vocab_size:
-            raise IndexError(f"prompt {number} has the id {id}; the model knows 0 to {config.vocab_size - 1}")
+    for token_id in ids:
+        if not 0 <= token_id < config.vocab_size:
+            raise IndexError(f"prompt {number} has the id {token_id}; the model knows 0 to {config.vocab_size - 1}")
     return ids
 
 
-def _fastest_step(model: TransformerLM, sequences: int, sampling: Sampling) -> AbstractContextManager[Step]:
-    # numba comes with the first sequence that it decodes
+def _fastest_step(model: TransformerLM, sequences: int, sampler: Sampler) -> AbstractContextManager[Step]:
+    # imported late, because it loads numba
     from fastlm.generation.packing import fits, kernel_step
 
     if sequences == 1 and fits(model):
-        return kernel_step(model, greatest=sampling.takes_greatest)
+        return kernel_step(model, greatest=sampler.takes_greatest)
     return nullcontext(torch_step(model))
 
 
@@ -231,12 +296,13 @@ def _decoded(
     sampler: Sampler,
     given_step: Step | None,
 ) -> Iterator[str]:
+    """Decodes all rows to their ends, and yields the text of each token."""
     logits = prefill(model, prompts, cache)
-    with nullcontext(given_step) if given_step else _fastest_step(model, len(rows), sampler.sampling) as step:
+    with nullcontext(given_step) if given_step else _fastest_step(model, len(rows), sampler) as step:
         while True:
             ids = sampler(logits)
-            for row, id in zip(rows, ids.tolist(), strict=True):
-                if row.completion.finish_reason is None and (piece := row.take(id)):
+            for row, token_id in zip(rows, ids.tolist(), strict=True):
+                if row.completion.finish_reason is None and (piece := row.take(token_id)):
                     yield piece
             if all(row.completion.finish_reason for row in rows):
                 return

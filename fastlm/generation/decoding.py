@@ -1,4 +1,4 @@
-"""Logits of one more token, with the keys and values of what came before kept: prefill, then step after step.
+"""Decoding with a KV cache: prefill for the prompt, then one step per token.
 
 B sequences, T longest prompt, C capacity of the cache, L num_layers, H num_heads, G num_kv_heads, K d_head, D d_model,
 V vocab_size.
@@ -20,14 +20,17 @@ from fastlm.model.layers import Device, SiLUFeedForward, SwiGLU
 from fastlm.model.transformer import TransformerBlock, TransformerLM
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Queries (B, H, T, K), keys and values (B, G, T, K) of the new tokens to what attention gives, (B, H, T, K)."""
+"""Maps queries (B, H, T, K), keys and values (B, G, T, K) of new tokens to attention's result, (B, H, T, K)."""
 
 
 @dataclass(frozen=True)
 class KVCache:
-    """Keys and values of B sequences, each of which stands at its own place: row b has `lengths[b]` tokens.
+    """Keys and values of B sequences of different lengths.
 
-    `keys` and `values` are (L, B, G, C, K), `lengths` is (B,), int64. All stay where they are; steps write into them.
+    Attributes:
+        keys: Keys, (L, B, G, C, K). Steps write into them.
+        values: Values, of the same shape.
+        lengths: Number of tokens of each sequence, (B,), int64.
     """
 
     keys: Tensor
@@ -36,30 +39,44 @@ class KVCache:
 
     @classmethod
     def empty(cls, model: TransformerLM, sequences: int, capacity: int) -> Self:
-        """A cache for `sequences` of up to `capacity` tokens, on the model's device and in its type."""
+        """Makes an empty cache on the model's device and in its dtype.
+
+        Args:
+            model: The model.
+            sequences: Number of sequences, B.
+            capacity: Maximum number of tokens of a sequence, C.
+        """
         config, weight = model.config, model.lm_head.weight
         shape = (config.num_layers, sequences, config.kv_heads, capacity, config.head_width)
-        # zeros: what is not written yet is multiplied by zero, which must not meet a nan
+        # zeros, because unused entries are multiplied by zero, and nan times zero is nan
         keys, values = weight.new_zeros(shape), weight.new_zeros(shape)
         return cls(keys, values, torch.zeros(sequences, dtype=torch.int64, device=weight.device))
 
     @property
     def capacity(self) -> int:
-        """The most tokens of a sequence."""
+        """Maximum number of tokens of a sequence."""
         return self.keys.shape[-2]
 
 
 Step = Callable[[Tensor, KVCache], Tensor]
-"""Ids (B,) of one more token a sequence, and the cache, which it enters, to the logits (B, V) of the token after it."""
+"""Maps the ids, (B,), of one more token per sequence to the logits, (B, V), of the next, and appends to the cache."""
 
 
 @torch.no_grad()
 def prefill(model: TransformerLM, prompts: Sequence[Sequence[int]], cache: KVCache) -> Tensor:
-    """The logits, (B, V), of the token after each prompt; their keys and values go to the cache, from its beginning.
+    """Processes prompts and stores their keys and values at the beginning of the cache.
 
-    Prompts may differ in length: the shorter ones are filled up on the right, where no token of theirs looks.
+    Args:
+        model: The model.
+        prompts: B lists of ids, which may differ in length. Shorter ones are padded on the right, where no token of
+            theirs looks.
+        cache: The cache to fill.
 
-    Raises ValueError for an empty prompt, for one longer than the cache, and where there are not B of them.
+    Returns:
+        Logits of the token after each prompt, (B, V).
+
+    Raises:
+        ValueError: A prompt is empty or longer than the cache, or there are not B prompts.
     """
     if len(prompts) != cache.keys.shape[1]:
         raise ValueError(f"{len(prompts)} prompts for a cache of {cache.keys.shape[1]} sequences")
@@ -73,13 +90,13 @@ def prefill(model: TransformerLM, prompts: Sequence[Sequence[int]], cache: KVCac
     cache.lengths.copy_(torch.tensor(lengths, device=device))
     x = model.token_embeddings(torch.tensor(padded, device=device))  # (B, T, D)
     positions = torch.arange(longest, device=device)
-    for layer, keys, values in zip(blocks(model), cache.keys, cache.values, strict=True):
+    for layer, keys, values in zip(layers_of(model), cache.keys, cache.values, strict=True):
 
         def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values) -> Tensor:
             keys[:, :, :longest], values[:, :, :longest] = k, v
             return attention(q, k, v)
 
-        x = _block(layer, x, positions, attend)
+        x = _layer(layer, x, positions, attend)
     last = x[torch.arange(len(prompts), device=device), cache.lengths - 1]  # (B, D)
     logits: Tensor = model.lm_head(model.ln_final(last))
     return logits
@@ -87,35 +104,51 @@ def prefill(model: TransformerLM, prompts: Sequence[Sequence[int]], cache: KVCac
 
 @torch.no_grad()
 def decode_step(model: TransformerLM, token_ids: Tensor, cache: KVCache) -> Tensor:
-    """The logits, (B, V), of the token after `token_ids`, (B,), each of which follows what the cache has of its row.
+    """Processes one token per sequence.
 
-    All shapes are those of the cache, no value is looked at, and what changes is written in place: the step compiles
-    into one graph, once for all lengths, and can be captured as a CUDA graph. A row whose cache is full loses its last
-    token.
+    All shapes are those of the cache, no value is read on the host, and changes are made in place. So the step compiles
+    into one graph for all lengths, and can be captured as a CUDA graph. In a row whose cache is full, the token
+    replaces the last one.
+
+    Args:
+        model: The model.
+        token_ids: Ids, (B,).
+        cache: The cache, to which the tokens are appended.
+
+    Returns:
+        Logits of the next tokens, (B, V).
     """
     positions = cache.lengths.clamp(max=cache.capacity - 1)  # (B,)
     rows = torch.arange(len(token_ids), device=positions.device)
     visible = (torch.arange(cache.capacity, device=positions.device) <= positions[:, None])[:, None, None]  # (B,1,1,C)
     x = model.token_embeddings(token_ids.unsqueeze(-1))  # (B, 1, D)
-    for layer, keys, values in zip(blocks(model), cache.keys, cache.values, strict=True):
+    for layer, keys, values in zip(layers_of(model), cache.keys, cache.values, strict=True):
 
         def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values) -> Tensor:
             keys[rows, :, positions], values[rows, :, positions] = k.squeeze(-2), v.squeeze(-2)
             return attention(q, keys, values, visible)
 
-        x = _block(layer, x, positions.unsqueeze(-1), attend)
+        x = _layer(layer, x, positions.unsqueeze(-1), attend)
     cache.lengths.add_(1)
     logits: Tensor = model.lm_head(model.ln_final(x)).squeeze(-2)
     return logits
 
 
-def blocks(model: TransformerLM) -> list[TransformerBlock]:
-    """The model's blocks, by their type, which an nn.ModuleList does not tell."""
+def layers_of(model: TransformerLM) -> list[TransformerBlock]:
+    """The layers of a model with their type, which nn.ModuleList does not have."""
     return cast(list[TransformerBlock], list(model.layers))
 
 
 def torch_step(model: TransformerLM, *, compile: bool = False) -> Step:
-    """decode_step of a model; with `compile`, as one graph by torch.compile, and on a GPU as a CUDA graph."""
+    """Makes a step that calls `decode_step`.
+
+    Args:
+        model: The model.
+        compile: Whether the step is compiled to one graph by torch.compile, on a GPU as a CUDA graph.
+
+    Returns:
+        The step.
+    """
     if not compile:
         return lambda token_ids, cache: decode_step(model, token_ids, cache)
     on_gpu = model.lm_head.weight.device.type == "cuda"
@@ -123,7 +156,8 @@ def torch_step(model: TransformerLM, *, compile: bool = False) -> Step:
     return lambda token_ids, cache: compiled(model, token_ids, cache)
 
 
-def _block(layer: TransformerBlock, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+def _layer(layer: TransformerBlock, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+    """Applies a layer to x, (B, T, D), with `attend` as its attention over the cache."""
     if layer.post_norm:
         x = layer.ln1(x + _attention(layer.attn, x, positions, attend))
         x = layer.ln2(x + _feed_forward(layer.ffn, x))
@@ -133,8 +167,8 @@ def _block(layer: TransformerBlock, x: Tensor, positions: Tensor, attend: Attend
     return x
 
 
-# The modules themselves join weights, so that one product does for two or three. With a token at a time that would copy
-# the weights for each of them; here every projection has a product of its own.
+# The modules concatenate weights, so that one product replaces two or three. For one token this would copy all weights;
+# so here each projection is a separate product.
 
 
 def _attention(attn: MultiHeadSelfAttention, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which token comes next: what temperature, penalty and filters leave of the logits, and the draw from it.
+"""Sampling of the next token: repetition penalty, temperature, filters, and the random draw.
 
 B sequences, V vocab_size.
 """
@@ -16,20 +16,20 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a token is chosen. What is given applies in this order, as in transformers.
+    """The way to choose a token. The fields apply in this order, as in transformers.
 
     Args:
-        repetition_penalty: Logits of tokens that prompt or result have are divided by it where they are positive and
-            multiplied where they are negative (Keskar et al. 2019, https://arxiv.org/abs/1909.05858).
-        temperature: Divides the logits; with 0 the most likely token is taken, of equals the first, and what follows
-            has no effect.
-        top_k: Only tokens at least as likely as the k-th most likely one.
-        top_p: Only the fewest of the most likely tokens that together have a probability of p or more (Holtzman et al.
-            2019, https://arxiv.org/abs/1904.09751); of equals those with smaller ids.
-        min_p: Only tokens whose probability is at least p times that of the most likely one (Nguyen et al. 2024,
+        repetition_penalty: Divides the positive logits of tokens in prompt or result, and multiplies the negative ones
+            (Keskar et al. 2019, https://arxiv.org/abs/1909.05858).
+        temperature: Divides the logits. 0 takes the most likely token (of equals the first) and ignores the filters.
+        top_k: Keeps tokens at least as likely as the k-th most likely one.
+        top_p: Keeps the fewest most likely tokens whose probabilities sum to p or more (Holtzman et al. 2019,
+            https://arxiv.org/abs/1904.09751); of equals those with smaller ids.
+        min_p: Keeps tokens with at least p times the probability of the most likely one (Nguyen et al. 2024,
             https://arxiv.org/abs/2407.01082).
 
-    Raises ValueError that names the field, its value and what was expected.
+    Raises:
+        ValueError: A field is out of range. The message names the field, the value and the expected values.
     """
 
     repetition_penalty: float = 1.0
@@ -52,12 +52,12 @@ class Sampling:
 
     @property
     def takes_greatest(self) -> bool:
-        """Whether the greatest of the logits, as they come, is all that is asked of them."""
+        """Whether only the greatest of the unchanged logits is needed."""
         return self.temperature == 0 and self.repetition_penalty == 1
 
     def filtered(self, logits: Tensor) -> Tensor:
-        """The logits (B, V) by temperature, above 0, and filters: -inf where a token is left out."""
-        # less the greatest first: a temperature near zero then makes -inf of the others, and never infinity or nan
+        """Applies a temperature above 0 and the filters to logits, (B, V). Logits of excluded tokens become -inf."""
+        # the greatest is subtracted first: a temperature near zero then gives -inf for the others, never inf or nan
         temperature = max(self.temperature, torch.finfo(logits.dtype).tiny)
         logits = (logits - logits.amax(-1, keepdim=True)) / temperature
         if self.top_k is not None:
@@ -69,52 +69,70 @@ class Sampling:
         return logits
 
 
-def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Logits (B, V), those of seen tokens, booleans (B, V), brought down; see Sampling."""
+def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Lowers the logits, (B, V), of seen tokens, booleans (B, V); see Sampling."""
     return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """Logits (..., V) with -inf for all below the k-th greatest."""
+    """Replaces logits, (..., V), below the k-th greatest by -inf."""
     least = logits.topk(min(k, logits.shape[-1]), -1).values[..., -1:]
     return logits.masked_fill(logits < least, -math.inf)
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """Logits (B, V) with -inf for all but the fewest of the greatest whose probabilities add up to p or more."""
+    """Keeps the fewest greatest logits, (B, V), whose probabilities sum to p or more; the others become -inf."""
     if p == 1:
-        return logits  # where a sum is rounded up to 1 not a token is lost
+        return logits  # a rounded sum could exclude a token
     descending = _descending(logits)
     summed = (descending - descending[:, :1]).double().exp().cumsum(-1)
     needed = p * summed[:, -1:]
     kept = (summed[:, :-1] < needed).sum(-1, keepdim=True) + 1
     least = descending.gather(-1, kept - 1)
     above, equal = logits > least, logits == least
-    # of equals the first
+    # of equal logits the first
     chosen = above | (equal & (equal.cumsum(-1) <= kept - above.sum(-1, keepdim=True)))
     return logits.masked_fill(~chosen, -math.inf)
 
 
 def _descending(logits: Tensor) -> Tensor:
     if logits.device.type == "cpu":
-        # ten times as fast as torch, which sorts what it came from along with each number
+        # ten times as fast as torch, which sorts indices together with the numbers
         return torch.from_numpy(np.sort(logits.detach().numpy(), -1)).flip(-1)
     return logits.sort(-1, descending=True).values
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:
-    """Logits (..., V) with -inf where a probability is below p times the greatest."""
+    """Replaces logits, (..., V), whose probability is below p times the greatest by -inf."""
     return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(p), -math.inf)
 
 
 class Sampler:
-    """Chooses the next token of each of B sequences, each with a random stream of its own.
+    """Chooses the next token of each of B sequences, each with its own random stream.
 
-    The stream of sequence b depends on `seed` and b alone, so that what is drawn for it does not depend on the others.
+    The stream of sequence b depends on `seed` and b only, so that its tokens do not depend on other sequences.
+
+    Args:
+        sampling: The way to choose a token.
+        prompts: The ids of B prompts, which count as seen for the repetition penalty.
+        vocab_size: Number of ids, V.
+        seed: A non-negative integer.
+        allowed: Booleans, (V), False for ids that are never chosen. None allows all.
+
+    Raises:
+        ValueError: The seed is no non-negative integer.
     """
 
-    def __init__(self, sampling: Sampling, prompts: Sequence[Sequence[int]], vocab_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        prompts: Sequence[Sequence[int]],
+        vocab_size: int,
+        seed: int,
+        allowed: Tensor | None = None,
+    ) -> None:
         self.sampling = sampling
+        self._allowed = allowed
         self._seen = None
         if sampling.repetition_penalty != 1:
             self._seen = torch.zeros(len(prompts), vocab_size, dtype=torch.bool)
@@ -127,12 +145,30 @@ class Sampler:
             state = np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)
             self._streams.append(torch.Generator().manual_seed(int(state[0])))
 
+    @property
+    def takes_greatest(self) -> bool:
+        """Whether only the greatest of the unchanged logits is needed."""
+        return self.sampling.takes_greatest and self._allowed is None
+
     def __call__(self, logits: Tensor) -> Tensor:
-        """The chosen ids, (B,), given logits (B, V); ValueError for nan, +inf, or nothing but -inf in them."""
+        """Chooses a token for each sequence.
+
+        Args:
+            logits: Logits, (B, V).
+
+        Returns:
+            Ids, (B,), int64.
+
+        Raises:
+            ValueError: A row contains nan or +inf, or only -inf.
+        """
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if self._allowed is not None:
+            self._allowed = self._allowed.to(logits.device)
+            logits = logits.masked_fill(~self._allowed, -math.inf)
         if self._seen is not None:
             self._seen = self._seen.to(logits.device)
-            logits = penalise_repetition(logits, self._seen, self.sampling.repetition_penalty)
+            logits = penalize_repetition(logits, self._seen, self.sampling.repetition_penalty)
         greatest, ids = logits.max(-1)
         if not all(map(math.isfinite, greatest.tolist())):
             raise ValueError("the model's logits are nan or infinite; expected finite numbers")
@@ -143,10 +179,10 @@ class Sampler:
         return ids
 
     def _draw(self, probabilities: Tensor) -> Tensor:
-        """Ids (B,) by the inverse of the distribution function: one number of a stream for a token."""
+        """Draws ids, (B,), by inverting the distribution function, with one random number per token."""
         uniform = torch.stack([torch.rand((), dtype=torch.float64, generator=stream) for stream in self._streams])
         summed = probabilities.cumsum(-1, dtype=torch.float64)
-        # always below the sum: a number is at most 1 - 2^-53, and no such product is rounded up to its factor
+        # always below the sum: the number is at most 1 - 2^-53, and the product is not rounded up to the sum
         reached = uniform.to(summed.device) * summed[:, -1]
-        # to the right of equals: a token with no probability is never where the sum first exceeds what is reached
+        # right=True: the sum never first exceeds `reached` at a token of probability 0
         return torch.searchsorted(summed, reached.unsqueeze(-1), right=True).squeeze(-1)

@@ -1,4 +1,4 @@
-"""Text that comes piece by piece, up to the first stop string."""
+"""Streamed text up to the first stop string."""
 
 from __future__ import annotations
 
@@ -6,10 +6,20 @@ from collections.abc import Iterable
 
 
 class StopStrings:
-    """Passes text on, but for what may be the beginning of a stop string, and ends before the first one.
+    """Passes streamed text on up to the first stop string, and holds back text that may be the beginning of one.
 
-    The first is the one that is complete first, and of those the longest; so it does not depend on how the text is cut
-    into pieces. Raises ValueError for an empty string, TypeError for what is no string.
+    The first stop string is the one that is complete first; of several, the longest. So the result does not depend on
+    how the text is divided into pieces.
+
+    Args:
+        strings: The stop strings.
+
+    Attributes:
+        found: Whether a stop string was found.
+
+    Raises:
+        ValueError: A stop string is empty.
+        TypeError: A stop string is not a str.
 
     >>> stop = StopStrings(["END"])
     >>> [stop.step(piece) for piece in ("one E", "D E", "ND two")], stop.found
@@ -27,7 +37,7 @@ class StopStrings:
         self.found = False
 
     def step(self, piece: str) -> str:
-        """What may be passed on now that `piece` has come; nothing after a stop string was found."""
+        """Takes the next piece of text and returns the text to pass on; "" after a stop string was found."""
         if self.found or not piece:
             return ""
         text = self._held + piece
@@ -40,11 +50,11 @@ class StopStrings:
         return text[: len(text) - held]
 
     def finish(self) -> str:
-        """What was held back and is no stop string, at the end of the text."""
+        """Returns the text that was held back, at the end of the text."""
         return "" if self.found else self._held
 
     @staticmethod
     def _begun(text: str, string: str) -> int:
-        """How many characters at the end of `text` are the beginning of `string`."""
+        """Number of characters at the end of `text` that are a proper prefix of `string`."""
         longest = min(len(string) - 1, len(text))
         return next((n for n in range(longest, 0, -1) if text.endswith(string[:n])), 0)

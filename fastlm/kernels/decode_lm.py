@@ -1,33 +1,35 @@
-"""One token through a decoder-only Transformer, compiled by Numba into one function: an id to the logits of the next.
+"""One token through a decoder-only Transformer, compiled by Numba into one function: from an id to logits.
 
-With one sequence every weight is read once for each token and multiplied once, so that the time is that of reading
-memory. One core reads more of it in a second at a few places at once, each in order, than at a single one: every matrix
-is multiplied in STREAMS parts of equally many rows, a row of each part at a time. The weights come packed
-(`generation.packing`): all matrices, row by row, in the order in which a token meets them,
+With one sequence, every weight is read and multiplied once per token, so the time is the time of reading memory. One
+core has a higher memory throughput if it reads at a few places in turn, each in order, than at a single place. So every
+matrix is multiplied in STREAMS parts of equally many rows, one row of each part at a time. The weights are packed
+(`generation.packing`): all matrices, row by row, in the order of their use,
 
-    for each layer   queries, keys and values ((H + 2 G) K rows of D), output (D of H K),
-                     w1 and, where it is gated, w3 (F of D each), w2 (D of F)
-    at the end       the output layer (V of D)
+    for each layer   queries, keys and values ((H + 2 G) K rows of D), output (D rows of H K),
+                     w1 and, in a gated network, w3 (F rows of D each), w2 (D rows of F)
+    at the end       the output layer (V rows of D)
 
-each row padded with zeros to whole groups of GROUP numbers. They are float32 in `weights`, or int8 in `quantised` with
-one scale for each group in `scales`; the array that is not used is empty. With int8 weights a vector is brought to 16
-bits, one scale for each group as well, and groups are multiplied in exact integer arithmetic: what is lost is lost by
-the weights.
+Each row is padded with zeros to a multiple of GROUP numbers. Matrices are either float32 in `Matrices.full`, or int8 in
+`Matrices.quantized` with one scale per group in `Matrices.scales`; the other arrays are empty. With int8 weights a
+vector is rounded to 16 bits, also with one scale per group, and groups are multiplied in exact integer arithmetic. Only
+the rounding of the weights loses precision.
 
-Where only the greatest logit is asked for, `weights` has all, `quantised` and `scales` have the output layer once more,
-and `widest_scales` the greatest scale of each of its rows. By how much a logit in 8 bits can be wrong is bounded, so
-that only few rows need be multiplied in float32; all others are known to have lesser logits.
+If only the greatest logit is needed, `full` holds all matrices, `quantized` and `scales` hold a second copy of the
+output layer, and `widest_scales` holds the greatest scale of each of its rows. The error of an 8-bit logit is bounded.
+So only few rows must be multiplied in float32; the logits of all others are known to be smaller.
 
-Sums are taken in lanes of a fixed number, whose order is that of the compiled code: the same machine gives the same
+Sums are computed in a fixed number of lanes, whose order is that of the compiled code: the same machine gives the same
 bits. Module constants are frozen into Numba's disk cache, and a jitted function here calls only functions of this file,
-because that cache does not see edits elsewhere.
+because that cache does not notice edits in other files.
 
-B batch, D d_model, H num_heads, G num_kv_heads, K d_head, F d_ff, V vocab_size, L num_layers, C capacity of the cache.
+B batch, D d_model, H num_heads, G num_kv_heads, K d_head, F d_ff, V vocab_size, L num_layers, C capacity of the cache,
+P positions.
 """
 
 import functools
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -36,27 +38,91 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 STREAMS = 4
-GROUP = 64  # numbers that share a scale; sums of as many products of 8 and 16 bits fit 32 bits
+GROUP = 64  # numbers that share a scale; sums of this many products of 8 and 16 bits fit into 32 bits
 QUARTER = 16
 LARGEST_INT8, LARGEST_INT16 = 127, 32767
-NEXT_TO_NOTHING = np.float32(1e-30)  # whose inverse times LARGEST_INT16 is a number
-WITH_ROUNDING = np.float32(1.02)
+SMALLEST_MAXIMUM = np.float32(1e-30)  # LARGEST_INT16 divided by it is finite
+ROUNDING_MARGIN = np.float32(1.02)  # for the rounding of the sums in a bound
 
-# places in `shape`
-D, H, G, K, F, V, L, NORM, ROPE, GATED, QK_NORM = range(11)
-# values of NORM, ROPE
+# values of Shape.norm and Shape.rope
 NONE, PRE, POST = range(3)
 HALF, INTERLEAVED = 1, 2
-# rows of `room`: vectors on the way, each padded with zeros
+# rows of Scratch.vectors: intermediate vectors, each padded with zeros
 RESIDUAL, NORMED, HEADS, ATTENDED, HIDDEN, ACTIVATED, SCORES = range(7)
-ROOM_ROWS = 7
+SCRATCH_ROWS = 7
 
-# of exp: below and above them it is zero and infinity
+
+class Shape(NamedTuple):
+    """The model's configuration in numbers."""
+
+    d_model: Any
+    num_heads: Any
+    num_kv_heads: Any
+    d_head: Any
+    d_ff: Any
+    vocab_size: Any
+    num_layers: Any
+    norm: Any
+    rope: Any
+    gated: Any
+    qk_norm: Any
+    norm_eps: Any
+
+
+class Matrices(NamedTuple):
+    """The packed matrices, see the top of this file."""
+
+    full: Any
+    quantized: Any
+    scales: Any
+    widest_scales: Any
+
+
+class Weights(NamedTuple):
+    """All weights of a model.
+
+    embedding: (V, D). gains: of RMSNorm; for each layer those before attention (D), before the feed-forward network
+    (D), of queries and of keys (K each), and finally the last one (D). cos, sin: (P, K / 2), unused without positions.
+    """
+
+    embedding: Any
+    matrices: Any
+    gains: Any
+    cos: Any
+    sin: Any
+
+
+class Cache(NamedTuple):
+    """Keys and values, (L, B, G, C, K) each."""
+
+    keys: Any
+    values: Any
+
+
+class Rounded(NamedTuple):
+    """A vector in 16 bits: its numbers, and one scale per group."""
+
+    numbers: Any
+    scales: Any
+
+
+class Scratch(NamedTuple):
+    """Memory for intermediate results.
+
+    vectors: (SCRATCH_ROWS, the widest vector padded), zeros at first; each row is used for one vector only. rounded: as
+    long as such a row.
+    """
+
+    vectors: Any
+    rounded: Any
+
+
+# limits of exp: below the first it is 0, above the second infinity
 EXP_OF_ZERO, EXP_OF_INFINITY = np.float32(-87.33), np.float32(88.37)
 LOG2_E = np.float32(1.4426950408889634)
 LN_2_HIGH, LN_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 
-# sums may be split into lanes and products fused; nan and infinity stay what they are
+# sums may be split into lanes and products fused; nan and infinity keep their meaning
 IN_LANES = {"reassoc", "contract"}
 
 I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
@@ -75,9 +141,9 @@ def _shuffled(builder: ir.IRBuilder, vector: Any, lanes: list[int]) -> Any:
 
 
 def _pair_products(context: Any, builder: ir.IRBuilder, a: Any, b: Any) -> Any:
-    """Of two vectors of 16 int16 the 8 sums of two neighbouring products, int32."""
+    """The 8 int32 sums of two neighbouring products of two vectors of 16 int16."""
     if "+avx2" in context.codegen().magic_tuple()[2].split(","):
-        # LLVM does not find this instruction in what is written below
+        # LLVM does not derive this instruction from the code below
         signature = ir.FunctionType(_lanes(I32, 8), [_lanes(I16, 16)] * 2)
         multiply = cgutils.get_or_insert_function(builder.module, signature, "llvm.x86.avx2.pmadd.wd")
         return builder.call(multiply, (a, b))
@@ -88,7 +154,7 @@ def _pair_products(context: Any, builder: ir.IRBuilder, a: Any, b: Any) -> Any:
 
 @intrinsic
 def dots_int8(typingctx, quantised, starts, scales, x, x_scales, groups):
-    """The products of the rows of int8 weights that begin at `starts` and a vector x of int16, as float32."""
+    """The products of the rows of int8 weights at `starts` and a vector x of int16, as float32."""
 
     def codegen(context, builder, signature, args):
         def pointer(k, offset=None):
@@ -138,22 +204,23 @@ def dots_int8(typingctx, quantised, starts, scales, x, x_scales, groups):
 
 
 @njit
-def to_int16(x, width, numbers, number_scales):
-    """Brings x[:width] to 16 bits, one scale for each group."""
+def to_int16(x, width, rounded):
+    """Rounds x[:width] to 16 bits, with one scale per group."""
     for group in range(width // GROUP):
-        part, into = x[group * GROUP : (group + 1) * GROUP], numbers[group * GROUP : (group + 1) * GROUP]
-        largest = NEXT_TO_NOTHING
+        part = x[group * GROUP : (group + 1) * GROUP]
+        numbers = rounded.numbers[group * GROUP : (group + 1) * GROUP]
+        largest = SMALLEST_MAXIMUM
         for i in range(GROUP):
             largest = max(largest, abs(part[i]))
-        number_scales[group] = largest / np.float32(LARGEST_INT16)
+        rounded.scales[group] = largest / np.float32(LARGEST_INT16)
         inverse = np.float32(LARGEST_INT16) / largest
         for i in range(GROUP):
-            into[i] = np.int16(np.rint(part[i] * inverse))
+            numbers[i] = np.int16(np.rint(part[i] * inverse))
 
 
 @njit(fastmath=IN_LANES)
 def dots(weights, starts, x, width):
-    """The products of the rows of weights that begin at `starts` and x[:width]."""
+    """The products of the rows of weights at `starts` and x[:width]."""
     a, b, c, d = starts
     row_a, row_b, row_c, row_d = weights[a:][:width], weights[b:][:width], weights[c:][:width], weights[d:][:width]
     sum_a = sum_b = sum_c = sum_d = np.float32(0)
@@ -166,51 +233,68 @@ def dots(weights, starts, x, width):
 
 
 @njit
-def product(weights, quantised, scales, start, rows, width, x, numbers, number_scales, result):
-    """result[:rows] = the matrix that begins at `start` times x[:width]; returns where the next matrix begins.
-
-    `width` is a multiple of GROUP. The matrix is in `quantised` where there are no `weights`.
-    """
-    in_8_bits = len(weights) == 0
-    if in_8_bits:
-        to_int16(x, width, numbers, number_scales)
+def product_float32(matrices, start, rows, width, x, result):
+    """result[:rows] = the float32 matrix at `start` times x[:width]."""
     part = (rows + STREAMS - 1) // STREAMS
     # where STREAMS does not divide the rows, the last parts overlap
     b, c, d = min(part, rows - part), min(2 * part, rows - part), rows - part
     for a in range(part):
         at = start + a * width
         starts = (at, at + b * width, at + c * width, at + d * width)
-        if in_8_bits:
-            sums = dots_int8(quantised, starts, scales, numbers, number_scales, width // GROUP)
-        else:
-            sums = dots(weights, starts, x, width)
+        sums = dots(matrices.full, starts, x, width)
         result[a], result[a + b], result[a + c], result[a + d] = sums
+
+
+@njit
+def product_int8(matrices, start, rows, width, x, rounded, result):
+    """result[:rows] = the int8 matrix at `start` times x[:width], which is rounded into `rounded`."""
+    to_int16(x, width, rounded)
+    groups = width // GROUP
+    part = (rows + STREAMS - 1) // STREAMS
+    # where STREAMS does not divide the rows, the last parts overlap
+    b, c, d = min(part, rows - part), min(2 * part, rows - part), rows - part
+    for a in range(part):
+        at = start + a * width
+        starts = (at, at + b * width, at + c * width, at + d * width)
+        sums = dots_int8(matrices.quantized, starts, matrices.scales, rounded.numbers, rounded.scales, groups)
+        result[a], result[a + b], result[a + c], result[a + d] = sums
+
+
+@njit
+def product(matrices, start, rows, width, x, rounded, result):
+    """result[:rows] = the matrix at `start` times x[:width]; returns the start of the next matrix.
+
+    `width` is a multiple of GROUP. The matrix is int8 where there is no float32 array.
+    """
+    if len(matrices.full) == 0:
+        product_int8(matrices, start, rows, width, x, rounded, result)
+    else:
+        product_float32(matrices, start, rows, width, x, result)
     return start + rows * width
 
 
 @njit
-def product_to_find_greatest(
-    weights, quantised, scales, widest_scales, start, rows, width, x, numbers, number_scales, result
-):
-    """As `product`, for the output layer: of `result` only what may be its greatest is exact, and all else is less."""
-    product(weights[:0], quantised, scales, 0, rows, width, x, numbers, number_scales, result)
-    # a weight is wrong by half its scale at most, a number of 16 bits by half of its own; WITH_ROUNDING is for all sums
+def product_for_greatest(matrices, start, rows, width, x, rounded, result):
+    """As `product`, for the output layer: only numbers that may be the greatest are exact, and all others are less."""
+    product_int8(matrices, 0, rows, width, x, rounded, result)
+    # a weight is wrong by at most half its scale, a 16-bit number by at most half its own
     reach = np.float32(0)
     for group in range(width // GROUP):
         for i in range(group * GROUP, (group + 1) * GROUP):
             reach += np.float32(0.5) * abs(x[i])
-        reach += np.float32(0.5) * number_scales[group] * np.float32(LARGEST_INT8 * GROUP)
-    reach *= WITH_ROUNDING
+        reach += np.float32(0.5) * rounded.scales[group] * np.float32(LARGEST_INT8 * GROUP)
+    reach *= ROUNDING_MARGIN
+    widest = matrices.widest_scales
     least = np.float32(-np.inf)
     for row in range(rows):
-        lower = result[row] - widest_scales[row] * reach
+        lower = result[row] - widest[row] * reach
         if lower > least:
             least = lower
     for row in range(rows):
-        # nan is to be seen, wherever it comes from
-        if not (result[row] + widest_scales[row] * reach < least):
+        # written so that nan is recomputed, and so reported
+        if not (result[row] + widest[row] * reach < least):
             at = start + row * width
-            result[row] = dots(weights, (at, at, at, at), x, width)[0]
+            result[row] = dots(matrices.full, (at, at, at, at), x, width)[0]
 
 
 @njit
@@ -223,8 +307,8 @@ def padded(width):
 
 
 @njit(fastmath=IN_LANES)
-def normalise(x, gain, eps, result):
-    """RMSNorm of x into `result`, which may be x."""
+def normalize(x, gain, eps, result):
+    """Writes RMSNorm of x into `result`, which may be x."""
     n = len(gain)
     squares = np.float32(0)
     for i in range(n):
@@ -235,21 +319,21 @@ def normalise(x, gain, eps, result):
 
 
 @njit
-def turn(head, cos, sin, layout):
-    """Turns the pairs of a head's features by the angles of a position, in place."""
+def rotate(head, cos, sin, layout):
+    """Rotates the pairs of a head's features by the angles of a position, in place; cos[0] and sin[0] are its row."""
     half = len(head) // 2
     for i in range(half):
         first, second = (i, i + half) if layout == HALF else (2 * i, 2 * i + 1)
         a, b = head[first], head[second]
-        head[first] = a * cos[i] - b * sin[i]
-        head[second] = b * cos[i] + a * sin[i]
+        head[first] = a * cos[0, i] - b * sin[0, i]
+        head[second] = b * cos[0, i] + a * sin[0, i]
 
 
 @njit(fastmath={"contract"})
 def exp(x):
-    """e to the x, within 1.1 units in the last place: LLVM makes lanes of it, which it does not of a call to libm.
+    """e to the x, within 1.1 units in the last place. LLVM vectorizes it, unlike a call to libm.
 
-    x = n ln 2 + r, where ln 2 is taken in two parts, and e to the r by the polynomial of Cephes' expf (Moshier).
+    x = n ln 2 + r, with ln 2 in two parts, and e to the r by the polynomial of Cephes' expf (Moshier).
     """
     within = x if x > EXP_OF_ZERO else EXP_OF_ZERO
     within = within if within < EXP_OF_INFINITY else EXP_OF_INFINITY
@@ -273,8 +357,7 @@ def attend(q, keys, values, length, scores, result):
     """One head's attention over the first `length` rows of its keys and values, (C, K) each."""
     width = len(q)
     scale = np.float32(1) / np.sqrt(np.float32(width))
-    # four rows at a time, so that what a loop over few numbers costs by itself is paid once for them; at the end the
-    # last row may be taken more than once
+    # four rows at a time share the overhead of a short loop; at the end the last row may be computed more than once
     rows = keys.reshape(-1)
     for a in range(0, length, 4):
         b, c, d = min(a + 1, length - 1), min(a + 2, length - 1), min(a + 3, length - 1)
@@ -306,7 +389,7 @@ def attend(q, keys, values, length, scores, result):
 
 @njit(fastmath=IN_LANES, error_model="numpy")
 def activate(hidden, width, gated, result):
-    """SiLU of hidden[:width], times hidden[width : 2 * width] where the network is gated."""
+    """Writes SiLU(hidden[:width]) into `result`, times hidden[width : 2 * width] in a gated network."""
     for i in range(width):
         x = hidden[i]
         result[i] = x / (np.float32(1) + exp(-x))
@@ -317,114 +400,124 @@ def activate(hidden, width, gated, result):
 
 
 @njit
-def add_normalised(x, added, gain, eps, norm):
-    """x += added, and after it, where the norm stands there, RMSNorm."""
+def add_sublayer(x, added, gain, shape):
+    """x += added, then RMSNorm of x if norms follow sublayers."""
     for i in range(len(x)):
         x[i] += added[i]
-    if norm == POST:
-        normalise(x, gain, eps, x)
+    if shape.norm == POST:
+        normalize(x, gain, shape.norm_eps, x)
+
+
+@njit
+def begin_sublayer(x, gain, shape, normed):
+    """Writes the input of a sublayer into `normed`: x, or RMSNorm of x if norms precede sublayers."""
+    if shape.norm == PRE:
+        normalize(x, gain, shape.norm_eps, normed)
+    else:
+        normed[: len(x)] = x
+
+
+@njit
+def prepare_heads(shape, qkv, head_gains, cos, sin):
+    """Normalizes and rotates queries and keys, where the model does so, in place."""
+    width = shape.d_head
+    for h in range(shape.num_heads + shape.num_kv_heads):
+        head = qkv[h * width : (h + 1) * width]
+        if shape.qk_norm:
+            gain = head_gains[:width] if h < shape.num_heads else head_gains[width:]
+            normalize(head, gain, shape.norm_eps, head)
+        if shape.rope != NONE:
+            rotate(head, cos, sin, shape.rope)
+
+
+@njit
+def attend_all_heads(shape, qkv, keys, values, position, scores, attended):
+    """Appends keys and values of one layer and sequence, (G, C, K), at `position`, and attends with all heads."""
+    width, queries = shape.d_head, shape.num_heads * shape.d_head
+    for g in range(shape.num_kv_heads):
+        for i in range(width):
+            keys[g, position, i] = qkv[queries + g * width + i]
+            values[g, position, i] = qkv[queries + (shape.num_kv_heads + g) * width + i]
+    for h in range(shape.num_heads):
+        g = h * shape.num_kv_heads // shape.num_heads
+        query, result = qkv[h * width : (h + 1) * width], attended[h * width : (h + 1) * width]
+        attend(query, keys[g], values[g], position + 1, scores, result)
 
 
 # --- the token ---
 
 
-def decode_token(
-    shape, eps, token, position, sequence, embedding, weights, quantised, scales, widest_scales, gains, cos, sin, keys,
-    values, room, numbers, number_scales, logits,
-):  # fmt: skip
-    """The logits of what follows `token`, which stands at `position` of a sequence whose cache has what is before it.
+def decode_token(shape, weights, cache, scratch, token, position, sequence, logits):
+    """Computes the logits of the token that follows `token`.
 
     Args:
-        shape: (11,), see the places above.
-        eps: Of RMSNorm.
-        token, position: Within V and C; nothing here checks them.
-        sequence: Which one of the cache's B.
-        embedding: (V, D).
-        weights, quantised, scales, widest_scales: See the top of this file; widest_scales is empty or (V,).
-        gains: Of RMSNorm: for each layer that before attention (D), before the feed-forward network (D), of queries and
-            of keys (K each), at the end the last one (D).
-        cos, sin: (positions, K / 2); not looked at without rotary positions.
-        keys, values: (L, B, G, C, K); get a row each.
-        room: (ROOM_ROWS, the widest vector padded), all zeros at first; a row is used for one vector only.
-        numbers, number_scales: As long as a row of `room`, and one for each of its groups.
-        logits: (V,), the result.
+        shape: Shape.
+        weights: Weights.
+        cache: Cache, with the keys and values of all earlier positions. It gets those of `token`.
+        scratch: Scratch.
+        token, position, sequence: Id, position in the cache, and row of the cache's B. They are not checked.
+        logits: The result, (V,).
     """
-    width, heads, kv_heads, head_width = shape[D], shape[H], shape[G], shape[K]
-    norm, queries = shape[NORM], shape[H] * shape[K]
-    stacked, inner = queries + 2 * shape[G] * shape[K], shape[F] * (2 if shape[GATED] else 1)
-    x, normed, qkv = room[RESIDUAL, :width], room[NORMED], room[HEADS]
-    attended, hidden, activated, scores = room[ATTENDED], room[HIDDEN], room[ACTIVATED], room[SCORES]
+    width, queries = shape.d_model, shape.num_heads * shape.d_head
+    stacked = queries + 2 * shape.num_kv_heads * shape.d_head
+    inner = shape.d_ff * (2 if shape.gated else 1)
+    vectors, matrices, rounded = scratch.vectors, weights.matrices, scratch.rounded
+    x, normed, qkv = vectors[RESIDUAL, :width], vectors[NORMED], vectors[HEADS]
+    attended, hidden, activated = vectors[ATTENDED], vectors[HIDDEN], vectors[ACTIVATED]
     for i in range(width):
-        x[i] = embedding[token, i]
+        x[i] = weights.embedding[token, i]
     at = 0
-    for layer in range(shape[L]):
-        first_gain = layer * 2 * (width + head_width)
-        gain_1, gain_2 = gains[first_gain : first_gain + width], gains[first_gain + width : first_gain + 2 * width]
-        head_gains = gains[first_gain + 2 * width : first_gain + 2 * width + 2 * head_width]
-        if norm == PRE:
-            normalise(x, gain_1, eps, normed)
-        else:
-            normed[:width] = x
-        at = product(weights, quantised, scales, at, stacked, padded(width), normed, numbers, number_scales, qkv)
-        for h in range(heads + kv_heads):
-            head = qkv[h * head_width : (h + 1) * head_width]
-            if shape[QK_NORM]:
-                normalise(head, head_gains[:head_width] if h < heads else head_gains[head_width:], eps, head)
-            if shape[ROPE] != NONE:
-                turn(head, cos[position], sin[position], shape[ROPE])
-        for g in range(kv_heads):
-            for i in range(head_width):
-                keys[layer, sequence, g, position, i] = qkv[queries + g * head_width + i]
-                values[layer, sequence, g, position, i] = qkv[queries + (kv_heads + g) * head_width + i]
-        for h in range(heads):
-            g = h * kv_heads // heads
-            attend(
-                qkv[h * head_width : (h + 1) * head_width], keys[layer, sequence, g], values[layer, sequence, g],
-                position + 1, scores, attended[h * head_width : (h + 1) * head_width],
-            )  # fmt: skip
-        at = product(weights, quantised, scales, at, width, padded(queries), attended, numbers, number_scales, normed)
-        add_normalised(x, normed, gain_1, eps, norm)
-        if norm == PRE:
-            normalise(x, gain_2, eps, normed)
-        else:
-            normed[:width] = x
-        at = product(weights, quantised, scales, at, inner, padded(width), normed, numbers, number_scales, hidden)
-        activate(hidden, shape[F], shape[GATED], activated)
-        at = product(weights, quantised, scales, at, width, padded(shape[F]), activated, numbers, number_scales, normed)
-        add_normalised(x, normed, gain_2, eps, norm)
-    if norm == NONE:
+    for layer in range(shape.num_layers):
+        gains = weights.gains[layer * 2 * (width + shape.d_head) :]
+        gain_1, gain_2, head_gains = gains[:width], gains[width : 2 * width], gains[2 * width :][: 2 * shape.d_head]
+        begin_sublayer(x, gain_1, shape, normed)
+        at = product(matrices, at, stacked, padded(width), normed, rounded, qkv)
+        # without positions there are no tables
+        here = position if shape.rope != NONE else 0
+        prepare_heads(shape, qkv, head_gains, weights.cos[here:], weights.sin[here:])
+        keys, values = cache.keys[layer, sequence], cache.values[layer, sequence]
+        attend_all_heads(shape, qkv, keys, values, position, vectors[SCORES], attended)
+        at = product(matrices, at, width, padded(queries), attended, rounded, normed)
+        add_sublayer(x, normed, gain_1, shape)
+        begin_sublayer(x, gain_2, shape, normed)
+        at = product(matrices, at, inner, padded(width), normed, rounded, hidden)
+        activate(hidden, shape.d_ff, shape.gated, activated)
+        at = product(matrices, at, width, padded(shape.d_ff), activated, rounded, normed)
+        add_sublayer(x, normed, gain_2, shape)
+    if shape.norm == NONE:
         normed[:width] = x
     else:
-        normalise(x, gains[shape[L] * 2 * (width + head_width) :], eps, normed)
-    if len(widest_scales) > 0:
-        product_to_find_greatest(
-            weights,
-            quantised,
-            scales,
-            widest_scales,
-            at,
-            shape[V],
-            padded(width),
-            normed,
-            numbers,
-            number_scales,
-            logits,
-        )
+        normalize(x, weights.gains[shape.num_layers * 2 * (width + shape.d_head) :], shape.norm_eps, normed)
+    if len(matrices.widest_scales) > 0:
+        product_for_greatest(matrices, at, shape.vocab_size, padded(width), normed, rounded, logits)
     else:
-        product(weights, quantised, scales, at, shape[V], padded(width), normed, numbers, number_scales, logits)
+        product(matrices, at, shape.vocab_size, padded(width), normed, rounded, logits)
 
 
-SIGNATURE = void(
-    int64[::1], float32, int64, int64, int64, float32[:, ::1], float32[::1], int8[::1], float32[::1], float32[::1],
-    float32[::1], float32[:, ::1], float32[:, ::1], float32[:, :, :, :, ::1], float32[:, :, :, :, ::1],
-    float32[:, ::1], int16[::1], float32[::1], float32[::1],
-)  # fmt: skip
+def _tuple_type(kind: type, *members: Any) -> Any:
+    return types.BaseTuple.from_types(members, kind)
+
+
+_SHAPE = _tuple_type(Shape, *[int64] * 11, float32)
+_MATRICES = _tuple_type(Matrices, float32[::1], int8[::1], float32[::1], float32[::1])
+_WEIGHTS = _tuple_type(Weights, float32[:, ::1], _MATRICES, float32[::1], float32[:, ::1], float32[:, ::1])
+_CACHE = _tuple_type(Cache, float32[:, :, :, :, ::1], float32[:, :, :, :, ::1])
+_SCRATCH = _tuple_type(Scratch, float32[:, ::1], _tuple_type(Rounded, int16[::1], float32[::1]))
+SIGNATURE = void(_SHAPE, _WEIGHTS, _CACHE, _SCRATCH, int64, int64, int64, float32[::1])
 
 
 @functools.cache
 def compiled() -> Callable[..., None]:
-    """The compiled kernel, from Numba's disk cache where that works; where not, it is compiled in this process."""
+    """The compiled kernel, from Numba's disk cache where possible; else it is compiled in this process, with a warning.
+
+    A read-only installation with an unwritable home has no place for the cache, and a cache file may be damaged.
+    """
     try:
         return njit(SIGNATURE, nogil=True, cache=True)(decode_token)
-    except Exception:  # Numba raises RuntimeError, OSError or whatever unpickling a damaged file gives
+    except Exception as error:  # Numba raises RuntimeError, OSError or any error of unpickling
+        warnings.warn(
+            f"the decoding kernel is compiled in this process, because Numba's cache failed: {error}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return njit(SIGNATURE, nogil=True)(decode_token)

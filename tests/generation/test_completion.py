@@ -16,6 +16,7 @@ import fastlm  # noqa: E402
 from fastlm import cli  # noqa: E402
 from fastlm.generation import Completion, KernelStep, generate, stream, torch_step  # noqa: E402
 from fastlm.generation.stopping import StopStrings  # noqa: E402
+from fastlm.model.config import SpecialTokenIds  # noqa: E402
 from fastlm.model.files import save_model  # noqa: E402
 from tests.model.models import llama_of  # noqa: E402
 from tests.model.variants import model_of  # noqa: E402
@@ -99,7 +100,7 @@ def test_a_stop_string_may_span_tokens_and_is_left_out(words):
 
 def test_characters_are_whole(words):
     tokenizer, model = words
-    id_of = {token: id for id, token in tokenizer.vocab.items()}
+    id_of = {token: token_id for token_id, token in tokenizer.vocab.items()}
     ids = [id_of[bytes([byte])] for byte in "aé😀".encode()]
     first = generate(model, "a", tokenizer, temperature=0, max_new_tokens=1)
     pieces = list(stream(model, "a", tokenizer, temperature=0, max_new_tokens=8, step=scripted(ids)))
@@ -118,6 +119,80 @@ def test_a_stop_token_ends_and_is_left_out(words):
     assert completed(words, ids, stop_tokens=[], count=6).finish_reason == "length"
     assert completed(words, ids, stop_tokens=[], stop_strings=["<|end"]).text == f"{first.text}one two"
     assert completed(words, ids, stop_tokens=first.ids) == Completion([], "", "stop")
+
+
+def test_a_string_is_one_stop_string_and_an_id_one_stop_token(words):
+    tokenizer, model = words
+    first = generate(model, "a", tokenizer, temperature=0, max_new_tokens=1)
+    ids = tokenizer.encode("one two END three")
+    for strings in ("END", ["END"], iter(["END"]), {"END"}):
+        assert completed(words, ids, stop_strings=strings).text == f"{first.text}one two "
+    assert completed(words, ids, stop_strings="DNE", count=6).finish_reason == "length"
+    end = tokenizer.encode(" two")[0]
+    for tokens in (end, np.int64(end), [end], {end}, np.array([end])):
+        assert completed(words, ids, stop_tokens=tokens).text == f"{first.text}one"
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        completed(words, ids, stop_tokens="<|endoftext|>")
+
+
+def test_the_models_end_ids_stop_a_generation(words):
+    tokenizer, model = words
+    first = generate(model, "a", tokenizer, temperature=0, max_new_tokens=1)
+    one, two, three = (tokenizer.encode(text)[0] for text in ("one", " two", " three"))
+    end = tokenizer.special_tokens["<|endoftext|>"]
+    for ends, expected in (((), 4), ((two,), 2), ((three, one), 1), ((998,), 41)):
+        model.special_token_ids = SpecialTokenIds(eos=ends)
+        found = completed(words, [one, two, three, end])
+        assert (len(found.ids), found.finish_reason) == (min(expected, 40), "length" if expected > 40 else "stop")
+        assert found.ids[0] == first.ids[0]
+    model.special_token_ids = SpecialTokenIds(eos=(two,))
+    assert len(completed(words, [one, two, three, end], stop_tokens=[three]).ids) == 3
+    del model.special_token_ids
+
+
+def test_a_tokenizer_that_is_not_the_models_is_refused(words):
+    tokenizer, model = words
+    other = fastlm.train_bpe(["other text"], 262, ["<|endoftext|>"])
+    model.tokenizer_fingerprint = tokenizer.vocabulary.fingerprint
+    try:
+        assert generate(model, "a", tokenizer, max_new_tokens=1).ids
+        for prompt in ("a", [1], [[1], [2]]):
+            with pytest.raises(ValueError, match=f"the model was trained with .* {model.tokenizer_fingerprint}; the o"):
+                generate(model, prompt, other)
+        with pytest.raises(ValueError, match="the model was trained with"):
+            stream(model, "a", other)
+    finally:
+        del model.tokenizer_fingerprint
+
+
+def holed(unused, size):
+    """A tokenizer of bytes with ids that have no token."""
+    used = [token_id for token_id in range(size) if token_id not in unused][:256]
+    return fastlm.Tokenizer({token_id: bytes([byte]) for byte, token_id in enumerate(used)}, [])
+
+
+@pytest.mark.parametrize("unused", [{3, 200, 256}, set(range(256, 290)), {0}])
+@pytest.mark.parametrize("options", [{"seed": 3}, {"temperature": 0}, {"temperature": 0, "repetition_penalty": 1.5}])
+@pytest.mark.parametrize("step", [None, torch_step])
+def test_ids_without_a_token_are_never_sampled(unused, options, step):
+    tokenizer, model = holed(unused, 290), model_of("plain", vocab_size=290)
+    with torch.no_grad():  # such ids would be the likeliest
+        model.lm_head.weight[sorted(unused)] *= 10
+    made = None if step is None else step(model)
+    for prompts in ("a", ["a", "bc"]):
+        found = generate(model, prompts, tokenizer, max_new_tokens=30, step=made, **options)
+        for completion in found if isinstance(found, list) else [found]:
+            assert len(completion.ids) == 30
+            assert not unused & set(completion.ids)
+            assert completion.text == tokenizer.decode(completion.ids)
+    # without a tokenizer nothing says which ids have one
+    assert unused & set(generate(model, [1], max_new_tokens=30, **options).ids)
+
+
+def test_a_step_for_the_greatest_logit_needs_a_token_for_each_id():
+    tokenizer, model = holed({3}, 257), model_of("plain", vocab_size=257)
+    with pytest.raises(ValueError, match="which may be of an id that the tokenizer lacks"):
+        generate(model, "a", tokenizer, temperature=0, step=KernelStep(model, greatest=True))
 
 
 @given(st.text("abc", max_size=30), st.lists(st.text("abc", min_size=1, max_size=4), max_size=4), st.data())

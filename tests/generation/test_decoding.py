@@ -118,12 +118,12 @@ def test_a_step_is_captured_as_a_cuda_graph():
 
 
 def test_a_compiled_step_gives_the_eager_logits(monkeypatch):
-    compile = torch.compile
+    torch_compile = torch.compile
     asked = {}
 
     def without_a_compiler(function, *, mode, **options):
         asked.update(options)
-        return compile(function, backend="aot_eager", **options)
+        return torch_compile(function, backend="aot_eager", **options)
 
     monkeypatch.setattr(torch, "compile", without_a_compiler)
     model = model_of("plain")

@@ -11,7 +11,7 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from fastlm.generation import Sampler, Sampling  # noqa: E402
-from fastlm.generation.sampling import keep_min_p, keep_top_k, keep_top_p, penalise_repetition  # noqa: E402
+from fastlm.generation.sampling import keep_min_p, keep_top_k, keep_top_p, penalize_repetition  # noqa: E402
 
 INF = math.inf
 
@@ -96,7 +96,7 @@ def test_filters_are_those_of_transformers(seed):
     seen = torch.zeros(4, 300, dtype=torch.bool).scatter(1, ids, True)
     for penalty in (0.5, 1.3):
         processor = transformers.RepetitionPenaltyLogitsProcessor(penalty)
-        assert torch.equal(processor(ids, logits.clone()), penalise_repetition(logits, seen, penalty))
+        assert torch.equal(processor(ids, logits.clone()), penalize_repetition(logits, seen, penalty))
     together = transformers.LogitsProcessorList(
         [
             transformers.TemperatureLogitsWarper(0.7),

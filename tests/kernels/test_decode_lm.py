@@ -113,10 +113,9 @@ def test_product_of_int8_is_the_sum_of_products(data):
     if data.draw(st.booleans()):
         matrix[:], x[:] = random.choice([-127, 127], (rows, width)), 1  # the greatest sums that there are
     result, nothing = np.empty(rows, np.float32), np.empty(0, np.float32)
-    numbers, number_scales = np.empty(width, np.int16), np.empty(groups, np.float32)
-    following = kernel.product(
-        nothing, matrix.ravel(), scales.ravel(), 0, rows, width, x, numbers, number_scales, result
-    )
+    rounded = kernel.Rounded(np.empty(width, np.int16), np.empty(groups, np.float32))
+    matrices = kernel.Matrices(nothing, matrix.ravel(), scales.ravel(), nothing)
+    following = kernel.product(matrices, 0, rows, width, x, rounded, result)
     exact = (matrix.reshape(rows, groups, 64) * scales[..., None].astype(np.float64)).reshape(rows, width)
     bound = np.abs(exact) @ np.abs(x.reshape(groups, 64)).max(1).repeat(64) / 32767
     assert following == rows * width
@@ -130,11 +129,9 @@ def test_product_is_the_sum_of_products(rows, groups, before, seed):
     weights = random.standard_normal((before + rows) * width).astype(np.float32)
     x = random.standard_normal(width).astype(np.float32)
     result = np.full(rows + 1, 7, np.float32)
-    in_8_bits = np.empty(0, np.int8), np.empty(0, np.float32)
-    numbers, number_scales = np.empty(width, np.int16), np.empty(groups, np.float32)
-    following = kernel.product(
-        weights, *in_8_bits, before * width, rows, width, x, numbers, number_scales, result[:rows]
-    )
+    matrices = kernel.Matrices(weights, np.empty(0, np.int8), np.empty(0, np.float32), np.empty(0, np.float32))
+    rounded = kernel.Rounded(np.empty(width, np.int16), np.empty(groups, np.float32))
+    following = kernel.product(matrices, before * width, rows, width, x, rounded, result[:rows])
     matrix = weights.reshape(-1, width)[before:].astype(np.float64)
     assert following == len(weights)
     assert (np.abs(result[:rows] - matrix @ x) <= 1e-6 * (np.abs(matrix) @ np.abs(x))).all()
@@ -146,12 +143,12 @@ def products_of_both_kinds(matrix, x):
     rows, width = matrix.shape
     groups = width // 64
     in_8_bits, scales = np.empty(rows * width, np.int8), np.empty(rows * groups, np.float32)
-    packing._to_8_bits(torch.from_numpy(matrix), width, in_8_bits, scales)
-    widest = scales.reshape(rows, groups).max(1)
-    room = np.empty(width, np.int16), np.empty(groups, np.float32)
+    packing._to_int8(torch.from_numpy(matrix), width, in_8_bits, scales)
+    matrices = kernel.Matrices(matrix.ravel(), in_8_bits, scales, scales.reshape(rows, groups).max(1))
+    rounded = kernel.Rounded(np.empty(width, np.int16), np.empty(groups, np.float32))
     exact, found = np.empty(rows, np.float32), np.empty(rows, np.float32)
-    kernel.product(matrix.ravel(), in_8_bits, scales, 0, rows, width, x, *room, exact)
-    kernel.product_to_find_greatest(matrix.ravel(), in_8_bits, scales, widest, 0, rows, width, x, *room, found)
+    kernel.product(matrices, 0, rows, width, x, rounded, exact)
+    kernel.product_for_greatest(matrices, 0, rows, width, x, rounded, found)
     return exact, found
 
 
@@ -222,8 +219,8 @@ def test_a_step_holds_its_own_copy_of_the_matrices():
 
 def test_the_kernel_is_used_for_one_float32_sequence(monkeypatch):
     taken = []
-    monkeypatch.setattr(kernel, "compiled", lambda: lambda *arguments: taken.append(arguments[3]))
-    packing._idle.clear()
+    monkeypatch.setattr(kernel, "compiled", lambda: lambda *arguments: taken.append(arguments[5]))
+    packing._idle_steps.clear()
     model, wide = model_of("plain"), model_of("plain", dtype=torch.float64)
     with pytest.raises(ValueError, match="prompt"):
         generate(model, [])
@@ -232,7 +229,7 @@ def test_the_kernel_is_used_for_one_float32_sequence(monkeypatch):
     assert not taken
     generate(model, [5, 6], max_new_tokens=3)
     assert taken == [2, 3]
-    packing._idle.clear()  # its step computes nothing
+    packing._idle_steps.clear()  # its step computes nothing
     with pytest.raises(ValueError, match=r"torch.float32 on cpu and of one shape; got torch.float64 on cpu"):
         KernelStep(wide)
 
@@ -250,19 +247,19 @@ def test_generate_sees_what_training_changed():
 
 
 def test_two_at_a_time_of_one_model():
-    tokenizer = fastlm.Tokenizer({id: bytes([id]) for id in range(256)}, [])
+    tokenizer = fastlm.Tokenizer({i: bytes([i]) for i in range(256)}, [])
     model = model_of("plain", vocab_size=256)
     options = {"max_new_tokens": 20, "temperature": 0}
-    pieces = list(zip_longest(*(stream(model, [id], tokenizer, **options) for id in (1, 2)), fillvalue=""))
-    for id, of_one in zip((1, 2), zip(*pieces, strict=True), strict=True):
-        assert "".join(of_one) == generate(model, [id], tokenizer, **options).text
+    pieces = list(zip_longest(*(stream(model, [first], tokenizer, **options) for first in (1, 2)), fillvalue=""))
+    for first, of_one in zip((1, 2), zip(*pieces, strict=True), strict=True):
+        assert "".join(of_one) == generate(model, [first], tokenizer, **options).text
 
 
 def test_memory_goes_with_the_model():
     model = model_of("plain")
     generate(model, [1], max_new_tokens=2)
-    assert model in packing._idle
-    kept = weakref.ref(packing._idle[model])
+    assert model in packing._idle_steps
+    kept = weakref.ref(packing._idle_steps[model])
     del model
     gc.collect()
     assert kept() is None
@@ -271,7 +268,7 @@ def test_memory_goes_with_the_model():
 def test_what_is_asked_of_the_logits_decides_what_of_them_is_exact(monkeypatch):
     made = []
     monkeypatch.setattr(packing, "KernelStep", lambda model, greatest: made.append(greatest) or KernelStep(model))
-    packing._idle.clear()
+    packing._idle_steps.clear()
     for options in ({"temperature": 0}, {"temperature": 0, "repetition_penalty": 1.2}, {"temperature": 1}):
         generate(model_of("plain"), [1], max_new_tokens=2, **options)
     assert made == [True, False, False]
@@ -329,13 +326,13 @@ def test_a_wrapped_model_is_decoded_as_the_bare_one():
 
 
 def test_an_abandoned_stream_gives_its_memory_back():
-    tokenizer = fastlm.Tokenizer({id: bytes([id]) for id in range(256)}, [])
+    tokenizer = fastlm.Tokenizer({i: bytes([i]) for i in range(256)}, [])
     model = model_of("plain", vocab_size=256)
     pieces = stream(model, [65], tokenizer, max_new_tokens=40)
     next(pieces)
-    assert model not in packing._idle
+    assert model not in packing._idle_steps
     pieces.close()
-    assert model in packing._idle
+    assert model in packing._idle_steps
 
 
 def test_what_does_not_fit_is_refused():
@@ -403,4 +400,19 @@ def test_without_a_place_for_the_cache_it_is_compiled_in_the_process(monkeypatch
         return lambda function: function
 
     monkeypatch.setattr(kernel, "njit", njit)
-    assert kernel.compiled.__wrapped__() is kernel.decode_token
+    with pytest.warns(RuntimeWarning, match="compiled in this process, because Numba's cache failed: cannot cache"):
+        assert kernel.compiled.__wrapped__() is kernel.decode_token
+
+
+def test_torchs_default_dtype_changes_nothing():
+    model = model_of("plain")
+    expected = generate(model, [1], max_new_tokens=5)
+    torch.set_default_dtype(torch.float64)
+    try:
+        for step in (None, torch_step(model), KernelStep(model)):
+            assert generate(model, [1], max_new_tokens=5, step=step) == expected
+        assert generate(model_of("plain", dtype=torch.bfloat16), [1], max_new_tokens=5).ids
+        greedy = generate(model, [1], max_new_tokens=5, temperature=0)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert greedy == generate(model, [1], max_new_tokens=5, temperature=0)

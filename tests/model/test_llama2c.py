@@ -189,7 +189,7 @@ def test_the_tokenizer_file_merges_as_the_vocabulary_does(trained):
     size = trained.vocab_size
     tokens, scores = pieces(llama2c.write(trained.vocabulary)["tokenizer.bin"], size)
     assert dict(enumerate(tokens)) == trained.vocab
-    id_of = {token: id for id, token in enumerate(tokens)}
+    id_of = {token: token_id for token_id, token in enumerate(tokens)}
     for word in ("the", " tokenizer", "aaaaaa", "naïve", "1234", "\n\n\n"):  # each one pretoken
         parts = [bytes([byte]) for byte in word.encode()]
         while True:

@@ -222,7 +222,7 @@ def test_an_evaluation_is_the_mean_over_all_windows_and_counts_bytes(tmp_path):
         row = torch.from_numpy(window.astype(np.int64))
         with torch.no_grad():
             total += float(torch.nn.functional.cross_entropy(model(row[:-1]), row[1:], reduction="sum"))
-        text += sum(len(tokenizer.vocab[id]) for id in row[1:].tolist() if id != 0)
+        text += sum(len(tokenizer.vocab[token_id]) for token_id in row[1:].tolist() if token_id != 0)
     assert tokenizer.special_tokens["<|endoftext|>"] == 0
     loss = total / (12 * len(windows))
     assert line["valid_loss"] == pytest.approx(loss, rel=1e-5)
