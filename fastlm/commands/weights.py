@@ -91,13 +91,13 @@ def _load(path: Path) -> Tokenizer:
 
 def _tokenizer_in(directory: Path) -> Tokenizer | None:
     """The tokenizer that lies beside a model; None, and a word about it, where it is of a kind that fastlm lacks."""
-    from fastlm.formats import hf_json, native
+    from fastlm.formats import native, tokenizer_json
 
     if (directory / native.FILE).exists():
         return _load(directory / native.FILE)
-    if (directory / hf_json.FILE).exists():
+    if (directory / tokenizer_json.FILE).exists():
         try:
-            return _load(directory / hf_json.FILE)
+            return _load(directory / tokenizer_json.FILE)
         except ValueError as error:
             print(f"fastlm: the tokenizer is left out: {error}", file=sys.stderr)
     return None

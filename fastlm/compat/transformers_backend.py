@@ -17,9 +17,9 @@ import tokenizers
 
 from fastlm.compat.tokenizers.added_tokens import AddedToken
 from fastlm.compat.tokenizers.lengths import Padding, Truncation
-from fastlm.compat.tokenizers.processors import processor_from
+from fastlm.compat.tokenizers.processors import PostProcessor
 from fastlm.compat.tokenizers.tokenizer import Tokenizer
-from fastlm.formats import hf_json
+from fastlm.formats import tokenizer_json
 from fastlm.tokenizer import Tokenizer as FastLMTokenizer
 
 
@@ -50,7 +50,7 @@ class Backend(Tokenizer):
         if isinstance(source, Tokenizer):
             return copy.deepcopy(source) if isinstance(source, Backend) else cls(source)
         if isinstance(source, FastLMTokenizer):
-            return cls(Tokenizer.from_str(json.dumps(hf_json.content_of(source.vocabulary))))
+            return cls(Tokenizer.from_str(json.dumps(tokenizer_json.content_of(source.vocabulary))))
         if isinstance(source, tokenizers.Tokenizer):
             return cls(Tokenizer.from_str(source.to_str()))
         if isinstance(source, str | os.PathLike):
@@ -108,7 +108,7 @@ class Backend(Tokenizer):
     @post_processor.setter
     def post_processor(self, processor: Any) -> None:
         if isinstance(processor, tokenizers.processors.PostProcessor):
-            processor = processor_from(json.loads(processor.__getstate__()))
+            processor = PostProcessor.from_content(json.loads(processor.__getstate__()))
         Tokenizer.post_processor.fset(self, processor)  # type: ignore[attr-defined]
 
     def add_tokens(self, tokens: Any) -> int:

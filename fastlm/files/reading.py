@@ -4,39 +4,82 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from fastlm.files.recognize import refuse_foreign
+
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """A UTF-8 file. Raises OSError, or ValueError naming the file and the byte that is wrong."""
+    """Reads a UTF-8 file. Raises OSError, or ValueError naming the file and what is wrong with it."""
     content = Path(path).read_bytes()
+    try:
+        return decoded(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def decoded(content: bytes) -> str:
+    """Decodes UTF-8. Raises ValueError naming the first wrong byte, or what the content is instead of a text."""
+    refuse_foreign(content)
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: byte {error.start} is not UTF-8") from None
+        raise ValueError(f"byte {error.start} is not UTF-8") from None
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """A JSON file. Raises OSError, or ValueError naming the file and the line that is wrong, or a key given twice."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            seen: set[str] = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise ValueError(f"key {twice!r} stands twice")
-        return found
-
+    """Reads a JSON file. Raises OSError, or ValueError naming the file and what `parse_json` says."""
     text = read_text(path)
     try:
-        return json.loads(text, object_pairs_hook=once)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}") from None
+        return parse_json(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def parse_json(text: str) -> Any:
+    """Parses JSON text.
+
+    Args:
+        text: The JSON document.
+
+    Returns:
+        The Python value.
+
+    Raises:
+        ValueError: For text that is not JSON, a key given twice in one object, NaN or Infinity, a lone surrogate,
+            or nesting beyond Python's recursion limit. A syntax error is named by line and column.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
-        raise ValueError(f"{path}: JSON nested too deeply") from None
+        raise ValueError("JSON nested too deeply") from None
+    if _SURROGATE_ESCAPE.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a string holds a lone surrogate") from None
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"key {key!r} is given twice")
+            seen.add(key)
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def begins_with(path: str | os.PathLike[str], size: int) -> bytes:

@@ -7,17 +7,18 @@ from pathlib import Path
 
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import begins_with
-from fastlm.formats import gpt2, hf_json, minbpe, native, tekken, tiktoken
+from fastlm.formats import gpt2, minbpe, native, tekken, tiktoken, tokenizer_json
+from fastlm.formats import tokenizer_json as hf_json
 from fastlm.pretokenize.patterns import find_pattern
 from fastlm.vocabulary.vocabulary import Vocabulary
 
-__all__ = ["WRITERS", "gpt2", "hf_json", "load", "minbpe", "native", "save", "tekken", "tiktoken"]
+__all__ = ["WRITERS", "gpt2", "hf_json", "load", "minbpe", "native", "save", "tekken", "tiktoken", "tokenizer_json"]
 
 SpecialTokens = Mapping[str, int] | Iterable[str]
 
 WRITERS: dict[str, Callable[[Vocabulary], dict[str, bytes]]] = {
     "fastlm": native.write,
-    "tokenizer.json": hf_json.write,
+    "tokenizer.json": tokenizer_json.write,
     "gpt2": gpt2.write,
     "tiktoken": tiktoken.write,
     "minbpe": minbpe.write,
@@ -27,7 +28,7 @@ WRITERS: dict[str, Callable[[Vocabulary], dict[str, bytes]]] = {
 # written without being asked for, where they can hold the vocabulary
 _USUAL = ("tokenizer.json", "gpt2")
 # in a directory the first of these that is there is read
-_IN_DIRECTORY = (native.FILE, hf_json.FILE, gpt2.VOCAB, tekken.FILE, f"*{tiktoken.SUFFIX}", f"*{minbpe.SUFFIX}")
+_IN_DIRECTORY = (native.FILE, tokenizer_json.FILE, gpt2.VOCAB, tekken.FILE, f"*{tiktoken.SUFFIX}", f"*{minbpe.SUFFIX}")
 
 
 def save(vocabulary: Vocabulary, directory: Path, formats: Iterable[str] | None) -> list[Path]:
@@ -58,7 +59,7 @@ def load(path: Path, pattern: str | None, special_tokens: SpecialTokens | None) 
     if start.startswith(native.MAGIC_STEM):
         reader: Callable[[Path], Vocabulary] = native.read
     elif start.lstrip().startswith(b"{"):
-        reader = tekken.read if tekken.is_tekken(path) else hf_json.read
+        reader = tekken.read if tekken.is_tekken(path) else tokenizer_json.read
     elif start.startswith(minbpe.FIRST_LINE.encode()):
         reader = minbpe.read
     else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from fastlm.files.reading import read_json, read_text
@@ -15,6 +15,7 @@ from fastlm.pretokenize.patterns import Pattern
 from fastlm.vocabulary.vocabulary import (
     OTHER_BYTES,
     PRINTABLE_BYTES,
+    AddedToken,
     Merge,
     Rules,
     Vocabulary,
@@ -80,54 +81,136 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
 def read(
     vocab: str | os.PathLike[str], merges: str | os.PathLike[str], special_tokens: Iterable[str], pattern: Pattern
 ) -> Vocabulary:
-    """The vocabulary of the two files. Raises OSError, or ValueError naming the file and what is wrong in it."""
-    special = list(special_tokens)
-    tokens, pairs = read_vocab(vocab, special), read_merges(merges)
+    """Reads the two files.
+
+    Args:
+        vocab: The path of vocab.json.
+        merges: The path of merges.txt.
+        special_tokens: The special tokens; those that vocab.json lacks get the next ids.
+        pattern: The pattern that splits a text.
+
+    Returns:
+        The vocabulary. The id of an empty token, which Whisper's file has, stays unused.
+
+    Raises:
+        OSError: If a file cannot be read.
+        ValueError: Naming the file and what is wrong in it.
+    """
+    special: list[str | AddedToken] = list(special_tokens)
+    entries = read_spelled_vocab(vocab)
     try:
+        tokens = parse_vocab(entries.items(), [token for token in special if isinstance(token, str)])
+    except ValueError as error:
+        raise ValueError(f"{vocab}: {error}") from None
+    pairs = read_merges(merges)
+    try:
+        empty = [token_id for token_id, token in tokens.items() if not token]
+        if empty:
+            del tokens[empty[0]]
+            special = _with_next_ids(special, tokens, max(*empty, *tokens) + 1)
         return vocabulary_from_tokens(tokens, pairs, special, pattern)
     except ValueError as error:
         raise ValueError(f"{vocab} and {merges}: {error}") from None
 
 
-def read_vocab(path: str | os.PathLike[str], special_tokens: Collection[str]) -> dict[int, bytes]:
-    """id -> bytes. Raises OSError, or ValueError naming the file and the entry that is malformed."""
-    entries = read_json(path)
-    if not isinstance(entries, dict):
-        raise ValueError(f"{path}: expected an object of tokens and ids, found {type(entries).__name__}")
+def _with_next_ids(special: list[str | AddedToken], tokens: dict[int, bytes], next_id: int) -> list[str | AddedToken]:
+    """The special tokens, those that `tokens` lacks with ids from `next_id` on. They are added to `tokens`."""
+    known = set(tokens.values())
+    found: list[str | AddedToken] = []
+    for token in special:
+        if not isinstance(token, str) or token.encode() in known:
+            found.append(token)
+            continue
+        tokens[next_id] = token.encode()
+        found.append(AddedToken(token, next_id))
+        next_id += 1
+    return found
+
+
+def read_spelled_vocab(path: str | os.PathLike[str]) -> dict[str, int]:
+    """Reads vocab.json: spelled token -> id.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: Naming the file, and the entry that is malformed.
+    """
+    content = read_json(path)
     try:
-        return parse_vocab(entries.items(), special_tokens)
+        return spelled_vocab_of(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def parse_vocab(entries: Iterable[tuple[Any, Any]], special_tokens: Collection[str]) -> dict[int, bytes]:
+def spelled_vocab_of(content: Any) -> dict[str, int]:
+    """The vocab of a JSON value. Raises ValueError for what is not an object of tokens with ids of 32 bits."""
+    if not isinstance(content, dict):
+        raise ValueError(f"expected an object of tokens and ids, found {type(content).__name__}")
+    ids = content.values()
+    # one look at all of the usual types is faster than one at each
+    if not (set(map(type, ids)) <= {int} and min(ids, default=0) >= 0 and max(ids, default=0) < 1 << 32):
+        for spelled, token_id in content.items():
+            if type(token_id) is not int or not 0 <= token_id < 1 << 32:
+                raise ValueError(f"token {spelled!r:.80} has id {token_id!r:.80}, expected a non-negative integer")
+    return content
+
+
+def parse_vocab(entries: Iterable[tuple[str, int]], special_tokens: Collection[str]) -> dict[int, bytes]:
     """id -> bytes of spelled token -> id. Raises ValueError naming the entry that is malformed."""
     tokens: dict[int, bytes] = {}
     special = set(special_tokens)
-    for spelled, id in entries:
-        if not isinstance(id, int) or isinstance(id, bool) or id < 0:
-            raise ValueError(f"token {spelled!r} has id {id!r}, expected a non-negative integer")
-        if id in tokens:
-            raise ValueError(f"id {id} is given twice, the second time to {spelled!r}")
+    for spelled, token_id in entries:
+        if token_id in tokens:
+            raise ValueError(f"id {token_id} is given twice, the second time to {spelled!r}")
         try:
-            tokens[id] = special_bytes(spelled) if spelled in special else unspell(spelled)
+            tokens[token_id] = special_bytes(spelled) if spelled in special else unspell(spelled)
         except ValueError as error:
-            raise ValueError(f"token of id {id}: {error} (is it a special token?)") from None
+            raise ValueError(f"token of id {token_id}: {error} (is it a special token?)") from None
     return tokens
 
 
 def read_merges(path: str | os.PathLike[str]) -> list[Merge]:
-    """The merges in order. Raises OSError, or ValueError naming the file and line that is malformed."""
+    """Reads merges.txt: the merges as bytes, in order. Raises as `read_spelled_merges`."""
     merges: list[Merge] = []
-    lines = read_text(path).split("\n")
-    for number, line in enumerate(lines, 1):
-        # only a first line may be a version: "#" also begins merges
-        if (number == 1 and line.startswith("#version")) or (number == len(lines) and not line):
-            continue
+    for number, left, right in _merge_lines(read_text(path), path):
         try:
-            left, right = line.removesuffix("\r").split(" ")
             merges.append((unspell(left), unspell(right)))
         except ValueError as error:
-            reason = str(error) if "spells no byte" in str(error) else "expected two tokens with one space between"
-            raise ValueError(f"{path}, line {number}: {line[:80]!r}: {reason}") from None
+            raise ValueError(f"{path}, line {number}: {left + ' ' + right!r:.80}: {error}") from None
     return merges
+
+
+def read_spelled_merges(path: str | os.PathLike[str], every_version_line: bool = False) -> list[tuple[str, str]]:
+    """Reads merges.txt: the merges as spelled tokens, in order.
+
+    Args:
+        path: The file.
+        every_version_line: Whether each line that begins with `#version` is skipped, as `tokenizers` does, and not
+            the first line alone. `#` also begins merges.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: Naming the file and the line that is malformed.
+    """
+    return spelled_merges_of(read_text(path), path, every_version_line)
+
+
+def spelled_merges_of(
+    text: str, path: str | os.PathLike[str], every_version_line: bool = False
+) -> list[tuple[str, str]]:
+    """The merges of the text of a merges.txt. `path` is for errors."""
+    return [(left, right) for _, left, right in _merge_lines(text, path, every_version_line)]
+
+
+def _merge_lines(
+    text: str, path: str | os.PathLike[str], every_version_line: bool = False
+) -> Iterator[tuple[int, str, str]]:
+    """Line number and the two sides of each merge."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        is_version = line.startswith("#version") and (number == 1 or every_version_line)
+        if is_version or (number == len(lines) and not line):
+            continue
+        sides = line.removesuffix("\r").split(" ")
+        if len(sides) != 2:
+            raise ValueError(f"{path}, line {number}: {line[:80]!r}: expected two tokens with one space between")
+        yield number, sides[0], sides[1]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastlm.files.recognize import refuse_foreign
 from fastlm.pretokenize.patterns import find_pattern
 from fastlm.vocabulary.vocabulary import ARRAYS, AddedToken, Rules, Vocabulary
 
@@ -37,6 +38,8 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
         "rules": asdict(vocabulary.rules),
         "entries": {name: len(array) for name, array in arrays.items()},
     }
+    if vocabulary.carried:
+        header["carried"] = vocabulary.carried
     encoded = json.dumps(header).encode()
     encoded += b" " * (-(len(encoded) + 16) % _ALIGN)
     parts = [_MAGIC, len(encoded).to_bytes(8, "little"), encoded]
@@ -49,6 +52,11 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
 def read(path: str | os.PathLike[str]) -> Vocabulary:
     """The vocabulary of a file. Raises OSError, or ValueError naming the file and what is wrong with it."""
     content = Path(path).read_bytes()
+    if not content.startswith(MAGIC_STEM):
+        try:
+            refuse_foreign(content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     if content[:8] != _MAGIC:
         raise ValueError(f"{path}: not a fastlm tokenizer file of version 2 (it begins with {content[:8]!r})")
     body = memoryview(content)[:-_DIGEST]
@@ -76,6 +84,13 @@ def _parse(body: memoryview) -> Vocabulary:
         raise ValueError(f"{len(body) - at} bytes follow the last array")
     added_tokens = tuple(AddedToken(**token) for token in header["added_tokens"])
     rules = header["rules"] | {name: tuple(header["rules"][name]) for name in ("begin", "end")}
+    carried = header.get("carried", "")
+    if not isinstance(carried, str):
+        raise ValueError(f"carried must be a string, got {carried!r:.80}")
     return Vocabulary(
-        **arrays, added_tokens=added_tokens, pattern=find_pattern(header["pattern"]), rules=Rules(**rules)
+        **arrays,
+        added_tokens=added_tokens,
+        pattern=find_pattern(header["pattern"]),
+        rules=Rules(**rules),
+        carried=carried,
     )

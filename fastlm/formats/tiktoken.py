@@ -1,6 +1,6 @@
-"""Rank files (`.tiktoken`): a line for each token, its bytes in base64, a blank, its rank.
+"""Rank files (`.tiktoken`): a line for each token with its bytes in base64, a space and its rank.
 
-The file names neither pattern nor special tokens; those of published files are known by the content.
+A file names neither the pattern nor the special tokens. Published files are recognized by their content.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from fastlm.files.recognize import refuse_foreign
 from fastlm.pretokenize.patterns import Pattern, find_pattern
 from fastlm.vocabulary.from_ranks import ranks_of, vocabulary_from_ranks
 from fastlm.vocabulary.published import Encoding, find_encoding
@@ -37,7 +38,21 @@ def read(
     special_tokens: Mapping[str, int] | Iterable[str] | None = None,
     pattern: Pattern | None = None,
 ) -> Vocabulary:
-    """The vocabulary of a file. Raises OSError, or ValueError naming the file and line, or asking for the pattern."""
+    """Reads a file.
+
+    Args:
+        path: The file.
+        special_tokens: Special token -> id, or special tokens that get the next ids. By default those of the
+            published encoding.
+        pattern: The pattern that splits a text. By default that of the published encoding.
+
+    Returns:
+        The vocabulary. The id of an empty token, which Whisper's files have, stays unused.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: Naming the file and the line that is malformed, or asking for the pattern.
+    """
     content = Path(path).read_bytes()
     ranks = parse(content, path)
     # as published, or, where line ends or the order of lines are others, as it would be
@@ -51,10 +66,25 @@ def read(
             pattern = find_pattern(known.pattern)
             rules = Rules(ignore_merges=True, normalization=known.normalization)
     assert pattern is not None
+    special = {} if special_tokens is None else special_tokens
+    if b"" in ranks and not isinstance(special, Mapping | str):
+        # the next id is that after the last rank, also where this is the rank of the empty token
+        special = {token: max(ranks.values()) + 1 + k for k, token in enumerate(special)}
     try:
-        return vocabulary_from_ranks(ranks, special_tokens or {}, pattern, rules)
+        return vocabulary_from_ranks({token: rank for token, rank in ranks.items() if token}, special, pattern, rules)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+class MalformedRankError(ValueError):
+    """A line of a rank file is malformed. `line` is its content."""
+
+    def __init__(self, message: str, line: bytes) -> None:
+        super().__init__(message)
+        self.line = line
+
+    def __reduce__(self) -> tuple[type[MalformedRankError], tuple[str, bytes]]:
+        return MalformedRankError, (str(self), self.line)
 
 
 def _encoding_of(content: bytes) -> Encoding | None:
@@ -62,20 +92,34 @@ def _encoding_of(content: bytes) -> Encoding | None:
 
 
 def parse(content: bytes, path: str | os.PathLike[str]) -> dict[bytes, int]:
-    """Token -> rank. Raises ValueError naming the file and the line that is malformed."""
+    """The ranks of the content of a file.
+
+    Args:
+        content: The content.
+        path: The file, for errors.
+
+    Returns:
+        Token -> rank. One token may be empty, written as `=`.
+
+    Raises:
+        ValueError: Naming the file and the line that is malformed, or what the file is instead.
+    """
+    try:
+        refuse_foreign(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     ranks: dict[bytes, int] = {}
     for number, line in enumerate(content.splitlines(), 1):
         if not line:
             continue
         try:
             spelled, rank = line.split()
-            token = base64.b64decode(spelled, validate=True)
+            token = b"" if spelled == b"=" else base64.b64decode(spelled, validate=True)
             if not rank.isdigit():
                 raise ValueError
         except (ValueError, binascii.Error):
-            raise ValueError(
-                f"{path}, line {number}: {line[:80]!r}: expected a token in base64, a blank and its rank"
-            ) from None
+            reason = f"{path}, line {number}: {line[:80]!r}: expected a token in base64, a space and its rank"
+            raise MalformedRankError(reason, line) from None
         if token in ranks:
             raise ValueError(f"{path}, line {number}: token {token!r} is given twice")
         ranks[token] = int(rank)

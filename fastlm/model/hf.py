@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_json
-from fastlm.formats import hf_json
+from fastlm.formats import tokenizer_json
 from fastlm.model.config import ModelConfig, SpecialTokenIds
 from fastlm.model.files import checked_fingerprint
 from fastlm.model.layers import Device
@@ -130,7 +130,7 @@ def export_llama(model: TransformerLM, directory: str | os.PathLike[str], tokeni
         GENERATION: _json(ids),
     }
     if tokenizer is not None:
-        files |= hf_json.write(tokenizer.vocabulary)
+        files |= tokenizer_json.write(tokenizer.vocabulary)
         files["tokenizer_config.json"] = _json(_tokenizer_config(tokenizer, config, special))
     files[CONFIG] = _json(_config_json(config, dtype, fingerprint) | ids)
     write_files(Path(directory), files)
@@ -170,8 +170,8 @@ def import_llama(
     if fingerprint is not None and not isinstance(fingerprint, str):
         raise ValueError(f"{path}: {FINGERPRINT} is {fingerprint!r:.80}; expected a string")
     checked = checked_fingerprint(config, fingerprint, tokenizer, str(directory))
-    if tokenizer is None and fingerprint is not None and (directory / hf_json.FILE).exists():
-        _check_tokenizer_file(directory / hf_json.FILE, fingerprint)
+    if tokenizer is None and fingerprint is not None and (directory / tokenizer_json.FILE).exists():
+        _check_tokenizer_file(directory / tokenizer_json.FILE, fingerprint)
     names = {_foreign(name): name for name in parameter_shapes(config)}
     shapes = {foreign: parameter_shapes(config)[name] for foreign, name in names.items()}
     dtype = _config_dtype(content, path) if dtype is None else dtype
@@ -387,7 +387,7 @@ def _config_dtype(content: Mapping[str, Any], path: Path) -> torch.dtype | None:
 
 
 def _check_tokenizer_file(path: Path, fingerprint: str) -> None:
-    found = hf_json.read(path).fingerprint
+    found = tokenizer_json.read(path).fingerprint
     if found != fingerprint:
         raise ValueError(f"{path}: has the fingerprint {found}; the weights were trained with {fingerprint}")
 

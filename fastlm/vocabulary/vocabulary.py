@@ -115,6 +115,8 @@ class Vocabulary:
     added_tokens: tuple[AddedToken, ...]
     pattern: Pattern
     rules: Rules = Rules()
+    carried: str = ""
+    """JSON of what a tokenizer.json says beyond its vocabulary. It decides no id and is written back when saving."""
 
     def __post_init__(self) -> None:
         for name, dtype in ARRAYS.items():
@@ -301,14 +303,20 @@ def assembled(
     added_tokens: Iterable[AddedToken],
     pattern: Pattern,
     rules: Rules,
+    byte_ids: UInt32Array | None = None,
 ) -> Vocabulary:
-    """A vocabulary from id -> bytes and merges as integer arrays in order of rank."""
+    """A vocabulary from id -> bytes and merges as integer arrays in order of rank.
+
+    `byte_ids` gives the id of each byte where it is not that of the first ordinary token of one byte.
+    """
     added = tuple(added_tokens)
     reserved = {token.id for token in added}
     in_order = sorted(tokens.items(), reverse=True)
-    # an ordinary token goes before a special one, and a lower id before a higher one
-    single = {token: id for id, token in in_order if len(token) == 1}
-    single |= {token: id for id, token in in_order if len(token) == 1 and id not in reserved}
+    if byte_ids is None:
+        # an ordinary token goes before a special one, and a lower id before a higher one
+        single = {token: id for id, token in in_order if len(token) == 1}
+        single |= {token: id for id, token in in_order if len(token) == 1 and id not in reserved}
+        byte_ids = np.array([single.get(bytes([b]), NO_ID) for b in range(256)], np.uint32)
     spelled_by_id = [tokens.get(id, b"") for id in range(in_order[0][0] + 1 if in_order else 0)]
     return Vocabulary(
         np.frombuffer(b"".join(spelled_by_id), np.uint8),
@@ -316,7 +324,7 @@ def assembled(
         np.ascontiguousarray(left, np.uint32),
         np.ascontiguousarray(right, np.uint32),
         np.ascontiguousarray(new, np.uint32),
-        np.array([single.get(bytes([b]), NO_ID) for b in range(256)], np.uint32),
+        byte_ids,
         added,
         pattern,
         rules,

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import fastlm
-from fastlm.formats import hf_json
+from fastlm.formats import tokenizer_json
 from tests.compat.transformers_calls import TEMPLATE, Call, encoding_call, other_call, outcome, plain, text
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -70,7 +70,7 @@ def variants(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def files(trained: fastlm.Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     directory = tmp_path_factory.mktemp("tokenizer files")
     paths = {}
-    for name, content in variants(hf_json.content_of(trained.vocabulary)).items():
+    for name, content in variants(tokenizer_json.content_of(trained.vocabulary)).items():
         paths[name] = directory / f"{name}.json"
         paths[name].write_text(json.dumps(content))
     return paths

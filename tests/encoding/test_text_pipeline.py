@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastlm
-from fastlm.formats import hf_json
+from fastlm.formats import tokenizer_json
 from fastlm.pretokenize import cutting
 from fastlm.text.normalization import aligned_nfc, is_nfc, nfc
 from tests import texts
@@ -53,10 +53,10 @@ def test_every_scalar_is_normalized_as_by_tokenizers():
             assert nfc(text) == normalize(text), start
 
 
-def tokenizer_json(rng: random.Random) -> dict:
+def random_content(rng: random.Random) -> dict:
     """A pipeline of random options over a vocabulary that every test shares."""
     vocabulary = fastlm.train_bpe(texts.DOCUMENTS[:5], 400, ["<|end|>"]).vocabulary
-    content = hf_json.content_of(vocabulary)
+    content = tokenizer_json.content_of(vocabulary)
     names = ["<m>", "<m><m>", "m>", "é", "e\u0301", " <s> ", "the", "xx", "中文", "\u1100\u1161", "_"]
     next_id = 400
     for name in rng.sample(names, rng.randrange(len(names))):
@@ -79,9 +79,9 @@ FRAGMENTS = [
 @pytest.mark.parametrize("seed", range(60))
 def test_encodes_as_tokenizers_whatever_the_options(seed, tmp_path):
     rng = random.Random(seed)
-    content = tokenizer_json(rng)
+    content = random_content(rng)
     theirs = tokenizers.Tokenizer.from_str(json.dumps(content))
-    (tmp_path / hf_json.FILE).write_text(json.dumps(content))
+    (tmp_path / tokenizer_json.FILE).write_text(json.dumps(content))
     ours = fastlm.load(tmp_path)
     for token in content["added_tokens"]:
         assert theirs.token_to_id(token["content"]) == token["id"]
@@ -106,18 +106,18 @@ def test_encodes_as_tokenizers_whatever_the_options(seed, tmp_path):
 @pytest.mark.parametrize("seed", range(8))
 def test_what_is_written_is_read_back_by_tokenizers(seed, tmp_path):
     rng = random.Random(seed)
-    content = tokenizer_json(rng)
+    content = random_content(rng)
     content["post_processor"] = {
         "type": "TemplateProcessing",
         "single": [{"SpecialToken": {"id": "<|end|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
         "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
         "special_tokens": {"<|end|>": {"id": "<|end|>", "ids": [0], "tokens": ["<|end|>"]}},
     }
-    (tmp_path / hf_json.FILE).write_text(json.dumps(content))
+    (tmp_path / tokenizer_json.FILE).write_text(json.dumps(content))
     ours = fastlm.load(tmp_path)
     assert ours.vocabulary.rules.begin == (0,)
     ours.save(tmp_path / "again", ["tokenizer.json"])
-    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "again" / hf_json.FILE))
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "again" / tokenizer_json.FILE))
     for _ in range(50):
         text = "".join(rng.choices(FRAGMENTS, k=rng.randrange(14)))
         assert ours.encode(text, add_special_tokens=True) == theirs.encode(text).ids
@@ -130,13 +130,13 @@ def test_what_is_written_is_read_back_by_tokenizers(seed, tmp_path):
 
 @pytest.mark.parametrize("drop", [b"e", b"\xc3", b" "])
 def test_bytes_without_a_token_are_dropped_as_by_tokenizers(drop, tmp_path):
-    base = hf_json.content_of(fastlm.train_bpe(texts.DOCUMENTS[:5], 400, ["<|end|>"]).vocabulary)
+    base = tokenizer_json.content_of(fastlm.train_bpe(texts.DOCUMENTS[:5], 400, ["<|end|>"]).vocabulary)
     from fastlm.formats import gpt2
 
     lost = gpt2.spell(drop)
     base["model"]["vocab"] = {token: id for token, id in base["model"]["vocab"].items() if lost not in token}
     base["model"]["merges"] = [merge for merge in base["model"]["merges"] if lost not in "".join(merge)]
-    (tmp_path / hf_json.FILE).write_text(json.dumps(base))
+    (tmp_path / tokenizer_json.FILE).write_text(json.dumps(base))
     ours, theirs = fastlm.load(tmp_path), tokenizers.Tokenizer.from_str(json.dumps(base))
     rng = random.Random(3)
     for _ in range(300):
@@ -154,7 +154,7 @@ def test_bytes_without_a_token_are_dropped_as_by_tokenizers(drop, tmp_path):
 def test_a_prepared_text_cut_for_threads_has_the_ids_of_the_whole(seed, tmp_path, monkeypatch):
     monkeypatch.setattr(cutting, "SMALLEST_PART", 32)
     rng = random.Random(seed)
-    (tmp_path / hf_json.FILE).write_text(json.dumps(tokenizer_json(rng)))
+    (tmp_path / tokenizer_json.FILE).write_text(json.dumps(random_content(rng)))
     tokenizer = fastlm.load(tmp_path)
     text = "".join(rng.choices(FRAGMENTS, k=2000))
     assert tokenizer.encode(text, num_threads=2) == tokenizer.encode(text)

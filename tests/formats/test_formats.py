@@ -11,7 +11,7 @@ import pytest
 
 import fastlm
 from fastlm.files.atomic import replacing, write_files
-from fastlm.formats import gpt2, hf_json, native
+from fastlm.formats import gpt2, native, tokenizer_json
 from fastlm.pretokenize.patterns import PATTERNS
 from tests import texts
 
@@ -30,7 +30,7 @@ def test_each_format_gives_back_the_tokenizer(trained, saved):
     for name, loaded in {
         "directory": fastlm.load(saved),
         "native": fastlm.load(saved / native.FILE),
-        "Hugging Face": fastlm.load(saved / hf_json.FILE),
+        "Hugging Face": fastlm.load(saved / tokenizer_json.FILE),
         "GPT-2": fastlm.load(saved / gpt2.VOCAB, pattern="gpt2", special_tokens=special),
         "from_files": fastlm.Tokenizer.from_files(saved / gpt2.VOCAB, saved / gpt2.MERGES, special),
     }.items():
@@ -39,7 +39,7 @@ def test_each_format_gives_back_the_tokenizer(trained, saved):
 
 
 def test_a_directory_falls_back_from_format_to_format(trained, saved):
-    for name in (native.FILE, hf_json.FILE):
+    for name in (native.FILE, tokenizer_json.FILE):
         os.remove(saved / name)
         loaded = fastlm.load(saved, **({} if name == native.FILE else {"pattern": "gpt2"}))
         assert loaded.merges == trained.merges
@@ -58,7 +58,7 @@ def test_pattern_and_special_tokens_only_where_the_file_has_none(saved):
 
 def test_hugging_face_reads_it_with_the_same_ids(trained, saved):
     tokenizers = pytest.importorskip("tokenizers", reason="tokenizers judges its own format")
-    theirs = tokenizers.Tokenizer.from_file(str(saved / hf_json.FILE))
+    theirs = tokenizers.Tokenizer.from_file(str(saved / tokenizer_json.FILE))
     assert theirs.encode(TEXT).ids == trained.encode(TEXT)
     assert theirs.decode(trained.encode(TEXT), skip_special_tokens=False) == TEXT
     rng = random.Random(4)
@@ -73,9 +73,9 @@ def test_a_pattern_of_ones_own_is_kept(tmp_path):
     with pytest.warns(UserWarning, match="no scanner"):
         tokenizer = fastlm.train_bpe(texts.DOCUMENTS[:3], 400, ["<s>"], pattern=pattern)
     tokenizer.save(tmp_path)
-    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / hf_json.FILE))
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / tokenizer_json.FILE))
     text = texts.DOCUMENTS[0] + "12345 <s> Ünïcode"
-    for name in (native.FILE, hf_json.FILE):
+    for name in (native.FILE, tokenizer_json.FILE):
         loaded = fastlm.load(tmp_path / name)
         assert loaded.pattern == pattern
         assert loaded.encode(text) == tokenizer.encode(text) == theirs.encode(text).ids
@@ -87,9 +87,9 @@ def test_a_sequence_of_ones_own_is_kept(tmp_path):
     pattern = r'["\\d", "[a-z]+(?!.)|\\s"]'
     tokenizer = fastlm.train_bpe(texts.DOCUMENTS[:3], 400, ["<s>"], pattern=pattern)
     tokenizer.save(tmp_path)
-    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / hf_json.FILE))
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / tokenizer_json.FILE))
     text = texts.DOCUMENTS[0] + "12345 ab6 <s> Ünïcode"
-    for name in (native.FILE, hf_json.FILE):
+    for name in (native.FILE, tokenizer_json.FILE):
         loaded = fastlm.load(tmp_path / name)
         assert loaded.pattern == pattern
         assert loaded.encode(text) == tokenizer.encode(text) == theirs.encode(text).ids
@@ -100,16 +100,16 @@ def test_digits_of_hugging_face(tmp_path):
     tokenizers = pytest.importorskip("tokenizers", reason="tokenizers judges its own format")
     tokenizer = fastlm.train_bpe(texts.DOCUMENTS, 600, pattern="starcoder")
     tokenizer.save(tmp_path)
-    content = json.loads((tmp_path / hf_json.FILE).read_text())
+    content = json.loads((tmp_path / tokenizer_json.FILE).read_text())
     digits = {"type": "Digits", "individual_digits": True}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, byte_level]}
-    (tmp_path / hf_json.FILE).write_text(json.dumps(content))
-    assert fastlm.load(tmp_path / hf_json.FILE).pattern == "starcoder"
+    (tmp_path / tokenizer_json.FILE).write_text(json.dumps(content))
+    assert fastlm.load(tmp_path / tokenizer_json.FILE).pattern == "starcoder"
     digits["individual_digits"] = False
-    (tmp_path / hf_json.FILE).write_text(json.dumps(content))
-    runs = fastlm.load(tmp_path / hf_json.FILE)
-    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / hf_json.FILE))
+    (tmp_path / tokenizer_json.FILE).write_text(json.dumps(content))
+    runs = fastlm.load(tmp_path / tokenizer_json.FILE)
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / tokenizer_json.FILE))
     for text in (*texts.DOCUMENTS, "a12 345b", "1\u0661\u00bd!", "\U00011de0\U00016ff4 1"):
         assert runs.encode(text) == theirs.encode(text).ids
 
@@ -122,8 +122,8 @@ def test_hugging_face_splits_by_every_named_pattern(tmp_path, name):
     assert fastlm.load(tmp_path / native.FILE).pattern == name
     # ByteLevel splits as GPT-2 does, whichever way that was spelled
     expected = "gpt2" if PATTERNS[name].scanner == "gpt2" else name
-    assert fastlm.load(tmp_path / hf_json.FILE).pattern == expected
-    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / hf_json.FILE))
+    assert fastlm.load(tmp_path / tokenizer_json.FILE).pattern == expected
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / tokenizer_json.FILE))
     rng = random.Random(6)
     strings = [*texts.DOCUMENTS, "a\n  ", "a \n", "x\n \n\t", *(texts.random_string(rng) for _ in range(3000))]
     for text, theirs_of_it in zip(strings, theirs.encode_batch(strings), strict=True):
@@ -347,7 +347,7 @@ def sequence(*steps):
     ],
 )
 def test_tokenizer_json_that_means_something_else_is_refused(saved, change, message):
-    path = saved / hf_json.FILE
+    path = saved / tokenizer_json.FILE
     content = json.loads(path.read_text("utf-8"))
     change(content)
     path.write_text(json.dumps(content), "utf-8")
@@ -356,14 +356,14 @@ def test_tokenizer_json_that_means_something_else_is_refused(saved, change, mess
 
 
 def test_merges_as_strings_are_read(saved, trained):
-    path = saved / hf_json.FILE
+    path = saved / tokenizer_json.FILE
     content = json.loads(path.read_text("utf-8"))
     content["model"]["merges"] = [" ".join(merge) for merge in content["model"]["merges"]]
     path.write_text(json.dumps(content), "utf-8")
     assert fastlm.load(path).merges == trained.merges
 
 
-@pytest.mark.parametrize("name", [gpt2.VOCAB, gpt2.MERGES, hf_json.FILE])
+@pytest.mark.parametrize("name", [gpt2.VOCAB, gpt2.MERGES, tokenizer_json.FILE])
 def test_random_damage_is_refused_or_harmless(saved, name):
     """Text formats have no checksum: a change may give another vocabulary, but never a crash or another exception."""
     path = saved / name
@@ -379,7 +379,7 @@ def test_random_damage_is_refused_or_harmless(saved, name):
             changed = content[:at] + bytes([rng.randrange(256)]) + content[at + 1 :]
         path.write_bytes(changed)
         try:
-            if name == hf_json.FILE:
+            if name == tokenizer_json.FILE:
                 fastlm.load(path).decode([1, 2, 3])
             else:
                 fastlm.load(saved / gpt2.VOCAB, pattern="gpt2").decode([1, 2, 3])

@@ -7,16 +7,15 @@ from other files of that name, under its own.
 
 from __future__ import annotations
 
-import binascii
 import hashlib
-import json
 import os
 import tempfile
 from pathlib import Path
 
 from fastlm.files.atomic import write_files
-from fastlm.formats.gpt2 import unspell
-from fastlm.formats.tiktoken import content_of
+from fastlm.files.reading import decoded, parse_json
+from fastlm.formats.gpt2 import spelled_merges_of, spelled_vocab_of, unspell
+from fastlm.formats.tiktoken import MalformedRankError, content_of, parse
 from fastlm.vocabulary.vocabulary import BYTE_ORDER
 
 CACHE_VARIABLES = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
@@ -63,17 +62,17 @@ def data_gym_to_mergeable_bpe_ranks(
 
     Raises as `read_file_cached`, AssertionError where the files disagree.
     """
-    lines = read_file_cached(vocab_bpe_file, vocab_bpe_hash).decode().split("\n")[1:-1]
+    # the first line is a version, whatever it says
+    _, _, lines = decoded(read_file_cached(vocab_bpe_file, vocab_bpe_hash)).partition("\n")
     ranks = {bytes([byte]): rank for rank, byte in enumerate(BYTE_ORDER)}
-    for line in lines:
-        left, right = line.split()
+    for left, right in spelled_merges_of(lines, vocab_bpe_file):
         ranks[unspell(left + right)] = len(ranks)
-    encoder = json.loads(read_file_cached(encoder_json_file, encoder_json_hash))
-    ids = {unspell(token): id for token, id in encoder.items()}
+    encoder = spelled_vocab_of(parse_json(decoded(read_file_cached(encoder_json_file, encoder_json_hash))))
+    ids = {unspell(token): token_id for token, token_id in encoder.items()}
     for special in (b"<|endoftext|>", b"<|startoftext|>"):
         ids.pop(special, None)
     if clobber_one_byte_tokens:
-        ranks.update({token: id for token, id in ids.items() if len(token) == 1})
+        ranks.update({token: token_id for token, token_id in ids.items() if len(token) == 1})
     if ranks != ids:
         raise AssertionError(f"{vocab_bpe_file} and {encoder_json_file} are not of one vocabulary")
     return ranks
@@ -90,16 +89,10 @@ def dump_tiktoken_bpe(bpe_ranks: dict[bytes, int], tiktoken_bpe_file: str) -> No
 def load_tiktoken_bpe(tiktoken_bpe_file: str, expected_hash: str | None = None) -> dict[bytes, int]:
     """Token -> rank of a rank file. Raises as `read_file_cached`, ValueError for a malformed line."""
     content = read_file_cached(tiktoken_bpe_file, expected_hash)
-    ranks: dict[bytes, int] = {}
-    for line in content.splitlines():
-        if not line:
-            continue
-        try:
-            token, rank = line.split()
-            ranks[binascii.a2b_base64(token)] = int(rank)
-        except ValueError as error:
-            raise ValueError(f"Error parsing line {line!r} in {tiktoken_bpe_file}") from error
-    return ranks
+    try:
+        return parse(content, tiktoken_bpe_file)
+    except MalformedRankError as error:
+        raise ValueError(f"Error parsing line {error.line!r} in {tiktoken_bpe_file}") from error
 
 
 def _folders() -> list[Path]:

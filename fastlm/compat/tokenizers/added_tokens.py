@@ -1,15 +1,13 @@
-"""Added tokens, and the ids that they get: those in a file count for nothing, as in tokenizers 0.23."""
+"""Added tokens. Their ids in a file are ignored, as in tokenizers 0.23."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
-from fastlm.compat.tokenizers.arguments import boolean, is_instance, known_options, one_of_kinds, string, unsigned
+from fastlm.compat.tokenizers.arguments import boolean, is_instance, known_options, one_of_kinds, string
+from fastlm.formats.tokenizer_json import added_tokens as tokenizer_json
+from fastlm.formats.tokenizer_json.added_tokens import FLAGS, AddedTokenEntry
 from fastlm.text.normalization import nfc
-
-_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 class AddedToken:
@@ -20,7 +18,7 @@ class AddedToken:
 
     def __init__(self, content: str | None = None, **options: Any) -> None:
         self._content = "" if content is None else string(content)
-        flags = {name: boolean(value) for name, value in known_options(options, *_FLAGS).items()}
+        flags = {name: boolean(value) for name, value in known_options(options, *FLAGS).items()}
         self._single_word = flags.get("single_word", False)
         self._lstrip = flags.get("lstrip", False)
         self._rstrip = flags.get("rstrip", False)
@@ -66,7 +64,7 @@ class AddedToken:
         return AddedToken(self._content, **{**options, **changes})
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"content": self._content, **{name: getattr(self, name) for name in _FLAGS}}
+        return {"content": self._content, **{name: getattr(self, name) for name in FLAGS}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -85,17 +83,9 @@ class AddedToken:
         return f'AddedToken("{self._content}", {", ".join(f"{name}={getattr(self, name)}" for name in flags)})'
 
 
-def added_token(content: dict[str, Any]) -> AddedToken:
-    """An added token as tokenizer.json describes it. Raises ValueError where an entry lacks or has another type."""
-    missing = [name for name in ("id", "content", *_FLAGS) if name not in content]
-    if missing:
-        raise ValueError(f"added token {content!r:.80}: missing field `{missing[0]}`")
-    try:
-        # of another id than it says, but not of none
-        unsigned(content["id"], 32)
-        return AddedToken(content["content"], **{name: content[name] for name in _FLAGS})
-    except (TypeError, OverflowError) as error:
-        raise ValueError(f"added token {content!r:.80}: {error}") from None
+def added_token(entry: AddedTokenEntry) -> AddedToken:
+    """The added token of an item of tokenizer.json."""
+    return AddedToken(entry.content, **entry.flags())
 
 
 def given_tokens(tokens: Any, special: bool) -> list[AddedToken]:
@@ -112,42 +102,17 @@ def given_tokens(tokens: Any, special: bool) -> list[AddedToken]:
     return found
 
 
-@dataclass(frozen=True)
-class AddedVocabulary:
-    """The added tokens of a tokenizer. ids: content -> id; tokens: id -> token; special: contents added as such."""
+AddedVocabulary = tokenizer_json.AddedVocabulary[AddedToken]
 
-    ids: dict[str, int] = field(default_factory=dict)
-    tokens: dict[int, AddedToken] = field(default_factory=dict)
-    special: frozenset[str] = frozenset()
 
-    def with_tokens(self, given: Iterable[AddedToken], model: dict[str, int]) -> tuple[AddedVocabulary, int]:
-        """With these too, and how many of them say anything new. A token of the model keeps its id."""
-        ids, tokens, special = dict(self.ids), dict(self.tokens), set(self.special)
-        known = {token.content: token for token in tokens.values()}
-        count, largest = 0, max(ids.values(), default=-1)
-        for token in given:
-            if not token.content:
-                continue
-            if token.special:
-                special.add(token.content)
-            if known.get(token.content) == token:
-                continue
-            id = ids.get(token.content, model.get(token.content))
-            if id is None:
-                id = max(largest + 1, len(model))
-            largest = max(largest, id)
-            ids[token.content] = id
-            tokens[id] = known[token.content] = token
-            count += 1
-        return AddedVocabulary(ids, tokens, frozenset(special)), count
+def names_by_id(added: AddedVocabulary, normalizes: bool) -> dict[int, str]:
+    """Id -> the string of the token when ids become tokens. It is normalized where texts are."""
+    return {
+        token_id: nfc(token.content) if normalizes and token.normalized else token.content
+        for token_id, token in added.tokens.items()
+    }
 
-    def names(self, normalizes: bool) -> dict[int, str]:
-        """id -> the string that stands for it where ids become tokens; where texts are normalized, in form C."""
-        return {
-            id: nfc(token.content) if normalizes and token.normalized else token.content
-            for id, token in self.tokens.items()
-        }
 
-    def content(self) -> list[dict[str, Any]]:
-        """What tokenizer.json says of them."""
-        return [{"id": id, **token.__getstate__()} for id, token in sorted(self.tokens.items())]
+def content_of(added: AddedVocabulary) -> list[dict[str, Any]]:
+    """The added tokens as tokenizer.json lists them."""
+    return [{"id": token_id, **token.__getstate__()} for token_id, token in sorted(added.tokens.items())]

@@ -1,65 +1,79 @@
-"""What the components of a tokenizer have in common: options, a JSON state, and a count of their changes."""
+"""What all components of a tokenizer share: options, a JSON state, and a stamp that tells a change."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from fastlm.compat.tokenizers.arguments import is_instance, unsigned
+from fastlm.formats.tokenizer_json.components import UnsupportedComponentError
 
-_changes = itertools.count()
-_latest = next(_changes)
-
-
-def changed() -> None:
-    """Says that a component is not what it was: pipelines built before are to be built anew."""
-    global _latest
-    _latest = next(_changes)
-
-
-def component_changes() -> int:
-    """A number that differs after any component changed."""
-    return _latest
+_stamps = itertools.count(1)
 
 
 class Option:
-    """An attribute that may be set, to what `check` makes of the value."""
+    """An attribute of a component that can be set. `check` converts the value or raises."""
 
     def __init__(self, check: Callable[[Any], Any]) -> None:
         self.check = check
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = f"_{name}"
+        self.name = name
 
     def __get__(self, instance: Any, owner: type) -> Any:
-        return self if instance is None else getattr(instance, self.name)
+        return self if instance is None else getattr(instance.parsed(), self.name)
 
     def __set__(self, instance: Any, value: Any) -> None:
-        setattr(instance, self.name, self.check(value))
-        changed()
+        instance.set_parsed(dataclasses.replace(instance.parsed(), **{self.name: self.check(value)}))
 
 
 class Component:
-    """A step of a tokenizer. `type_name` is its name in tokenizer.json."""
+    """A step of a tokenizer: a frozen dataclass of `fastlm.formats.tokenizer_json`, and what `tokenizers` lets one do
+    with it. `type_name` is its name in tokenizer.json, `options` are the attributes that printing shows.
+    """
 
     type_name: ClassVar[str]
     options: ClassVar[tuple[str, ...]] = ()
+    _parsed: Any
+    _stamp: int
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and not hasattr(type(self), name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         super().__setattr__(name, value)
 
+    def parsed(self) -> Any:
+        """The component as a frozen dataclass."""
+        return self._parsed
+
+    def set_parsed(self, parsed: Any) -> None:
+        """Replaces the frozen dataclass."""
+        self._parsed = parsed
+        self._stamp = next(_stamps)
+
+    def stamp(self) -> int:
+        """A number that is larger after each change of this component or of one that it is made of."""
+        return self._stamp
+
+    @classmethod
+    def of_parsed(cls, parsed: Any) -> Any:
+        """The component of a frozen dataclass."""
+        made = object.__new__(cls)
+        made.set_parsed(parsed)
+        return made
+
     def content(self) -> dict[str, Any]:
-        """What tokenizer.json says of it."""
-        return {"type": self.type_name, **{option: getattr(self, option) for option in self.options}}
+        """The JSON object of the component."""
+        found: dict[str, Any] = self.parsed().content()
+        return found
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Any:
-        """The component that tokenizer.json describes. Raises ValueError or NotImplementedError."""
-        return cls(**{option: field(content, option) for option in cls.options})
+        """The component of a JSON object. Raises ValueError or NotImplementedError."""
+        raise NotImplementedError(cls.__name__)
 
     def __getstate__(self) -> bytes:
         return to_json(self.content()).encode()
@@ -73,10 +87,10 @@ class Component:
 
     def __setstate__(self, state: bytes) -> None:
         self.__dict__.update(self._from_state(state).__dict__)
-        changed()
+        self._stamp = next(_stamps)
 
     def shown_fields(self) -> dict[str, Any]:
-        """What printing shows of it."""
+        """Name -> value of what printing shows."""
         return {option: getattr(self, option) for option in self.options}
 
     def __repr__(self) -> str:
@@ -89,28 +103,34 @@ class Component:
 class Steps(Component):
     """Components of one kind, one after the other: the base of each kind's Sequence.
 
-    `_key` is what tokenizer.json and printing call them.
+    `key` is the name of the list in tokenizer.json and in printing, `sequence_type` the frozen dataclass.
     """
 
     type_name = "Sequence"
-    _key: ClassVar[str]
+    key: ClassVar[str]
+    sequence_type: ClassVar[type]
 
     def _take(self, parts: list[Any], kind: type[Component]) -> None:
-        """Keeps the parts. Raises TypeError for what is no list of this kind."""
+        """Keeps the parts. Raises TypeError if they are not a list of this kind."""
         is_instance(parts, list)
         for part in parts:
             is_instance(part, kind)
         self._parts = list(parts)
+        self._stamp = next(_stamps)
 
-    def content(self) -> dict[str, Any]:
-        return {"type": self.type_name, self._key: [part.content() for part in self._parts]}
+    def parsed(self) -> Any:
+        return self.sequence_type(tuple(part.parsed() for part in self._parts))
+
+    def stamp(self) -> int:
+        stamps: list[int] = [self._stamp, *[part.stamp() for part in self._parts]]
+        return max(stamps)
 
     def shown_fields(self) -> dict[str, Any]:
-        return {self._key: self._parts}
+        return {self.key: self._parts}
 
 
 class FlatSteps(Steps):
-    """The same with sequences among them taken apart, and each to be had by its index."""
+    """Steps in which nested sequences are flattened, and each can be had by its index."""
 
     def _take(self, parts: list[Any], kind: type[Component]) -> None:
         super()._take(parts, kind)
@@ -123,11 +143,20 @@ class FlatSteps(Steps):
         return self._parts[index]
 
 
-def field(content: dict[str, Any], name: str) -> Any:
-    """An entry of a JSON object. Raises ValueError where there is none."""
-    if name not in content:
-        raise ValueError(f"missing field `{name}`")
-    return content[name]
+def parsed_of(part: Component | None) -> Any:
+    """The frozen dataclass of a component, or None."""
+    return None if part is None else part.parsed()
+
+
+Result = TypeVar("Result")
+
+
+def supported(make: Callable[..., Result], *arguments: Any) -> Result:
+    """make(*arguments), with NotImplementedError for what fastlm does not follow."""
+    try:
+        return make(*arguments)
+    except UnsupportedComponentError as error:
+        unsupported(error.what)
 
 
 def to_json(content: Any, pretty: bool = False) -> str:
@@ -176,31 +205,16 @@ def _listed(parts: list[str], size: int) -> str:
 
 
 def unsupported(what: str) -> NoReturn:
+    """Raises NotImplementedError naming what is not supported."""
     raise NotImplementedError(f"fastlm.compat.tokenizers does byte-level BPE, and has no {what}")
 
 
 def refused(name: str, base: type) -> Any:
-    """A class of this name that can be imported and asked for with isinstance, but not made."""
+    """A class of this name that can be imported and used with isinstance. Making one raises NotImplementedError."""
 
     def refuse(cls: type, *args: Any, **options: Any) -> NoReturn:
         unsupported(name)
 
-    def from_content(content: dict[str, Any]) -> NoReturn:
-        unsupported(name)
-
     short = name.rpartition(".")[2]
     body = {"__new__": refuse, "__doc__": f"Not supported: making one raises NotImplementedError naming {name}."}
-    return type(short, (base,), {**body, "type_name": short, "from_content": staticmethod(from_content)})
-
-
-def component_from(kinds: dict[str, type[Component]], content: Any, what: str) -> Any:
-    """The component, one of these kinds, that tokenizer.json describes. Raises as `Component.from_content`."""
-    if not isinstance(content, dict) or not isinstance(content.get("type"), str):
-        raise ValueError(f"{what} must be an object with a type, not {content!r:.80}")
-    kind = kinds.get(content["type"])
-    if kind is None:
-        raise ValueError(f"no {what} is named {content['type']!r}")
-    try:
-        return kind.from_content(content)
-    except (TypeError, OverflowError) as error:
-        raise ValueError(f"{what} {content['type']}: {error}") from None
+    return type(short, (base,), {**body, "type_name": short})

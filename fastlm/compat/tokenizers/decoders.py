@@ -6,8 +6,9 @@ from typing import Any, NoReturn, Protocol
 
 from fastlm.compat.tokenizers.arguments import boolean, sequence, string, unsigned
 from fastlm.compat.tokenizers.arguments import ids as id_array
-from fastlm.compat.tokenizers.component import Component, Steps, component_from, field, refused, unsupported
+from fastlm.compat.tokenizers.component import Component, Steps, refused, supported, unsupported
 from fastlm.compat.tokenizers.pipeline import bytes_of
+from fastlm.formats.tokenizer_json import decoders as parsed_decoders
 
 
 class Decodes(Protocol):
@@ -17,7 +18,11 @@ class Decodes(Protocol):
 
 
 class Decoder(Component):
-    """What makes text of tokens."""
+    """A step that makes text of tokens."""
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> Decoder:
+        return decoder_of(supported(parsed_decoders.parse_decoder, content))
 
     def decode_chain(self, tokens: list[str]) -> list[str]:
         """Strings that, joined, are the text."""
@@ -34,43 +39,35 @@ class Decoder(Component):
 
 
 class ByteLevel(Decoder):
-    """Takes characters for the bytes that they stand for; a token with another character is its own UTF-8."""
+    """Reads the characters of tokens as the bytes that they spell. A token with another character is its own UTF-8."""
 
     type_name = "ByteLevel"
 
-    options = ("add_prefix_space", "trim_offsets", "use_regex")
-
     def __init__(self, **_: Any) -> None:
-        # without meaning for decoding; tokenizers keeps what a file says
-        self._flags = dict.fromkeys(self.options, True)
-
-    def content(self) -> dict[str, Any]:
-        return {"type": self.type_name, **self._flags}
-
-    @classmethod
-    def from_content(cls, content: dict[str, Any]) -> ByteLevel:
-        made = cls()
-        made._flags = {name: boolean(field({"use_regex": True, **content}, name)) for name in cls.options}
-        return made
+        # the options have no effect on decoding; tokenizers keeps those of a file
+        self.set_parsed(parsed_decoders.ByteLevelDecoder())
 
     def decode_chain(self, tokens: list[str]) -> list[str]:
         return [b"".join(map(bytes_of, tokens)).decode(errors="replace")]
 
     def shown_fields(self) -> dict[str, Any]:
-        return self._flags
+        fields = dict(self.content())
+        del fields["type"]
+        return fields
 
 
 class Sequence(Steps, Decoder):
     """Decoders, one after the other."""
 
-    _key = "decoders"
+    key = "decoders"
+    sequence_type = parsed_decoders.DecoderSequence
 
     def __init__(self, decoders: list[Decoder]) -> None:
         self._take(decoders, Decoder)
 
     @classmethod
-    def from_content(cls, content: dict[str, Any]) -> Sequence:
-        return cls([decoder_from(item) for item in field(content, cls._key)])
+    def of_parsed(cls, parsed: parsed_decoders.DecoderSequence) -> Sequence:
+        return cls([decoder_of(part) for part in parsed.parts])
 
     def decode_chain(self, tokens: list[str]) -> list[str]:
         for decoder in self._parts:
@@ -129,13 +126,13 @@ Replace = refused("decoders.Replace", Decoder)
 Strip = refused("decoders.Strip", Decoder)
 WordPiece = refused("decoders.WordPiece", Decoder)
 
-_KINDS: dict[str, type[Component]] = {
-    kind.type_name: kind
-    for kind in (ByteLevel, Sequence, BPEDecoder, ByteFallback, CTC, Fuse, Metaspace, Replace, Strip, WordPiece)
+_CLASSES: dict[type, type[Decoder]] = {
+    parsed_decoders.ByteLevelDecoder: ByteLevel,
+    parsed_decoders.DecoderSequence: Sequence,
 }
 
 
-def decoder_from(content: Any) -> Decoder:
-    """The decoder that tokenizer.json describes. Raises ValueError or NotImplementedError."""
-    made: Decoder = component_from(_KINDS, content, "decoder")
+def decoder_of(parsed: parsed_decoders.Decoder) -> Decoder:
+    """The decoder of a frozen dataclass."""
+    made: Decoder = _CLASSES[type(parsed)].of_parsed(parsed)
     return made

@@ -1,54 +1,80 @@
 """Encoding: the tokens of a text, with all that is known of each.
 
-It is made of runs, and copying, cutting and joining encodings only rearranges these.
+It is made of spans, and copying, cutting and joining encodings only rearranges these.
 """
 
 from __future__ import annotations
 
+import bisect
+import functools
 import itertools
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from fastlm._types import Int64Array
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, known_options, sequence, string, unsigned
 from fastlm.compat.tokenizers.component import to_json
-from fastlm.compat.tokenizers.runs import Known, Nowhere, Offsets, Run, Shift, Trim
+from fastlm.compat.tokenizers.spans import ConstantColumns, Offsets, Shift, StoredColumns, TokenSpan, Trim
+from fastlm.formats.tokenizer_json.lengths import Direction
 
-Direction = Literal["left", "right"]
 Ranges = Mapping[int, range]
-"""Which tokens are of which text. Never changed, only replaced, as are the pieces that overflow."""
+"""Number of a text -> its tokens. Replaced, never changed, as are the overflowing encodings."""
 
 _NO_RANGES: Ranges = {}
 
 
-class Encoding:
-    """What a text was encoded to. Lists are made when asked for; changing one changes nothing here."""
+class Places:
+    """Where the tokens of some spans are. The offsets and word numbers of all are computed when first needed."""
 
-    __slots__ = ("_length", "_overflowing", "_ranges", "_runs")
+    def __init__(self, spans: tuple[TokenSpan, ...]) -> None:
+        self.spans = spans
+        self.starts = list(itertools.accumulate([len(span.ids) for span in spans[:-1]], initial=0))
+        """The index of the first token of each span."""
+
+    @functools.cached_property
+    def offsets(self) -> Int64Array:
+        """int64 (n, 2): start and end of each token."""
+        pairs = [offsets for span in self.spans for offsets in span.offsets()]
+        return np.array(pairs, np.int64).reshape(-1, 2)
+
+    @functools.cached_property
+    def words(self) -> Int64Array:
+        """int64 (n,): the number of the word of each token, -1 where it has none."""
+        words = [-1 if word is None else word for span in self.spans for word in span.words()]
+        return np.array(words, np.int64)
+
+
+class Encoding:
+    """The result of encoding a text. Each list is made when it is read; changing one does not change the encoding."""
+
+    __slots__ = ("_length", "_overflowing", "_places", "_ranges", "_spans")
 
     def __init__(self) -> None:
-        self._runs: tuple[Run, ...] = ()
+        self._spans: tuple[TokenSpan, ...] = ()
         self._ranges = _NO_RANGES
         self._overflowing: tuple[Encoding, ...] = ()
         self._length = 0
+        self._places: Places | None = None
 
     @classmethod
     def of(
-        cls, runs: tuple[Run, ...], ranges: Ranges | None = None, overflowing: tuple[Encoding, ...] = ()
+        cls, spans: tuple[TokenSpan, ...], ranges: Ranges | None = None, overflowing: tuple[Encoding, ...] = ()
     ) -> Encoding:
         encoding = cls.__new__(cls)
-        encoding._runs = runs
+        encoding._spans = spans
         encoding._ranges = ranges or _NO_RANGES
         encoding._overflowing = overflowing
-        encoding._length = len(runs[0].ids) if len(runs) == 1 else sum([len(run.ids) for run in runs])
+        encoding._places = None
+        encoding._length = len(spans[0].ids) if len(spans) == 1 else sum([len(span.ids) for span in spans])
         return encoding
 
     def copy(self) -> Encoding:
         """One that changes apart from this one."""
-        return Encoding.of(self._runs, self._ranges, tuple([encoding.copy() for encoding in self._overflowing]))
+        return Encoding.of(self._spans, self._ranges, tuple([encoding.copy() for encoding in self._overflowing]))
 
     def __len__(self) -> int:
         return self._length
@@ -56,30 +82,30 @@ class Encoding:
     @property
     def ids(self) -> list[int]:
         """The id of each token."""
-        runs = self._runs
-        if len(runs) == 1:
-            return runs[0].ids.tolist()  # type: ignore[no-any-return]
-        return [id for run in runs for id in run.ids.tolist()]
+        spans = self._spans
+        if len(spans) == 1:
+            return spans[0].ids.tolist()  # type: ignore[no-any-return]
+        return [token_id for span in spans for token_id in span.ids.tolist()]
 
     @property
     def type_ids(self) -> list[int]:
         """For each token, the number that a template gave its sequence."""
-        return [value for run in self._runs for value in [run.type_id] * len(run.ids)]
+        return [value for span in self._spans for value in [span.type_id] * len(span.ids)]
 
     @property
     def tokens(self) -> list[str]:
         """Each token as a string."""
-        return [token for run in self._runs for token in run.tokens()]
+        return [token for span in self._spans for token in span.tokens()]
 
     @property
     def offsets(self) -> list[Offsets]:
         """Start and end of each token in its text, in characters."""
-        return [offsets for run in self._runs for offsets in run.offsets()]
+        return [offsets for span in self._spans for offsets in span.offsets()]
 
     @property
     def word_ids(self) -> list[int | None]:
         """The number of the pretoken, or with is_pretokenized of the given word, that each token is of."""
-        return [word for run in self._runs for word in run.words()]
+        return [word for span in self._spans for word in span.words()]
 
     @property
     def words(self) -> list[int | None]:
@@ -91,12 +117,12 @@ class Encoding:
     @property
     def special_tokens_mask(self) -> list[int]:
         """1 for each token that was put around a text or is padding, else 0."""
-        return [value for run in self._runs for value in [run.special] * len(run.ids)]
+        return [value for span in self._spans for value in [span.special] * len(span.ids)]
 
     @property
     def attention_mask(self) -> list[int]:
         """0 for padding, else 1."""
-        return [value for run in self._runs for value in [run.attention] * len(run.ids)]
+        return [value for span in self._spans for value in [span.attention] * len(span.ids)]
 
     @property
     def overflowing(self) -> list[Encoding]:
@@ -111,11 +137,11 @@ class Encoding:
     @property
     def sequence_ids(self) -> list[int | None]:
         """For each token, which text it is of; None for what was put around or between them."""
-        ids: list[int | None] = [None] * len(self)
+        numbers: list[int | None] = [None] * len(self)
         for sequence_id in range(self.n_sequences):
             tokens = self._range(sequence_id)
-            ids[tokens.start : tokens.stop] = [sequence_id] * len(tokens)
-        return ids
+            numbers[tokens.start : tokens.stop] = [sequence_id] * len(tokens)
+        return numbers
 
     def _range(self, sequence_id: int) -> range:
         return self._ranges.get(sequence_id, range(len(self)))
@@ -127,46 +153,55 @@ class Encoding:
             return None
         if not self._ranges:
             return 0
-        return next((id for id, tokens in self._ranges.items() if token_index in tokens), None)
+        return next((number for number, tokens in self._ranges.items() if token_index in tokens), None)
 
     def token_to_chars(self, token_index: int) -> Offsets | None:
         """Start and end of a token in its text."""
         if self.token_to_sequence(token_index) is None or token_index >= len(self):
             return None
-        return self.offsets[token_index]
+        return self._single_token(token_index).offsets()[0]
 
     def token_to_word(self, token_index: int) -> int | None:
-        """The number of the word that a token is of."""
+        """The number of the word of a token."""
         if self.token_to_sequence(token_index) is None or token_index >= len(self):
             return None
-        return self.word_ids[token_index]
+        return self._single_token(token_index).words()[0]
+
+    def _single_token(self, token_index: int) -> TokenSpan:
+        """A token as a span."""
+        places = self._all_places()
+        k = bisect.bisect_right(places.starts, token_index) - 1
+        at = token_index - places.starts[k]
+        return self._spans[k].part(at, at + 1)
+
+    def _all_places(self) -> Places:
+        """What is computed of all spans, kept until the encoding changes."""
+        places = self._places
+        if places is None or places.spans is not self._spans:
+            places = self._places = Places(self._spans)
+        return places
 
     def word_to_tokens(self, word_index: int, sequence_index: int = 0) -> Offsets | None:
         """The first token of a word and the one after its last."""
         word, tokens = unsigned(word_index, 32), self._range(unsigned(sequence_index))
-        found: list[int] = []
-        for k, other in enumerate(self.word_ids[tokens.start : tokens.stop]):
-            if other is not None and other > word:
-                break
-            if other == word:
-                found.append(tokens.start + k)
-        return (found[0], found[-1] + 1) if found else None
+        numbers = self._all_places().words[tokens.start : tokens.stop]
+        later = np.flatnonzero(numbers > word)
+        found = np.flatnonzero(numbers[: later[0] if len(later) else None] == word)
+        return (tokens.start + int(found[0]), tokens.start + int(found[-1]) + 1) if len(found) else None
 
     def word_to_chars(self, word_index: int, sequence_index: int = 0) -> Offsets | None:
         """Start and end of a word in its text."""
         tokens = self.word_to_tokens(word_index, sequence_index)
         if tokens is None:
             return None
-        offsets = self.offsets
-        return offsets[tokens[0]][0], offsets[tokens[1] - 1][1]
+        return self._single_token(tokens[0]).offsets()[0][0], self._single_token(tokens[1] - 1).offsets()[0][1]
 
     def char_to_token(self, char_pos: int, sequence_index: int = 0) -> int | None:
         """The first token that has a character of a text."""
         char_pos, tokens = unsigned(char_pos), self._range(unsigned(sequence_index))
-        for k, (start, end) in enumerate(self.offsets[tokens.start : tokens.stop]):
-            if start <= char_pos < end:
-                return tokens.start + k
-        return None
+        offsets = self._all_places().offsets[tokens.start : tokens.stop]
+        found = np.flatnonzero((offsets[:, 0] <= char_pos) & (char_pos < offsets[:, 1]))
+        return tokens.start + int(found[0]) if len(found) else None
 
     def char_to_word(self, char_pos: int, sequence_index: int = 0) -> int | None:
         """The word of a character of a text."""
@@ -178,34 +213,34 @@ class Encoding:
         self._ranges = {**self._ranges, unsigned(sequence_id): range(self._length)}
 
     def set_type_ids(self, type_id: int) -> None:
-        self._runs = tuple([run._replace(type_id=type_id) for run in self._runs])
+        self._spans = tuple([span._replace(type_id=type_id) for span in self._spans])
 
     def trim(self, add_prefix_space: bool) -> None:
         """Leaves white space out of the offsets."""
-        runs, at = [], 0
-        for run in self._runs:
-            runs.append(run._replace(steps=(*run.steps, Trim(add_prefix_space, at == 0))))
-            at += len(run.ids)
-        self._runs = tuple(runs)
+        spans, at = [], 0
+        for span in self._spans:
+            spans.append(span._replace(steps=(*span.steps, Trim(add_prefix_space, at == 0))))
+            at += len(span.ids)
+        self._spans = tuple(spans)
 
     def own_overflowing(self) -> tuple[Encoding, ...]:
         """The pieces that were cut off, not copied."""
         return self._overflowing
 
-    def framed(self, before: Run, after: Run, sequence_id: int) -> Encoding:
+    def framed(self, before: TokenSpan, after: TokenSpan, sequence_id: int) -> Encoding:
         """With tokens around it that are special, while its own are not; and so what overflowed."""
-        inner = tuple([run._replace(special=0, attention=1) for run in self._runs])
+        inner = tuple([span._replace(special=0, attention=1) for span in self._spans])
         ranges = {sequence_id: range(len(before.ids), len(before.ids) + len(self))}
         overflowing = [encoding.framed(before, after, sequence_id) for encoding in self._overflowing]
         for encoding in overflowing:
             # what overflowed of them is not kept
             encoding._overflowing = ()
-        runs = tuple([run for run in (before, *inner, after) if len(run.ids)])
-        return Encoding.of(runs, ranges, tuple(overflowing))
+        spans = tuple([span for span in (before, *inner, after) if len(span.ids)])
+        return Encoding.of(spans, ranges, tuple(overflowing))
 
-    def runs_and_ranges(self) -> tuple[tuple[Run, ...], Ranges]:
+    def spans_and_ranges(self) -> tuple[tuple[TokenSpan, ...], Ranges]:
         """What it is made of."""
-        return self._runs, self._ranges
+        return self._spans, self._ranges
 
     def pad(self, length: int, **options: Any) -> None:
         """Pads to a length; options: direction, pad_id, pad_type_id, pad_token."""
@@ -221,12 +256,12 @@ class Encoding:
         missing = length - len(self)
         if missing <= 0:
             return
-        padding = Run(np.full(missing, pad_id, np.uint32), Nowhere(pad_token), 0, pad_type_id, 1, 0)
+        padding = TokenSpan(np.full(missing, pad_id, np.uint32), ConstantColumns(pad_token), 0, pad_type_id, 1, 0)
         if direction == "left":
-            self._runs = (padding, *self._runs)
+            self._spans = (padding, *self._spans)
             self._ranges = _moved(self._ranges, missing)
         else:
-            self._runs = (*self._runs, padding)
+            self._spans = (*self._spans, padding)
         self._length = length
 
     def truncate(self, max_length: int, stride: int = 0, direction: str = "right") -> None:
@@ -243,8 +278,8 @@ class Encoding:
         if max_length >= size:
             return
         if max_length == 0:
-            self._overflowing = (Encoding.of(self._runs, self._ranges, self._overflowing),)
-            self._runs, self._ranges, self._length = (), _NO_RANGES, 0
+            self._overflowing = (Encoding.of(self._spans, self._ranges, self._overflowing),)
+            self._spans, self._ranges, self._length = (), _NO_RANGES, 0
             return
         if stride >= max_length:
             raise ValueError(f"stride must be less than the length, {max_length} without special tokens, not {stride}")
@@ -256,17 +291,17 @@ class Encoding:
             parts = [(max(stop - max_length, 0), stop) for stop in range(size, 0, -step)]
             last = next(k for k, (start, _) in enumerate(parts) if start == 0)
         first, *rest = [Encoding.of(self._part(start, stop)) for start, stop in parts[: last + 1]]
-        self._runs, self._ranges, self._length = first._runs, _NO_RANGES, max_length
+        self._spans, self._ranges, self._length = first._spans, _NO_RANGES, max_length
         self._overflowing = tuple(rest)
 
-    def _part(self, start: int, stop: int) -> tuple[Run, ...]:
-        runs, at = [], 0
-        for run in self._runs:
-            low, high = max(start - at, 0), min(stop - at, len(run.ids))
+    def _part(self, start: int, stop: int) -> tuple[TokenSpan, ...]:
+        spans, at = [], 0
+        for span in self._spans:
+            low, high = max(start - at, 0), min(stop - at, len(span.ids))
             if low < high:
-                runs.append(run if high - low == len(run.ids) else run.part(low, high))
-            at += len(run.ids)
-        return tuple(runs)
+                spans.append(span if high - low == len(span.ids) else span.part(low, high))
+            at += len(span.ids)
+        return tuple(spans)
 
     def append(self, other: Encoding, growing_offsets: bool = False) -> None:
         """Puts another after this one; what overflowed of each goes with all there is of the other."""
@@ -278,15 +313,15 @@ class Encoding:
         for theirs in other._overflowing:
             overflowing.append(self.copy())
             overflowing[-1].append(theirs, growing_offsets)
-        runs = other._runs
-        if growing_offsets and self._runs:
-            offsets = self._runs[-1].offsets() if len(self._runs[-1].ids) else self.offsets
+        spans = other._spans
+        if growing_offsets and self._spans:
+            offsets = self._spans[-1].offsets() if len(self._spans[-1].ids) else self.offsets
             if offsets and offsets[-1][1]:
                 shift = Shift(offsets[-1][1])
-                runs = tuple([run._replace(steps=(*run.steps, shift)) for run in runs])
+                spans = tuple([span._replace(steps=(*span.steps, shift)) for span in spans])
         if other._ranges:
             self._ranges = {**self._ranges, **_moved(other._ranges, self._length)}
-        self._runs = self._runs + runs
+        self._spans = self._spans + spans
         self._length += other._length
         self._overflowing = tuple(overflowing)
 
@@ -313,7 +348,7 @@ class Encoding:
             "attention_mask": self.attention_mask,
             "overflowing": [encoding._content() for encoding in self._overflowing],
             "sequence_ranges": {
-                str(id): {"start": tokens.start, "end": tokens.stop} for id, tokens in self._ranges.items()
+                str(number): {"start": tokens.start, "end": tokens.stop} for number, tokens in self._ranges.items()
             },
         }
 
@@ -339,7 +374,7 @@ def joined(encodings: list[Encoding], growing_offsets: bool = False) -> Encoding
 
 
 def _moved(ranges: Ranges, by: int) -> Ranges:
-    return {id: range(tokens.start + by, tokens.stop + by) for id, tokens in ranges.items()}
+    return {number: range(tokens.start + by, tokens.stop + by) for number, tokens in ranges.items()}
 
 
 def padding_direction(direction: Any) -> Direction:
@@ -350,14 +385,16 @@ def padding_direction(direction: Any) -> Direction:
 
 
 def _from_content(content: dict[str, Any]) -> Encoding:
-    columns = Known(content["tokens"], [(start, end) for start, end in content["offsets"]], content["words"])
+    columns = StoredColumns(content["tokens"], [(start, end) for start, end in content["offsets"]], content["words"])
     ids = np.array(content["ids"], np.uint32)
     marks = zip(content["type_ids"], content["special_tokens_mask"], content["attention_mask"], strict=True)
-    runs = []
+    spans = []
     for mark, positions in _stretches(marks):
-        runs.append(Run(ids[positions.start : positions.stop], columns, positions.start, *mark))
-    ranges = {int(id): range(tokens["start"], tokens["end"]) for id, tokens in content["sequence_ranges"].items()}
-    return Encoding.of(tuple(runs), ranges, tuple(map(_from_content, content["overflowing"])))
+        spans.append(TokenSpan(ids[positions.start : positions.stop], columns, positions.start, *mark))
+    ranges = {
+        int(number): range(tokens["start"], tokens["end"]) for number, tokens in content["sequence_ranges"].items()
+    }
+    return Encoding.of(tuple(spans), ranges, tuple(map(_from_content, content["overflowing"])))
 
 
 def _stretches(marks: Iterable[tuple[int, int, int]]) -> Iterator[tuple[tuple[int, int, int], range]]:

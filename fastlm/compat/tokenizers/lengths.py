@@ -1,34 +1,27 @@
-"""Truncation and padding: what is asked for, and how it is done."""
+"""Truncation and padding of encodings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from fastlm.compat.tokenizers.arguments import known_options, optional_unsigned, string, unsigned
-from fastlm.compat.tokenizers.component import Name, field
-from fastlm.compat.tokenizers.encoding import Direction, Encoding, padding_direction
+from fastlm.compat.tokenizers.component import Name
+from fastlm.compat.tokenizers.encoding import Encoding, padding_direction
+from fastlm.formats.tokenizer_json.lengths import DIRECTIONS, STRATEGIES, PaddingEntry, TruncationEntry
 
-Strategy = Literal["longest_first", "only_first", "only_second"]
-
-_STRATEGIES: dict[str, Strategy] = {
-    "LongestFirst": "longest_first",
-    "OnlyFirst": "only_first",
-    "OnlySecond": "only_second",
-}
-_DIRECTIONS: dict[str, Direction] = {"Left": "left", "Right": "right"}
 _WRAP = 1 << 64
 
 
 @dataclass(frozen=True)
-class Truncation:
-    """How encodings are cut."""
+class Truncation(TruncationEntry):
+    """How encodings are cut to a length."""
 
-    max_length: int
-    stride: int = 0
-    strategy: Strategy = "longest_first"
-    direction: Direction = "right"
+    @classmethod
+    def of(cls, entry: TruncationEntry | None) -> Truncation | None:
+        """That of a file."""
+        return None if entry is None else cls(**asdict(entry))
 
     @classmethod
     def given(cls, max_length: int, options: dict[str, Any]) -> Truncation:
@@ -36,10 +29,10 @@ class Truncation:
         options = known_options(options, "stride", "strategy", "direction")
         strategy: Any = string(options.get("strategy", "longest_first"))
         direction: Any = string(options.get("direction", "right"))
-        if strategy not in _STRATEGIES.values():
+        if strategy not in STRATEGIES.values():
             listed = "`longest_first`, `only_first`, or `only_second`"
             raise ValueError(f"Unknown `strategy`: `{strategy}`. Use one of {listed}")
-        if direction not in _DIRECTIONS.values():
+        if direction not in DIRECTIONS.values():
             raise ValueError(f"Unknown `direction`: `{direction}`. Use one of `left` or `right`.")
         return cls(unsigned(max_length), unsigned(options.get("stride", 0)), strategy, direction)
 
@@ -88,36 +81,11 @@ class Truncation:
             "direction": self.direction,
         }
 
-    def content(self) -> dict[str, Any]:
-        """As tokenizer.json has it."""
-        names = {name: spelled for spelled, name in (_STRATEGIES | _DIRECTIONS).items()}
-        return {
-            "direction": names[self.direction],
-            "max_length": self.max_length,
-            "strategy": names[self.strategy],
-            "stride": self.stride,
-        }
-
     type_name = "TruncationParams"
 
     def shown_fields(self) -> dict[str, Any]:
         content = self.content()
         return {**content, **{name: Name(content[name]) for name in ("direction", "strategy")}}
-
-    @classmethod
-    def from_content(cls, content: Any) -> Truncation | None:
-        """Raises ValueError for what is malformed."""
-        if content is None:
-            return None
-        try:
-            return cls(
-                unsigned(field(content, "max_length")),
-                unsigned(field(content, "stride")),
-                _STRATEGIES[field(content, "strategy")],
-                _DIRECTIONS[content.get("direction", "Right")],
-            )
-        except (TypeError, KeyError, OverflowError) as error:
-            raise ValueError(f"truncation {content!r:.120} is malformed: {error}") from None
 
 
 def _shared(max_length: int, first: int, second: int) -> tuple[int, int]:
@@ -130,15 +98,13 @@ def _shared(max_length: int, first: int, second: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Padding:
-    """How encodings are padded; length None: to the longest of a batch."""
+class Padding(PaddingEntry):
+    """How encodings are padded. Length None stands for the longest of a batch."""
 
-    direction: Direction = "right"
-    pad_id: int = 0
-    pad_type_id: int = 0
-    pad_token: str = "[PAD]"
-    length: int | None = None
-    pad_to_multiple_of: int | None = None
+    @classmethod
+    def of(cls, entry: PaddingEntry | None) -> Padding | None:
+        """That of a file."""
+        return None if entry is None else cls(**asdict(entry))
 
     @classmethod
     def given(cls, options: dict[str, Any]) -> Padding:
@@ -173,37 +139,8 @@ class Padding:
             "direction": self.direction,
         }
 
-    def content(self) -> dict[str, Any]:
-        """As tokenizer.json has it."""
-        return {
-            "strategy": "BatchLongest" if self.length is None else {"Fixed": self.length},
-            "direction": self.direction.capitalize(),
-            "pad_to_multiple_of": self.pad_to_multiple_of,
-            "pad_id": self.pad_id,
-            "pad_type_id": self.pad_type_id,
-            "pad_token": self.pad_token,
-        }
-
     type_name = "PaddingParams"
 
     def shown_fields(self) -> dict[str, Any]:
         strategy = Name("BatchLongest" if self.length is None else f"Fixed({self.length})")
         return {**self.content(), "strategy": strategy, "direction": Name(self.direction.capitalize())}
-
-    @classmethod
-    def from_content(cls, content: Any) -> Padding | None:
-        """Raises ValueError for what is malformed."""
-        if content is None:
-            return None
-        try:
-            strategy = field(content, "strategy")
-            return cls(
-                _DIRECTIONS[field(content, "direction")],
-                unsigned(field(content, "pad_id"), 32),
-                unsigned(field(content, "pad_type_id"), 32),
-                string(field(content, "pad_token")),
-                None if strategy == "BatchLongest" else unsigned(strategy["Fixed"]),
-                optional_unsigned(content.get("pad_to_multiple_of")),
-            )
-        except (TypeError, KeyError, OverflowError) as error:
-            raise ValueError(f"padding {content!r:.120} is malformed: {error}") from None

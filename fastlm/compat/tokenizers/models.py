@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from typing import Any, NoReturn
@@ -15,30 +16,19 @@ from fastlm.compat.tokenizers.arguments import (
     string,
     unsigned,
 )
-from fastlm.compat.tokenizers.component import (
-    Component,
-    Option,
-    changed,
-    component_from,
-    field,
-    refused,
-    unsupported,
-)
+from fastlm.compat.tokenizers.component import Component, Option, refused, supported, unsupported
 from fastlm.files.atomic import write_files
-from fastlm.files.reading import read_json, read_text
-from fastlm.formats.gpt2 import VERSION_LINE
-
-Vocab = dict[str, int]
-Merges = list[tuple[str, str]]
-
-_OPTIONS = (
-    *("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback"),
-    "ignore_merges",
-)
+from fastlm.formats import gpt2
+from fastlm.formats.tokenizer_json import models as parsed_models
+from fastlm.formats.tokenizer_json.models import Merges, Vocab
 
 
 class Model(Component):
-    """What makes ids of pretokens."""
+    """A model: it makes ids of pretokens."""
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> Any:
+        return model_of(supported(parsed_models.parse_model, content))
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         # tokenizers gives an empty BPE for the bare class
@@ -61,7 +51,7 @@ class Model(Component):
 
 
 def _off(name: str) -> Any:
-    """A check that lets an option only be off."""
+    """An option that can only be off."""
 
     def check(value: Any) -> Any:
         if value:
@@ -71,24 +61,23 @@ def _off(name: str) -> Any:
     return Option(check)
 
 
+def _optional_string(value: Any) -> str | None:
+    return None if value is None else string(value)
+
+
 class BPE(Model):
     """Byte-pair encoding with `vocab`, token -> id, and `merges`, pairs of tokens in order of rank, or files of these.
 
     Raises ValueError where one is given without the other, or a merge has a token that is not in the vocabulary;
-    NotImplementedError for dropout, byte_fallback, continuing_subword_prefix and end_of_word_suffix.
+    NotImplementedError for dropout, continuing_subword_prefix and end_of_word_suffix.
     """
-
-    vocab: Vocab
-    merges: Merges
-    tokens: dict[int, str]
-    """id -> token"""
 
     type_name = "BPE"
     dropout = _off("dropout")
-    byte_fallback = _off("byte_fallback")
     continuing_subword_prefix = _off("continuing_subword_prefix")
     end_of_word_suffix = _off("end_of_word_suffix")
-    unk_token = Option(lambda value: None if value is None else string(value))
+    byte_fallback = Option(boolean)
+    unk_token = Option(_optional_string)
     fuse_unk = Option(boolean)
     ignore_merges = Option(boolean)
 
@@ -119,67 +108,63 @@ class BPE(Model):
             unsigned(cache_capacity)
         if dropout is not None and not 0 <= dropout <= 1:
             raise ValueError(f"Dropout should be between 0 and 1, inclusive, not {dropout}")
-        self.dropout, self.unk_token, self.fuse_unk = dropout, unk_token, fuse_unk or False
-        self.continuing_subword_prefix, self.end_of_word_suffix = continuing_subword_prefix, end_of_word_suffix
-        self.byte_fallback, self.ignore_merges = boolean(byte_fallback), ignore_merges
-        self.set_tables(
-            _checked_vocab({} if vocab is None else vocab), _checked_merges([] if merges is None else merges)
-        )
+        options = {
+            "dropout": dropout,
+            "unk_token": unk_token,
+            "continuing_subword_prefix": continuing_subword_prefix,
+            "end_of_word_suffix": end_of_word_suffix,
+            "fuse_unk": fuse_unk or False,
+            "byte_fallback": byte_fallback,
+            "ignore_merges": ignore_merges,
+        }
+        checked = {name: getattr(type(self), name).check(value) for name, value in options.items()}
+        tables = _checked_vocab({} if vocab is None else vocab), _checked_merges([] if merges is None else merges)
+        self.set_parsed(supported(lambda: parsed_models.BPE(*tables, **checked)))
+
+    def set_parsed(self, parsed: parsed_models.BPE) -> None:
+        tokens = self.__dict__.get("_tokens")
+        if tokens is None or parsed.vocab is not self.vocab:
+            self._tokens = {token_id: token for token, token_id in parsed.vocab.items()}
+        super().set_parsed(parsed)
+
+    @classmethod
+    def of_parsed(cls, parsed: parsed_models.BPE) -> BPE:
+        for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+            getattr(cls, name).check(getattr(parsed, name))
+        made: BPE = super().of_parsed(parsed)
+        return made
+
+    @property
+    def vocab(self) -> Vocab:
+        """Token -> id. Not to be changed."""
+        vocab: Vocab = self._parsed.vocab
+        return vocab
+
+    @property
+    def merges(self) -> Merges:
+        """The merges in order of rank. Not to be changed."""
+        merges: Merges = self._parsed.merges
+        return merges
+
+    @property
+    def tokens(self) -> dict[int, str]:
+        """Id -> token. Not to be changed."""
+        tokens: dict[int, str] = self._tokens
+        return tokens
 
     def set_tables(self, vocab: Vocab, merges: Merges) -> None:
-        """Takes checked tables. Raises ValueError where they do not fit together."""
-        if len(set(vocab.values())) != len(vocab):
-            unsupported("models.BPE where two tokens have one id")
-        for rank, (left, right) in enumerate(merges):
-            for token in (left, right, left + right):
-                if token not in vocab:
-                    raise ValueError(f"merge {rank}: token `{token}` out of vocabulary")
-        # of a pair given twice tokenizers keeps the last rank
-        last = {merge: rank for rank, merge in enumerate(merges)}
-        self.__dict__.update(
-            vocab=vocab,
-            merges=merges if len(last) == len(merges) else sorted(last, key=last.__getitem__),
-            tokens={id: token for token, id in vocab.items()},
-        )
-        changed()
+        """Replaces vocabulary and merges. Raises ValueError if they do not fit together."""
+        self.set_parsed(supported(lambda: dataclasses.replace(self._parsed, vocab=vocab, merges=merges)))
 
     @staticmethod
     def read_file(vocab: str, merges: str) -> tuple[Vocab, Merges]:
         """The content of vocab.json and merges.txt. Raises OSError, or ValueError naming what is malformed."""
-        entries = read_json(string(vocab))
-        if not isinstance(entries, dict):
-            raise ValueError(f"{vocab}: expected an object of tokens and ids")
-        pairs: Merges = []
-        for number, line in enumerate(read_text(string(merges)).splitlines(), 1):
-            if line.startswith("#version"):
-                continue
-            sides = line.split(" ")
-            if len(sides) != 2:
-                raise ValueError(f"{merges}, line {number}: {line[:80]!r}: expected two tokens with one space between")
-            pairs.append((sides[0], sides[1]))
-        return _checked_vocab(entries), pairs
+        return gpt2.read_spelled_vocab(string(vocab)), gpt2.read_spelled_merges(string(merges), every_version_line=True)
 
     @classmethod
     def from_file(cls, vocab: str, merges: str, **options: Any) -> BPE:
         """The model of vocab.json and merges.txt. Raises as `read_file` and the constructor."""
         return cls(*cls.read_file(vocab, merges), **options)
-
-    def content(self) -> dict[str, Any]:
-        return {
-            "type": self.type_name,
-            **{option: getattr(self, option) for option in _OPTIONS},
-            "vocab": {token: id for id, token in sorted(self.tokens.items())},
-            "merges": [list(merge) for merge in self.merges],
-        }
-
-    @classmethod
-    def from_content(cls, content: dict[str, Any]) -> BPE:
-        vocab, merges = content.get("vocab"), content.get("merges")
-        if not isinstance(vocab, dict) or not isinstance(merges, list):
-            raise ValueError("Missing vocab/merges")
-        old = bool(merges) and isinstance(merges[0], str)
-        options = {option: content[option] for option in _OPTIONS if content.get(option) is not None}
-        return cls(vocab, _merges_of_lines(merges) if old else _merges_of_lists(merges), **options)
 
     def token_to_id(self, tokens: str) -> int | None:
         """The id of a token, or None."""
@@ -195,7 +180,7 @@ class BPE(Model):
         start = f"{string(prefix)}-" if prefix is not None else ""
         vocab = json.dumps(self.content()["vocab"], ensure_ascii=False, separators=(",", ":"))
         merges = "".join(f"{left} {right}\n" for left, right in self.merges)
-        files = {f"{start}vocab.json": vocab.encode(), f"{start}merges.txt": f"{VERSION_LINE}\n{merges}".encode()}
+        files = {f"{start}vocab.json": vocab.encode(), f"{start}merges.txt": f"{gpt2.VERSION_LINE}\n{merges}".encode()}
         if not os.path.isdir(string(folder) or os.curdir):
             raise FileNotFoundError(f"No such directory: {folder!r}")
         from pathlib import Path
@@ -221,7 +206,7 @@ class BPE(Model):
 
     def shown_fields(self) -> dict[str, Any]:
         vocab = {token: id for id, token in sorted(self.tokens.items())}
-        return {**{option: getattr(self, option) for option in _OPTIONS}, "vocab": vocab, "merges": self.merges}
+        return {**self._parsed.options(), "vocab": vocab, "merges": self.merges}
 
 
 def _checked_vocab(vocab: Any) -> Vocab:
@@ -242,38 +227,11 @@ def _checked_merges(merges: Any) -> Merges:
     return list(merges)
 
 
-def _merges_of_lines(lines: list[Any]) -> Merges:
-    merges: Merges = []
-    for rank, line in enumerate(lines):
-        if not isinstance(line, str):
-            raise ValueError(f"merge {rank} is {line!r:.80}, not a str as the first")
-        if line.startswith("#version"):
-            continue
-        sides = line.split(" ")
-        if len(sides) != 2:
-            raise ValueError(f"merge {rank} is {line!r:.80}, not two tokens with one space between")
-        merges.append((sides[0], sides[1]))
-    return merges
-
-
-def _merges_of_lists(pairs: list[Any]) -> Merges:
-    for rank, pair in enumerate(pairs):
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
-            raise ValueError(f"merge {rank} is {pair!r:.80}, not two tokens")
-    return [(left, right) for left, right in pairs]
-
-
 Unigram = refused("models.Unigram", Model)
 WordLevel = refused("models.WordLevel", Model)
 WordPiece = refused("models.WordPiece", Model)
 
-_KINDS: dict[str, type[Component]] = {kind.type_name: kind for kind in (BPE, Unigram, WordLevel, WordPiece)}
 
-
-def model_from(content: Any) -> BPE:
-    """The model that tokenizer.json describes. Raises ValueError or NotImplementedError."""
-    if isinstance(content, dict) and "type" not in content:
-        content = {"type": "BPE", **content}
-    made: BPE = component_from(_KINDS, content, "model")
-    field(content, "vocab")
-    return made
+def model_of(parsed: parsed_models.BPE) -> BPE:
+    """The model of a frozen dataclass."""
+    return BPE.of_parsed(parsed)

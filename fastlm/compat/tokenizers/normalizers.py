@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from fastlm.compat.tokenizers.arguments import string
-from fastlm.compat.tokenizers.component import Component, FlatSteps, component_from, field, refused, unsupported
+from fastlm.compat.tokenizers.component import Component, FlatSteps, refused, supported, unsupported
+from fastlm.formats.tokenizer_json import normalizers as parsed_normalizers
 from fastlm.text import normalization
 
 
 class Normalizer(Component):
-    """What becomes of a text before it is split."""
+    """A step that changes a text before it is split."""
 
-    def steps(self) -> list[Normalizer]:
-        """The normalizers that do something, in order."""
-        return [self]
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> Normalizer:
+        return normalizer_of(supported(parsed_normalizers.parse_normalizer, content))
 
     def normalize_str(self, sequence: str) -> str:
         """The normalized text."""
         text = string(sequence)
-        return normalization.nfc(text) if self.steps() else text
+        return text if parsed_normalizers.normalization_of(self.parsed()) is None else normalization.nfc(text)
 
     def normalize(self, normalized: Any) -> NoReturn:
         """Not supported: raises NotImplementedError."""
@@ -32,25 +33,26 @@ class Normalizer(Component):
 
 
 class NFC(Normalizer):
-    """Unicode's normalisation form C."""
+    """Unicode normalization form C."""
 
     type_name = "NFC"
+
+    def __init__(self) -> None:
+        self.set_parsed(parsed_normalizers.NFC())
 
 
 class Sequence(FlatSteps, Normalizer):
     """Normalizers, one after the other."""
 
-    _key = "normalizers"
+    key = "normalizers"
+    sequence_type = parsed_normalizers.NormalizerSequence
 
     def __init__(self, normalizers: list[Normalizer]) -> None:
         self._take(normalizers, Normalizer)
 
     @classmethod
-    def from_content(cls, content: dict[str, Any]) -> Sequence:
-        return cls([normalizer_from(item) for item in field(content, cls._key)])
-
-    def steps(self) -> list[Normalizer]:
-        return [step for normalizer in self._parts for step in normalizer.steps()]
+    def of_parsed(cls, parsed: parsed_normalizers.NormalizerSequence) -> Sequence:
+        return cls([normalizer_of(part) for part in parsed.parts])
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -80,16 +82,13 @@ def unicode_normalizer_from_str(normalizer: str) -> Normalizer:
     return made
 
 
-_KINDS: dict[str, type[Component]] = {
-    kind.type_name: kind
-    for kind in (
-        *(NFC, Sequence, BertNormalizer, ByteLevel, Lowercase, NFD, NFKC, NFKD, Nmt),
-        *(Precompiled, Prepend, Replace, Strip, StripAccents),
-    )
+_CLASSES: dict[type, type[Normalizer]] = {
+    parsed_normalizers.NFC: NFC,
+    parsed_normalizers.NormalizerSequence: Sequence,
 }
 
 
-def normalizer_from(content: Any) -> Normalizer:
-    """The normalizer that tokenizer.json describes. Raises ValueError or NotImplementedError."""
-    made: Normalizer = component_from(_KINDS, content, "normalizer")
+def normalizer_of(parsed: parsed_normalizers.Normalizer) -> Normalizer:
+    """The normalizer of a frozen dataclass."""
+    made: Normalizer = _CLASSES[type(parsed)].of_parsed(parsed)
     return made

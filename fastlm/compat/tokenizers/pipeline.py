@@ -15,18 +15,19 @@ import numpy as np
 
 from fastlm._types import Int64Array, UInt32Array
 from fastlm.compat.tokenizers.added_tokens import AddedVocabulary
-from fastlm.compat.tokenizers.component import unsupported
+from fastlm.compat.tokenizers.component import parsed_of, supported, unsupported
 from fastlm.compat.tokenizers.models import BPE
 from fastlm.compat.tokenizers.normalizers import Normalizer
-from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, byte_level_and_pattern
+from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer
 from fastlm.decoding._decoder import Decoder
 from fastlm.encoding.batches import encoded
 from fastlm.encoding.build import encoder_of
 from fastlm.encoding.text_pipeline import Preparation
-from fastlm.formats.gpt2 import CHAR_OF_BYTE, spells_bytes, unspell
-from fastlm.pretokenize.patterns import Pattern
+from fastlm.formats.gpt2 import spells_bytes, unspell
+from fastlm.formats.tokenizer_json.added_tokens import FLAGS
+from fastlm.formats.tokenizer_json.vocabularies import vocabulary_of_components
 from fastlm.threads import thread_count
-from fastlm.vocabulary.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary
+from fastlm.vocabulary.vocabulary import NO_ID, SPARSE_IDS, AddedToken
 
 if TYPE_CHECKING:
     from fastlm.encoding._encoder import Encoder
@@ -46,29 +47,23 @@ class Pipeline:
         pre_tokenizer: PreTokenizer | None,
         added: AddedVocabulary,
     ) -> None:
-        byte_level, pattern = byte_level_and_pattern(pre_tokenizer)
         self.added = added
-        named = names_by_id({id: token.content for id, token in added.tokens.items()} | model.tokens)
+        named = strings_by_id({token_id: token.content for token_id, token in added.tokens.items()} | model.tokens)
         self.names = [name or "" for name in named]
         """The string of each id as the model makes it, else as an added token."""
-        spelled = _spelled(model.tokens)
-        byte_ids = np.full(256, NO_ID, np.uint32)
-        for byte, char in CHAR_OF_BYTE.items():
-            byte_ids[byte] = model.vocab.get(char, NO_ID)
-        has_all_bytes = bool((byte_ids != NO_ID).all())
-        if model.unk_token is not None and not has_all_bytes:
-            unsupported(f"models.BPE with unk_token {model.unk_token!r} where bytes lack a token")
-        if model.ignore_merges and not has_all_bytes:
-            unsupported("models.BPE with ignore_merges where bytes lack a token")
-        rules = Rules(
-            ignore_merges=model.ignore_merges,
-            normalization="NFC" if normalizer and normalizer.steps() else None,
-            add_prefix_space=byte_level.add_prefix_space,
-            unknown_bytes="refuse" if has_all_bytes else "drop",
+        self.vocabulary = supported(
+            vocabulary_of_components,
+            model.parsed(),
+            parsed_of(normalizer),
+            parsed_of(pre_tokenizer),
+            _added_tokens(added),
         )
-        # those that a pretoken becomes whole
-        self._whole = np.array(sorted(spelled), np.int64) if model.ignore_merges else np.empty(0, np.int64)
-        self.vocabulary = _vocabulary(model, spelled, byte_ids, added, pattern, rules)
+        has_all_bytes = bool((self.vocabulary.byte_ids != NO_ID).all())
+        # the ids that a pretoken becomes whole
+        self._whole = np.empty(0, np.int64)
+        if model.ignore_merges:
+            spelled = [token_id for token, token_id in model.vocab.items() if token and spells_bytes(token)]
+            self._whole = np.array(sorted(spelled), np.int64)
         self.token_lengths = self.vocabulary.token_lengths
         self.preparation = Preparation(self.vocabulary)
         self.recognised = frozenset(added.tokens)
@@ -124,7 +119,7 @@ class ByteDecoder:
     """Ids to bytes as the ByteLevel decoder has it: a token spelled otherwise is its own UTF-8."""
 
     def __init__(self, tokens_of_model: dict[int, str], added: dict[int, str], special: frozenset[str]) -> None:
-        names = names_by_id(tokens_of_model | added)
+        names = strings_by_id(tokens_of_model | added)
         tokens = [b"" if name is None else bytes_of(name) for name in names]
         blob = np.frombuffer(b"".join(tokens) or b"\0", np.uint8)
         offsets = np.cumsum([0, *map(len, tokens)], dtype=np.int64)
@@ -145,7 +140,7 @@ def bytes_of(name: str) -> bytes:
     return unspell(name) if spells_bytes(name) else name.encode()
 
 
-def names_by_id(tokens: dict[int, str]) -> list[str | None]:
+def strings_by_id(tokens: dict[int, str]) -> list[str | None]:
     """The string of each id, None where there is none."""
     largest = max(tokens, default=0)
     if largest >= 2 * len(tokens) + SPARSE_IDS:
@@ -156,46 +151,13 @@ def names_by_id(tokens: dict[int, str]) -> list[str | None]:
     return names
 
 
-def _spelled(tokens: dict[int, str]) -> dict[int, bytes]:
-    """id -> bytes of the tokens that are made of characters that stand for bytes; no others ever result."""
-    return {id: unspell(token) for id, token in tokens.items() if token and spells_bytes(token)}
-
-
-def _vocabulary(
-    model: BPE,
-    spelled: dict[int, bytes],
-    byte_ids: UInt32Array,
-    added: AddedVocabulary,
-    pattern: Pattern,
-    rules: Rules,
-) -> Vocabulary:
-    table = dict(spelled)
-    for id, token in added.tokens.items():
-        table.setdefault(id, token.content.encode())
-    by_id = [table.get(id, b"") for id in range(max(table, default=0) + 1)]
-    ids = model.vocab
-    merges = [
-        (ids[left], ids[right], ids[left + right])
-        for left, right in model.merges
-        if ids[left] in spelled and ids[right] in spelled
-    ]
-    left, right, new = (np.ascontiguousarray(side) for side in np.array(merges, np.uint32).reshape(-1, 3).T)
-    options = ("special", "single_word", "lstrip", "rstrip", "normalized")
+def _added_tokens(added: AddedVocabulary) -> list[AddedToken]:
+    """The added tokens with their ids, special ones first."""
     in_order = sorted(added.ids.items(), key=lambda item: (item[0] not in added.special, item[1]))
-    return Vocabulary(
-        np.frombuffer(b"".join(by_id), np.uint8),
-        np.cumsum([0, *map(len, by_id)], dtype=np.int64),
-        left,
-        right,
-        new,
-        byte_ids,
-        tuple(
-            AddedToken(content, id, **{name: getattr(added.tokens[id], name) for name in options})
-            for content, id in in_order
-        ),
-        pattern,
-        rules,
-    )
+    return [
+        AddedToken(content, token_id, **{flag: getattr(added.tokens[token_id], flag) for flag in FLAGS})
+        for content, token_id in in_order
+    ]
 
 
 def _threads() -> int:

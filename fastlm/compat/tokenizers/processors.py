@@ -1,26 +1,24 @@
-"""Post-processors: what is put around encodings, and what becomes of their offsets."""
+"""Post-processors: the tokens around encodings, and the trimming of offsets."""
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, NamedTuple
 
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
-from fastlm.compat.tokenizers.component import (
-    Component,
-    FlatSteps,
-    Option,
-    component_from,
-    field,
-    shown,
-    unsupported,
-)
+from fastlm.compat.tokenizers.component import Component, FlatSteps, Name, Option, shown, supported, unsupported
 from fastlm.compat.tokenizers.encoding import Encoding, joined
-from fastlm.compat.tokenizers.runs import special_run
-from fastlm.compat.tokenizers.templates import piece_of, special_token, template
+from fastlm.compat.tokenizers.spans import special_span
+from fastlm.compat.tokenizers.templates import special_token, template
+from fastlm.formats.tokenizer_json import post_processors as parsed_processors
 
 
 class PostProcessor(Component):
-    """What makes the encodings of one or two texts one."""
+    """A step that joins the encodings of one or two texts."""
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> PostProcessor:
+        return processor_of(supported(parsed_processors.parse_post_processor, content))
 
     def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
         """The encodings whose sequence is the result; those given may be changed."""
@@ -49,7 +47,7 @@ class PostProcessor(Component):
 
 
 class ByteLevel(PostProcessor):
-    """Leaves white space out of the offsets, with trim_offsets."""
+    """Leaves whitespace out of the offsets, with trim_offsets."""
 
     type_name = "ByteLevel"
     options = ("add_prefix_space", "trim_offsets", "use_regex")
@@ -63,11 +61,9 @@ class ByteLevel(PostProcessor):
         **_: Any,
     ) -> None:
         given = (add_prefix_space, trim_offsets, use_regex)
-        self.add_prefix_space, self.trim_offsets, self.use_regex = (True if one is None else one for one in given)
-
-    @classmethod
-    def from_content(cls, content: dict[str, Any]) -> ByteLevel:
-        return cls(*(boolean(field({"use_regex": True, **content}, option)) for option in cls.options))
+        self.set_parsed(
+            parsed_processors.ByteLevelProcessor(*(True if flag is None else boolean(flag) for flag in given))
+        )
 
     def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
         for k, encoding in enumerate(encodings):
@@ -82,19 +78,11 @@ class BertProcessing(PostProcessor):
 
     type_name = "BertProcessing"
     options = ("sep", "cls")
-
-    def __init__(self, sep: tuple[str, int], cls_token: tuple[str, int]) -> None:
-        self.sep, self.cls = sep, cls_token
-
     sep = Option(lambda pair: _token_and_id(pair))
     cls = Option(lambda pair: _token_and_id(pair))
 
-    def content(self) -> dict[str, Any]:
-        return {"type": self.type_name, "sep": list(self.sep), "cls": list(self.cls)}
-
-    @classmethod
-    def from_content(cls, content: dict[str, Any]) -> PostProcessor:
-        return _of_cls_and_sep(content)
+    def __init__(self, sep: tuple[str, int], cls_token: tuple[str, int]) -> None:
+        self.set_parsed(parsed_processors.BertProcessing(_token_and_id(sep), _token_and_id(cls_token)))
 
     def num_special_tokens_to_add(self, is_pair: bool) -> int:
         return 3 if boolean(is_pair) else 2
@@ -104,7 +92,7 @@ class BertProcessing(PostProcessor):
             return encodings
         (cls, cls_id), (sep, sep_id) = self.cls, self.sep
         return [
-            encoding.framed(special_run([cls_id][k:], [cls][k:], 0), special_run([sep_id], [sep], k), k)
+            encoding.framed(special_span([cls_id][k:], [cls][k:], 0), special_span([sep_id], [sep], k), k)
             for k, encoding in enumerate(encodings)
         ]
 
@@ -114,6 +102,8 @@ class RobertaProcessing(PostProcessor):
 
     type_name = "RobertaProcessing"
     options = ("sep", "cls", "trim_offsets", "add_prefix_space")
+    sep = Option(lambda pair: _token_and_id(pair))
+    cls = Option(lambda pair: _token_and_id(pair))
     trim_offsets, add_prefix_space = Option(boolean), Option(boolean)
 
     def __init__(
@@ -124,19 +114,8 @@ class RobertaProcessing(PostProcessor):
         add_prefix_space: bool = True,
         **_: Any,
     ) -> None:
-        self.sep, self.cls = sep, cls_token
-        self.trim_offsets, self.add_prefix_space = trim_offsets, add_prefix_space
-
-    sep = Option(lambda pair: _token_and_id(pair))
-    cls = Option(lambda pair: _token_and_id(pair))
-
-    def content(self) -> dict[str, Any]:
-        flags = {"trim_offsets": self.trim_offsets, "add_prefix_space": self.add_prefix_space}
-        return {"type": self.type_name, "sep": list(self.sep), "cls": list(self.cls), **flags}
-
-    @classmethod
-    def from_content(cls, content: dict[str, Any]) -> PostProcessor:
-        return _of_cls_and_sep(content)
+        pairs = _token_and_id(sep), _token_and_id(cls_token)
+        self.set_parsed(parsed_processors.RobertaProcessing(*pairs, boolean(trim_offsets), boolean(add_prefix_space)))
 
     def num_special_tokens_to_add(self, is_pair: bool) -> int:
         return 4 if boolean(is_pair) else 2
@@ -151,7 +130,7 @@ class RobertaProcessing(PostProcessor):
         return [self._framed(encoding, k) for k, encoding in enumerate(encodings)]
 
     def _framed(self, encoding: Encoding, k: int) -> Encoding:
-        before, after = (special_run([id], [token], 0) for token, id in ((self.sep if k else self.cls), self.sep))
+        before, after = (special_span([id], [token], 0) for token, id in ((self.sep if k else self.cls), self.sep))
         for inner in encoding.own_overflowing():
             inner.set_type_ids(0)
         return encoding.framed(before, after, min(k, 1))
@@ -160,100 +139,96 @@ class RobertaProcessing(PostProcessor):
 class TemplateProcessing(PostProcessor):
     """Puts special tokens around and between texts, as `single` and `pair` say.
 
-    A template is a list, or a str with blanks between, of $A, $B and special tokens, each with ":" and a type id if it
-    is not 0. Raises ValueError for a template that is none, or names a token that special_tokens lacks.
+    A template is a list, or a str with spaces between, of $A, $B and special tokens, each with ":" and a type id if it
+    is not 0. Raises ValueError for a malformed template, or one that names a token that special_tokens lacks.
     """
 
     type_name = "TemplateProcessing"
 
     def __init__(self, single: Any = None, pair: Any = None, special_tokens: Any = None) -> None:
-        self._single = template("$0" if single is None else single)
-        self._pair = template("$A:0 $B:1" if pair is None else pair)
+        templates = template("$0" if single is None else single), template("$A:0 $B:1" if pair is None else pair)
         given = [special_token(token) for token in ([] if special_tokens is None else sequence(special_tokens))]
-        self._special = {token.id: token for token in given}
-        self._check()
-
-    def _check(self) -> None:
-        if not {"A", "B"} <= {piece.id for piece in self._pair if piece.kind == "Sequence"}:
-            raise ValueError("Template for `pair` must use both sequences")
-        named = dict.fromkeys(piece.id for piece in (*self._single, *self._pair) if piece.kind == "SpecialToken")
-        missing = [name for name in named if name not in self._special]
-        if missing:
-            raise ValueError(f"Missing SpecialToken(s) with id(s) `{', '.join(missing)}`")
+        self.set_parsed(parsed_processors.TemplateProcessing(*templates, {token.name: token for token in given}))
 
     @property
     def single(self) -> str:
         """The template of one text, as a description."""
-        names = [piece.id if piece.kind == "Sequence" else shown(piece.id) for piece in self._single]
-        pieces = zip(self._single, names, strict=True)
-        listed = [f"{piece.kind} {{ id: {name}, type_id: {piece.type_id} }}" for piece, name in pieces]
+        pieces = self.parsed().single
+        names = [piece.name if piece.kind == "Sequence" else shown(piece.name) for piece in pieces]
+        listed = [
+            f"{piece.kind} {{ id: {name}, type_id: {piece.type_id} }}"
+            for piece, name in zip(pieces, names, strict=True)
+        ]
         return f"Template([{', '.join(listed)}])"
 
     @single.setter
     def single(self, single: Any) -> None:
-        self._single = template(single)
-
-    def content(self) -> dict[str, Any]:
-        return {
-            "type": self.type_name,
-            "single": [piece.content() for piece in self._single],
-            "pair": [piece.content() for piece in self._pair],
-            "special_tokens": {id: self._special[id].content() for id in sorted(self._special)},
-        }
-
-    @classmethod
-    def from_content(cls, content: dict[str, Any]) -> TemplateProcessing:
-        made = cls()
-        try:
-            made._single, made._pair = (
-                [piece_of(item) for item in field(content, name)] for name in ("single", "pair")
-            )
-            made._special = {
-                name: special_token(token) for name, token in dict(field(content, "special_tokens")).items()
-            }
-        except (KeyError, AttributeError) as error:
-            raise ValueError(f"TemplateProcessing is malformed: {error}") from None
-        made._check()
-        return made
+        self.set_parsed(dataclasses.replace(self.parsed(), single=template(single)))
 
     def num_special_tokens_to_add(self, is_pair: bool) -> int:
-        pieces = self._pair if boolean(is_pair) else self._single
-        return sum(len(self._special[piece.id].ids) for piece in pieces if piece.kind == "SpecialToken")
+        parsed = self.parsed()
+        pieces = parsed.pair if boolean(is_pair) else parsed.single
+        return sum(len(parsed.tokens[piece.name].ids) for piece in pieces if piece.kind == "SpecialToken")
 
     def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
         if len(encodings) > 2:
             unsupported("processors.TemplateProcessing after another that adds special tokens")
+        parsed = self.parsed()
         result = []
-        for kind, id, type_id in self._pair if len(encodings) == 2 else self._single:
-            if kind == "SpecialToken":
+        for piece in parsed.pair if len(encodings) == 2 else parsed.single:
+            if piece.kind == "SpecialToken":
                 if add_special_tokens:
-                    token = self._special[id]
-                    result.append(Encoding.of((special_run(token.ids, token.tokens, type_id),)))
+                    token = parsed.tokens[piece.name]
+                    result.append(Encoding.of((special_span(token.ids, token.tokens, piece.type_id),)))
                 continue
-            k = 0 if id == "A" else 1
+            k = 0 if piece.name == "A" else 1
             if k >= len(encodings):
                 raise ValueError("the template of one text uses $B")
-            encodings[k].set_type_ids(type_id)
+            encodings[k].set_type_ids(piece.type_id)
             encodings[k].set_sequence_id(k)
             result.append(encodings[k].copy())
         return result
 
     def shown_fields(self) -> dict[str, Any]:
-        special = {id: self._special[id] for id in sorted(self._special)}
-        return {"single": self._single, "pair": self._pair, "special_tokens": special}
+        parsed = self.parsed()
+        return {
+            "single": list(map(_shown_piece, parsed.single)),
+            "pair": list(map(_shown_piece, parsed.pair)),
+            "special_tokens": {name: _shown_token(parsed.tokens[name]) for name in sorted(parsed.tokens)},
+        }
+
+
+class _Shown(NamedTuple):
+    """A part of a template as printing shows it."""
+
+    type_name: str
+    fields: dict[str, Any]
+
+    def shown_fields(self) -> dict[str, Any]:
+        return self.fields
+
+
+def _shown_piece(piece: parsed_processors.TemplatePiece) -> _Shown:
+    name = Name(piece.name) if piece.kind == "Sequence" else piece.name
+    return _Shown(piece.kind, {"id": name, "type_id": piece.type_id})
+
+
+def _shown_token(token: parsed_processors.TemplateToken) -> _Shown:
+    return _Shown("SpecialToken", token.content())
 
 
 class Sequence(FlatSteps, PostProcessor):
     """Post-processors, one after the other."""
 
-    _key = "processors"
+    key = "processors"
+    sequence_type = parsed_processors.ProcessorSequence
 
     def __init__(self, processors: list[PostProcessor]) -> None:
         self._take(processors, PostProcessor)
 
     @classmethod
-    def from_content(cls, content: dict[str, Any]) -> Sequence:
-        return cls([processor_from(item) for item in field(content, cls._key)])
+    def of_parsed(cls, parsed: parsed_processors.ProcessorSequence) -> Sequence:
+        return cls([processor_of(part) for part in parsed.parts])
 
     def num_special_tokens_to_add(self, is_pair: bool) -> int:
         return sum(processor.num_special_tokens_to_add(is_pair) for processor in self._parts)
@@ -285,19 +260,16 @@ def _token_and_id(pair: Any) -> tuple[str, int]:
     return string(pair[0]), unsigned(pair[1], 32)
 
 
-def _of_cls_and_sep(content: dict[str, Any]) -> PostProcessor:
-    # whatever type it names, tokenizers tells the two apart by these options
-    flags = [content[name] for name in ("trim_offsets", "add_prefix_space") if name in content]
-    sep, cls = (tuple(sequence(field(content, name))) for name in ("sep", "cls"))
-    return RobertaProcessing(sep, cls, *flags) if len(flags) == 2 else BertProcessing(sep, cls)
-
-
-_KINDS: dict[str, type[Component]] = {
-    kind.type_name: kind for kind in (ByteLevel, BertProcessing, RobertaProcessing, TemplateProcessing, Sequence)
+_CLASSES: dict[type, type[PostProcessor]] = {
+    parsed_processors.ByteLevelProcessor: ByteLevel,
+    parsed_processors.BertProcessing: BertProcessing,
+    parsed_processors.RobertaProcessing: RobertaProcessing,
+    parsed_processors.TemplateProcessing: TemplateProcessing,
+    parsed_processors.ProcessorSequence: Sequence,
 }
 
 
-def processor_from(content: Any) -> PostProcessor:
-    """The post-processor that tokenizer.json describes. Raises ValueError or NotImplementedError."""
-    made: PostProcessor = component_from(_KINDS, content, "post_processor")
+def processor_of(parsed: parsed_processors.PostProcessor) -> PostProcessor:
+    """The post-processor of a frozen dataclass."""
+    made: PostProcessor = _CLASSES[type(parsed)].of_parsed(parsed)
     return made

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 
 import numpy as np
 
 from fastlm._types import Int64Array, UInt32Array
 from fastlm.compat.tokenizers.pipeline import Pipeline
-from fastlm.compat.tokenizers.runs import Offsets
+from fastlm.compat.tokenizers.spans import Offsets
 from fastlm.encoding.text_pipeline import Piece
 from fastlm.vocabulary.vocabulary import NO_ID
 
@@ -30,9 +31,9 @@ class TextColumns:
     def tokens(self, start: int, stop: int) -> list[str]:
         found = list(map(self._pipeline.names.__getitem__, self._ids[start:stop].tolist()))
         if not self._pipeline.names_as_found:
-            for at, piece in self._found_tokens:
-                if start <= at < stop:
-                    found[at - start] = piece
+            places, texts = self._found_tokens
+            for k in range(bisect.bisect_left(places, start), bisect.bisect_left(places, stop)):
+                found[places[k] - start] = texts[k]
         return found
 
     def offsets(self, start: int, stop: int) -> list[Offsets]:
@@ -69,8 +70,10 @@ class TextColumns:
         return found
 
     @functools.cached_property
-    def _found_tokens(self) -> list[tuple[int, str]]:
-        return [(start, piece.text) for piece, _, start, _ in self._pieces if piece.id is not None]
+    def _found_tokens(self) -> tuple[list[int], list[str]]:
+        """The index of each added token, and its text."""
+        found = [(start, piece.text) for piece, _, start, _ in self._pieces if piece.id is not None]
+        return [start for start, _ in found], [text for _, text in found]
 
     @functools.cached_property
     def _spans(self) -> tuple[Int64Array, Int64Array]:

@@ -1,8 +1,7 @@
-"""Tokenizer, with the face of Hugging Face's `tokenizers`."""
+"""Tokenizer, with the interface of Hugging Face's `tokenizers`."""
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -10,40 +9,47 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastlm._types import Int64Array
-from fastlm.compat.tokenizers.added_tokens import AddedToken, AddedVocabulary, added_token, given_tokens
+from fastlm.compat.tokenizers.added_tokens import (
+    AddedToken,
+    AddedVocabulary,
+    added_token,
+    content_of,
+    given_tokens,
+    names_by_id,
+)
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
 from fastlm.compat.tokenizers.arguments import ids as id_array
-from fastlm.compat.tokenizers.background import in_background
-from fastlm.compat.tokenizers.component import SHORT, WHOLE, component_changes, shown, to_json, unsupported
+from fastlm.compat.tokenizers.call_settings import CallSettings, post_processed
+from fastlm.compat.tokenizers.component import (
+    SHORT,
+    WHOLE,
+    Component,
+    parsed_of,
+    shown,
+    supported,
+    to_json,
+    unsupported,
+)
 from fastlm.compat.tokenizers.decoders import ByteLevel as ByteLevelDecoder
-from fastlm.compat.tokenizers.decoders import Decoder, decoder_from
+from fastlm.compat.tokenizers.decoders import Decoder, decoder_of
 from fastlm.compat.tokenizers.encoding import Encoding
+from fastlm.compat.tokenizers.event_loop import in_thread
 from fastlm.compat.tokenizers.inputs import one_of_words, one_text, text_or_pair, words_or_pair
 from fastlm.compat.tokenizers.lengths import Padding, Truncation
-from fastlm.compat.tokenizers.models import BPE, Model, model_from
-from fastlm.compat.tokenizers.normalizers import Normalizer, normalizer_from
+from fastlm.compat.tokenizers.models import BPE, Model, model_of
+from fastlm.compat.tokenizers.normalizers import Normalizer, normalizer_of
 from fastlm.compat.tokenizers.pipeline import ByteDecoder, Pipeline
-from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, pre_tokenizer_from
-from fastlm.compat.tokenizers.processors import PostProcessor, processor_from
-from fastlm.compat.tokenizers.settings import Settings, post_processed
+from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, pre_tokenizer_of
+from fastlm.compat.tokenizers.processors import PostProcessor, processor_of
 from fastlm.compat.tokenizers.trainers import BpeTrainer, Trainer
 from fastlm.files.atomic import write_files
+from fastlm.formats.tokenizer_json.document import parse_document
+from fastlm.formats.tokenizer_json.normalizers import normalization_of
+from fastlm.formats.tokenizer_json.vocabularies import require_supported
 from fastlm.text.normalization import nfc
 
 if TYPE_CHECKING:
     from asyncio import Future
-
-_ENTRIES = {
-    "version",
-    "truncation",
-    "padding",
-    "added_tokens",
-    "normalizer",
-    "pre_tokenizer",
-    "post_processor",
-    "decoder",
-    "model",
-}
 
 
 class Tokenizer:
@@ -127,7 +133,7 @@ class Tokenizer:
             "version": "1.0",
             "truncation": self._truncation.content() if self._truncation else None,
             "padding": self._padding.content() if self._padding else None,
-            "added_tokens": self._added.content(),
+            "added_tokens": content_of(self._added),
             "normalizer": normalizer,
             "pre_tokenizer": pre_tokenizer,
             "post_processor": post_processor,
@@ -139,7 +145,7 @@ class Tokenizer:
         return self.to_str().encode()
 
     def __setstate__(self, state: bytes) -> None:
-        self.__dict__.update(_from_json(state).__dict__)
+        self.__dict__.update(_from_json(state, check=False).__dict__)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Model], bytes]:
         return type(self), (BPE(),), self.__getstate__()
@@ -152,7 +158,7 @@ class Tokenizer:
             "version": "1.0",
             "truncation": self._truncation,
             "padding": self._padding,
-            "added_tokens": self._added.content(),
+            "added_tokens": content_of(self._added),
             "normalizer": self._normalizer,
             "pre_tokenizer": self._pre_tokenizer,
             "post_processor": self._post_processor,
@@ -227,24 +233,30 @@ class Tokenizer:
             self.__dict__.update(parts)
             self._built = self._decoding = None
 
+    def _stamp(self) -> int:
+        """A number that is larger after any change of the components that encoding depends on."""
+        parts: list[Component | None] = [self._model, self._normalizer, self._pre_tokenizer]
+        return max([part.stamp() for part in parts if part is not None])
+
     def _pipeline(self) -> Pipeline:
         built = self._built
-        if built and built[0] == component_changes():
+        if built and built[0] == self._stamp():
             return built[1]
         with self._lock:
-            changes = component_changes()
+            stamp = self._stamp()
             pipeline = Pipeline(self._model, self._normalizer, self._pre_tokenizer, self._added)
-            self._built = changes, pipeline
+            self._built = stamp, pipeline
         return pipeline
 
     def _byte_decoder(self) -> ByteDecoder:
         decoding = self._decoding
-        if decoding and decoding[0] == component_changes():
+        if decoding and decoding[0] == self._stamp():
             return decoding[1]
         with self._lock:
-            changes = component_changes()
-            decoder = ByteDecoder(self._model.tokens, self._added.names(self._normalizes()), self._added.special)
-            self._decoding = changes, decoder
+            stamp = self._stamp()
+            names = names_by_id(self._added, self._normalizes())
+            decoder = ByteDecoder(self._model.tokens, names, self._added.special)
+            self._decoding = stamp, decoder
         return decoder
 
     @property
@@ -283,7 +295,7 @@ class Tokenizer:
         return nfc(token.content) if token.normalized and self._normalizes() else token.content
 
     def _normalizes(self) -> bool:
-        return self._normalizer is not None and bool(self._normalizer.steps())
+        return normalization_of(parsed_of(self._normalizer)) is not None
 
     def add_tokens(self, tokens: list[str | AddedToken]) -> int:
         """Adds tokens, and returns how many of them say anything new."""
@@ -353,26 +365,26 @@ class Tokenizer:
         self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
     ) -> list[Encoding]:
         """The encodings of texts and pairs of texts, on all processors."""
-        return self._encodings(input, is_pretokenized, add_special_tokens, keep_places=True)()
+        return self._encodings(input, is_pretokenized, add_special_tokens, keep_columns=True)()
 
     def encode_batch_fast(
         self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
     ) -> list[Encoding]:
         """The same without strings, offsets and words of tokens."""
-        return self._encodings(input, is_pretokenized, add_special_tokens, keep_places=False)()
+        return self._encodings(input, is_pretokenized, add_special_tokens, keep_columns=False)()
 
     def _encodings(
-        self, input: Any, words: bool, add_special_tokens: bool, keep_places: bool
+        self, input: Any, words: bool, add_special_tokens: bool, keep_columns: bool
     ) -> Callable[[], list[Encoding]]:
         one = words_or_pair if boolean(words) else text_or_pair
         inputs = [one(item) for item in sequence(input)]
-        return partial(self._settings_of_call().encode_batch, inputs, words, boolean(add_special_tokens), keep_places)
+        return partial(self._settings_of_call().encode_batch, inputs, words, boolean(add_special_tokens), keep_columns)
 
-    def _settings_of_call(self) -> Settings:
+    def _settings_of_call(self) -> CallSettings:
         """What a call encodes by; what a thread sets meanwhile counts for its next call."""
         pipeline = self._pipeline()
         recognised = pipeline.recognised_as_text if self._encode_special_tokens else pipeline.recognised
-        return Settings(pipeline, self._post_processor, self._truncation, self._padding, recognised)
+        return CallSettings(pipeline, self._post_processor, self._truncation, self._padding, recognised)
 
     def post_process(
         self, encoding: Encoding, pair: Encoding | None = None, add_special_tokens: bool = True
@@ -413,7 +425,7 @@ class Tokenizer:
         decoder, special = self._decoder, self._added.special
         if type(decoder) is ByteLevelDecoder:
             return partial(self._byte_decoder().decode, skip_special_tokens=skip)
-        of_model, of_added = self._model.tokens, self._added.names(self._normalizes())
+        of_model, of_added = self._model.tokens, names_by_id(self._added, self._normalizes())
 
         def text_of(ids: Int64Array) -> str:
             found = (of_added.get(id, of_model.get(id)) for id in ids.tolist())
@@ -451,23 +463,23 @@ class Tokenizer:
         self, sequence: Any, pair: Any = None, is_pretokenized: bool = False, add_special_tokens: bool = True
     ) -> Future[Encoding]:
         """`encode` in another thread, to be awaited. Raises RuntimeError where no event loop runs."""
-        return in_background(self._encoding(sequence, pair, is_pretokenized, add_special_tokens))
+        return in_thread(self._encoding(sequence, pair, is_pretokenized, add_special_tokens))
 
     def async_encode_batch(
         self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
     ) -> Future[list[Encoding]]:
         """`encode_batch` in another thread, to be awaited. Raises RuntimeError where no event loop runs."""
-        return in_background(self._encodings(input, is_pretokenized, add_special_tokens, keep_places=True))
+        return in_thread(self._encodings(input, is_pretokenized, add_special_tokens, keep_columns=True))
 
     def async_encode_batch_fast(
         self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
     ) -> Future[list[Encoding]]:
         """`encode_batch_fast` in another thread, to be awaited. Raises RuntimeError where no event loop runs."""
-        return in_background(self._encodings(input, is_pretokenized, add_special_tokens, keep_places=False))
+        return in_thread(self._encodings(input, is_pretokenized, add_special_tokens, keep_columns=False))
 
     def async_decode_batch(self, sequences: Any, skip_special_tokens: bool = True) -> Future[list[str]]:
         """`decode_batch` in another thread, to be awaited. Raises RuntimeError where no event loop runs."""
-        return in_background(self._texts_of(sequences, skip_special_tokens))
+        return in_thread(self._texts_of(sequences, skip_special_tokens))
 
 
 def _lines(paths: list[str]) -> Iterator[str]:
@@ -484,34 +496,25 @@ def _texts(items: Iterator[Any]) -> Iterator[str]:
             yield from map(string, sequence(item))
 
 
-def _from_json(text: str | bytes) -> Tokenizer:
-    try:
-        content = json.loads(text)
-    except RecursionError:
-        raise ValueError("the JSON is nested too deeply") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"expected an object, found {type(content).__name__}")
-    unknown = sorted(content.keys() - _ENTRIES)
-    if unknown:
-        raise ValueError(f"unknown entry {unknown[0]!r}")
-    if content.get("version", "1.0") != "1.0":
-        raise ValueError(f"Unknown tokenizer version {content['version']!r}")
-    if content.get("model") is None:
-        raise ValueError("Model missing.")
-    tokenizer = Tokenizer(model_from(content["model"]))
-    readers: dict[str, Callable[[Any], Any]] = {
-        "normalizer": normalizer_from,
-        "pre_tokenizer": pre_tokenizer_from,
-        "post_processor": processor_from,
-        "decoder": decoder_from,
-    }
-    for name, read in readers.items():
-        if content.get(name) is not None:
-            setattr(tokenizer, name, read(content[name]))
-    tokenizer._truncation = Truncation.from_content(content.get("truncation"))
-    tokenizer._padding = Padding.from_content(content.get("padding"))
-    added = content.get("added_tokens", [])
-    if not isinstance(added, list) or not all(isinstance(token, dict) for token in added):
-        raise ValueError("added_tokens must be a list of objects")
-    tokenizer._add([added_token(token) for token in added])
+def _from_json(text: str | bytes, check: bool = True) -> Tokenizer:
+    """The tokenizer of the text of a tokenizer.json.
+
+    `check` refuses a file that asks for what fastlm does not follow. One without a pre-tokenizer passes, as one can be
+    set later.
+    """
+    document = supported(parse_document, text)
+    if check and document.pre_tokenizer is not None:
+        supported(require_supported, document.model, document.pre_tokenizer)
+    tokenizer = Tokenizer(model_of(document.model))
+    if document.normalizer is not None:
+        tokenizer._normalizer = normalizer_of(document.normalizer)
+    if document.pre_tokenizer is not None:
+        tokenizer._pre_tokenizer = pre_tokenizer_of(document.pre_tokenizer)
+    if document.post_processor is not None:
+        tokenizer._post_processor = processor_of(document.post_processor)
+    if document.decoder is not None:
+        tokenizer._decoder = decoder_of(document.decoder)
+    tokenizer._truncation = Truncation.of(document.truncation)
+    tokenizer._padding = Padding.of(document.padding)
+    tokenizer._add([added_token(entry) for entry in document.added_tokens])
     return tokenizer

@@ -1,7 +1,8 @@
-"""Trainers: what is asked of training. `Tokenizer.train` does it."""
+"""Trainers: the options of a training. `Tokenizer.train` does it."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar, NoReturn
 
 from fastlm.compat.tokenizers.added_tokens import AddedToken, given_tokens
@@ -16,19 +17,6 @@ from fastlm.compat.tokenizers.arguments import (
 )
 from fastlm.compat.tokenizers.component import Component, Option, refused, unsupported
 
-_DEFAULTS: dict[str, Any] = {
-    "vocab_size": 30000,
-    "min_frequency": 0,
-    "show_progress": True,
-    "progress_format": "indicatif",
-    "special_tokens": [],
-    "limit_alphabet": None,
-    "initial_alphabet": [],
-    "continuing_subword_prefix": None,
-    "end_of_word_suffix": None,
-    "max_token_length": None,
-}
-
 
 def _special_tokens(tokens: Any) -> list[AddedToken]:
     return given_tokens(tokens, special=True)
@@ -38,12 +26,31 @@ def _first_characters(alphabet: Any) -> list[str]:
     return sorted({string(entry)[0] for entry in sequence(alphabet) if entry != ""})
 
 
+@dataclasses.dataclass(frozen=True)
+class _BpeOptions:
+    """The options of a BpeTrainer."""
+
+    vocab_size: int = 30000
+    min_frequency: int = 0
+    show_progress: bool = True
+    progress_format: str = "indicatif"
+    special_tokens: list[AddedToken] = dataclasses.field(default_factory=list)
+    limit_alphabet: int | None = None
+    initial_alphabet: list[str] = dataclasses.field(default_factory=list)
+    continuing_subword_prefix: str | None = None
+    end_of_word_suffix: str | None = None
+    max_token_length: int | None = None
+
+
+_NAMES = tuple(field.name for field in dataclasses.fields(_BpeOptions))
+
+
 class Trainer(Component):
-    """What is asked of training."""
+    """The options of a training."""
 
 
 class BpeTrainer(Trainer):
-    """What is asked of training BPE, by keyword.
+    """The options of training BPE, by keyword.
 
     vocab_size: number of tokens, special ones included. min_frequency: how often a pair must occur to merge.
     special_tokens: str or AddedToken. initial_alphabet: characters that get a token whether they occur or not.
@@ -51,7 +58,7 @@ class BpeTrainer(Trainer):
     """
 
     type_name = "BpeTrainer"
-    options: ClassVar[tuple[str, ...]] = tuple(_DEFAULTS)
+    options: ClassVar[tuple[str, ...]] = _NAMES
     vocab_size = Option(unsigned)
     min_frequency = Option(unsigned)
     show_progress = Option(boolean)
@@ -64,8 +71,8 @@ class BpeTrainer(Trainer):
     max_token_length = Option(optional_unsigned)
 
     def __init__(self, **options: Any) -> None:
-        for name, value in {**_DEFAULTS, **known_options(options, *_DEFAULTS)}.items():
-            setattr(self, name, value)
+        given = known_options(options, *_NAMES)
+        self.set_parsed(_BpeOptions(**{name: getattr(type(self), name).check(given[name]) for name in given}))
 
     def get_word_count(self) -> NoReturn:
         """Not supported: raises NotImplementedError."""

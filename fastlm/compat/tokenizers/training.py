@@ -9,13 +9,15 @@ import numpy as np
 from fastlm import _merge
 from fastlm._types import Int64Array, UInt8Array
 from fastlm.bpe_training.counting import count_pretokens
-from fastlm.compat.tokenizers.component import unsupported
-from fastlm.compat.tokenizers.models import Merges, Vocab
+from fastlm.compat.tokenizers.component import parsed_of, supported, unsupported
 from fastlm.compat.tokenizers.normalizers import Normalizer
-from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, byte_level_and_pattern
+from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer
 from fastlm.compat.tokenizers.trainers import BpeTrainer
 from fastlm.corpus.read import Blocks
 from fastlm.formats.gpt2 import CHAR_OF_BYTE
+from fastlm.formats.tokenizer_json.models import Merges, Vocab
+from fastlm.formats.tokenizer_json.normalizers import normalization_of
+from fastlm.formats.tokenizer_json.pre_tokenizers import byte_level_and_pattern
 from fastlm.pretokenize.cutting import Cutter
 from fastlm.text.normalization import nfc
 from fastlm.threads import thread_count
@@ -33,13 +35,13 @@ def trained_vocabulary(
     merging makes. Raises NotImplementedError for a pipeline that does not end with ByteLevel, or an option that is not
     for bytes.
     """
-    byte_level, pattern = byte_level_and_pattern(pre_tokenizer)
+    byte_level, pattern = supported(byte_level_and_pattern, parsed_of(pre_tokenizer))
     for option in ("continuing_subword_prefix", "end_of_word_suffix"):
         if getattr(trainer, option):
             unsupported(f"BpeTrainer with {option}")
     initial = _initial_bytes(trainer.initial_alphabet)
 
-    normalizes = bool(normalizer and normalizer.steps())
+    normalizes = normalization_of(parsed_of(normalizer)) is not None
     prefix = " " if byte_level.add_prefix_space else ""
     documents = _prepared(texts, normalizes, prefix)
     counter = count_pretokens(Blocks(documents, Cutter([], pattern)), pattern, thread_count(None))

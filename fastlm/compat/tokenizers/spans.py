@@ -1,10 +1,11 @@
-"""Runs: stretches of tokens of one origin, of which encodings are made.
+"""Token spans: consecutive tokens of one origin. An encoding is a sequence of them.
 
-Ids are there from the start; strings, offsets and words are found when they are asked for.
+Ids are stored. Strings, offsets and word numbers are computed when they are read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,19 +15,19 @@ from fastlm.formats.gpt2 import CHAR_OF_BYTE
 
 Offsets = tuple[int, int]
 
-_BLANK = CHAR_OF_BYTE[0x20]
+_SPACE = CHAR_OF_BYTE[0x20]
 
 
 class Columns(Protocol):
-    """What is known of the tokens start to stop of an origin."""
+    """The strings, offsets and word numbers of the tokens of one origin, from `start` to `stop`."""
 
     def tokens(self, start: int, stop: int) -> list[str]: ...
     def offsets(self, start: int, stop: int) -> list[Offsets]: ...
     def words(self, start: int, stop: int) -> list[int | None]: ...
 
 
-class Known(NamedTuple):
-    """Columns that are there."""
+class StoredColumns(NamedTuple):
+    """Columns that are stored as lists."""
 
     all_tokens: list[str]
     all_offsets: list[Offsets]
@@ -42,8 +43,8 @@ class Known(NamedTuple):
         return self.all_words[start:stop]
 
 
-class Nowhere(NamedTuple):
-    """Columns of tokens that stand nowhere in the text, all alike."""
+class ConstantColumns(NamedTuple):
+    """Columns of tokens that do not come from a text and all have one string."""
 
     name: str
 
@@ -58,7 +59,7 @@ class Nowhere(NamedTuple):
 
 
 class Trim(NamedTuple):
-    """White space at the ends of tokens is left out of their offsets; not at the start of a text that got a blank."""
+    """Leaves whitespace at the ends of tokens out of their offsets, except a space that was added to the text."""
 
     add_prefix_space: bool
     has_first: bool
@@ -69,7 +70,7 @@ class Trim(NamedTuple):
             leading = len(token) - len(token.lstrip(_TRIMMED))
             trailing = len(token) - len(token.rstrip(_TRIMMED))
             if leading:
-                # one blank may be the one that was put there
+                # one space may be the one that was added
                 if leading == 1 and self.add_prefix_space and ((k == 0 and self.has_first) or start == 0):
                     leading = 0
                 start = min(start + leading, end)
@@ -79,15 +80,15 @@ class Trim(NamedTuple):
         return trimmed
 
 
-# white space by Rust's rules, and what stands for a blank in a byte-level token
-_TRIMMED = _BLANK + (
+# whitespace by Rust's rules, and the spelling of a space in a byte-level token
+_TRIMMED = _SPACE + (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
 
 
 class Shift(NamedTuple):
-    """Offsets of a text that follows another."""
+    """Moves the offsets of a text that follows another."""
 
     by: int
 
@@ -95,8 +96,8 @@ class Shift(NamedTuple):
         return [(start + self.by, end + self.by) for start, end in offsets]
 
 
-class Run(NamedTuple):
-    """Tokens first to first + len(ids) of some columns. steps: what is done to their offsets, in order."""
+class TokenSpan(NamedTuple):
+    """The tokens `first` to `first + len(ids)` of some columns. `steps` change their offsets, in order."""
 
     ids: UInt32Array
     columns: Columns
@@ -106,7 +107,8 @@ class Run(NamedTuple):
     attention: int = 1
     steps: tuple[Trim | Shift, ...] = ()
 
-    def part(self, start: int, stop: int) -> Run:
+    def part(self, start: int, stop: int) -> TokenSpan:
+        """The tokens `start` to `stop` of this span."""
         steps = self.steps
         if start:
             steps = tuple([step._replace(has_first=False) if isinstance(step, Trim) else step for step in steps])
@@ -127,7 +129,8 @@ class Run(NamedTuple):
         return offsets
 
 
-def special_run(ids: list[int], tokens: list[str], type_id: int) -> Run:
-    """Tokens that are put around a text."""
+def special_span(ids: Sequence[int], tokens: Sequence[str], type_id: int) -> TokenSpan:
+    """Tokens that a post-processor puts around a text."""
     size = len(ids)
-    return Run(np.array(ids, np.uint32), Known(tokens, [(0, 0)] * size, [None] * size), 0, type_id, 1)
+    columns = StoredColumns(list(tokens), [(0, 0)] * size, [None] * size)
+    return TokenSpan(np.array(ids, np.uint32), columns, 0, type_id, 1)

@@ -1,4 +1,4 @@
-"""Calls that an event loop awaits while a thread works."""
+"""Calls in a thread of a running event loop."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-def in_background(call: Callable[[], Result]) -> Future[Result]:
-    """The call in a thread of the running event loop. Raises RuntimeError where none runs."""
+def in_thread(call: Callable[[], Result]) -> Future[Result]:
+    """Runs the call in a thread of the running event loop. Raises RuntimeError if no event loop runs."""
     # the import takes longer than all of fastlm's own
     import asyncio
 

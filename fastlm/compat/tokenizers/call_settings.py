@@ -1,4 +1,4 @@
-"""What one call encodes by: all that was set on a tokenizer when the call began."""
+"""The settings of one encode call: those that the tokenizer had when the call began."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 from fastlm._types import UInt32Array
 from fastlm.compat.tokenizers.encoding import Encoding, joined
-from fastlm.compat.tokenizers.frame import Frame
 from fastlm.compat.tokenizers.inputs import Words
 from fastlm.compat.tokenizers.lengths import Padding, Truncation
 from fastlm.compat.tokenizers.pipeline import Pipeline
 from fastlm.compat.tokenizers.processors import PostProcessor, default_process
-from fastlm.compat.tokenizers.runs import Nowhere, Run
+from fastlm.compat.tokenizers.single_text import SingleTextTemplate
+from fastlm.compat.tokenizers.spans import ConstantColumns, TokenSpan
 from fastlm.compat.tokenizers.text_columns import TextColumns
 
-NOT_IN_TEXT = Nowhere("")
+NO_COLUMNS = ConstantColumns("")
 
 
-class Settings(NamedTuple):
-    """recognised: the ids of added tokens that are found in a text."""
+class CallSettings(NamedTuple):
+    """The settings of one call. `recognised` are the ids of added tokens that are found in a text."""
 
     pipeline: Pipeline
     processor: PostProcessor | None
@@ -29,33 +29,37 @@ class Settings(NamedTuple):
 
     def encode_one(self, given: list[Words], are_words: bool, add_special_tokens: bool) -> Encoding:
         """The encoding of a text or two."""
-        (encoding,) = self._encode([given], are_words, add_special_tokens, keep_places=True)
+        (encoding,) = self._encode([given], are_words, add_special_tokens, keep_columns=True)
         return encoding
 
     def encode_batch(
-        self, inputs: list[list[Words]], are_words: bool, add_special_tokens: bool, keep_places: bool
+        self, inputs: list[list[Words]], are_words: bool, add_special_tokens: bool, keep_columns: bool
     ) -> list[Encoding]:
-        """The encodings of inputs of a text or two, padded alike; without places, without strings and offsets."""
-        encodings = self._encode(inputs, are_words, add_special_tokens, keep_places)
+        """Encodes inputs of one or two texts. `keep_columns` keeps strings and offsets."""
+        encodings = self._encode(inputs, are_words, add_special_tokens, keep_columns)
         if self.padding:
             self.padding.pad(encodings)
         return encodings
 
     def _encode(
-        self, inputs: list[list[Words]], are_words: bool, add_special_tokens: bool, keep_places: bool
+        self, inputs: list[list[Words]], are_words: bool, add_special_tokens: bool, keep_columns: bool
     ) -> list[Encoding]:
         pipeline, processor, recognised = self.pipeline, self.processor, self.recognised
         truncation, padding = self.truncation, self.padding
         texts = [text for given in inputs for words in given for text in words]
         ids = iter(pipeline.encode(texts, recognised))
-        frame = Frame(processor, add_special_tokens) if len(inputs) > 1 and not (are_words or truncation) else None
+        template = (
+            SingleTextTemplate(processor, add_special_tokens)
+            if len(inputs) > 1 and not (are_words or truncation)
+            else None
+        )
         encodings = []
         for given in inputs:
-            if frame and frame.fits and len(given) == 1:
+            if template and template.fits and len(given) == 1:
                 own = next(ids)
                 if len(own):
-                    columns = TextColumns(pipeline, given[0][0], own, recognised) if keep_places else NOT_IN_TEXT
-                    encodings.append(frame.around(own, columns))
+                    columns = TextColumns(pipeline, given[0][0], own, recognised) if keep_columns else NO_COLUMNS
+                    encodings.append(template.filled(own, columns))
                 else:
                     encodings.append(post_processed([Encoding()], processor, None, add_special_tokens))
                 if padding:
@@ -63,14 +67,14 @@ class Settings(NamedTuple):
                 continue
             made = []
             for k, words in enumerate(given):
-                # without places tokenizers numbers no texts either
-                type_id = k if keep_places else 0
+                # without columns tokenizers numbers no texts either
+                type_id = k if keep_columns else 0
                 if are_words:
-                    made.append(_of_words(pipeline, words, ids, recognised, type_id, keep_places))
+                    made.append(_of_words(pipeline, words, ids, recognised, type_id, keep_columns))
                     continue
                 own = next(ids)
-                columns = TextColumns(pipeline, words[0], own, recognised) if keep_places else NOT_IN_TEXT
-                made.append(Encoding.of((Run(own, columns, 0, type_id),)) if len(own) else Encoding())
+                columns = TextColumns(pipeline, words[0], own, recognised) if keep_columns else NO_COLUMNS
+                made.append(Encoding.of((TokenSpan(own, columns, 0, type_id),)) if len(own) else Encoding())
             encodings.append(post_processed(made, processor, truncation, add_special_tokens))
             if padding:
                 padding.pad(encodings[-1:])
@@ -83,13 +87,13 @@ def _of_words(
     ids: Iterator[UInt32Array],
     recognised: frozenset[int],
     type_id: int,
-    keep_places: bool,
+    keep_columns: bool,
 ) -> Encoding:
     parts = []
     for k, word in enumerate(words):
         own = next(ids)
-        columns = TextColumns(pipeline, word, own, recognised, k) if keep_places else NOT_IN_TEXT
-        parts.append(Encoding.of((Run(own, columns, 0, type_id),)))
+        columns = TextColumns(pipeline, word, own, recognised, k) if keep_columns else NO_COLUMNS
+        parts.append(Encoding.of((TokenSpan(own, columns, 0, type_id),)))
     return joined(parts)
 
 

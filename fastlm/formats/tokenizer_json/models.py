@@ -1,0 +1,141 @@
+"""The model of a tokenizer.json: BPE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastlm.formats import gpt2
+from fastlm.formats.tokenizer_json.components import Component, Parser, UnsupportedComponentError
+from fastlm.formats.tokenizer_json.json_values import Entries
+
+Vocab = dict[str, int]
+Merges = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class BPE(Component):
+    """Byte-pair encoding. `vocab` maps spelled tokens to ids, `merges` lists pairs of tokens in order of rank.
+
+    Neither is changed after construction. Of a merge that is given twice the last rank counts, as in `tokenizers`.
+
+    Raises:
+        ValueError: For a merge whose sides or whose result is not in the vocabulary.
+        UnsupportedComponentError: For two tokens with one id.
+    """
+
+    type_name = "BPE"
+
+    vocab: Vocab = field(default_factory=dict)
+    merges: Merges = field(default_factory=list)
+    dropout: float | None = None
+    unk_token: str | None = None
+    continuing_subword_prefix: str | None = None
+    end_of_word_suffix: str | None = None
+    fuse_unk: bool = False
+    byte_fallback: bool = False
+    ignore_merges: bool = False
+
+    def __post_init__(self) -> None:
+        vocab = self.vocab
+        if len(set(vocab.values())) != len(vocab):
+            raise UnsupportedComponentError("models.BPE where two tokens have one id")
+        for rank, (left, right) in enumerate(self.merges):
+            if left not in vocab or right not in vocab or left + right not in vocab:
+                token = next(token for token in (left, right, left + right) if token not in vocab)
+                raise ValueError(f"merge {rank}: token `{token}` out of vocabulary")
+        if len(set(self.merges)) < len(self.merges):
+            last = {merge: rank for rank, merge in enumerate(self.merges)}
+            object.__setattr__(self, "merges", sorted(last, key=last.__getitem__))
+
+    def options(self) -> dict[str, Any]:
+        """All entries but vocab and merges."""
+        return {name: getattr(self, name) for name in OPTIONS}
+
+    def content(self) -> dict[str, Any]:
+        return {
+            "type": self.type_name,
+            **self.options(),
+            "vocab": dict(sorted(self.vocab.items(), key=lambda item: item[1])),
+            "merges": [list(merge) for merge in self.merges],
+        }
+
+    def require_byte_level(self, has_all_bytes: bool) -> None:
+        """Raises UnsupportedComponentError for an option that changes the ids of byte-level BPE.
+
+        `has_all_bytes` says whether each byte has a token; without one, bytes can be unknown.
+        """
+        for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+            if getattr(self, name):
+                raise UnsupportedComponentError(f"models.BPE with {name} = {getattr(self, name)!r}")
+        if has_all_bytes:
+            return
+        for name in ("byte_fallback", "unk_token", "ignore_merges"):
+            if getattr(self, name):
+                value = getattr(self, name)
+                raise UnsupportedComponentError(f"models.BPE with {name} = {value!r} where bytes lack a token")
+
+
+OPTIONS = (
+    *("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback"),
+    "ignore_merges",
+)
+
+
+def _bpe(entries: Entries) -> Component:
+    vocab, merges = entries.content.get("vocab"), entries.content.get("merges")
+    if not isinstance(vocab, dict) or not isinstance(merges, list):
+        raise ValueError(f"{entries.name}: missing vocab or merges")
+    vocab = gpt2.spelled_vocab_of(vocab)
+    dropout = entries.content.get("dropout")
+    if dropout is not None:
+        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
+            raise ValueError(f"{entries.name}: dropout must be between 0 and 1, got {dropout!r:.80}")
+        dropout = float(dropout)
+    options: dict[str, Any] = {name: entries.optional_string(name) for name in OPTIONS[1:4]}
+    options |= {name: entries.content.get(name) is not None and entries.boolean(name) for name in OPTIONS[4:]}
+    return BPE(vocab, parse_merges(merges), dropout, **options)
+
+
+def parse_merges(merges: list[Any]) -> Merges:
+    """Merges of a list of pairs, or of a list of lines as in merges.txt. Raises ValueError naming the malformed one."""
+    if merges and isinstance(merges[0], str):
+        return merges_of_lines(merges)
+    for rank, pair in enumerate(merges):
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
+            raise ValueError(f"merge {rank} is {pair!r:.80}, expected two tokens")
+    return [(left, right) for left, right in merges]
+
+
+def merges_of_lines(lines: Iterable[Any]) -> Merges:
+    """Merges of lines with two tokens each. Lines that begin with `#version` are skipped, as in `tokenizers`."""
+    merges: Merges = []
+    for rank, line in enumerate(lines):
+        if not isinstance(line, str):
+            raise ValueError(f"merge {rank} is {line!r:.80}, expected a string as the first merge is")
+        if line.startswith("#version"):
+            continue
+        sides = line.split(" ")
+        if len(sides) != 2:
+            raise ValueError(f"merge {rank} is {line!r:.80}, expected two tokens with one space between")
+        merges.append((sides[0], sides[1]))
+    return merges
+
+
+UNSUPPORTED = ("Unigram", "WordLevel", "WordPiece")
+_parse_model: Parser[Component] = Parser("model", "models", {"BPE": _bpe}, UNSUPPORTED)
+
+
+def parse_model(content: Any) -> BPE:
+    """The model of a JSON object; one without a type is BPE, as in the oldest files.
+
+    Raises:
+        ValueError: For malformed content.
+        UnsupportedComponentError: For another model.
+    """
+    if isinstance(content, dict) and "type" not in content:
+        content = {"type": "BPE", **content}
+    model = _parse_model(content)
+    assert isinstance(model, BPE)
+    return model

@@ -1,0 +1,268 @@
+"""Vocabularies from the components of a tokenizer.json, and the other way round."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from fastlm._types import UInt32Array
+from fastlm.formats import gpt2
+from fastlm.formats.tokenizer_json.added_tokens import FLAGS, AddedTokenEntry, AddedVocabulary
+from fastlm.formats.tokenizer_json.components import UnsupportedComponentError
+from fastlm.formats.tokenizer_json.document import VERSION, Document
+from fastlm.formats.tokenizer_json.models import BPE, OPTIONS
+from fastlm.formats.tokenizer_json.normalizers import Normalizer, normalization_of, parse_normalizer
+from fastlm.formats.tokenizer_json.post_processors import added_ids, parse_post_processor
+from fastlm.formats.tokenizer_json.pre_tokenizers import (
+    ByteLevel,
+    PreTokenizer,
+    byte_level_and_pattern,
+    parse_pre_tokenizer,
+)
+from fastlm.pretokenize.patterns import Pattern
+from fastlm.vocabulary.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary, assembled
+
+_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+_SECTIONS = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
+
+
+def vocabulary_of_components(
+    model: BPE,
+    normalizer: Normalizer | None,
+    pre_tokenizer: PreTokenizer | None,
+    added_tokens: Iterable[AddedToken],
+    begin: tuple[int, ...] = (),
+    end: tuple[int, ...] = (),
+) -> Vocabulary:
+    """A vocabulary that encodes as these components do.
+
+    Tokens of the model with a character that spells no byte never result from a text. They have no bytes here.
+
+    Args:
+        model: The BPE model.
+        normalizer: The normalizer, or None.
+        pre_tokenizer: The pre-tokenizer, which must end with ByteLevel.
+        added_tokens: The added tokens with the ids that they have.
+        begin: Ids that go before a text.
+        end: Ids that go after a text.
+
+    Returns:
+        The vocabulary.
+
+    Raises:
+        UnsupportedComponentError: For components that fastlm does not follow.
+        ValueError: For parts that do not fit together.
+    """
+    byte_level, pattern = require_supported(model, pre_tokenizer)
+    vocab = model.vocab
+    spelled = {token_id: gpt2.unspell(token) for token, token_id in vocab.items() if token and gpt2.spells_bytes(token)}
+    byte_ids = _byte_ids(model)
+    has_all_bytes = bool((byte_ids != NO_ID).all())
+    rules = Rules(
+        ignore_merges=model.ignore_merges,
+        normalization=normalization_of(normalizer),
+        add_prefix_space=byte_level.add_prefix_space,
+        unknown_bytes="refuse" if has_all_bytes else "drop",
+        begin=begin,
+        end=end,
+    )
+    merges = model.merges
+    if len(spelled) < len(vocab):
+        merges = [merge for merge in merges if vocab[merge[0]] in spelled and vocab[merge[1]] in spelled]
+    left = [vocab[left] for left, _ in merges]
+    right = [vocab[right] for _, right in merges]
+    new = [vocab[left + right] for left, right in merges]
+    added = tuple(added_tokens)
+    table = dict(spelled)
+    for token in added:
+        table.setdefault(token.id, token.content.encode())
+    largest = max(table, default=0)
+    if largest >= 2 * len(table) + SPARSE_IDS:
+        raise UnsupportedComponentError(f"vocabulary with id {largest}, far above the number of tokens, {len(table)},")
+    return assembled(table or {0: b""}, left, right, new, added, pattern, rules, byte_ids)
+
+
+def require_supported(model: BPE, pre_tokenizer: PreTokenizer | None) -> tuple[ByteLevel, Pattern]:
+    """Checks, without encoding anything, that fastlm encodes as these components do.
+
+    Returns:
+        The ByteLevel that ends the pre-tokenizer, and the pattern of the pre-tokenizer.
+
+    Raises:
+        UnsupportedComponentError: Naming what fastlm does not follow.
+    """
+    found = byte_level_and_pattern(pre_tokenizer)
+    model.require_byte_level(bool((_byte_ids(model) != NO_ID).all()))
+    return found
+
+
+def _byte_ids(model: BPE) -> UInt32Array:
+    return np.array([model.vocab.get(gpt2.CHAR_OF_BYTE[byte], NO_ID) for byte in range(256)], np.uint32)
+
+
+def vocabulary_of(document: Document) -> Vocabulary:
+    """The vocabulary of a tokenizer.json.
+
+    An added token that the model knows has the model's id, as in `tokenizers`. Another has the id of the file, where
+    `tokenizers` would count on from the last id of the model. Truncation and padding concern batches, so a vocabulary
+    ignores them. They are kept for saving, as is all else of the file that decides no id.
+
+    Raises:
+        UnsupportedComponentError: For a component that fastlm does not follow.
+        ValueError: For parts that do not fit together.
+    """
+    model, vocab = document.model, document.model.vocab
+    wanted: dict[str, int] = {}
+    for entry in document.added_tokens:
+        wanted.setdefault(entry.content, entry.token_id)
+    known, _ = AddedVocabulary[AddedTokenEntry]().with_tokens(document.added_tokens, vocab, wanted)
+    for token, token_id in vocab.items():
+        if token and token not in known.ids and not gpt2.spells_bytes(token):
+            raise UnsupportedComponentError(f"token {token!r} of id {token_id}, which spells no bytes,")
+        if token_id in known.tokens and known.tokens[token_id].content != token:
+            raise ValueError(
+                f"added token {known.tokens[token_id].content!r} has id {token_id}, which is {token!r} in model.vocab"
+            )
+    added = [
+        AddedToken(content, token_id, **(known.tokens[token_id].flags() | {"special": content in known.special}))
+        for content, token_id in known.ids.items()
+    ]
+    begin, end = added_ids(document.post_processor)
+    vocabulary = vocabulary_of_components(model, document.normalizer, document.pre_tokenizer, added, begin, end)
+    return replace(vocabulary, carried=_carried(document, vocabulary))
+
+
+def _carried(document: Document, vocabulary: Vocabulary) -> str:
+    """JSON of what a file says beyond its vocabulary, as far as `content_of` would not write the same."""
+    try:
+        written = content_of(vocabulary)
+    except ValueError:
+        written = {"model": {}}
+    parts = {name: part.content() if (part := getattr(document, name)) else None for name in _SECTIONS}
+    carried: dict[str, Any] = {
+        name: part for name, part in parts.items() if name not in written or part != written[name]
+    }
+    options = document.model.options()
+    changed = {name: value for name, value in options.items() if value != written["model"].get(name)}
+    vocab = document.model.vocab
+    outside = [token.content for token in vocabulary.added_tokens if token.content not in vocab]
+    if changed:
+        carried["model"] = changed
+    if outside:
+        carried["outside_model"] = outside
+    if "" in vocab:
+        carried["empty_token"] = vocab[""]
+    return json.dumps(carried, ensure_ascii=False) if carried else ""
+
+
+def content_of(vocabulary: Vocabulary) -> dict[str, Any]:
+    """The JSON value of a tokenizer.json.
+
+    Parts of the file that the vocabulary was read from are kept as long as they mean what the vocabulary says.
+
+    Raises:
+        ValueError: For a vocabulary that cannot be spelled in the file.
+    """
+    carried = json.loads(vocabulary.carried) if vocabulary.carried else {}
+    sections = _sections(vocabulary, carried)
+    vocab = gpt2.spelled_vocab(vocabulary)
+    if "empty_token" in carried and carried["empty_token"] not in vocab.values():
+        vocab[""] = carried["empty_token"]
+    outside = set(carried.get("outside_model", ()))
+    inside = {token: token_id for token, token_id in vocab.items() if token not in outside}
+    added = sorted(vocabulary.added_tokens, key=lambda token: token.id)
+    # only what tokenizers numbers as the file does can stand outside of its model
+    numbered, _ = AddedVocabulary[AddedToken]().with_tokens(added, inside)
+    if numbered.ids == vocabulary.special_tokens:
+        vocab = inside
+    options = {
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        **carried.get("model", {}),
+        "ignore_merges": vocabulary.rules.ignore_merges,
+    }
+    return {
+        "version": VERSION,
+        "truncation": sections["truncation"],
+        "padding": sections["padding"],
+        "added_tokens": [
+            {"id": token.id, "content": token.content, **{flag: getattr(token, flag) for flag in FLAGS}}
+            for token in added
+        ],
+        **{name: sections[name] for name in ("normalizer", "pre_tokenizer", "post_processor", "decoder")},
+        "model": {
+            "type": "BPE",
+            **{name: options[name] for name in OPTIONS},
+            "vocab": vocab,
+            "merges": [[gpt2.spell(left), gpt2.spell(right)] for left, right in vocabulary.merges],
+        },
+    }
+
+
+def _sections(vocabulary: Vocabulary, carried: dict[str, Any]) -> dict[str, Any]:
+    """All entries but the model and the added tokens: the carried one where it means what the vocabulary says."""
+    rules = vocabulary.rules
+    sections: dict[str, Any] = {name: carried.get(name) for name in ("truncation", "padding")}
+    sections["decoder"] = carried.get("decoder", {**_BYTE_LEVEL, "use_regex": True})
+    normalizer = carried.get("normalizer")
+    if normalizer is None or normalization_of(parse_normalizer(normalizer)) != rules.normalization:
+        normalizer = rules.normalization and {"type": rules.normalization}
+    sections["normalizer"] = normalizer
+    sections["pre_tokenizer"] = _pre_tokenizer(vocabulary, carried.get("pre_tokenizer"))
+    processor = carried.get("post_processor")
+    if processor is None or added_ids(parse_post_processor(processor)) != (rules.begin, rules.end):
+        processor = _template(vocabulary) if rules.begin or rules.end else None
+    sections["post_processor"] = processor
+    return sections
+
+
+def _pre_tokenizer(vocabulary: Vocabulary, carried: Any) -> dict[str, Any]:
+    rules, pattern = vocabulary.rules, vocabulary.pattern
+    if carried is not None:
+        byte_level, carried_pattern = byte_level_and_pattern(parse_pre_tokenizer(carried))
+        if carried_pattern == pattern and byte_level.add_prefix_space == rules.add_prefix_space:
+            found: dict[str, Any] = carried
+            return found
+    options = {**_BYTE_LEVEL, "add_prefix_space": rules.add_prefix_space}
+    if pattern.scanner == "gpt2":
+        return {**options, "use_regex": True}
+    if rules.add_prefix_space:
+        raise ValueError("tokenizer.json cannot add a space before a text that another pattern than gpt2 splits")
+    splits = [
+        {"type": "Split", "pattern": {"Regex": split}, "behavior": "Isolated", "invert": False}
+        for split in pattern.for_onig
+    ]
+    return {"type": "Sequence", "pretokenizers": [*splits, {**options, "use_regex": False}]}
+
+
+def _template(vocabulary: Vocabulary) -> dict[str, Any]:
+    name_of = {token.id: token.content for token in vocabulary.added_tokens}
+    rules = vocabulary.rules
+    unnamed = [token_id for token_id in (*rules.begin, *rules.end) if token_id not in name_of]
+    if unnamed:
+        raise ValueError(f"tokenizer.json cannot put id {unnamed[0]} around a text: it is not an added token")
+
+    def around(sequence: Literal["A", "B"], type_id: int) -> list[dict[str, Any]]:
+        def special(token_id: int) -> dict[str, Any]:
+            return {"SpecialToken": {"id": name_of[token_id], "type_id": type_id}}
+
+        middle = {"Sequence": {"id": sequence, "type_id": type_id}}
+        return [*map(special, rules.begin), middle, *map(special, rules.end)]
+
+    return {
+        "type": "TemplateProcessing",
+        "single": around("A", 0),
+        "pair": [*around("A", 0), *around("B", 1)],
+        "special_tokens": {
+            name_of[token_id]: {"id": name_of[token_id], "ids": [token_id], "tokens": [name_of[token_id]]}
+            for token_id in dict.fromkeys((*rules.begin, *rules.end))
+        },
+    }
