@@ -6,20 +6,28 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
 
 
-def write_files(directory: Path, contents: Mapping[str, bytes | Callable[[Path], None]]) -> None:
-    """Writes files of a directory, made where it is missing; all are on disk before the first takes its name.
+def write_files(
+    directory: Path, contents: Mapping[str, bytes | Callable[[Path], None]], remove: Iterable[str] = ()
+) -> None:
+    """Writes files of a directory together, and removes others.
 
-    A content is bytes, or what writes them to the path of a file that is there.
+    All contents are on disk before the first file gets its name. An error leaves every file as it was, where the file
+    system has hard links. A kill between two names leaves temporary files; `unfinished` finds them.
 
-    Raises OSError where that fails; then no temporary file is left, and if it failed before the end of writing every
-    file that was there is as it was.
+    Args:
+        directory: The directory; it is made if it is missing.
+        contents: Name -> bytes, or a function that writes to the path of a file that exists.
+        remove: Names of files that are removed once the others have their names. A missing one is ignored.
+
+    Raises:
+        OSError: If a file cannot be written, renamed or removed. No temporary file is left.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -32,9 +40,53 @@ def write_files(directory: Path, contents: Mapping[str, bytes | Callable[[Path],
                 content(Path(file.name))
             _sync(file)
             staged.append((file.name, directory / name))
+        back_up = stack.enter_context(_restoring())
         for temporary, path in staged:
+            back_up(path)
             os.replace(temporary, path)
+        for path in [directory / name for name in remove]:
+            if path.is_file():
+                back_up(path)
+                path.unlink()
         sync_directory(directory)
+
+
+@contextlib.contextmanager
+def _restoring() -> Iterator[Callable[[Path], None]]:
+    """Gives a function that backs up a file before it changes. An error in the block restores all of them."""
+    backups: list[tuple[Path, Path | None]] = []
+
+    def back_up(path: Path) -> None:
+        if not path.exists():
+            backups.append((path, None))
+            return
+        backup = _temporary_name(path)
+        # without hard links there is no cheap backup
+        with contextlib.suppress(OSError, NotImplementedError):
+            os.link(path, backup, follow_symlinks=False)
+            backups.append((path, backup))
+
+    try:
+        yield back_up
+    except BaseException:
+        for path, backup in reversed(backups):
+            with contextlib.suppress(OSError):
+                if backup is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    os.replace(backup, path)
+        raise
+    finally:
+        for _, backup in backups:
+            if backup is not None:
+                with contextlib.suppress(OSError):
+                    backup.unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> bool:
+    """Whether a kill left a temporary file of this path, so that files written together may not belong together."""
+    pattern = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{12}\.tmp")
+    return any(pattern.fullmatch(found.name) for found in path.parent.glob(".*.tmp"))
 
 
 @contextlib.contextmanager
@@ -57,13 +109,18 @@ def remove_unfinished(directory: Path) -> None:
             path.unlink()
 
 
+def _temporary_name(path: Path) -> Path:
+    """A new name beside a file, which TEMPORARY matches."""
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+
+
 @contextlib.contextmanager
 def _staged(path: Path) -> Iterator[BinaryIO]:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "Not a regular file, so it cannot be replaced", str(path))
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")  # as TEMPORARY
+    temporary = _temporary_name(path)
     file = open(temporary, "x+b")  # noqa: SIM115 - closed below, before the name is given up
     try:
         with file:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from fastlm.files.atomic import write_files
+from fastlm.files.atomic import unfinished, write_files
 from fastlm.files.reading import begins_with
+from fastlm.files.recognize import START_BYTES, refuse_foreign
 from fastlm.formats import gpt2, minbpe, native, tekken, tiktoken, tokenizer_json
 from fastlm.formats import tokenizer_json as hf_json
 from fastlm.pretokenize.patterns import find_pattern
-from fastlm.vocabulary.vocabulary import Vocabulary
+from fastlm.vocabulary.vocabulary import Rules, Vocabulary
 
 __all__ = ["WRITERS", "gpt2", "hf_json", "load", "minbpe", "native", "save", "tekken", "tiktoken", "tokenizer_json"]
 
@@ -23,41 +26,120 @@ WRITERS: dict[str, Callable[[Vocabulary], dict[str, bytes]]] = {
     "tiktoken": tiktoken.write,
     "minbpe": minbpe.write,
 }
-"""What writes a format: each gives the names and contents of its files, or raises ValueError."""
+"""Name of a format -> its writer, which gives name -> content of the files or raises ValueError."""
 
-# written without being asked for, where they can hold the vocabulary
+# written by default, where they can hold the vocabulary
 _USUAL = ("tokenizer.json", "gpt2")
-# in a directory the first of these that is there is read
+# in a directory the first of these that exists is read
 _IN_DIRECTORY = (native.FILE, tokenizer_json.FILE, gpt2.VOCAB, tekken.FILE, f"*{tiktoken.SUFFIX}", f"*{minbpe.SUFFIX}")
+# files that a save writes, and that belong to the tokenizer.fastlm in their folder
+_SIBLINGS = (tokenizer_json.FILE, gpt2.VOCAB, gpt2.MERGES, tiktoken.FILE, minbpe.FILE)
+
+_log = logging.getLogger(__name__)
 
 
 def save(vocabulary: Vocabulary, directory: Path, formats: Iterable[str] | None) -> list[Path]:
     """Writes a vocabulary; see Tokenizer.save."""
-    contents = {} if formats is not None else native.write(vocabulary)
-    for name in _USUAL if formats is None else formats:
+    contents: dict[str, bytes] = {}
+    names = ("fastlm", *_USUAL) if formats is None else list(formats)
+    for name in names:
         if name not in WRITERS:
             raise ValueError(f"no format is named {name!r}; there are {sorted(WRITERS)}")
         try:
             contents |= WRITERS[name](vocabulary)
-        except ValueError:
+        except ValueError as error:
             if formats is not None:
                 raise
-    write_files(directory, contents)
+            _log.warning("%s: the format %r is left out: %s", directory, name, error)
+    siblings = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items() if name != native.FILE}
+    if native.FILE in contents:
+        contents |= native.write(vocabulary, siblings)
+    stale = [] if not contents else _stale_files(vocabulary, directory, contents.keys())
+    if stale:
+        _log.warning("%s: removed %s, which held another tokenizer", directory, ", ".join(stale))
+    write_files(directory, contents, stale)
     return [directory / name for name in contents]
+
+
+def _stale_files(vocabulary: Vocabulary, directory: Path, written: Iterable[str]) -> list[str]:
+    """The files of another tokenizer that would stay in a folder that has or gets a tokenizer.fastlm."""
+    is_written = set(written)
+    native_file = directory / native.FILE
+    if native.FILE not in is_written and not native_file.is_file():
+        return []
+    stale = _disagreeing(directory, vocabulary, [name for name in _SIBLINGS if name not in is_written], {})
+    if native.FILE not in is_written and not _holds(native_file, vocabulary):
+        stale.append(native.FILE)
+    return stale
+
+
+def _is_minbpe(path: Path) -> bool:
+    """Whether a `.model` file is minbpe's; SentencePiece's has the same name."""
+    return begins_with(path, 16).startswith(minbpe.FIRST_LINE.encode())
+
+
+def _disagreeing(
+    directory: Path, vocabulary: Vocabulary, names: Iterable[str], digests: Mapping[str, str]
+) -> list[str]:
+    """The files of a folder that do not hold this vocabulary.
+
+    A file with the digest that was recorded when the folder was saved needs no reading.
+    """
+    return [
+        name
+        for name in names
+        if (directory / name).is_file()
+        and (name != minbpe.FILE or _is_minbpe(directory / name))
+        and _sha256(directory / name) != digests.get(name)
+        and not _holds(directory / name, vocabulary)
+    ]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _holds(path: Path, vocabulary: Vocabulary) -> bool:
+    """Whether a file describes this vocabulary, as far as its format can tell."""
+    special = vocabulary.special_tokens
+    try:
+        if path.name in (gpt2.VOCAB, gpt2.MERGES):
+            pair = path.with_name(gpt2.VOCAB), path.with_name(gpt2.MERGES)
+            found = gpt2.read(*pair, list(special), vocabulary.pattern)
+            return vocabulary.rules == Rules() and _same_tokens(found, vocabulary)
+        if path.name == tiktoken.FILE:
+            return _same_tokens(tiktoken.read(path, special, vocabulary.pattern), vocabulary)
+        reader = {native.FILE: native.read, minbpe.FILE: minbpe.read}.get(path.name, tokenizer_json.read)
+        return reader(path).fingerprint == vocabulary.fingerprint
+    except (ValueError, FileNotFoundError):
+        return False
+
+
+def _same_tokens(one: Vocabulary, other: Vocabulary) -> bool:
+    """Whether two vocabularies have the same tokens, merges and added tokens."""
+    return one.tokens == other.tokens and one.merges == other.merges and one.special_tokens == other.special_tokens
 
 
 def load(path: Path, pattern: str | None, special_tokens: SpecialTokens | None) -> Vocabulary:
     """Reads a directory or a file; see fastlm.load."""
     if path.is_dir():
-        return load(_file_in(path), pattern, special_tokens)
+        found = _file_in(path)
+        if found.name == native.FILE and pattern is None and special_tokens is None:
+            return _native_of_folder(path)
+        return load(found, pattern, special_tokens)
     split = None if pattern is None else find_pattern(pattern)
     if path.name in (gpt2.VOCAB, gpt2.MERGES):
         if split is None:
             raise ValueError(f"{path} does not say how text is split: give pattern=, such as 'gpt2'")
         return gpt2.read(path.with_name(gpt2.VOCAB), path.with_name(gpt2.MERGES), special_tokens or (), split)
-    start = begins_with(path, 64)
+    start = begins_with(path, START_BYTES)
+    try:
+        refuse_foreign(start)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    reader: Callable[[Path], Vocabulary]
     if start.startswith(native.MAGIC_STEM):
-        reader: Callable[[Path], Vocabulary] = native.read
+        reader = native.read
     elif start.lstrip().startswith(b"{"):
         reader = tekken.read if tekken.is_tekken(path) else tokenizer_json.read
     elif start.startswith(minbpe.FIRST_LINE.encode()):
@@ -67,6 +149,22 @@ def load(path: Path, pattern: str | None, special_tokens: SpecialTokens | None) 
     if pattern is not None or special_tokens is not None:
         raise ValueError(f"{path} holds pattern and special tokens itself; give them only with {gpt2.VOCAB} or ranks")
     return reader(path)
+
+
+def _native_of_folder(directory: Path) -> Vocabulary:
+    """The vocabulary of the tokenizer.fastlm in a folder. Raises ValueError if the files of the folder disagree."""
+    path = directory / native.FILE
+    vocabulary, digests = native.read_with_siblings(path)
+    for name in _disagreeing(directory, vocabulary, _SIBLINGS, digests):
+        if unfinished(directory / name):
+            # a save was killed after it had written tokenizer.fastlm, which it writes first
+            _log.warning("%s: a save was interrupted; %s may be out of date", directory, name)
+            continue
+        raise ValueError(
+            f"{directory}: {name} does not hold the vocabulary of {native.FILE}, with fingerprint "
+            f"{vocabulary.fingerprint[:16]}: remove the file that is out of date, or load one of them by its own path"
+        )
+    return vocabulary
 
 
 def _file_in(directory: Path) -> Path:

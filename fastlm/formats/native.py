@@ -1,8 +1,9 @@
 """tokenizer.fastlm: a vocabulary as its arrays, with a checksum of the whole file.
 
-Little-endian. Bytes 0-7: magic; 8-15: length of the header; the header, JSON padded with blanks; the arrays, one after
-the other, each at a multiple of 64 bytes, in the order of vocabulary.ARRAYS; the last 32 bytes: sha256 of all before
-them. The header gives the pattern, the added tokens, the rules, and the number of entries of each array.
+Little-endian. Bytes 0-7: magic. Bytes 8-15: length of the header. Then the header, JSON padded with spaces, and the
+arrays in the order of vocabulary.ARRAYS, each at a multiple of 64 bytes. The last 32 bytes are the sha256 of the rest.
+The header gives the pattern, the added tokens, the rules and the number of entries of each array. If there are any, it
+also has the carried parts of a tokenizer.json and the sha256 of the files that were written with this one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,8 +31,14 @@ _DIGEST = hashlib.sha256().digest_size
 _ARRAYS = {name: dtype.newbyteorder("<") for name, dtype in ARRAYS.items()}
 
 
-def write(vocabulary: Vocabulary) -> dict[str, bytes]:
-    """Name -> content of the file."""
+def write(vocabulary: Vocabulary, siblings: Mapping[str, str] | None = None) -> dict[str, bytes]:
+    """Name -> content of the file.
+
+    Args:
+        vocabulary: The vocabulary.
+        siblings: Name -> sha256 of the files of the same vocabulary that are written with it. A reader of the folder
+            tells from these that the files belong together.
+    """
     arrays = {name: np.asarray(getattr(vocabulary, name), dtype) for name, dtype in _ARRAYS.items()}
     header = {
         "pattern": vocabulary.pattern.regex,
@@ -40,6 +48,8 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
     }
     if vocabulary.carried:
         header["carried"] = vocabulary.carried
+    if siblings:
+        header["siblings"] = dict(siblings)
     encoded = json.dumps(header).encode()
     encoded += b" " * (-(len(encoded) + 16) % _ALIGN)
     parts = [_MAGIC, len(encoded).to_bytes(8, "little"), encoded]
@@ -50,7 +60,12 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
 
 
 def read(path: str | os.PathLike[str]) -> Vocabulary:
-    """The vocabulary of a file. Raises OSError, or ValueError naming the file and what is wrong with it."""
+    """Reads a file. Raises OSError, or ValueError naming the file and what is wrong with it."""
+    return read_with_siblings(path)[0]
+
+
+def read_with_siblings(path: str | os.PathLike[str]) -> tuple[Vocabulary, dict[str, str]]:
+    """The vocabulary of a file, and name -> sha256 of the files that were written with it. Raises as `read`."""
     content = Path(path).read_bytes()
     if not content.startswith(MAGIC_STEM):
         try:
@@ -68,7 +83,7 @@ def read(path: str | os.PathLike[str]) -> Vocabulary:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _parse(body: memoryview) -> Vocabulary:
+def _parse(body: memoryview) -> tuple[Vocabulary, dict[str, str]]:
     at = 16 + int.from_bytes(body[8:16], "little")
     if at > len(body):
         raise ValueError(f"the header would end at byte {at} of {len(body)}")
@@ -84,13 +99,16 @@ def _parse(body: memoryview) -> Vocabulary:
         raise ValueError(f"{len(body) - at} bytes follow the last array")
     added_tokens = tuple(AddedToken(**token) for token in header["added_tokens"])
     rules = header["rules"] | {name: tuple(header["rules"][name]) for name in ("begin", "end")}
-    carried = header.get("carried", "")
+    carried, siblings = header.get("carried", ""), header.get("siblings", {})
     if not isinstance(carried, str):
         raise ValueError(f"carried must be a string, got {carried!r:.80}")
-    return Vocabulary(
+    if not isinstance(siblings, dict) or not all(isinstance(digest, str) for digest in siblings.values()):
+        raise ValueError(f"siblings must map names to digests, got {siblings!r:.80}")
+    vocabulary = Vocabulary(
         **arrays,
         added_tokens=added_tokens,
         pattern=find_pattern(header["pattern"]),
         rules=Rules(**rules),
         carried=carried,
     )
+    return vocabulary, siblings

@@ -85,6 +85,13 @@ class Pattern:
         return self.splits[0] if len(self.splits) == 1 else json.dumps(self.splits, ensure_ascii=False)
 
     @property
+    def canonical_regex(self) -> str:
+        """The expression for fingerprints: one for all patterns with the same scanner, as these split alike."""
+        if self.scanner is None:
+            return self.regex
+        return next(pattern.regex for pattern in PATTERNS.values() if pattern.scanner == self.scanner)
+
+    @property
     def for_onig(self) -> tuple[str, ...]:
         """The expressions for Oniguruma, which `tokenizers` uses: there $ ends a line and {1,3}+ repeats."""
         return self.onig_splits or self.splits

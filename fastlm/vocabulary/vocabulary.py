@@ -218,7 +218,7 @@ class Vocabulary:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 of all that decides ids: tokens, merges, special tokens and pattern."""
+        """sha256 of all that decides ids: tokens, merges, added tokens, rules, and how the pattern splits."""
         import hashlib
 
         digest = hashlib.sha256()
@@ -226,7 +226,7 @@ class Vocabulary:
             array = getattr(self, name)
             digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
         added = sorted((token.content, token) for token in self.added_tokens)
-        digest.update(repr((added, self.pattern.regex, self.rules)).encode())
+        digest.update(repr((added, self.pattern.canonical_regex, self.rules)).encode())
         return digest.hexdigest()
 
 

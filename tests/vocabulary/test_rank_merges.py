@@ -133,7 +133,8 @@ def test_ids_out_of_merge_order_are_no_ranks():
         (b"YQ== -1\n", "line 1"),
         (b"YQ== 1.5\n", "line 1"),
         (b"YQ== 99999999999999999999\n", "far above"),
-        (b"\xff\xfe\n", "line 1"),
+        (b"\xff\xfe\n", "is in UTF-16: save it as UTF-8"),
+        (b"\xff\xfd\n", "line 1"),
         (b"YQ==\x000\n", "line 1"),
     ],
 )

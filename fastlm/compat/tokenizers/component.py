@@ -206,7 +206,7 @@ def _listed(parts: list[str], size: int) -> str:
 
 def unsupported(what: str) -> NoReturn:
     """Raises NotImplementedError naming what is not supported."""
-    raise NotImplementedError(f"fastlm.compat.tokenizers does byte-level BPE, and has no {what}")
+    raise NotImplementedError(f"fastlm.compat.tokenizers does byte-level BPE: {what} is not supported")
 
 
 def refused(name: str, base: type) -> Any:
