@@ -2,8 +2,20 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fastlm.bpe_training.trainer import train_bpe
-from fastlm.tokenizer import Tokenizer, load
+try:
+    from fastlm.bpe_training.trainer import train_bpe
+    from fastlm.tokenizer import Tokenizer, load
+except ModuleNotFoundError as error:
+    from pathlib import Path
+
+    # every extension module has a stub; a stub without a binary means a clone that was not built
+    root = Path(__file__).resolve().parents[1]
+    if not (root / f"{(error.name or '').replace('.', '/')}.pyi").exists():
+        raise
+    raise ImportError(
+        f"the extension module {error.name} is not built: run `pip install -e .` or "
+        f"`python setup.py build_ext --inplace` in {root}"
+    ) from error
 
 if TYPE_CHECKING:
     from fastlm.generation import generate

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,16 @@ def test_importing_fastlm_loads_neither_numba_nor_torch_nor_regex():
     program = f"import sys, fastlm; print(set('{packages}'.split()).intersection(sys.modules))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"
+
+
+def test_a_clone_that_is_not_built_names_the_command(tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / "fastlm", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    command = [sys.executable, "-c", "import fastlm"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: the extension module fastlm.")
+    assert last.endswith(f"is not built: run `pip install -e .` or `python setup.py build_ext --inplace` in {tmp_path}")
 
 
 def test_decoding_and_training_do_not_load_numba():

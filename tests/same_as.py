@@ -1,0 +1,103 @@
+"""Compares this checkout with another one, output by output and byte by byte.
+
+    python -m tests.same_as ../fastlm-before            # some minutes: all texts with all vocabularies
+    python -m tests.same_as ../fastlm-before --quick    # a part of the texts
+
+Both checkouts run tests/same_as_outputs.py on the shared data, which uses the public API and the command line only.
+It compares ids of every vocabulary, trained merges, saved tokenizer files, shards, exported files, model checkpoints and
+generated texts. Differences that a version intends are listed in INTENDED with a reason. Prints the others; exits with 1
+if there are any. The other checkout must have its extension modules built.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from tests.conftest import DATA
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = Path(__file__).with_name("same_as_outputs.py")
+MOST_SHOWN = 40
+
+INTENDED: dict[str, str] = {
+    "commands/train/log.jsonl": "holds times and rates of this run",
+}
+"""Pattern of output names -> why they may differ from those of the version before."""
+
+
+def write_inputs(data: Path, folder: Path) -> None:
+    """The corpora that both checkouts encode; the manifest of shards names their paths and times of change."""
+    text = (data / "tinystories" / "ts_v2_train_head.txt").read_bytes()[:600_000].decode("utf-8", "ignore")
+    (folder / "documents.txt").write_text(text, "utf-8")
+    (folder / "documents.txt.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    records = [json.dumps({"text": document}) for document in text.split("<|endoftext|>")]
+    (folder / "documents.jsonl").write_text("\n".join(records), "utf-8")
+
+
+def start(checkout: Path, inputs: Path, folder: Path, quick: bool) -> subprocess.Popen[bytes]:
+    """The program in a checkout; it writes outputs.json into the folder."""
+    folder.mkdir()
+    environment = os.environ | {
+        "PYTHONPATH": str(checkout),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "NUMBA_CACHE_DIR": f"{folder}-numba",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-P", str(PROGRAM), str(DATA), str(inputs), str(folder)]
+    return subprocess.Popen([*command, *(["--quick"] if quick else [])], env=environment, cwd=folder)
+
+
+def outputs_of(checkouts: list[Path], quick: bool) -> list[dict[str, str]]:
+    """Outputs of each checkout. The programs run at the same time, and end if this one is interrupted."""
+    with tempfile.TemporaryDirectory() as directory:
+        inputs = Path(directory, "inputs")
+        inputs.mkdir()
+        write_inputs(DATA, inputs)
+        folders = [Path(directory, str(index)) for index in range(len(checkouts))]
+        pairs = zip(checkouts, folders, strict=True)
+        started = [start(checkout, inputs, folder, quick) for checkout, folder in pairs]
+        try:
+            for checkout, process in zip(checkouts, started, strict=True):
+                if process.wait() != 0:
+                    raise SystemExit(f"{checkout}: the program ended with status {process.returncode}")
+        finally:
+            for process in started:
+                process.kill()
+        return [json.loads((folder / "outputs.json").read_text()) for folder in folders]
+
+
+def reason(name: str) -> str | None:
+    """Why an output may differ."""
+    return next((why for pattern, why in INTENDED.items() if fnmatchcase(name, pattern)), None)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("other", type=Path, help="the checkout to compare with")
+    parser.add_argument("--quick", action="store_true", help="a part of the texts")
+    arguments = parser.parse_args()
+    other, here = outputs_of([arguments.other.resolve(), ROOT], arguments.quick)
+    differing = sorted(name for name in other.keys() | here.keys() if other.get(name) != here.get(name))
+    intended = [name for name in differing if reason(name)]
+    unintended = [name for name in differing if not reason(name)]
+    kinds = Counter(name.split("/")[0] for name in here)
+    print(f"{len(other.keys() | here.keys()):,} outputs:", ", ".join(f"{n:,} {kind}" for kind, n in kinds.items()))
+    for name in intended:
+        print(f"  differs as intended: {name}: {reason(name)}")
+    for name in unintended[:MOST_SHOWN]:
+        print(f"  differs: {name}: there {other.get(name, 'missing')[:16]}, here {here.get(name, 'missing')[:16]}")
+    print(f"{len(intended)} differ as intended, {len(unintended)} differ")
+    return 1 if unintended else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
