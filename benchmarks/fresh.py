@@ -58,7 +58,7 @@ def _load(vocabulary: SharedVocabulary, name: str, source: str) -> dict[str, Any
         "load_cpu_seconds": cpu_loaded - cpu_start,
         "seconds": end - start,
         "cpu_seconds": cpu_end - cpu_start,
-        "ids": [int(id) for id in first],  # type: ignore[attr-defined]
+        "ids": [int(token_id) for token_id in first],  # type: ignore[attr-defined]
     }
 
 

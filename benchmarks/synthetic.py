@@ -220,6 +220,55 @@ def _random(state: Any) -> Any:
     return z ^ (z >> np.uint64(31))
 
 
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _write_marks(text: Any, at: Any, kind: int, count: int, punctuation: Any, state: Any) -> Any:
+    """Writes `count` digits or punctuation marks from `at`; returns their end."""
+    for _ in range(count):
+        if kind == NUMBER:
+            text[at] = 48 + _random(state) % np.uint64(10)
+        else:
+            text[at] = punctuation[_random(state) % np.uint64(len(punctuation))]
+        at += 1
+    return at
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _spell(latin: Any, count: int, syllables: Any, syllable_starts: Any, state: Any) -> Any:
+    """Writes `count` syllables, of which the first are the most probable; returns the number of letters."""
+    size = 0
+    for _ in range(count):
+        u = np.float64(_random(state) >> np.uint64(40)) / (1 << 24)
+        syllable = int(u * u * u * (len(syllable_starts) - 1))
+        for j in range(syllable_starts[syllable], syllable_starts[syllable + 1]):
+            latin[size] = syllables[j]
+            size += 1
+    return size
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _write_letters(text: Any, at: Any, kind: int, latin: Any, scripts: Any, script_starts: Any, script: Any) -> Any:
+    """Writes Latin letters from `at`, in the case of `kind` or as letters of another script; returns their end."""
+    for j in range(min(len(latin), 12) if kind == SCRIPT else len(latin)):
+        if kind == SCRIPT:
+            letter = script + latin[j] - 97
+            for c in range(script_starts[letter], script_starts[letter + 1]):
+                text[at] = scripts[c]
+                at += 1
+        else:
+            text[at] = latin[j] - 32 * (kind == UPPER or (kind == CAPITAL and j == 0))
+            at += 1
+    return at
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _hash_of(text: Any, start: Any, end: Any) -> Any:
+    """FNV-1a of a word, with its high bits mixed into the low ones."""
+    hashed = np.uint64(14695981039346656037)
+    for j in range(start, end):
+        hashed = (hashed ^ text[j]) * np.uint64(1099511628211)
+    return hashed ^ (hashed >> np.uint64(29))
+
+
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _make_words(
     text: Any, starts: Any, seen: Any, seed: int, bare: bool, kinds: Any, syllables: Any, syllable_starts: Any,
@@ -246,34 +295,12 @@ def _make_words(
         longest = 1 + int(np.log2(k + 2) / 5.5) + (tried > 8)
         number = min(1 + int((r & np.uint64(0xFFFF)) % np.uint64(longest)) + (tried > 32), 5)
         if kind in (NUMBER, RUN):
-            for _ in range(number + 1 + (tried > 16)):
-                if kind == NUMBER:
-                    text[at] = 48 + _random(state) % np.uint64(10)
-                else:
-                    text[at] = punctuation[_random(state) % np.uint64(len(punctuation))]
-                at += 1
+            at = _write_marks(text, at, kind, number + 1 + (tried > 16), punctuation, state)
         else:
-            size = 0
-            for _ in range(number):
-                u = np.float64(_random(state) >> np.uint64(40)) / (1 << 24)
-                syllable = int(u * u * u * (len(syllable_starts) - 1))
-                for j in range(syllable_starts[syllable], syllable_starts[syllable + 1]):
-                    latin[size] = syllables[j]
-                    size += 1
             script = (r >> np.uint64(16)) % np.uint64(len(script_starts) // 26)
-            for j in range(min(size, 12) if kind == SCRIPT else size):
-                if kind == SCRIPT:
-                    letter = script * 26 + latin[j] - 97
-                    for c in range(script_starts[letter], script_starts[letter + 1]):
-                        text[at] = scripts[c]
-                        at += 1
-                else:
-                    text[at] = latin[j] - 32 * (kind == UPPER or (kind == CAPITAL and j == 0))
-                    at += 1
-        hashed = np.uint64(14695981039346656037)
-        for j in range(starts[k], at):
-            hashed = (hashed ^ text[j]) * np.uint64(1099511628211)
-        hashed ^= hashed >> np.uint64(29)
+            size = _spell(latin, number, syllables, syllable_starts, state)
+            at = _write_letters(text, at, kind, latin[:size], scripts, script_starts, script * 26)
+        hashed = _hash_of(text, starts[k], at)
         bit = np.uint64(1) << (hashed & np.uint64(63))
         word = (hashed >> np.uint64(6)) & np.uint64(len(seen) - 1)
         if seen[word] & bit:

@@ -31,13 +31,13 @@ SEPARATOR = "<|endoftext|>"
 FORMATS = ("bin", "npy", "megatron")
 
 
-def encode(tokenizer: fastlm.Tokenizer, corpus: Corpus, out: Path, format: str, threads: int) -> None:
+def encode(tokenizer: fastlm.Tokenizer, corpus: Corpus, out: Path, shard_format: str, threads: int) -> None:
     """The run that is killed: many blocks, each with a checkpoint, many shards, two splits."""
     job.encode_corpus(
         tokenizer,
         corpus,
         out,
-        format=format,
+        format=shard_format,
         shard_tokens=7001,
         eot=SEPARATOR,
         validation=0.2,
@@ -81,37 +81,37 @@ def main() -> int:
     corpus = Corpus([folder / "a.txt", folder / "b.txt"], separator=SEPARATOR)
     tokenizer = fastlm.train_bpe(corpus, 600)
     expected, seconds = {}, {}
-    for format in FORMATS:
-        encode(tokenizer, corpus, folder / format, format, 1)
-        verify_shards(folder / format)
+    for shard_format in FORMATS:
+        encode(tokenizer, corpus, folder / shard_format, shard_format, 1)
+        verify_shards(folder / shard_format)
         start = time.perf_counter()
-        shutil.rmtree(folder / format)
-        encode(tokenizer, corpus, folder / format, format, 1)
-        seconds[format] = time.perf_counter() - start
-        expected[format] = sums(folder / format)
+        shutil.rmtree(folder / shard_format)
+        encode(tokenizer, corpus, folder / shard_format, shard_format, 1)
+        seconds[shard_format] = time.perf_counter() - start
+        expected[shard_format] = sums(folder / shard_format)
 
     size = sum(path.stat().st_size for path in folder.glob("*.txt"))
     print(f"{size:,} bytes in {seconds} s, {sum(map(len, expected.values()))} files", flush=True)
     kills = wrong = late = 0
     while kills < arguments.kills:
-        format = chance.choice(FORMATS)
+        shard_format = chance.choice(FORMATS)
         out = folder / "out"
-        run = (tokenizer, corpus, out, format, chance.choice((1, 2)))
+        run = (tokenizer, corpus, out, shard_format, chance.choice((1, 2)))
         for _ in range(chance.choice((1, 2))):
-            if not killed(chance.random() * seconds[format], *run):
+            if not killed(chance.random() * seconds[shard_format], *run):
                 late += 1
-                seconds[format] *= 0.8
+                seconds[shard_format] *= 0.8
                 continue
-            seconds[format] *= 1.1
+            seconds[shard_format] *= 1.1
             kills += 1
             found = sums(out) if out.exists() else {}
-            if not found.items() <= expected[format].items():
-                print(f"after kill {kills} ({format}) a shard is not whole")
+            if not found.items() <= expected[shard_format].items():
+                print(f"after kill {kills} ({shard_format}) a shard is not whole")
                 wrong += 1
         encode(*run)
         verify_shards(out)
-        if sums(out) != expected[format] or (out / job.UNFINISHED).exists():
-            print(f"after kill {kills} ({format}) the shards are not those of a run that was not killed")
+        if sums(out) != expected[shard_format] or (out / job.UNFINISHED).exists():
+            print(f"after kill {kills} ({shard_format}) the shards are not those of a run that was not killed")
             wrong += 1
         shutil.rmtree(out)
     shutil.rmtree(folder)

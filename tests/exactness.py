@@ -31,7 +31,7 @@ BATCH = 1000
 def tiktoken_encoding(tokenizer: fastlm.Tokenizer) -> tiktoken.Encoding:
     """tiktoken with a tokenizer's vocabulary, where ids are in order of merge rank as tiktoken takes for granted."""
     special = tokenizer.special_tokens
-    ranks = {token: id for id, token in tokenizer.vocab.items() if id not in special.values()}
+    ranks = {token: rank for rank, token in tokenizer.vocab.items() if rank not in special.values()}
     return tiktoken.Encoding("exactness", pat_str=patterns.GPT2, mergeable_ranks=ranks, special_tokens=special)
 
 

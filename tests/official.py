@@ -42,7 +42,7 @@ def of_tiktoken(pattern: str, ranks: dict[bytes, int], shift: int = 0) -> Encode
 
     def encode(batch: list[str]) -> list[list[int]]:
         found = [encoding.encode_ordinary(text) for text in batch]
-        return [[id + shift for id in ids] for ids in found] if shift else found
+        return [[rank + shift for rank in ranks] for ranks in found] if shift else found
 
     return encode
 

@@ -43,7 +43,7 @@ def write_inputs(data: Path, folder: Path) -> None:
     (folder / "documents.jsonl").write_text("\n".join(records), "utf-8")
 
 
-def start(checkout: Path, inputs: Path, folder: Path, quick: bool) -> subprocess.Popen[bytes]:
+def start(checkout: Path, inputs: Path, folder: Path, options: list[str]) -> subprocess.Popen[bytes]:
     """The program in a checkout; it writes outputs.json into the folder."""
     folder.mkdir()
     environment = os.environ | {
@@ -53,10 +53,10 @@ def start(checkout: Path, inputs: Path, folder: Path, quick: bool) -> subprocess
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-P", str(PROGRAM), str(DATA), str(inputs), str(folder)]
-    return subprocess.Popen([*command, *(["--quick"] if quick else [])], env=environment, cwd=folder)
+    return subprocess.Popen([*command, *options], env=environment, cwd=folder)
 
 
-def outputs_of(checkouts: list[Path], quick: bool) -> list[dict[str, str]]:
+def outputs_of(checkouts: list[Path], options: list[str]) -> list[dict[str, str]]:
     """Outputs of each checkout. The programs run at the same time, and end if this one is interrupted."""
     with tempfile.TemporaryDirectory() as directory:
         inputs = Path(directory, "inputs")
@@ -64,7 +64,7 @@ def outputs_of(checkouts: list[Path], quick: bool) -> list[dict[str, str]]:
         write_inputs(DATA, inputs)
         folders = [Path(directory, str(index)) for index in range(len(checkouts))]
         pairs = zip(checkouts, folders, strict=True)
-        started = [start(checkout, inputs, folder, quick) for checkout, folder in pairs]
+        started = [start(checkout, inputs, folder, options) for checkout, folder in pairs]
         try:
             for checkout, process in zip(checkouts, started, strict=True):
                 if process.wait() != 0:
@@ -84,8 +84,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, help="the checkout to compare with")
     parser.add_argument("--quick", action="store_true", help="a part of the texts")
+    parser.add_argument("--only", choices=("ids", "compat", "merges", "commands"), help="one kind of outputs")
     arguments = parser.parse_args()
-    other, here = outputs_of([arguments.other.resolve(), ROOT], arguments.quick)
+    if not DATA.is_dir():
+        parser.error(f"no folder {DATA}: set FASTLM_DATA to real texts and official vocabularies")
+    options = ["--quick"] * arguments.quick + ([f"--only={arguments.only}"] if arguments.only else [])
+    other, here = outputs_of([arguments.other.resolve(), ROOT], options)
     differing = sorted(name for name in other.keys() | here.keys() if other.get(name) != here.get(name))
     intended = [name for name in differing if reason(name)]
     unintended = [name for name in differing if not reason(name)]

@@ -6,12 +6,13 @@ the checkout that it is stored in. It prints one JSON object: the name of an out
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import io
 import json
 import random
-import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -234,13 +235,17 @@ def record_merges(texts: dict[str, str], folder: Path) -> None:
     outputs["merges/truncated"] = digest(*(token for pair in grown.truncated(700).merges for token in pair))
 
 
-def command(*arguments: str) -> None:
-    """Runs a command of fastlm and keeps its exit status."""
+def command(*arguments: str) -> bytes:
+    """Runs a command of fastlm and returns what it prints; a failure ends the program."""
     from fastlm.cli import main
 
-    with contextlib.redirect_stdout(io.StringIO()):
+    printed, messages = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(messages):
         status = main(list(arguments))
-    outputs[f"status/{' '.join(arguments[:1] + arguments[2:])}"] = str(status)
+    if status != 0:
+        raise SystemExit(f"fastlm {' '.join(arguments)}: status {status}: {messages.getvalue()}")
+    printed.flush()
+    return printed.buffer.getvalue()
 
 
 def record_commands(inputs: Path, folder: Path) -> None:
@@ -250,14 +255,14 @@ def record_commands(inputs: Path, folder: Path) -> None:
     record_files("commands/train-tokenizer", folder / "trained")
     for name, source, options in (
         ("bin", documents, ["--format", "bin"]),
-        ("npy", documents, ["--format", "npy", "--validation", "0.1", "--eot", SEPARATOR]),
+        ("npy", documents, ["--separator", SEPARATOR, "--eot", SEPARATOR, "--validation", "0.1"]),
         ("megatron", documents, ["--format", "megatron", "--shard-tokens", "50000"]),
         ("jsonl", str(inputs / "documents.jsonl"), ["--eot", SEPARATOR, "--on-special", "text"]),
         ("gzip", str(inputs / "documents.txt.gz"), ["--threads", "1"]),
     ):
         command("encode", source, "--tokenizer", "trained", "--out", f"shards-{name}", *options)
         record_files(f"commands/encode/{name}", folder / f"shards-{name}")
-    command("decode", "shards-bin", "--tokenizer", "trained")
+    outputs["commands/decode"] = digest(command("decode", "shards-bin", "--tokenizer", "trained"))
     (folder / "tiny.toml").write_text(CONFIG)
     command("train", "tiny.toml")
     record_files("commands/train", folder / "training")
@@ -267,45 +272,54 @@ def record_commands(inputs: Path, folder: Path) -> None:
     record_files("commands/export/llama2c", folder / "llama2c")
     command("import", "llama", "--out", "imported")
     record_files("commands/import", folder / "imported")
-    record_generated(folder)
+    record_generated()
 
 
-def record_generated(folder: Path) -> None:
-    """Texts that the trained model writes, with and without sampling and int8 weights."""
-    from fastlm import generate, load
-    from fastlm.model import load_model
-
-    tokenizer = load(folder / "trained")
-    model = record_object("generated", lambda: load_model(folder / "training" / "model"))
-    if model is None:
-        return
-    for temperature in (0, 0.8):
-        record(
-            f"generated/{temperature}",
-            lambda t=temperature: generate(model, "Once upon", tokenizer, max_new_tokens=20, temperature=t).text,
-        )
+def record_generated() -> None:
+    """Texts that the trained model writes, with and without sampling and 8-bit weights."""
+    for options in (["--temperature", "0"], ["--temperature", "0.8"], ["--temperature", "0", "--int8"]):
+        prompt = ["--prompt", "Once upon", "--max-new-tokens", "20"]
+        printed = command("generate", "training/model", *prompt, *options)
+        outputs[f"commands/generate/{' '.join(options)}"] = digest(printed)
 
 
-def main() -> None:
-    data, inputs, folder = (Path(argument) for argument in sys.argv[1:4])
-    quick = "--quick" in sys.argv
-    warnings.simplefilter("ignore")
-    folders = ("english", "code", "multilingual", "tinystories", "webtext", "unicode")
-    paths = [path for name in folders for path in sorted((data / name).glob("*.*"))]
-    if quick:
-        paths = paths[::6]
-    texts = {path.name: path.read_bytes().decode("utf-8", "replace") for path in paths}
-    if quick:
-        texts = {name: text[:100_000] for name, text in texts.items()}
-    strings = hostile_strings(300 if quick else 3000)
+def record_all_ids(data: Path, texts: dict[str, str], strings: list[str], folder: Path) -> None:
+    """Ids and files of every vocabulary of the shared data."""
     for name, load in vocabularies(data):
         tokenizer = record_object(f"load/{name}", load)
         if tokenizer is not None:
             record_vocabulary(name, tokenizer, folder)
             record_ids(name, tokenizer, texts, strings)
-    record_compat(data, texts, strings)
-    record_merges(texts, folder)
-    record_commands(inputs, folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("inputs", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=("ids", "compat", "merges", "commands"))
+    arguments = parser.parse_args()
+    data, folder = arguments.data, arguments.folder
+    warnings.simplefilter("ignore")
+    folders = ("english", "code", "multilingual", "tinystories", "webtext", "unicode")
+    paths = [path for name in folders for path in sorted((data / name).glob("*.*"))]
+    texts = {path.name: path.read_bytes().decode("utf-8", "replace") for path in paths}
+    strings = hostile_strings(3000)
+    if arguments.quick:
+        texts = {name: texts[name][:50_000] for name in sorted(texts)[::6]}
+        strings = strings[:300]
+    sections: dict[str, Callable[[], None]] = {
+        "ids": lambda: record_all_ids(data, texts, strings, folder),
+        "compat": lambda: record_compat(data, texts, strings),
+        "merges": lambda: record_merges(texts, folder),
+        "commands": lambda: record_commands(arguments.inputs, folder),
+    }
+    for name, run in sections.items():
+        if arguments.only in (None, name):
+            start = time.process_time()
+            run()
+            print(f"{Path.cwd()}: {name}: {len(outputs)} outputs, {time.process_time() - start:.0f} CPU s", flush=True)
     (folder / "outputs.json").write_text(json.dumps(outputs, indent=0, sort_keys=True))
 
 

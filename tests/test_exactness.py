@@ -21,7 +21,7 @@ from tests import exactness, official, split_judges  # noqa: E402 - need both
 @pytest.fixture(scope="module")
 def judged(trained) -> fastlm.Tokenizer:
     """Our own vocabulary with its ids in order of merge rank and the special token last, as tiktoken wants them."""
-    tokens = [trained.vocab[id] for id in sorted(trained.vocab) if id not in trained.special_tokens.values()]
+    tokens = [trained.vocab[i] for i in sorted(trained.vocab) if i not in trained.special_tokens.values()]
     return fastlm.Tokenizer(dict(enumerate(tokens)), trained.merges, ["<|endoftext|>"])
 
 
@@ -86,7 +86,7 @@ def llama_cpp_vectors(vectors: Path, model: str) -> list[tuple[str, list[int]]]:
     """llama.cpp's inputs and a model's ids for them."""
     inputs = (vectors / "llamacpp.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
     outputs = (vectors / f"llamacpp_{model}.out").read_text().splitlines()
-    pairs = [(text, [int(id) for id in ids.split()]) for text, ids in zip(inputs, outputs, strict=False)]
+    pairs = [(text, [int(number) for number in ids.split()]) for text, ids in zip(inputs, outputs, strict=False)]
     assert len(pairs) >= 40
     return pairs
 
@@ -123,7 +123,7 @@ def test_vocabularies_trained_by_others(data):
     """CS336-shaped vocabularies of others, in rank files that no one knows."""
     for path in sorted((data / "vocabs").glob("*.tiktoken")):
         tokenizer = fastlm.load(path, pattern="gpt2")
-        ranks = {token: id for id, token in tokenizer.vocab.items()}
+        ranks = {token: rank for rank, token in tokenizer.vocab.items()}
         encoding = tiktoken.Encoding("other", pat_str=patterns.GPT2, mergeable_ranks=ranks, special_tokens={})
         for text in (*texts.DOCUMENTS, (data / "tinystories" / "ts_v2_train_head.txt").read_text("utf-8")[:200_000]):
             assert tokenizer.encode(text) == encoding.encode_ordinary(text)

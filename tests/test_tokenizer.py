@@ -37,7 +37,7 @@ def test_encodes_as_the_reference(trained, strings):
 def test_every_way_to_encode_gives_the_same(trained):
     text = "<|endoftext|>".join(texts.DOCUMENTS) * 3
     ids = trained.encode(text)
-    assert all(type(id) is int for id in ids)
+    assert all(type(token_id) is int for token_id in ids)
     array = trained.encode_to_numpy(text)
     assert array.dtype == np.uint32
     assert array.tolist() == ids
