@@ -83,10 +83,37 @@ def record(name: str, make: Callable[[], Any]) -> Any:
 
 
 def record_files(name: str, folder: Path) -> None:
-    """Keeps the digest of every file below a folder."""
+    """Keeps the digest of every file below a folder, and of the tensors of each safetensors file."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            outputs[f"{name}/{path.relative_to(folder)}"] = digest(path.read_bytes())
+            content = path.read_bytes()
+            key = f"{name}/{path.relative_to(folder)}"
+            outputs[key] = digest(content)
+            if path.suffix == ".safetensors":
+                outputs[f"{key}/tensors"] = digest(tensors_of(content))
+            elif path.name == "log.jsonl":
+                outputs[f"{key}/losses"] = digest(losses_of(content))
+
+
+def tensors_of(content: bytes) -> dict[str, tuple[str, list[int], str]]:
+    """Name -> dtype, shape and digest of each tensor of a safetensors file."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        first, end = entry["data_offsets"]
+        tensors[name] = (entry["dtype"], entry["shape"], digest(content[start + first : start + end]))
+    return tensors
+
+
+def losses_of(content: bytes) -> list[list[float]]:
+    """The numbers of a training log that depend on no clock: steps, losses, norms of gradients."""
+    records = [json.loads(line) for line in content.splitlines()]
+    return [
+        [value for name, value in record.items() if name in ("step", "gradient_norm") or name.endswith("loss")]
+        for record in records
+    ]
 
 
 def hostile_strings(count: int) -> list[str]:
@@ -221,14 +248,12 @@ def record_merges(texts: dict[str, str], folder: Path) -> None:
         "frequent": {"min_frequency": 20},
         "short": {"max_token_length": 4},
         "special": {"special_tokens": [SEPARATOR, "<|user|>", "the"]},
-        "little memory": {"max_memory": 700_000_000, "num_threads": 1},
-        "checkpoint": {"checkpoint": folder / "bpe-checkpoint", "checkpoint_seconds": 0.0},
+        "checkpoint": {"checkpoint": folder / "bpe-checkpoint", "checkpoint_seconds": 1e-9},
         "one thread": {"num_threads": 1},
     }
     for name, given in options.items():
-        made = record_object(f"merges/{name}", lambda given=given: train_bpe(mixed, 1500, **given))
-        if made is not None:
-            outputs[f"merges/{name}"] = digest(*(token for pair in made.merges for token in pair))
+        merges = train_bpe(mixed, 1500, **given).merges
+        outputs[f"merges/{name}"] = digest(*(token for pair in merges for token in pair))
     small = train_bpe(mixed[:1], 400)
     grown = train_bpe(mixed, 1500, base=small)
     outputs["merges/grown"] = digest(*(token for pair in grown.merges for token in pair))
