@@ -153,7 +153,7 @@ def test_batches_of_wrong_type(trained):
             trained.encode_batch(wrong)
         with pytest.raises(TypeError, match="expected a sequence of texts"):
             trained.encode_batch_flat(wrong)
-    with pytest.raises(TypeError, match="text must be str, not int"):
+    with pytest.raises(TypeError, match="text must be str or bytes, got int"):
         trained.encode_batch(["a", 1], 2)
     for threads in (0, -3):
         with pytest.raises(ValueError, match="num_threads must be at least 1"):

@@ -1,10 +1,11 @@
-/* Python ints as 64-bit integers. Those of a token's size are read where they lie, without a call. */
+/* Python ints as 64-bit integers. The digit of a small int is read without a call. */
 #ifndef FASTLM_INTEGERS_H
 #define FASTLM_INTEGERS_H
 #include <Python.h>
 #include <stdint.h>
+#include "../native/common.h"
 
-/* Whether `item` is just an int, and of 64 bits; then *value is it. */
+/* Whether `item` is an int, not of a subclass, that fits 64 bits; then *value is its value. */
 static inline int fastlm_plain_int(PyObject *item, int64_t *value) {
     if (!PyLong_CheckExact(item))
         return 0;
@@ -25,13 +26,11 @@ static inline int fastlm_plain_int(PyObject *item, int64_t *value) {
     return !overflow;
 }
 
-/* Fills `to` from n items; returns how many were plain ints of 64 bits before one that is not. */
-static inline int64_t fastlm_plain_ints(PyObject **items, int64_t n, int64_t *to) {
+/* Fills `to` from n items. Returns how many were plain ints of 64 bits before the first that is not. */
+static FASTLM_NOINLINE int64_t fastlm_plain_ints(PyObject **items, int64_t n, int64_t *to) {
     for (int64_t k = 0; k < n; k++) {
-#if defined(__GNUC__)
         if (k + 16 < n)
-            __builtin_prefetch(items[k + 16]);
-#endif
+            fastlm_prefetch_read(items[k + 16]);
         if (!fastlm_plain_int(items[k], to + k))
             return k;
     }

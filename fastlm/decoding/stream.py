@@ -1,4 +1,4 @@
-"""Ids that arrive one by one, as text of whole characters."""
+"""Token IDs that arrive one by one, as text of whole characters."""
 
 from __future__ import annotations
 

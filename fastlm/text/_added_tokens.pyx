@@ -1,59 +1,78 @@
-"""Where special tokens stand in a text: leftmost first, and the longest of those that start there.
+"""Finds byte strings in a text, such as added tokens: the leftmost first, and the longest of those that start there.
 
 The tokens form a trie in flat arrays: the edges of node v are edge_byte/edge_target[first_edge[v]:first_edge[v + 1]],
-sorted by byte, and the root's edges are also a table of 256. A search passes 32 bytes at a time over what no token
-begins with, by its first two bytes, and takes at most `longest` steps from where one may begin.
+sorted by byte, and a table of 256 holds the root's edges. A search skips 32 bytes at a time where no token can start,
+which the first two bytes tell (pair_filter.h), and takes at most `longest` steps from a place where one may start.
 """
 import numpy as np
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 cdef extern from "text/pair_filter.h" nogil:
     const int64_t FASTLM_FILTER_BYTES
     int64_t fastlm_next_pair(const uint8_t *text, int64_t n, int64_t at, const uint8_t *filter)
 
-
-def pair_filter(tokens):
-    """The tables of pair_filter.h for the byte strings `tokens`: uint8 (FASTLM_FILTER_BYTES,)."""
-    filter = np.zeros(FASTLM_FILTER_BYTES, np.uint8)
-    follows = np.zeros((256, 256), bool)
-    for token in tokens:
-        follows[token[0], token[1] if len(token) > 1 else slice(None)] = True
-    filter[64:] = np.packbits(follows, axis=1, bitorder="little").ravel()
-    for row, members in enumerate((follows.any(axis=1), follows.any(axis=0))):
-        high, low = np.divmod(np.flatnonzero(members), 16)
-        np.bitwise_or.at(filter, 32 * row + 16 * (high // 8) + low, (1 << high % 8).astype(np.uint8))
-    return filter
-
-
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
-cdef class SpecialFinder:
-    """Finds the given byte strings in a text, and says with each the id at its place in `ids`, or that place itself.
 
-    Raises ValueError for an empty token or one given twice, and unless there are as many ids as tokens.
+def pair_filter(tokens):
+    """Returns the tables of pair_filter.h for byte strings: uint8 (FASTLM_FILTER_BYTES,)."""
+    tables = np.zeros(FASTLM_FILTER_BYTES, np.uint8)
+    follows = np.zeros((256, 256), bool)
+    for token in tokens:
+        follows[token[0], token[1] if len(token) > 1 else slice(None)] = True
+    tables[64:] = np.packbits(follows, axis=1, bitorder="little").ravel()
+    for row, members in enumerate((follows.any(axis=1), follows.any(axis=0))):
+        high, low = np.divmod(np.flatnonzero(members), 16)
+        np.bitwise_or.at(tables, 32 * row + 16 * (high // 8) + low, (1 << high % 8).astype(np.uint8))
+    return tables
+
+
+cdef bytes exact_bytes(token):
+    """Returns a token as plain bytes: a subclass may lie about its length and its items."""
+    if not isinstance(token, bytes):
+        raise TypeError(f"a token must be bytes, got {type(token).__name__}")
+    if type(token) is bytes:
+        return token
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(token), PyBytes_GET_SIZE(token))
+
+
+cdef class SpecialFinder:
+    """Finds tokens in texts. Immutable, so that any number of threads may share it.
+
+    Args:
+        tokens: The byte strings to find.
+        ids: The ID of each token, not negative; by default its index.
+
+    Raises:
+        TypeError: A token is not bytes.
+        ValueError: A token is empty or repeated, an ID is negative, or there are not as many IDs as tokens.
     """
 
-    def __init__(self, tokens, ids=None):
-        self.tokens = tuple(tokens)
-        ids = range(len(self.tokens)) if ids is None else ids
+    def __cinit__(self, tokens, ids=None):
+        self.tokens = tuple([exact_bytes(token) for token in tokens])
+        token_ids = range(len(self.tokens)) if ids is None else ids
         self.longest = max(map(len, self.tokens), default=0)
-        in_order = sorted(zip(self.tokens, ids, strict=True))
-        for k, (token, _) in enumerate(in_order):
+        in_order = sorted(zip(self.tokens, token_ids, strict=True))
+        for k, (token, token_id) in enumerate(in_order):
             if not token:
-                raise ValueError("a special token must not be empty")
+                raise ValueError("a token must not be empty")
             if k and token == in_order[k - 1][0]:
-                raise ValueError(f"special token {token!r} is given twice")
+                raise ValueError(f"token {token!r} is given twice")
+            if token_id < 0:
+                raise ValueError(f"the ID of token {token!r} must not be negative, got {token_id}")
         self._build(
             np.frombuffer(b"".join([token for token, _ in in_order]) or b"\0", np.uint8),
             np.cumsum([0] + [len(token) for token, _ in in_order], dtype=np.int64),
-            np.array([id for _, id in in_order], np.int64),
+            np.array([token_id for _, token_id in in_order], np.int64),
         )
 
     cdef int _build(self, const uint8_t[::1] text, const int64_t[::1] start, const int64_t[::1] ids) except -1:
-        """Fills the trie from sorted tokens, text[start[k]:start[k + 1]], level by level."""
+        """Fills the trie, level by level, from sorted tokens: token k is text[start[k]:start[k + 1]]."""
         cdef int64_t n = ids.shape[0], most = start[n] + 1, node, nodes = 1, edges = 0, k, stop, depth
         cdef uint8_t byte
-        # a node is the tokens begin[v]:end[v], which share their first level[v] bytes
+        # node v stands for the tokens begin[v]:end[v], which share their first level[v] bytes
         cdef int64_t[::1] begin = np.zeros(most, np.int64), end = np.full(most, n), level = np.zeros(most, np.int64)
         edge_byte, edge_target = np.empty(most, np.uint8), np.empty(most, np.int32)
         first_edge, id_at, root = np.empty(most + 1, np.int32), np.full(most, -1), np.zeros(256, np.int32)
@@ -61,7 +80,7 @@ cdef class SpecialFinder:
         cdef int32_t[::1] to_target = edge_target, to_first = first_edge, to_root = root
         cdef int64_t[::1] to_id = id_at
         if start[n] > 0x7FFFFFFF:
-            raise ValueError("the special tokens have 2 GiB or more together")
+            raise ValueError(f"the tokens must have less than 2 GiB together, got {start[n]} bytes")
         with nogil:
             node = 0
             while node < nodes:
@@ -90,15 +109,16 @@ cdef class SpecialFinder:
         self.filter = pair_filter(self.tokens)
         return 0
 
-    def find(self, const uint8_t[::1] text not None):  # IN (n,)
-        """int64 (k, 3): start, end and id of each special token found, in order."""
+    def find(self, const uint8_t[::1] text not None):
+        """Returns int64 (k, 3): start, end and ID of each token found in a text, uint8 (n,), in order."""
         found = self.find_in(&text[0], text.shape[0]) if self.tokens and text.shape[0] else None
         return np.empty((0, 3), np.int64) if found is None else found
 
     def first(self, text):
-        """The leftmost special token in a str, as UTF-8, the longest of those that start there, or None.
+        """Returns the UTF-8 of the first token in a str, or None.
 
-        Raises UnicodeEncodeError for a lone surrogate, whether or not a token stands before it.
+        Raises:
+            UnicodeEncodeError: The text has a lone surrogate, before or after the token.
         """
         cdef Py_ssize_t n = 0
         cdef int64_t start = 0, end = 0
@@ -108,7 +128,7 @@ cdef class SpecialFinder:
         return utf8[start:end]
 
     cdef object find_in(self, const uint8_t *text, int64_t n):
-        """The rows of `find`, or None where there are none."""
+        """Returns the rows of `find`, or None if there are none."""
         cdef int64_t position = 0, end = 0, filled
         cdef int64_t token
         cdef int64_t[:, ::1] rows
@@ -126,7 +146,10 @@ cdef class SpecialFinder:
         return np.concatenate(parts)
 
     cdef int64_t fill(self, const uint8_t *text, int64_t n, int64_t *position, int64_t[:, ::1] rows) except -1 nogil:
-        """Writes rows from text[position[0]:] on until they or the text end; returns how many."""
+        """Writes the rows of the tokens in text[position[0]:], as many as fit, and moves *position behind the last.
+
+        Returns the number of rows written. Less than `rows` holds means that the text has no more tokens.
+        """
         cdef int64_t filled = 0, end = 0, token
         while filled < rows.shape[0]:
             token = self._seek(text, n, position, &end)
@@ -140,7 +163,7 @@ cdef class SpecialFinder:
         return filled
 
     cdef int64_t _seek(self, const uint8_t *text, int64_t n, int64_t *start, int64_t *end) except -2 nogil:
-        """Moves *start on to the next token and *end to where it ends; returns its id, or -1 with *start at n."""
+        """Sets *start and *end to those of the next token from *start on. Returns its ID, or -1 with *start = n."""
         cdef int64_t at = start[0], token
         while at < n:
             at = fastlm_next_pair(text, n, at, &self.filter[0])
@@ -153,7 +176,7 @@ cdef class SpecialFinder:
         return -1
 
     cdef int64_t _longest_match(self, const uint8_t *text, int64_t n, int64_t start, int64_t *end) except -2 nogil:
-        """Id of the longest token at text[start:], or -1; *end is where it ends."""
+        """Returns the ID of the longest token that starts at text[start:], and sets *end, or returns -1."""
         cdef int32_t node = self.root[text[start]], low, high, middle
         cdef int64_t at = start + 1, token = -1
         while node:

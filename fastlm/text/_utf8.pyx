@@ -1,4 +1,7 @@
-"""The UTF-8 of texts, where it lies: a str keeps its own once it was asked for."""
+"""The UTF-8 of texts without a copy: CPython keeps the UTF-8 of a str once it was asked for.
+
+Sizes are always those of the memory itself. A subclass of str or bytes may define `__len__`, which is never called.
+"""
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
@@ -8,45 +11,61 @@ cdef extern from "Python.h":
 
 
 cdef class Utf8:
-    """The UTF-8 of a str, lone surrogates as U+FFFD, or of bytes or a memoryview as they are, and parts of it, without a
-    copy.
+    """The UTF-8 of a text, or a part of it, as a read-only buffer that shares the text's memory.
 
-    Raises TypeError for anything else.
+    Args:
+        text: A str, whose lone surrogates become U+FFFD; or bytes, a contiguous memoryview of bytes, or Utf8, which are
+            not checked.
+        start: Where the part begins, in bytes.
+        stop: Where the part ends, in bytes; by default where the text ends.
+
+    Raises:
+        TypeError: The text has another type.
+        IndexError: Not 0 <= start <= stop <= number of bytes.
     """
 
-    def __init__(self, text):
-        cdef const uint8_t[::1] view
+    def __cinit__(self, text, Py_ssize_t start=0, stop=None):
+        cdef Py_ssize_t n = 0, end
         if isinstance(text, memoryview):
-            view = text
-            self.owner, self.n = text, view.shape[0]
-            self.start = &view[0] if self.n else <const uint8_t *>PyBytes_AS_STRING(b"")
-            return
-        self.owner = with_utf8(text)
-        self.start = address_of(self.owner, &self.n)
+            self.view = text  # keeps the memoryview from being released
+            n = self.view.shape[0]
+            self.start = &self.view[0] if n else <const uint8_t *>PyBytes_AS_STRING(b"")
+        else:
+            self.owner = with_utf8(text)
+            self.start = address_of(self.owner, &n)
+        end = n if stop is None else stop
+        if not 0 <= start <= end <= n:
+            raise IndexError(f"part must be within the {n} bytes of the text, got {start} to {end}")
+        self.start += start
+        self.n = end - start
 
     def part(self, Py_ssize_t start, Py_ssize_t stop):
-        """Bytes `start` to `stop` of it. Raises IndexError unless 0 <= start <= stop <= len."""
-        if not 0 <= start <= stop <= self.n:
-            raise IndexError(f"bytes {start} to {stop} of {self.n}")
-        cdef Utf8 part = Utf8.__new__(Utf8)
-        part.owner, part.start, part.n = self.owner, self.start + start, stop - start
-        return part
+        """Returns the bytes from `start` to `stop`. Raises IndexError as the constructor."""
+        return Utf8(self, start, stop)
 
     def __len__(self) -> int:
         return self.n
 
     def __getbuffer__(self, Py_buffer *view, int flags):
+        # CPython takes the memory of a read-only buffer, too, without const
         PyBuffer_FillInfo(view, self, <void *>self.start, self.n, True, flags)
 
 
 def utf8_bytes(text):
-    """UTF-8 of a str, lone surrogates as U+FFFD; bytes as they are. Raises TypeError for anything else."""
+    """Returns the UTF-8 of a text.
+
+    Args:
+        text: A str, whose lone surrogates become U+FFFD; or bytes or Utf8, which are not checked.
+
+    Raises:
+        TypeError: The text has another type.
+    """
     if isinstance(text, bytes):
         return text
     if isinstance(text, Utf8):
-        return bytes(memoryview(text))
+        return (<Utf8>text).start[: (<Utf8>text).n]
     if not isinstance(text, str):
-        raise TypeError(f"text must be str, not {type(text).__name__}")
+        raise TypeError(f"text must be str or bytes, got {type(text).__name__}")
     try:
         return str.encode(text)
     except UnicodeEncodeError:
@@ -54,7 +73,7 @@ def utf8_bytes(text):
 
 
 cdef object with_utf8(text):
-    """What holds the UTF-8 of a text: the str itself, which keeps it from then on, bytes, or Utf8."""
+    """Returns the owner of a text's UTF-8: a str without lone surrogates, bytes, or Utf8."""
     cdef Py_ssize_t n
     if isinstance(text, str):
         try:
@@ -66,7 +85,7 @@ cdef object with_utf8(text):
 
 
 cdef const uint8_t *address_of(object utf8, Py_ssize_t *n) except NULL:
-    """Where that UTF-8 is, and how many bytes."""
+    """Returns the address of the UTF-8 that `with_utf8` returned, and sets *n to the number of bytes."""
     if isinstance(utf8, bytes):
         n[0] = PyBytes_GET_SIZE(utf8)
         return <const uint8_t *>PyBytes_AS_STRING(utf8)

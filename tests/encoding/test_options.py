@@ -84,7 +84,7 @@ def test_no_special_token_comes_of_untrusted_text(trained, parts):
 def test_parts_of_bytes_and_of_wrong_type(trained):
     assert trained.encode_parts([(b"a ", True), ("b", False)]) == trained.encode("a b")
     assert trained.encode_parts([]) == []
-    with pytest.raises(TypeError, match="text must be str, not int"):
+    with pytest.raises(TypeError, match="text must be str or bytes, got int"):
         trained.encode_parts([(1, True)])
     with pytest.raises(ValueError, match="byte 1 is not well-formed"):
         trained.encode_parts([(b"a\xff", True)])

@@ -59,10 +59,33 @@ def test_any_bytes_are_found_at_any_distance_from_the_edge_of_a_block(tokens, no
     assert SpecialFinder(tokens).find(text).tolist() == expected
 
 
+def test_tokens_whose_length_lies():
+    class Bytes(bytes):
+        def __len__(self):
+            return 1 << 40
+
+        def __getitem__(self, key):
+            return 0
+
+        def __bytes__(self):
+            return b"x"
+
+    finder = SpecialFinder([Bytes(b"ab"), Bytes(b"b")])
+    assert finder.longest == 2
+    assert finder.find(b"abb").tolist() == [[0, 2, 0], [2, 3, 1]]
+    assert finder.tokens == (b"ab", b"b")
+    with pytest.raises(TypeError, match="a token must be bytes, got str"):
+        SpecialFinder(["a"])
+    with pytest.raises(TypeError):
+        SpecialFinder.__new__(SpecialFinder)
+
+
 def test_ids_go_with_the_tokens():
     assert SpecialFinder([b"b", b"a"], [7, 1 << 40]).find(b"ab").tolist() == [[0, 1, 1 << 40], [1, 2, 7]]
     with pytest.raises(ValueError, match="zip"):
         SpecialFinder([b"a"], [1, 2])
+    with pytest.raises(ValueError, match="must not be negative, got -2"):
+        SpecialFinder([b"a"], [-2])
 
 
 @given(st.lists(letters, min_size=1, max_size=12, unique=True), st.text("ab<|xé", max_size=200))
