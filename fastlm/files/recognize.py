@@ -29,6 +29,17 @@ _BYTE_ORDER_MARKS = {
     b"\xff\xfe": "is in UTF-16: save it as UTF-8",
     b"\xfe\xff": "is in UTF-16: save it as UTF-8",
 }
+_LFS_POINTER = "is a Git LFS pointer, not the file itself: run `git lfs pull`, or download the file"
+_STARTS = (
+    {b"version https://git-lfs.github.com/": _LFS_POINTER}
+    | _BYTE_ORDER_MARKS
+    | dict.fromkeys((b"{\x00", b"[\x00", b"\x00{", b"\x00["), "is in UTF-16: save it as UTF-8")
+    | {
+        magic: f"is compressed with {name}: decompress it first, for example with {program}"
+        for magic, (name, program) in _COMPRESSED.items()
+    }
+    | {magic: f"is {name}, not a tokenizer file" for magic, name in _BINARY.items()}
+)
 _WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<body")
 _SERVER_MESSAGES = (b"Entry not found", b"Repository not found", b"Invalid username or password", b"Access to model ")
 
@@ -42,19 +53,9 @@ def foreign_content(start: bytes) -> str | None:
     Returns:
         What the file is and what to do, as the end of a sentence about it; None if nothing is recognized.
     """
-    if start.startswith(b"version https://git-lfs.github.com/"):
-        return "is a Git LFS pointer, not the file itself: run `git lfs pull`, or download the file"
-    for mark, advice in _BYTE_ORDER_MARKS.items():
-        if start.startswith(mark):
+    for magic, advice in _STARTS.items():
+        if start.startswith(magic):
             return advice
-    if (start[:1] in (b"{", b"[") and start[1:2] == b"\x00") or start[:2] in (b"\x00{", b"\x00["):
-        return "is in UTF-16: save it as UTF-8"
-    for magic, (name, program) in _COMPRESSED.items():
-        if start.startswith(magic):
-            return f"is compressed with {name}: decompress it first, for example with {program}"
-    for magic, name in _BINARY.items():
-        if start.startswith(magic):
-            return f"is {name}, not a tokenizer file"
     if start[257:262] == b"ustar":
         return "is a tar archive: unpack it first"
     if start[:512].lstrip().lower().startswith(_WEB_PAGE):
