@@ -1,11 +1,10 @@
 from collections.abc import Callable
 
 from fastlm._types import Bytes, Int32Array, Int64Array
-from fastlm.bpe_training._apply_merges import KnownMerges
+from fastlm.merging._merge_list import MergeList
+from fastlm.merging._words import cells_of as cells_of
 
 TIE_BREAKS: tuple[str, ...]
-
-def cells_of(starts: Int64Array) -> int: ...
 
 class MergeLearner:
     merged: tuple[Int32Array, Int32Array]
@@ -18,7 +17,7 @@ class MergeLearner:
         *,
         min_count: int = 1,
         max_token_length: int | None = None,
-        known: KnownMerges | None = None,
+        known: MergeList | None = None,
     ) -> None: ...
     def add(self, text: Bytes, starts: Int64Array, counts: Int64Array) -> None: ...
     def learn(self, progress: Callable[[int], object] | None = None) -> tuple[Int32Array, Int32Array]: ...

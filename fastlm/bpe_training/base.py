@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastlm._types import Int32Array, Int64Array
-from fastlm.bpe_training._apply_merges import KnownMerges
+from fastlm.merging._merge_list import MergeList
 from fastlm.pretokenize.patterns import Pattern
 from fastlm.vocabulary.vocabulary import BYTE_ORDER, NO_ID, Vocabulary, assembled, vocabulary_from_tokens
 
@@ -42,11 +42,11 @@ def byte_symbols(vocabulary: Vocabulary) -> Int32Array:
     return symbols
 
 
-def known_merges(vocabulary: Vocabulary) -> KnownMerges:
+def known_merges(vocabulary: Vocabulary) -> MergeList:
     """The merges of the vocabulary on symbols. Raises ValueError where one needs what only a later one makes."""
     symbol_of = np.full(len(vocabulary), -1, np.int32)
     symbol_of[_ids_of_symbols(vocabulary)] = np.arange(256 + len(vocabulary.merge_new), dtype=np.int32)
-    return KnownMerges(symbol_of[vocabulary.merge_left], symbol_of[vocabulary.merge_right])
+    return MergeList(symbol_of[vocabulary.merge_left], symbol_of[vocabulary.merge_right])
 
 
 def grown_vocabulary(vocabulary: Vocabulary, left: Int32Array, right: Int32Array) -> Vocabulary:

@@ -13,7 +13,6 @@ import numpy as np
 
 from fastlm import _merge
 from fastlm._types import Int32Array
-from fastlm.bpe_training._apply_merges import KnownMerges
 from fastlm.bpe_training._count import PretokenCounter
 from fastlm.bpe_training.base import byte_symbols, check_can_grow, grown_vocabulary, known_merges, new_vocabulary
 from fastlm.bpe_training.checkpoint import Checkpoint
@@ -23,6 +22,7 @@ from fastlm.bpe_training.ray_counting import count_on_cluster, words_of
 from fastlm.bpe_training.run_files import Runs
 from fastlm.cluster.connection import Engine, check_engine
 from fastlm.corpus.read import Blocks, Corpus, Source
+from fastlm.merging._merge_list import MergeList
 from fastlm.pretokenize.cutting import Cutter
 from fastlm.pretokenize.patterns import find_pattern
 from fastlm.threads import thread_count
@@ -154,7 +154,7 @@ class _Training:
 
     blocks: Blocks
     vocabulary: Vocabulary
-    known: KnownMerges
+    known: MergeList
     merges: int  # to know in the end
     options: dict[str, Any]
     threads: int
@@ -233,7 +233,7 @@ class _Training:
         known = self.known
         if checkpoint and checkpoint.state.merges:
             left, right = np.array(checkpoint.state.merges, np.int64).T.astype(np.int32)
-            known = KnownMerges(np.ascontiguousarray(left), np.ascontiguousarray(right))
+            known = MergeList(np.ascontiguousarray(left), np.ascontiguousarray(right))
         cells = sum(run.cells for run in runs.listed)
         learner = self._learner(cells, known)
         for words in runs.words():
@@ -248,7 +248,7 @@ class _Training:
         save()
         return merges
 
-    def _learner(self, cells: int, known: KnownMerges) -> _merge.MergeLearner:
+    def _learner(self, cells: int, known: MergeList) -> _merge.MergeLearner:
         return _merge.MergeLearner(
             cells, max(len(known), self._goal(cells)), byte_symbols(self.vocabulary), known=known, **self.options
         )

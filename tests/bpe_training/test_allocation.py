@@ -9,12 +9,13 @@ import pytest
 
 import fastlm
 from fastlm import _merge
-from fastlm.bpe_training import _apply_merges, _count, _run_files
-from fastlm.bpe_training._apply_merges import KnownMerges
+from fastlm.bpe_training import _count, _run_files
 from fastlm.bpe_training._count import PretokenCounter
 from fastlm.bpe_training._run_files import MergedRuns, RunReader, records
 from fastlm.bpe_training.counting import Tables
 from fastlm.corpus.text_blocks import Block
+from fastlm.merging import _buckets, _merge_list, _pair_heap, _pair_index, _symbols, _words
+from fastlm.merging._merge_list import MergeList
 from fastlm.pretokenize import _scan
 from fastlm.pretokenize.patterns import find_pattern
 from tests.bpe_training.allocation import Allocator, each_failure
@@ -107,17 +108,17 @@ def test_tables_do_not_reuse_a_table_that_failed():
 
 WORDS = Counter({f"{n}{n % 7}{n % 13}{'ab' * (n % 5)}".encode(): n for n in range(1, 2500)})
 MERGES = bpe.learn(Counter(dict(list(WORDS.items())[:60])), 12, "hf")
-MODULES = [_merge, _apply_merges]
+MODULES = [_merge, _buckets, _merge_list, _pair_heap, _pair_index, _symbols, _words]
 
 
-def known() -> KnownMerges:
+def known() -> MergeList:
     number = {bytes([b]): k for k, b in enumerate(bpe.BYTE_ORDER)}
     pairs = []
     for left, right in MERGES:
         pairs.append((number[left], number[right]))
         number[left + right] = len(number)
     left, right = np.array(pairs, np.int32).T.copy()
-    return KnownMerges(left, right)
+    return MergeList(left, right)
 
 
 def learner(count: int = 800) -> _merge.MergeLearner:
@@ -221,7 +222,7 @@ def test_training(options, threads):
     """An allocation fails at a time: training raises MemoryError, and the next one gives the same tokenizer."""
     documents = [MANY.decode()] * 3
     expected = fastlm.train_bpe(documents, 400, num_threads=1).vocabulary.fingerprint
-    modules = [_count, _merge, _apply_merges, _run_files]
+    modules = [_count, _run_files, *MODULES]
     for k in [*range(1, 30), *range(30, 400, 37)]:
         with pytest.MonkeyPatch.context() as patch:
             allocator = Allocator(patch, modules, k)
@@ -259,6 +260,6 @@ def test_objects_made_by_new_alone():
     counter = PretokenCounter.__new__(PretokenCounter)
     counter.count(b"b a", whole(b"b a"), SCANNER)
     assert as_counter(counter) == Counter([b"b", b" a"])
-    for kind in (_merge.MergeLearner, KnownMerges, RunReader, MergedRuns):
+    for kind in (_merge.MergeLearner, MergeList, RunReader, MergedRuns):
         with pytest.raises(TypeError):
             kind.__new__(kind)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastlm import _merge
-from fastlm.bpe_training._apply_merges import KnownMerges
+from fastlm.merging._merge_list import MergeList
 from tests.reference import bpe
 
 SYMBOL_OF_BYTE = np.argsort(bpe.BYTE_ORDER).astype(np.int32)
@@ -74,6 +74,25 @@ def test_counts_beyond_32_bits(total):
     assert learn(corpus, 1, "hf") == [(b"x", b"y")]
 
 
+@pytest.mark.parametrize("hashed", [False, True])
+@pytest.mark.parametrize("rest", [{b"xyz": 2**62, b"abc": 2**62 - 1}, {b"xyxy": 2**61, b"ab": 5}])
+def test_pair_counts_beyond_63_bits_are_refused(hashed, rest):
+    """xy occurs 2^63 times, or once less; with many known merges the pairs share buckets."""
+    known = None
+    if hashed:
+        left, right = np.divmod(np.arange(800, dtype=np.int32), 29)
+        known = MergeList(left + 200, right + 200)
+    number = 3 + (len(known) if known else 0)
+    for count in (2**62 - 1, 2**62):
+        corpus = Counter({b"xy": count, **rest})
+        learner = learner_of(corpus, number, "cs336", known=known)
+        if count < 2**62:
+            assert spelled(*learner.learn())[-3:] == bpe.learn(corpus, 3, "cs336")
+        else:
+            with pytest.raises(ValueError, match=r"the count of a pair exceeds 2\^63 - 1"):
+                learner.learn()
+
+
 def test_ends_when_no_word_has_two_symbols():
     assert learn(Counter({b"ab": 1}), 1000, "cs336") == [(b"a", b"b")]
     assert learn(Counter({b"a": 5}), 1000, "cs336") == []
@@ -117,14 +136,14 @@ def test_words_may_come_in_parts():
     assert spelled(*learner.learn()) == bpe.learn(corpus, 5, "cs336")
 
 
-def known_merges(merges: list[tuple[bytes, bytes]]) -> KnownMerges:
+def known_merges(merges: list[tuple[bytes, bytes]]) -> MergeList:
     number = {bytes([b]): k for k, b in enumerate(bpe.BYTE_ORDER)}
     pairs = []
     for left, right in merges:
         pairs.append((number[left], number[right]))
         number[left + right] = len(number)
     left, right = np.array(pairs, np.int32).reshape(-1, 2).T.copy()
-    return KnownMerges(left, right)
+    return MergeList(left, right)
 
 
 @pytest.mark.parametrize("tie_break", _merge.TIE_BREAKS)
@@ -162,12 +181,12 @@ def test_known_merges_are_checked():
         ([0, 1], [1], "equally long"),
     ]:
         with pytest.raises(ValueError, match=message):
-            KnownMerges(np.array(left, np.int32), np.array(right, np.int32))
-    two = KnownMerges(np.array([0, 1], np.int32), np.array([1, 2], np.int32))
-    with pytest.raises(ValueError, match="nor less than the known ones"):
+            MergeList(np.array(left, np.int32), np.array(right, np.int32))
+    two = MergeList(np.array([0, 1], np.int32), np.array([1, 2], np.int32))
+    with pytest.raises(ValueError, match="num_merges must be at least the number of known merges, got 1"):
         _merge.MergeLearner(0, 1, SYMBOL_OF_BYTE, "hf", known=two)
     with pytest.raises(ValueError, match="cells 0:5 of 4"):
-        two.make(np.zeros(4, np.int32), 0, 5, 3)
+        two.apply(np.zeros(4, np.int32), 0, 5)
 
 
 def test_bad_arguments():
@@ -177,7 +196,7 @@ def test_bad_arguments():
         (0, -1, "the distinct words take -1 cells"),
         (0, 2**32, "the distinct words take 4294967296 cells, more than 2"),
         (3, "none", "tie_break must be one of"),
-        (1, -1, "num_merges must not be negative"),
+        (1, -1, "num_merges must be at least the number of known merges, got -1"),
         (2, np.zeros(256, np.int32), "permutation"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -187,11 +206,11 @@ def test_bad_arguments():
         ((text, starts[:-1], counts), "starts must begin with 0"),
         ((text, starts + 1, counts), "starts must begin with 0"),
         ((text, np.array([0, 5, 4]), counts), "starts must ascend"),
-        ((text, starts, np.array([1, 0])), "counts be at least 1"),
+        ((text, starts, np.array([1, 0])), "counts must be at least 1"),
         ((text, starts.astype(np.int32), counts), "dtype"),
     ]:
         with pytest.raises(ValueError, match=message):
             learner.add(*words)
     learner.add(text, starts, counts)
-    with pytest.raises(ValueError, match="there is room for 10 cells only"):
+    with pytest.raises(ValueError, match="the words do not fit into 10 cells"):
         learner.add(text, starts, counts)

@@ -1,8 +1,8 @@
-"""Merges that are known already, made in words: where training goes on from a vocabulary, or from a checkpoint.
+"""A merge list: merges that are known already, applied to words.
 
-Merge after merge as they were learned, each in the words that a list of its own names: those where its pair stood from
-the start, and those where an earlier merge made it. So the time is that of learning the merges, without counting pairs
-or finding the most frequent.
+Training continues from the merges of a vocabulary or a checkpoint. The merges are applied one after the other, as they
+were learned. Each has a list of the words in which its pair occurs, either from the start or because an earlier merge
+made it. So the time is that of learning the merges, without counting pairs or finding the most frequent one.
 """
 import os
 
@@ -11,24 +11,27 @@ import numpy as np
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from fastlm._arrays import grown
-
-cdef enum:
-    FIRST_MERGED = 256
+from fastlm.merging._words cimport FIRST_MERGED, HEADER, key_of
 
 cdef uint64_t MULTIPLIER = int.from_bytes(os.urandom(8)) | 1
 
 
-cdef class KnownMerges:
-    """Merge k makes symbol 256 + k of symbols left[k] and right[k], both int32 (n,), which are below 256 + k.
+cdef class MergeList:
+    """Merges on symbols: merge k joins symbols left[k] and right[k] to symbol 256 + k. `len()` is their number.
 
-    Raises ValueError where they are not, or a pair stands twice.
+    Args:
+        left: int32 (n,); left[k] is below 256 + k.
+        right: int32 (n,), likewise.
+
+    Raises:
+        ValueError: A symbol is out of range, or a pair occurs twice.
     """
     cdef readonly object left, right
     cdef const int32_t[::1] lefts, rights
-    # number of the merge of a pair, by open addressing, or -1
+    # open addressing: number of the merge of a pair, or -1
     cdef int32_t[::1] slots
     cdef int64_t mask
-    # for each merge the last node of its list; a node is a word and the node before it
+    # the last node of the list of each merge; a node is a word and the node before it
     cdef int32_t[::1] last
     cdef int64_t[:, ::1] nodes
     cdef int64_t used
@@ -46,7 +49,9 @@ cdef class KnownMerges:
         self.nodes = np.empty((1 << 10, 2), np.int64)
         for k in range(self.lefts.shape[0]):
             if not (0 <= self.lefts[k] < FIRST_MERGED + k and 0 <= self.rights[k] < FIRST_MERGED + k):
-                raise ValueError(f"merge {k} joins symbols {self.lefts[k]} and {self.rights[k]}, not two below {256 + k}")
+                raise ValueError(
+                    f"merge {k} joins symbols {self.lefts[k]} and {self.rights[k]}, not two below {FIRST_MERGED + k}"
+                )
             if self._merge_of(self.lefts[k], self.rights[k]) >= 0:
                 raise ValueError(f"merge {k} repeats an earlier one")
             self.slots[self._slot(self.lefts[k], self.rights[k])] = <int32_t>k
@@ -54,12 +59,14 @@ cdef class KnownMerges:
     def __len__(self):
         return self.lefts.shape[0]
 
-    def make(self, int32_t[::1] cells not None, int64_t start, int64_t end, int64_t header):
-        """Makes all merges in the words whose records lie in cells[start:end], and moves these together.
+    def apply(self, int32_t[::1] cells not None, int64_t start, int64_t end):
+        """Applies all merges to the words whose records (see _words) are in cells[start:end].
 
-        A MemoryError leaves cells[start:end] undefined and this object as it was.
+        Moves the records together and returns where the last one ends. A MemoryError leaves cells[start:end] undefined
+        and this object as it was.
 
-        A record is the number of symbols, `header` - 1 more cells, and the symbols. Returns where the last one ends.
+        Raises:
+            ValueError: The array has no such cells.
         """
         cdef int64_t word, at, k, node
         if not 0 <= start <= end <= cells.shape[0]:
@@ -69,23 +76,23 @@ cdef class KnownMerges:
             with nogil:
                 word = start
                 while word < end:
-                    for at in range(word + header, word + header + cells[word] - 1):
+                    for at in range(word + HEADER, word + HEADER + cells[word] - 1):
                         self._note(word, self._merge_of(cells[at], cells[at + 1]))
-                    word += header + cells[word]
+                    word += HEADER + cells[word]
                 for k in range(self.lefts.shape[0]):
                     node = self.last[k]
                     while node >= 0:
-                        self._merge(cells, self.nodes[node, 0], header, <int32_t>k)
+                        self._merge(cells, self.nodes[node, 0], <int32_t>k)
                         node = self.nodes[node, 1]
                     self.last[k] = -1
-                end = self._close_gaps(cells, start, end, header)
+                end = self._close_gaps(cells, start, end)
         except:
             self.last[:] = -1
             raise
         return end
 
-    cdef int _merge(self, int32_t[::1] cells, int64_t word, int64_t header, int32_t k) except -1 nogil:
-        cdef int64_t first = word + header, end = first + cells[word], i = first, to = first
+    cdef int _merge(self, int32_t[::1] cells, int64_t word, int32_t k) except -1 nogil:
+        cdef int64_t first = word + HEADER, end = first + cells[word], i = first, to = first
         cdef int32_t a = self.lefts[k], b = self.rights[k], new = FIRST_MERGED + k
         while i < end:
             if cells[i] == a and i + 1 < end and cells[i + 1] == b:
@@ -105,10 +112,10 @@ cdef class KnownMerges:
                 self._note(word, self._merge_of(cells[i], cells[i + 1]))
         return 0
 
-    cdef int64_t _close_gaps(self, int32_t[::1] cells, int64_t start, int64_t end, int64_t header) except -1 nogil:
+    cdef int64_t _close_gaps(self, int32_t[::1] cells, int64_t start, int64_t end) except -1 nogil:
         cdef int64_t word = start, to = start, k, size
         while word < end:
-            size = header + cells[word]
+            size = HEADER + cells[word]
             for k in range(size):
                 cells[to + k] = cells[word + k]
             to += size
@@ -118,6 +125,7 @@ cdef class KnownMerges:
         return to
 
     cdef inline int _note(self, int64_t word, int32_t k) except -1 nogil:
+        """Adds a word to the list of merge k, if k is not -1."""
         if k < 0:
             return 0
         if self.used == self.nodes.shape[0]:
@@ -134,8 +142,8 @@ cdef class KnownMerges:
         return 0
 
     cdef inline int64_t _slot(self, int32_t a, int32_t b) except -1 nogil:
-        """Slot of the pair, or the empty one where it belongs."""
-        cdef uint64_t product = <uint64_t>(<int64_t>a << 32 | b) * MULTIPLIER
+        """The slot of the pair, or the empty one that it would take."""
+        cdef uint64_t product = <uint64_t>key_of(a, b) * MULTIPLIER
         cdef int64_t slot = <int64_t>((product >> 32) & <uint64_t>self.mask), k = self.slots[slot]
         while k >= 0 and (self.lefts[k] != a or self.rights[k] != b):
             slot = (slot + 1) & self.mask
@@ -143,4 +151,5 @@ cdef class KnownMerges:
         return slot
 
     cdef inline int32_t _merge_of(self, int32_t a, int32_t b) except -2 nogil:
+        """The number of the merge of the pair, or -1."""
         return self.slots[self._slot(a, b)]

@@ -1,0 +1,6 @@
+from fastlm.merging._words import Words
+
+class Buckets:
+    side: int
+    size: int
+    def __init__(self, words: Words, symbols: int) -> None: ...

@@ -1,0 +1,5 @@
+from fastlm.merging._pair_index import PairIndex
+from fastlm.merging._symbols import Symbols
+
+class PairHeap:
+    def __init__(self, index: PairIndex, symbols: Symbols, smallest_symbols: bool) -> None: ...

@@ -1,0 +1,4 @@
+from fastlm.merging._symbols import Symbols
+
+class PairIndex:
+    def __init__(self, size: int, symbols: Symbols, max_token_length: int) -> None: ...
