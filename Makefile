@@ -1,7 +1,7 @@
 # Development commands. PYTHON is the interpreter of an environment with the extras [dev] and, for bench, [bench].
 PYTHON ?= .venv/bin/python
 
-.PHONY: build debug sanitize test test-debug test-sanitize clang exactness bench docs lint clean
+.PHONY: build debug sanitize test test-debug test-sanitize clang nightly exactness bench docs lint clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace --force
@@ -16,15 +16,22 @@ sanitize:
 test:
 	$(PYTHON) -m pytest
 
-# the tests that reach the native core, on a build with checks; afterwards `make build` for a fast one
+# the long variants of tests, and everything else that .ci/nightly runs
+nightly:
+	.ci/nightly
+
+# the tests that reach the extension modules, on a build with checks; run `make build` afterwards for a fast one
+NATIVE_TESTS = tests/native tests/text tests/pretokenize tests/vocabulary tests/encoding tests/decoding tests/formats \
+    tests/bpe_training tests/corpus/test_text_blocks.py tests/corpus/test_shards.py tests/test_tokenizer.py
+
 test-debug: debug
 	$(PYTHON) -m pytest tests -k "not cache and not compile_at_once and not read_only"
 
+# without the tests that fork, limit memory, or compile with Numba in other processes
 test-sanitize: sanitize
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONMALLOC=malloc \
-	$(PYTHON) -m pytest tests/test_scan.py tests/test_special.py tests/test_count.py tests/test_merge.py \
-	    tests/test_blocks.py tests/test_trainer.py tests/test_formats.py tests/test_tokenizer.py \
+	$(PYTHON) -m pytest $(NATIVE_TESTS) \
 	    -k "not forged and not processes and not forked and not memory and not holds_little"
 
 # all modules and headers compiled by clang, in a copy of the tree, and the tests of the scanners on that build
@@ -46,7 +53,12 @@ docs:
 lint:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m codespell_lib
 	$(PYTHON) -m mypy
+	$(PYTHON) -m tests.stubs
+	$(PYTHON) -m tests.architecture
 
 clean:
-	rm -rf build dist site *.egg-info && find fastlm -name '*.so' -o -name '*.cpp' -o -name '*.c' | xargs rm -f
+	rm -rf build dist site .venv-docs .venv-wheel *.egg-info
+	find fastlm \( -name '*.so' -o -name '*.c' -o -name '*.cpp' \) -delete
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
