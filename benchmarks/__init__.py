@@ -1,13 +1,37 @@
-"""Speed and memory of fastlm beside its peers: `python -m benchmarks.run` measures all and writes RESULTS.md."""
+"""Speed and memory of fastlm and of its peers, measured in the same run.
+
+| command | measures | writes |
+|---|---|---|
+| `python -m benchmarks.run` | encoding, decoding, loading, training (test_*.py) | RESULTS.md, RESULTS.svg |
+| `python -m benchmarks.encode_profile` | stages of encoding, two threads | docs/performance.md |
+| `python -m benchmarks.compat_speed` | the compatibility layers | docs/migrate/speed.md |
+| `python -m benchmarks.headline` | corpora of full size, from file to tokenizer and shards | SCALE.md |
+| `python -m benchmarks.model` | training steps and decoding of the model | MODEL.md |
+| `python -m benchmarks.quality` | the loss and the texts of a trained model | QUALITY.md |
+| `python -m benchmarks.synthetic` | nothing: it makes corpora | a text |
+| `python -m benchmarks.report JSON` | nothing: it renders the figures of `run --json` | RESULTS.md, RESULTS.svg |
+
+| module | purpose |
+|---|---|
+| peers, trainers, nanogpt | adapters: one for each library that encodes or trains |
+| participants | the libraries that give the right ids with a vocabulary |
+| corpus, hard_texts, vocabulary | texts and vocabularies |
+| measure, memory, device, machine | clocks, memory, facts of the machine |
+| new_process, corpus_jobs, thread_scaling | measurements in processes of their own |
+| train_lm, decode_lm | measurements of the model |
+| sizes, conftest | sizes and fixtures of `run` |
+| targets, model_targets | the ratios that fastlm has to reach |
+| report, tables, plot | the reports |
+"""
 
 import os
 from pathlib import Path
 
 DATA = Path(os.environ.get("FASTLM_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
-"""Real texts and official vocabularies, where they are."""
+"""Folder of real texts and published vocabularies; it may not exist."""
 
 OURS = "fastlm"
 LEADERS = ("gigatoken", "fastokens", "snaptokens")
-"""The fastest other encoders; what is asked of fastlm's encoding is asked against the best of them."""
+"""The fastest other encoders; the targets of encoding compare with the best of them."""
 END_OF_TEXT = "<|endoftext|>"
 MB = 1e6

@@ -1,4 +1,4 @@
-"""What all benchmarks share: sizes, the tokenizers, and what the report says of the run."""
+"""Fixtures of all benchmarks: sizes, tokenizers, and the facts of the run for the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 import fastlm
 from benchmarks import OURS, corpus, peers, vocabulary
-from benchmarks.contest import Contest
+from benchmarks.participants import Participants
 from benchmarks.peers import UnsupportedError
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.trainers import TRAINERS
@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="small texts, to see that all works; the figures mean little")
     parser.addoption("--long", action="store_true", help="also the slow trainers in all training benchmarks")
     parser.addoption(
-        "--threads", type=int, default=1, help="run the benchmarks of so many threads, on as many processors"
+        "--threads", type=int, default=1, help="number of threads; the benchmarks run on as many processors"
     )
 
 
@@ -63,7 +63,7 @@ def _parameters(item: pytest.Item) -> dict[str, Any]:
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list[Any], output_json: dict[str, Any]) -> None:
-    """Adds what the report says of the run to pytest-benchmark's JSON."""
+    """Adds the facts of the run to pytest-benchmark's JSON."""
     names = sorted({*LIBRARIES, *TRAINERS} - {OURS})
     versions = {name: peers.version_of(name) for name in names}
     output_json["fastlm"] = {
@@ -84,16 +84,16 @@ def sizes(request: pytest.FixtureRequest) -> Sizes:
 
 
 @pytest.fixture(scope="session")
-def contest(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Contest]:
-    """The contestants of a vocabulary by name; those of the last one asked for stay."""
+def participants_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Participants]:
+    """The participants of a vocabulary by name. Only the last vocabulary is kept."""
     bpe.compiled()  # once a process, and not what any benchmark measures
-    last: dict[str, Contest] = {}
+    last: dict[str, Participants] = {}
 
-    def get(name: str) -> Contest:
+    def get(name: str) -> Participants:
         if name not in last:
             last.clear()
             directory: Path = tmp_path_factory.mktemp(name)
-            last[name] = made = Contest(shared_vocabulary(directory, name))
+            last[name] = made = Participants(shared_vocabulary(directory, name))
             for peer in peers.installed():
                 try:
                     made.warm[peer] = made.cold(peer)

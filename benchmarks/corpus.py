@@ -41,7 +41,7 @@ def names() -> tuple[str, ...]:
 
 @functools.cache
 def documents(name: str) -> list[str]:
-    """The documents of a corpus; MIXED has those of all in turn."""
+    """The documents of a corpus; MIXED takes documents of all corpora in turn."""
     if name == MIXED:
         mixed = zip_longest(*map(documents, names()))
         return [document for row in mixed for document in row if document is not None]
@@ -77,9 +77,9 @@ def size_of(documents: Iterable[str]) -> int:
 
 
 def lines_of(documents: Iterable[str]) -> list[bytes]:
-    """The lines in UTF-8 with their ends, without white space around them; none is empty, none holds a special token.
+    """The lines in UTF-8 with their ends, without whitespace around them; none is empty, none holds a special token.
 
-    So a trainer that reads line by line and one that reads the whole file see the same pretokens: no run of white space
+    So a trainer that reads line by line and one that reads the whole file see the same pretokens: no run of whitespace
     goes on past the end of a line.
     """
     stripped = (line.strip() for document in documents for line in document.split("\n"))
@@ -92,7 +92,7 @@ def grown_corpus(documents: Iterable[str], size: int, seed: int) -> Iterator[byt
     Lines of the documents are drawn with replacement, and of one word in thirteen only the head stays, with the tail
     of another word of the text behind it. Most of these are pretokens never seen before, so the number of distinct
     pretokens keeps growing with size, as it does in real text, and frequent words keep real text's frequencies.
-    Repeating a file would prove nothing: after the first pass counting only ever meets what it knows, in a table that
+    Repeating a file would prove nothing: after the first pass counting only meets known words, in a table that
     no longer grows. The same documents, size and seed give the same bytes.
     """
     lines = lines_of(documents)

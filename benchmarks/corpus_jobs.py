@@ -36,7 +36,7 @@ def clock() -> Clock:
 
 
 class Observed(_merge.MergeLearner):
-    """A learner that notes what it was given, and when and in how much memory it worked."""
+    """A learner that records its words, its times and its memory."""
 
     words = used_cells = 0
     peak_before = resident_before = 0.0
@@ -104,7 +104,7 @@ def train(path: str, out: str, vocab_size: str, threads: str, max_memory: str) -
         "merge_peak_mb": merge_peak,
         "peak_mb": max(Observed.peak_before, merge_peak),
         "distinct": Observed.words,
-        # what learning took beyond what the process held before it, and what memory_limit says of that
+        # memory that learning took beyond the memory before it, and the estimate of memory_limit
         "merge_taken_mb": merge_peak - Observed.resident_before,
         "merge_stated_mb": merge_bytes(Observed.used_cells) / MB,
         "spills": ObservedRuns.spilled,
@@ -119,7 +119,7 @@ def _between(start: Clock, end: Clock, phase: str) -> dict[str, float]:
 def encode(path: str, folder: str, out: str, threads: str) -> dict[str, Any]:
     """MB/s from file to shards and, after it, of the encoder alone on the first SAMPLE_BYTES in memory."""
     tokenizer = load(folder)
-    tokenizer.encode("a")  # loads what is compiled
+    tokenizer.encode("a")  # loads the compiled kernel
     number = int(threads)
     shards = Timing()
     shards.run(

@@ -1,4 +1,4 @@
-"""Tokens a second at batch 1, beside transformers' generate.
+"""Tokens a second at batch 1, against transformers' generate.
 
 All have the same weights and go on greedily from the same prompt, and where they compute in float32 their tokens are
 compared before anything is timed; then they take turns. What 8-bit weights lose is measured in perplexity, on stories
@@ -57,7 +57,7 @@ def total(numbers: Any) -> Any:
 
 
 def read_seconds(size: int) -> float:
-    """The least CPU seconds in which so many bytes were read."""
+    """The least CPU seconds that reading this number of bytes took."""
     numbers = np.ones(size // 4, np.float32)
     total(numbers)
 
@@ -200,7 +200,7 @@ def loss_of_int8(steps: int) -> dict[str, Any]:
 
 
 def perplexity(model: TransformerLM, step: Step, windows: Tensor) -> float:
-    """exp of the mean loss of what the step predicts, token by token, in windows (B, T + 1)."""
+    """exp of the mean loss of the step's predictions, token by token, in windows (B, T + 1)."""
     loss = 0.0
     for window in windows:
         cache = KVCache.empty(model, 1, windows.shape[1] - 1)

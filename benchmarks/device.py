@@ -1,4 +1,4 @@
-"""The device that a model is measured on: its clock, what it is, and the type that it multiplies."""
+"""The device that a model is measured on: its clock, its name, and the dtype that it multiplies."""
 
 from __future__ import annotations
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import MB
-from benchmarks.bars import Bar
-from benchmarks.fresh import figures_of
 from benchmarks.machine import facts, processor
+from benchmarks.new_process import figures_of
 from benchmarks.synthetic import PROFILES, corpus
 from benchmarks.tables import number, table
+from benchmarks.targets import Target
 
 RESULTS = Path(__file__).with_name("SCALE.md")
 THREADS = (1, 2)
@@ -35,7 +35,7 @@ SPARE_BYTES = 1_000_000_000
 
 @dataclass(frozen=True)
 class Job:
-    """What is done with a corpus of one profile."""
+    """The work on a corpus of one profile."""
 
     size: int
     vocab_size: int
@@ -55,12 +55,12 @@ JOBS = {
 }
 
 READING = f"""\
-Written by `python -m benchmarks.headline`; nothing here is typed by hand but the bars and what the write-up that fastlm
-grew out of says of the real corpora. MB are 10^6 bytes. The texts are synthetic: their distinct pretokens grow as those
-of the real corpora do (`benchmarks/synthetic.py`), but `many-words`, of which one word in ten is new. Every row is one
-job in a fresh process, from a file that was written just before, so it is in the system's cache as far as that reaches.
-CPU seconds are those of all threads, memory is resident memory of the process at its peak (VmHWM). Rows under a limit
-of memory have {BOUNDED_THREADS} threads, each with a table of its own, so that tables fill and are spilled."""
+Written by `python -m benchmarks.headline`; only the targets, and the figures of the write-up for the real corpora, are
+typed by hand. MB are 10^6 bytes. The texts are synthetic: their distinct pretokens grow as in the real corpora
+(`benchmarks/synthetic.py`), but in `many-words` one word in ten is new. Every row is one job in a new process, from a
+file that was written just before, so that most of it is in the page cache. CPU seconds cover all threads; memory is
+the resident memory of the process at its peak (VmHWM). Rows with a memory limit have {BOUNDED_THREADS} threads, each
+with its own table, so that tables fill and are spilled."""
 
 TRAINING = """\
 Counting is from the start to the last block that was counted, reading included; merging from the first word that the
@@ -75,7 +75,7 @@ many threads on the first 256 MB in memory, which writes nothing, in the same pr
 
 
 def check_space(folder: Path, sizes: dict[str, int], keep: bool) -> None:
-    """Raises OSError where the folder's disk does not have room for the corpora, one at a time or together."""
+    """Raises OSError if the disk of the folder has too little space for the corpora, one at a time or together."""
     most = max(int(size * JOBS[name].disk_share) for name, size in sizes.items())
     needed = SPARE_BYTES + (sum(sizes.values()) + most if keep else most)
     free = shutil.disk_usage(folder).free
@@ -115,13 +115,13 @@ def measure(name: str, size: int, folder: Path, keep: bool) -> dict[str, Any]:
             shutil.rmtree(tokenizer, ignore_errors=True)
 
 
-def bars(found: dict[str, Any]) -> list[tuple[Bar, str]]:
-    """What is to be reached, each with the write-up's figure; only corpora of full size meet a bar or miss it."""
-    bars = []
+def targets(found: dict[str, Any]) -> list[tuple[Target, str]]:
+    """The targets, each with the write-up's figure. Only corpora of full size meet or miss a target."""
+    targets = []
 
     def add(what: str, wanted: str, measured: str, met: bool, name: str, then: str) -> None:
         whole = found[name]["bytes"] > 0.999 * JOBS[name].size
-        bars.append((Bar(what, wanted, measured, met if whole else None), then))
+        targets.append((Target(what, wanted, measured, met if whole else None), then))
 
     for name, title, cpu, peak, then_cpu, then_peak in (
         ("tinystories", "TinyStories, 2.2 GB to 10k", 15, 150, "1,600 core seconds", "120 MB"),
@@ -154,22 +154,22 @@ def bars(found: dict[str, Any]) -> list[tuple[Bar, str]]:
             "tinystories",
             "6.6 MB/s",
         )
-    return bars
+    return targets
 
 
 def report(content: dict[str, Any]) -> str:
     """The figures as Markdown."""
     found = content["corpora"]
     met = {True: "yes", False: "**no**", None: "-"}
-    rows = [[bar.what, bar.wanted, bar.measured, met[bar.met], then] for bar, then in bars(found)]
+    rows = [[target.what, target.wanted, target.measured, met[target.met], then] for target, then in targets(found)]
     return (
         "\n\n".join(
             [
                 "# Corpora at full size",
                 READING,
                 "\n".join(f"- {name}: {value}" for name, value in content["machine"].items()),
-                "## What is to be reached",
-                table([["what", "bar", "measured", "met", "write-up"], *rows], words=5),
+                "## Targets",
+                table([["what", "target", "measured", "met", "write-up"], *rows], words=5),
                 "## Training",
                 TRAINING,
                 _trainings(found),
@@ -220,7 +220,7 @@ def _encodings(found: dict[str, Any]) -> str:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs it; returns 1 after saying so where the disk has no room."""
+    """Runs the benchmark; prints an error and returns 1 if the disk has too little space."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0, help="the part of the full sizes to make; 1 by default")
     parser.add_argument("--corpus", action="append", choices=JOBS, help="one of the corpora; all by default")

@@ -1,4 +1,4 @@
-"""What a run was measured on."""
+"""Facts of the machine that a run was measured on."""
 
 from __future__ import annotations
 

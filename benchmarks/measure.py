@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 Call = Callable[[], object]
 Prepare = Callable[[], Call]
-"""Makes ready for one round, untimed, and returns what is to be timed."""
+"""Prepares one round, untimed, and returns the call to time."""
 
 
 @dataclass
 class Timing:
-    """Wall and CPU seconds of each round; CPU seconds are those of all threads of the process."""
+    """Wall and CPU seconds of each round; CPU seconds cover all threads of the process."""
 
     seconds: list[float] = field(default_factory=list)
     cpu_seconds: list[float] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Training steps and decoding of the model, beside transformers and nanoGPT: `python -m benchmarks.model`.
+"""Training steps and decoding of the model, against transformers and nanoGPT: `python -m benchmarks.model`.
 
 On a machine with a CUDA device it measures there, else on the processor, one thread. The result is one table,
 benchmarks/MODEL.md, and with `--json` one file of all figures.
@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from benchmarks import decode_lm, train_lm
-from benchmarks.bars import bar_table
 from benchmarks.device import NO_INSTRUCTIONS, machine, training_dtype
-from benchmarks.model_bars import bars
+from benchmarks.model_targets import targets
+from benchmarks.targets import target_table
 from fastlm.model.bfloat16 import multiplies_bfloat16
 from fastlm.model.presets import PRESETS
 
@@ -33,7 +33,7 @@ def report(found: dict[str, Any]) -> str:
         "seconds on a CUDA device."
     )
     sections = [train_lm.report(found["train"]), decode_lm.report(found["decode"])]
-    reached = ["## What is to be reached", bar_table(bars(found))]
+    reached = ["## Targets", target_table(targets(found))]
     return "\n\n".join(["# The model's speed", reading, facts, *reached, *sections]) + "\n"
 
 

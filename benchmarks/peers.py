@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastlm._types import UInt32Array
 
 SOURCES = ("native", "tokenizer.json", "tiktoken")
-"""What a vocabulary may be loaded from: a library's own file or what is built into it, or a file that others read."""
+"""Sources of a vocabulary: a file of the library or data built into it, or a file that other libraries read."""
 
 ALL_SPECIAL: Any = {"allowed_special": "all"}
 
@@ -31,7 +31,7 @@ class UnsupportedError(LookupError):
 
 @dataclass(frozen=True)
 class Encoder:
-    """What one tokenizer can do; None where it has no such way. `ids_of` reads whatever the first four return.
+    """The ways of one tokenizer; None for a way that it does not have. `ids_of` reads the results of the first four.
 
     one: a short text. lists: documents to a list of ints each. arrays: documents to flat arrays. whole: one long text
     to a flat array. counts: documents to the number of ids of each. decode_list, decode_array: ids in that form to
@@ -48,7 +48,7 @@ class Encoder:
     threaded: frozenset[str] = frozenset()
 
     def way(self, form: str, threads: int) -> Callable[..., object] | None:
-        """The way of that name, if it has one that uses so many threads."""
+        """The way of this name, if the tokenizer has one for this number of threads."""
         return getattr(self, form) if threads == 1 or form in self.threaded else None
 
     def first_ids(self, text: str) -> object:
@@ -57,7 +57,7 @@ class Encoder:
 
 
 def ids_of(result: Any) -> list[UInt32Array]:
-    """The ids of each document, or of the one text, from whatever a way of an Encoder returned."""
+    """The ids of each document, or of the one text, from the result of a way of an Encoder."""
     import numpy as np
 
     return [np.asarray(row, np.uint32) for row in _rows(result)]
@@ -229,7 +229,7 @@ def version_of(name: str) -> str | None:
 
 
 def fresh(name: str, vocabulary: SharedVocabulary) -> Encoder:
-    """A tokenizer that has seen no text; what is set up only once, at the first call, is set up.
+    """A tokenizer that has seen no text but a first one, which sets up everything that is set up once.
 
     None of the peers keeps what it learned of a text outside the tokenizer: a second one is as cold as the first.
     Raises UnsupportedError for a vocabulary that the peer has not.

@@ -1,4 +1,4 @@
-"""How well the model learns, beside transformers' Llama: `python -m benchmarks.quality`.
+"""How well the model learns, against transformers' Llama: `python -m benchmarks.quality`.
 
 Both start from the same weights and see the same batches of TinyStories, or of the demo's text where that is absent,
 with the same optimizer and schedule, on one thread in float32: fastlm by its own training loop, Llama by a plain one.
@@ -41,7 +41,7 @@ PROMPTS = ("Once upon a time", "The little dog", "Lily and Tom")
 
 
 def prepare(directory: Path, steps: int) -> tuple[TrainingConfig, Tokenizer, str]:
-    """A tokenizer, ids to learn and to evaluate on, and what the run is."""
+    """A tokenizer, ids to learn and to evaluate on, and the settings of the run."""
     corpus = "tinystories" if "tinystories" in names() else DEMO
     texts = documents(corpus)
     held_out, seen = texts[: len(texts) // 20], texts[len(texts) // 20 :]

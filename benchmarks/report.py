@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import MB, OURS
-from benchmarks.bars import bar_table, bars, best_ratio, ratio
 from benchmarks.peers import ADAPTERS
 from benchmarks.tables import Entry, distinct, number, select, table, threads_of
+from benchmarks.targets import best_ratio, ratio, target_table, targets
 from benchmarks.trainers import TRAINERS
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -48,8 +48,8 @@ def render(content: dict[str, Any]) -> str:
     parts = [
         "# Results",
         f"Written by `python -m benchmarks.run`; nothing here is typed by hand.\n\n{_run(content)}",
-        "## What is to be reached",
-        bar_table(bars(entries)),
+        "## Targets",
+        target_table(targets(entries)),
     ]
     if select(entries, topic="encode"):
         parts += [f"![MB/s by corpus and library]({PLOT.name})"]

@@ -19,7 +19,7 @@ NOTHING_COLLECTED = 5
 
 
 def measure(threads: int, suites: list[str], options: list[str], directory: Path) -> dict[str, Any] | None:
-    """pytest-benchmark's JSON of the benchmarks of so many threads, in a process of their own; None without any.
+    """pytest-benchmark's JSON of the benchmarks with this number of threads, in a new process; None without any.
 
     Raises CalledProcessError where fastlm's ids are wrong or anything else fails.
     """
@@ -28,7 +28,7 @@ def measure(threads: int, suites: list[str], options: list[str], directory: Path
     command = [sys.executable, "-m", "pytest", *files, "--override-ini=addopts=", "-p", "no:cacheprovider", "-q"]
     # the texts to train on are large, so they go with the directory
     command += [f"--basetemp={directory / 'texts'}", "--benchmark-columns=median,rounds", f"--benchmark-json={result}"]
-    # a suite may have nothing to measure in so many threads, which the settings of the tests would make an error
+    # a suite may have no case for this number of threads, which the settings of the tests would make an error
     command += ["-W", "ignore:Not saving anything"]
     ended = subprocess.run([*command, f"--threads={threads}", *options], cwd=ROOT, check=False)
     if ended.returncode == NOTHING_COLLECTED:

@@ -33,9 +33,9 @@ BLOCK_BYTES = 1 << 22
 BUCKETS = 1 << 14
 LARGEST_RANK = 10**9
 LONGEST_WORD = 48
-# what is copied at a time
+# bytes that are copied at a time
 SLACK = 16
-# what may stand between two words is drawn by one byte
+# the text between two words is drawn by one byte
 JOINTS = 256
 
 ONSETS = [
@@ -62,7 +62,7 @@ LOWER, CAPITAL, UPPER, NUMBER, SCRIPT, RUN = range(6)
 
 @dataclass(frozen=True)
 class Profile:
-    """What was measured of a corpus.
+    """Measurements of a corpus.
 
     growth: (bytes, distinct pretokens). ranks: (rank, share of all words). kinds: shares of the kinds of new words that
     follow a blank, and, in `bare`, of those that do not, which `bare_share` of all new words are. joints: what stands
@@ -163,11 +163,11 @@ def _along(x: Any, y: Any, at: Any) -> Any:
 
 
 def _words(profile: Profile, size: int, seed: int, bare: bool) -> tuple[Any, Any, Any]:
-    """(bytes, starts, the byte of the text from which on each is due) of all words that blanks precede, or none."""
+    """Bytes, starts, and the byte of the text where each is due, of all words after a space or (bare) of the others."""
     sizes, counts = _logarithms(profile)
     share = profile.bare_share if bare else 1 - profile.bare_share
     number = int(distinct_pretokens(profile, size) * share) + 1
-    # what stands between words are pretokens too
+    # texts between words are pretokens too
     due = _along(counts, sizes, np.log(np.arange(1, number + 1) / share + len(profile.joints)))
     kinds = np.cumsum(profile.bare if bare else profile.kinds)
     # drawn rather from the front, where the short ones are
@@ -378,7 +378,7 @@ def _write(
         _copy(out, at, text, start, size)
         at += size
         last = text[start + size - 1]
-        is_run = last < 48 or (57 < last < 65)  # nothing may stand right behind punctuation
+        is_run = last < 48 or (57 < last < 65)  # no text may follow punctuation directly
         bare = False
         if is_run or last == 126:
             continue

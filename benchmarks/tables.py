@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 Entry = dict[str, Any]
-"""What one benchmark told: its extra_info."""
+"""The result of one benchmark: its extra_info."""
 Row = Sequence[str]
 
 

@@ -10,9 +10,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import OURS, corpus, vocabulary
-from benchmarks.contest import Contest
 from benchmarks.corpus import documents, sample
 from benchmarks.measure import Prepare, compared, take_turns
+from benchmarks.participants import Participants
 from benchmarks.sizes import Sizes
 
 VOCABULARIES = vocabulary.names()
@@ -23,22 +23,22 @@ VOCABULARIES = vocabulary.names()
 @pytest.mark.parametrize("vocabulary_name", VOCABULARIES[:2])
 def test_decode(
     benchmark: BenchmarkFixture,
-    contest: Callable[[str], Contest],
+    participants_of: Callable[[str], Participants],
     sizes: Sizes,
     vocabulary_name: str,
     form: str,
     corpus_name: str,
 ) -> None:
-    contestants = contest(vocabulary_name)
+    participants = participants_of(vocabulary_name)
     expected = "".join(sample(documents(corpus_name), sizes.decode_bytes))
     utf8 = expected.encode()
-    encode = contestants.warm[OURS].whole
+    encode = participants.warm[OURS].whole
     assert encode is not None
     ids = np.asarray(encode(expected, 1))
     argument = ids if form == "array" else ids.tolist()
-    left_out = dict(contestants.left_out)
+    left_out = dict(participants.left_out)
     prepares: dict[str, Prepare] = {}
-    for peer, encoder in contestants.able(f"decode_{form}").items():
+    for peer, encoder in participants.able(f"decode_{form}").items():
         decode = encoder.way(f"decode_{form}", 1)
         assert decode is not None
         decoded = decode(argument)

@@ -1,4 +1,4 @@
-"""Text to ids, cold and warm, in one thread and in two, beside the peers that have that way."""
+"""Text to ids, cold and warm, with one thread and with two, against the peers that have this way."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks import OURS, corpus, fresh, memory, vocabulary
-from benchmarks.contest import Contest
+from benchmarks import OURS, corpus, memory, new_process, vocabulary
 from benchmarks.corpus import documents, documents_of, grown_corpus, sample, size_of
 from benchmarks.measure import Call, Prepare, compared, take_turns
+from benchmarks.participants import Participants
 from benchmarks.peers import Encoder
 from benchmarks.sizes import Sizes
 
@@ -23,7 +23,7 @@ SEED = 336
 VOCABULARIES = vocabulary.names()
 CORPORA = corpus.names()
 ASKED = 3
-"""So many corpora, the first, are those that something is asked of: English, code and multilingual text."""
+"""The first corpora have targets: English, code and multilingual text."""
 VOCABULARY = VOCABULARIES[min(1, len(VOCABULARIES) - 1)]
 CORPUS = CORPORA[0]
 ALONE = f"{OURS}, 1 thread"
@@ -34,7 +34,7 @@ Case = tuple[str, str, str, str, str, int]
 def cases() -> list[Case]:
     """(form, size of documents, vocabulary, corpus, state, threads), all of a vocabulary together.
 
-    What is asked of fastlm is measured with every vocabulary, the rest with VOCABULARY or on CORPUS only.
+    Cases with a target run with every vocabulary, the others with VOCABULARY or on CORPUS only.
     """
     found: list[Case] = []
     for name in VOCABULARIES:
@@ -88,7 +88,7 @@ def encoding(form: str, texts: list[str], threads: int) -> Callable[[Encoder], o
 @pytest.mark.parametrize(("form", "size", "vocabulary_name", "corpus_name", "state", "threads"), cases())
 def test_encode(
     benchmark: BenchmarkFixture,
-    contest: Callable[[str], Contest],
+    participants_of: Callable[[str], Participants],
     sizes: Sizes,
     form: str,
     size: str,
@@ -97,18 +97,18 @@ def test_encode(
     state: str,
     threads: int,
 ) -> None:
-    contestants = contest(vocabulary_name)
+    participants = participants_of(vocabulary_name)
     texts = texts_of(form, size, corpus_name, sizes)
     encode = encoding(form, texts, threads)
-    names, tokens = contestants.with_right_ids(form, threads, encode, (form, size, corpus_name))
+    names, tokens = participants.with_right_ids(form, threads, encode, (form, size, corpus_name))
 
     def prepare(name: str) -> Call:
         # cold: each round has a tokenizer of its own, which has seen no text
-        made = contestants.cold(name) if state == "cold" else contestants.warm[name]
+        made = participants.cold(name) if state == "cold" else participants.warm[name]
         return partial(encode, made)
 
     def alone() -> Call:
-        made = contestants.cold(OURS) if state == "cold" else contestants.warm[OURS]
+        made = participants.cold(OURS) if state == "cold" else participants.warm[OURS]
         return partial(encoding(form, texts, 1), made)
 
     prepares: dict[str, Prepare] = {name: partial(prepare, name) for name in names}
@@ -125,25 +125,25 @@ def test_encode(
     benchmark.extra_info |= {
         "topic": "encode", "form": form, "size": size, "vocabulary": vocabulary_name, "corpus": corpus_name,
         "state": state, "threads": threads, "tokens": tokens, "texts": len(texts),
-        "left_out": dict(contestants.left_out),
+        "left_out": dict(participants.left_out),
     }  # fmt: skip
 
 
 @pytest.mark.skipif(not memory.STATUS.exists(), reason="reads /proc")
 @pytest.mark.parametrize("form", ["whole", "arrays"])
 def test_encode_memory(
-    benchmark: BenchmarkFixture, contest: Callable[[str], Contest], sizes: Sizes, tmp_path: Path, form: str
+    benchmark: BenchmarkFixture, participants_of: Callable[[str], Participants], sizes: Sizes, tmp_path: Path, form: str
 ) -> None:
     """Peak of resident memory that encoding adds, cold, in a fresh process each."""
-    contestants = contest(VOCABULARY)
+    participants = participants_of(VOCABULARY)
     path = tmp_path / "text"
     text = whole_text(CORPUS, sizes)
     path.write_text(text, "utf-8", newline="\n")
-    names = list(contestants.able(form))
+    names = list(participants.able(form))
     found: dict[str, Any] = {}
 
     def measure(name: str) -> None:
-        found[name] = fresh.memory_of(name, contestants.vocabulary, form, path)
+        found[name] = new_process.memory_of(name, participants.vocabulary, form, path)
 
     def others() -> None:
         for name in names:
@@ -151,10 +151,10 @@ def test_encode_memory(
                 try:
                     measure(name)
                 except subprocess.CalledProcessError as error:
-                    contestants.left_out[name] = f"ended with {error.returncode}"
+                    participants.left_out[name] = f"ended with {error.returncode}"
 
     benchmark.pedantic(measure, args=(OURS,), setup=others, rounds=1)  # type: ignore[no-untyped-call]
     benchmark.extra_info |= {
         "topic": "memory", "form": form, "vocabulary": VOCABULARY, "corpus": CORPUS, "bytes": size_of([text]),
-        **found.pop(OURS), "peers": found, "left_out": dict(contestants.left_out),
+        **found.pop(OURS), "peers": found, "left_out": dict(participants.left_out),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Texts that bring tokenizers down: single pretokens of megabytes, and what makes them take more than linear time."""
+"""Hard texts: single pretokens of megabytes, and texts for which some tokenizers take more than linear time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import LEADERS, OURS, vocabulary
-from benchmarks.contest import Contest
-from benchmarks.hostile import ADVERSARIAL, LONG_PRETOKENS
+from benchmarks.hard_texts import ADVERSARIAL, LONG_PRETOKENS
 from benchmarks.measure import Call, Prepare, Timing, compared, take_turns
+from benchmarks.participants import Participants
 from benchmarks.peers import Encoder
 from benchmarks.sizes import Sizes
 
@@ -25,10 +25,10 @@ ADVERSARIAL_ROUNDS = 7  # of hundredths of a second, which much else disturbs
 @pytest.mark.parametrize("step", [0, 1])
 @pytest.mark.parametrize("kind", LONG_PRETOKENS)
 def test_long_pretoken(
-    benchmark: BenchmarkFixture, contest: Callable[[str], Contest], sizes: Sizes, kind: str, step: int
+    benchmark: BenchmarkFixture, participants_of: Callable[[str], Participants], sizes: Sizes, kind: str, step: int
 ) -> None:
-    """By fastlm and the leaders, cold: nobody is to find in a cache what it merged before."""
-    contestants = contest(VOCABULARY)
+    """By fastlm and the leaders, cold, so that no cache holds the pretoken."""
+    participants = participants_of(VOCABULARY)
     text = LONG_PRETOKENS[kind](sizes.pretoken_bytes[step])
 
     def encode(encoder: Encoder) -> object:
@@ -36,29 +36,31 @@ def test_long_pretoken(
         return encoder.whole(text, 1)
 
     def prepare(name: str) -> Call:
-        return partial(encode, contestants.cold(name))
+        return partial(encode, participants.cold(name))
 
     # the shorter text speaks for the longer one
-    names, tokens = contestants.with_right_ids("whole", 1, encode, ("pretoken", kind), (OURS, *LEADERS))
+    names, tokens = participants.with_right_ids("whole", 1, encode, ("pretoken", kind), (OURS, *LEADERS))
     prepares: dict[str, Prepare] = {name: partial(prepare, name) for name in names}
     timings = take_turns(benchmark, prepares, 1 if step else ROUNDS, sizes.encode_seconds)
     benchmark.extra_info |= compared(timings, len(text))
     benchmark.extra_info |= {
         "topic": "pretoken", "vocabulary": VOCABULARY, "corpus": kind, "tokens": tokens,
-        "left_out": dict(contestants.left_out),
+        "left_out": dict(participants.left_out),
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ADVERSARIAL)
-def test_adversarial(benchmark: BenchmarkFixture, contest: Callable[[str], Contest], sizes: Sizes, kind: str) -> None:
-    """fastlm alone, cold: time for a text and for one ten times as long. That the ids are right is tests' business."""
-    contestants = contest(VOCABULARY)
+def test_adversarial(
+    benchmark: BenchmarkFixture, participants_of: Callable[[str], Participants], sizes: Sizes, kind: str
+) -> None:
+    """fastlm alone, cold: time for a text and for one ten times as long. The tests check the ids."""
+    participants = participants_of(VOCABULARY)
     timings: dict[int, Timing] = {size: Timing() for size in sizes.adversarial_bytes}
     texts = {size: ADVERSARIAL[kind](size) for size in timings}
     sizes_in_bytes = {size: len(text.encode()) for size, text in texts.items()}
 
     def run(size: int) -> None:
-        encoder = contestants.cold(OURS)
+        encoder = participants.cold(OURS)
         assert encoder.whole is not None
         timings[size].run(partial(encoder.whole, texts[size], 1))
 

@@ -10,24 +10,24 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks import OURS, fresh, vocabulary
-from benchmarks.contest import Contest
+from benchmarks import OURS, new_process, vocabulary
+from benchmarks.participants import Participants
 from benchmarks.peers import SOURCES, installed
 from benchmarks.sizes import Sizes
 
 
 @pytest.mark.parametrize("vocabulary_name", vocabulary.names()[-2:])
 def test_load(
-    benchmark: BenchmarkFixture, contest: Callable[[str], Contest], sizes: Sizes, vocabulary_name: str
+    benchmark: BenchmarkFixture, participants_of: Callable[[str], Participants], sizes: Sizes, vocabulary_name: str
 ) -> None:
-    shared = contest(vocabulary_name).vocabulary
+    shared = participants_of(vocabulary_name).vocabulary
     runs: dict[tuple[str, str], list[dict[str, Any]]] = {
         (peer, source): [] for source in SOURCES for peer in installed()
     }
     left_out: dict[str, str] = {}
 
     def load(peer: str, source: str) -> None:
-        if figures := fresh.load_of(peer, shared, source):
+        if figures := new_process.load_of(peer, shared, source):
             runs[peer, source].append(figures)
         else:
             del runs[peer, source]

@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import OURS, corpus, trainers
 from benchmarks.corpus import BLOCK_BYTES, MIXED, documents, grown_corpus
-from benchmarks.hostile import LONG_PRETOKENS
+from benchmarks.hard_texts import LONG_PRETOKENS
 from benchmarks.measure import Timing, compared
 from benchmarks.peers import version_of
 from benchmarks.sizes import Sizes
@@ -131,7 +131,7 @@ def test_train(
 
 
 def test_count(benchmark: BenchmarkFixture, file: File, trainers_of: Names, sizes: Sizes) -> None:
-    """A vocabulary without a merge: what is left is counting, and what a trainer makes ready for merging."""
+    """A vocabulary without a merge: the cost is counting, and the preparation of merging."""
     training = Training(file(ENGLISH, sizes.train_bytes), 257, 1, trainers_of(QUICK), sizes)
     training.measure(benchmark, sizes.train_rounds)
     benchmark.extra_info |= {"topic": "count", "corpus": ENGLISH}

@@ -1,4 +1,4 @@
-"""Training steps of the model beside transformers' Llama, and nanoGPT: forward, loss, backward and fused AdamW.
+"""Training steps of the model against transformers' Llama and nanoGPT: forward, loss, backward and fused AdamW.
 
 fastlm and Llama start from the same weights, and their losses on the first batch are compared before anything is timed;
 nanoGPT, a model of another kind, must begin near the loss of a guess. Then all take turns.
@@ -40,7 +40,7 @@ SIZES = {
 LOSS_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 # how far from that of a guess, the logarithm of the vocabulary, nanoGPT's first loss may be
 GUESSED = 0.3
-# who has taken so many seconds sits out the further rounds
+# seconds after which a participant leaves out the further rounds
 LIMIT = 30.0
 NANOGPT = "nanoGPT"
 PEERS = ("transformers", NANOGPT)
@@ -117,8 +117,8 @@ def _transformers_loss(model: Any) -> Loss:
     return loss
 
 
-def gemm_ceiling(config: ModelConfig, tokens: int, device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the fastest matrix product found: those of the model, and square ones."""
+def fastest_product(config: ModelConfig, tokens: int, device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of the fastest matrix product found, among the shapes of the model and square ones."""
     side = 8192 if device.type == "cuda" else 1024
     shapes = [
         (side, side, side),
@@ -167,8 +167,8 @@ def race(
             runner.seconds.append(clock(device) - start)
     # a step of bfloat16 may be made of either product, and its share is of the faster one
     products = [torch.float32] if dtype == torch.float32 else [dtype, torch.float32]
-    ceilings = {str(kind): gemm_ceiling(config, batch * length, device, kind) for kind in products}
-    ceiling = max(ceilings.values())
+    rates = {str(kind): fastest_product(config, batch * length, device, kind) for kind in products}
+    fastest = max(rates.values())
     rows = []
     for runner in runners:
         seconds = statistics.median(runner.seconds)
@@ -181,8 +181,8 @@ def race(
                 "tokens_per_s": batch * length / seconds,
                 "flops_per_token": flops["full"] // (batch * length),
                 "flops_per_s": flops["full"] / seconds,
-                "of_ceiling_full": flops["full"] / seconds / ceiling,
-                "of_ceiling_causal": flops["causal"] / seconds / ceiling,
+                "of_product_full": flops["full"] / seconds / fastest,
+                "of_product_causal": flops["causal"] / seconds / fastest,
                 "peak_mb": runner.peak_mb,
                 "compile_seconds": runner.compile_seconds,
                 "rounds": len(runner.seconds),
@@ -193,7 +193,7 @@ def race(
         "length": length,
         "dtype": str(dtype),
         "multiplied": dtype != torch.bfloat16 or multiplies_bfloat16(device),
-        "gemm_flops_per_s": ceilings,
+        "gemm_flops_per_s": rates,
         "contenders": rows,
     }
 
@@ -209,7 +209,7 @@ def _check_first_losses(runners: list[Contender], tolerance: float) -> None:
 
 
 def peak_of(call: Callable[[], object], device: torch.device) -> float:
-    """MB that a call takes at its peak, above what was held before."""
+    """MB that a call takes at its peak, above the memory before it."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -230,9 +230,9 @@ processor seconds are CPU seconds of one thread, on a CUDA device wall seconds. 
 x T scores of attention (full) or those that a causal model needs (causal); the percentages are of the fastest matrix
 product measured in the same run, of either type where two were. Peak memory is what a step takes on top of parameters
 and optimizer; compilation is the wall time of the first step. The last columns compare eager with eager and compiled
-with compiled: tokens/s, and for nanoGPT also the share of the ceiling that each makes of its own FLOPs. nanoGPT has the
-same vocabulary, context, width, layers and heads, but LayerNorm, learned positions, a GELU network of four times the
-width, and a tied output layer, so its optimizer has fewer weights to update."""
+with compiled: tokens/s, and for nanoGPT also the share of the fastest product that each reaches with its own FLOPs.
+nanoGPT has the same vocabulary, context, width, layers and heads, but LayerNorm, learned positions, a GELU network of
+four times the width, and a tied output layer, so its optimizer has fewer weights to update."""
 
 
 def report(races: list[dict[str, Any]]) -> str:
@@ -252,23 +252,23 @@ def report(races: list[dict[str, Any]]) -> str:
                     number(row["tokens_per_s"]),
                     number(row["flops_per_token"] / 1e6),
                     f"{row['flops_per_s'] / 1e12:.3f}",
-                    f"{100 * row['of_ceiling_full']:.0f}",
-                    f"{100 * row['of_ceiling_causal']:.0f}",
+                    f"{100 * row['of_product_full']:.0f}",
+                    f"{100 * row['of_product_causal']:.0f}",
                     number(row["peak_mb"]),
                     "" if row["compile_seconds"] is None else number(row["compile_seconds"]),
                     *(_ratio(row, peer, "tokens_per_s") for peer in peers),
-                    _ratio(row, peers[-1], "of_ceiling_full"),
+                    _ratio(row, peers[-1], "of_product_full"),
                 ]
             )
         if not any(name.startswith(NANOGPT) for name in by_name):
             rows.append([NANOGPT, "not present", *[""] * (len(rows[0]) - 2)])
         tokens, kind = f"{race_of['batch']} x {race_of['length']} tokens", race_of["dtype"].removeprefix("torch.")
         title = f"### {race_of['size']}: {tokens}, {kind}"
-        ceilings = ", ".join(
+        rates = ", ".join(
             f"{product.removeprefix('torch.')} {flops / 1e12:.3f} TFLOP/s"
             for product, flops in race_of["gemm_flops_per_s"].items()
         )
-        reading = [f"The fastest matrix products in this run, by torch: {ceilings}."]
+        reading = [f"The fastest matrix products in this run, by torch: {rates}."]
         if not race_of["multiplied"]:
             reading += [f"This device has {NO_INSTRUCTIONS}; the others take torch's own products of bfloat16."]
         sections.append(f"{title}\n\n{' '.join(reading)}\n\n{table(rows)}")

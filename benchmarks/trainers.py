@@ -41,8 +41,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Trained:
-    """What one process tells: seconds from the file to the merges, peaks of resident memory in MB after training and
-    before it, and the merges' number and digest. `count_cpu_seconds` are those of counting, where the trainer tells."""
+    """The figures of one process: seconds from the file to the merges, peaks of resident memory in MB after training
+    and before it, and number and digest of the merges. `count_cpu_seconds`: of counting, if the trainer reports it."""
 
     seconds: float
     cpu_seconds: float

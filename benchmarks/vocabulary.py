@@ -24,7 +24,7 @@ OFFICIAL = {
 class SharedVocabulary:
     """One vocabulary in three files: fastlm's own, Hugging Face's and tiktoken's; all give the same ids.
 
-    A rank file holds neither pattern nor special tokens, so they stand beside it; `pattern_name` is fastlm's.
+    A rank file holds neither pattern nor special tokens, so both are fields; `pattern_name` is fastlm's.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """The layers of the package, read from ARCHITECTURE.md, and the imports that it has: `python -m tests.architecture`.
 
-Prints how many entries stand at the top of the package, how many layers there are, which imports point upward, and
+Prints the entries at the top of the package, the number of layers, which imports point upward, and
 which modules import each other in a cycle. Exits with 1 if there are any of either.
 """
 
@@ -35,12 +35,12 @@ def modules() -> dict[str, Path]:
 
 
 def unit_of(module: str) -> str:
-    """What a layer lists: the package of a module, or the module where it stands at the top."""
+    """The name that a layer lists: the package of a module, or a module at the top."""
     return module.partition(".")[0]
 
 
 def entries() -> list[str]:
-    """Files and folders at the top of the package, without what a build leaves there."""
+    """Files and folders at the top of the package, without the results of a build."""
     built = {".so", ".c", ".cpp", ".pyc", ".pyd"}
     return sorted(path.name for path in PACKAGE.iterdir() if path.name != "__pycache__" and path.suffix not in built)
 
@@ -86,7 +86,7 @@ def upward_imports() -> list[tuple[str, str]]:
 
 
 def cycle() -> list[str]:
-    """Modules each of which imports the next and the last the first; empty where no module imports itself in the end.
+    """Modules each of which imports the next and the last the first; empty if there is no cycle.
 
     A package's `__init__` counts as importing what it re-exports, but not as imported by the modules within it.
     """

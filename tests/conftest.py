@@ -1,4 +1,4 @@
-"""Fixtures, Hypothesis profiles, and where the judges' data may lie."""
+"""Fixtures, Hypothesis profiles, and the folder of texts and vocabularies."""
 
 import os
 import tempfile
@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, settings
 import fastlm
 from tests import texts
 
-# tests compute tiny things, for which a second thread of torch costs more than it gives
+# the tensors of tests are tiny; a second thread of torch costs more than it gives
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# a cache of its own keeps the tests from depending on what an earlier run compiled elsewhere
+# with their own cache, the tests do not depend on kernels that an earlier run compiled elsewhere
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "fastlm-tests-numba"))
 
 _shared = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -25,7 +25,7 @@ DATA = Path(os.environ.get("FASTLM_DATA", Path(__file__).resolve().parents[2] / 
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real texts and official vocabularies; tests that need it skip where it is not there."""
+    """The folder of real texts and published vocabularies. Tests that need it are skipped if it does not exist."""
     if not DATA.is_dir():
         pytest.skip(f"no folder {DATA}: set FASTLM_DATA to real texts and official vocabularies")
     return DATA
@@ -40,5 +40,5 @@ def gpt2(data: Path) -> fastlm.Tokenizer:
 
 @pytest.fixture(scope="session")
 def trained() -> fastlm.Tokenizer:
-    """A vocabulary of 1,000 tokens with two special ones, learned here, so that no test needs other data."""
+    """A vocabulary of 1,000 tokens with two special tokens, trained here, so that its tests need no data."""
     return fastlm.train_bpe(texts.DOCUMENTS, 1000, ["<|endoftext|>", "<|user|>"])

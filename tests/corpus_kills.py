@@ -1,10 +1,10 @@
-"""Kills encoding to shards at random moments, with SIGKILL, and lets it go on.
+"""Kills encode jobs with SIGKILL at random moments, and resumes them.
 
     python -m tests.corpus_kills --kills 100
 
-After each kill every file with the name of a shard must be whole, and in the end all must be those of a run that was
-not killed. Half of the runs are killed again while they go on. Prints what was tried; exits with 1 where anything
-differed.
+After each kill every file with the name of a shard must be whole, and after the last the shards must equal the shards
+of a job that was not killed. Half of the jobs are killed again after they resume. Prints the counts; exits with 1 if
+anything differed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FORMATS = ("bin", "npy", "megatron")
 
 
 def encode(tokenizer: fastlm.Tokenizer, corpus: Corpus, out: Path, shard_format: str, threads: int) -> None:
-    """The run that is killed: many blocks, each with a checkpoint, many shards, two splits."""
+    """The job that is killed: many blocks, each with a checkpoint, many shards, two splits."""
     job.encode_corpus(
         tokenizer,
         corpus,
@@ -53,7 +53,7 @@ def sums(folder: Path) -> dict[str, str]:
 
 
 def killed(seconds: float, *run) -> bool:
-    """Whether a run in a process of its own was still under way when it was killed after so many seconds."""
+    """Kills a job in a child process after this number of seconds; False if it had ended before."""
     child = os.fork()
     if not child:
         try:
@@ -111,7 +111,7 @@ def main() -> int:
         encode(*run)
         verify_shards(out)
         if sums(out) != expected[shard_format] or (out / job.UNFINISHED).exists():
-            print(f"after kill {kills} ({shard_format}) the shards are not those of a run that was not killed")
+            print(f"after kill {kills} ({shard_format}) the shards differ from the shards of a job that was not killed")
             wrong += 1
         shutil.rmtree(out)
     shutil.rmtree(folder)

@@ -1,11 +1,11 @@
-"""Ids and splits against tiktoken and Hugging Face, on random strings, all scalars and all of a folder's texts.
+"""Compares ids and splits with tiktoken and tokenizers, on random strings, all scalars, and the texts of a folder.
 
     python -m tests.exactness --strings 1000000                       # all vocabularies' ids, all patterns' splits
     python -m tests.exactness --strings 1000000 --only o200k_base     # one of them
 
 The vocabularies are the published ones that tests/official.py finds in FASTLM_DATA (or ../shared/data) and in installed
-packages; the random strings and scalars are compared for the splits without it. Prints what was tried and what
-differed; exits with 1 where anything did.
+packages. Splits are compared on random strings and scalars without them. Prints the number of strings and the
+differences; exits with 1 if there are any.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ BATCH = 1000
 
 
 def tiktoken_encoding(tokenizer: fastlm.Tokenizer) -> tiktoken.Encoding:
-    """tiktoken with a tokenizer's vocabulary, where ids are in order of merge rank as tiktoken takes for granted."""
+    """tiktoken with the vocabulary of a tokenizer whose ids have the order of merge ranks, as tiktoken requires."""
     special = tokenizer.special_tokens
     ranks = {token: rank for rank, token in tokenizer.vocab.items() if rank not in special.values()}
     return tiktoken.Encoding("exactness", pat_str=patterns.GPT2, mergeable_ranks=ranks, special_tokens=special)
 
 
 def scalars_in_context() -> Iterator[str]:
-    """Every Unicode scalar alone, after a letter, between blanks, before a digit, and after an apostrophe."""
+    """Every Unicode scalar alone, after a letter, between spaces, before a digit, and after an apostrophe."""
     for cp in (*range(0xD800), *range(0xE000, 0x110000)):
         char = chr(cp)
         yield from (char, f"a{char}", f" {char} ", f"{char}1", f"'{char}s")
@@ -68,7 +68,7 @@ def differences(name: str, strings: Iterable[str], ours: Encode, theirs: Encode)
 
 
 def texts_of(folder: Path) -> Iterator[str]:
-    """Every text below a folder, whatever its encoding, and line by line as well."""
+    """Every text below a folder, in any encoding, as a whole and line by line."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix != ".npz":
             text = path.read_bytes().decode("utf-8", "replace")

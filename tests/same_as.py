@@ -33,7 +33,7 @@ INTENDED: dict[str, str] = {
     "commands/*.safetensors": "the header lists the tensors in a fixed order now; the tensors are compared apart",
     "commands/import/model.json": "the file holds the ids that begin and end a text now",
 }
-"""Pattern of output names -> why they may differ from those of the version before."""
+"""Pattern of output names -> why these outputs may differ."""
 
 
 def write_inputs(data: Path, folder: Path) -> None:

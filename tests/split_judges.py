@@ -35,7 +35,7 @@ def of_tiktoken(pattern: Pattern) -> Ends:
     """tiktoken does not show its pretokens, but one that is a token as a whole becomes that token.
 
     So it gets a vocabulary of our pretokens and of each two that follow one another: where its pretokens are ours, its
-    tokens are; where one is a union of ours, two of ours that stand side by side are merged.
+    tokens are; where one is a union of ours, two neighbours of ours are merged.
     """
     ours = of_fastlm(pattern)
 

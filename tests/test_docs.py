@@ -1,4 +1,4 @@
-"""The documentation: what is generated is up to date, what is linked is there."""
+"""The documentation: generated pages are up to date, and links have targets."""
 
 import re
 import runpy

@@ -75,7 +75,7 @@ def test_encode_iterable_is_lazy_and_holds_little(trained):
         for n in range(1_000_000_000):
             yield f"chunk {n} of a text without end\n"
 
-    list(trained.encode_iterable(["what is loaded once is loaded"]))
+    list(trained.encode_iterable(["a first text loads everything"]))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     stream = trained.encode_iterable(chunks())
     for _ in range(300_000):
@@ -319,8 +319,8 @@ def _fork_and_encode(tokenizer: fastlm.Tokenizer) -> int:
     ("name", "text"),
     [
         ("one letter", "a" * 1_000_000),
-        ("blanks", " " * 1_000_000),
-        ("blanks, then a letter", " " * 1_000_000 + "x"),
+        ("spaces", " " * 1_000_000),
+        ("spaces, then a letter", " " * 1_000_000 + "x"),
         ("newlines", "\n" * 1_000_000),
         ("random CJK", "".join(random.Random(1).choices([chr(c) for c in range(0x4E00, 0x9FA5)], k=330_000))),
         ("random letters", "".join(random.Random(2).choices("abcdefghijklmnop", k=1_000_000))),

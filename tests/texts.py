@@ -13,7 +13,7 @@ DOCUMENTS = [
     "x = {'a': 1,\t\"b\": [2, 3]}\r\n\r\n    return x  # it's they'll we've I'd\n\n\n",
 ]
 
-# what the splits treat specially: contractions, blanks of all kinds, digits, marks, letters that fold to ASCII
+# texts that the patterns treat specially: contractions, whitespace, digits, marks, letters that fold to ASCII
 PIECES = [
     *"'sdmtlrevLLVE019 \n\r\t.,!?-_/\\\"#$<|>",
     *["'s", "'ll", "'ve", "'re", "'S", "  ", "   ", "\r\n", "\n\n", " \n", "''", "' ", " '", "don't", "<|endoftext|>"],
@@ -52,13 +52,13 @@ def settled_characters() -> list[str]:
 
 
 def strings(max_size: int = 40) -> st.SearchStrategy[str]:
-    """Strings of pieces that the splits treat specially, mixed with characters from all planes."""
+    """Strings of texts that the patterns treat specially, mixed with characters of all planes."""
     piece = st.one_of(st.sampled_from(PIECES), st.sampled_from(settled_characters()))
     return st.lists(piece, max_size=max_size).map("".join)
 
 
 def random_string(rng: random.Random, any_scalar: bool = True) -> str:
-    """One hostile string; with any_scalar also of characters that no Unicode version has assigned."""
+    """One hostile string; with any_scalar also with characters that no Unicode version has assigned."""
     length = rng.choice([3, 10, 30, 100])
     kind = rng.randrange(4)
     if kind == 0:

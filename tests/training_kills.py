@@ -37,7 +37,7 @@ print(tokenizer.vocabulary.fingerprint)
 
 
 def text_file(folder: Path, size: int) -> Path:
-    """A synthetic text of about so many bytes."""
+    """A synthetic text of about this number of bytes."""
     path = folder / "text"
     with open(path, "wb") as out:
         out.writelines(corpus(PROFILES["openwebtext"], size))
@@ -61,7 +61,7 @@ def started(path: Path, directory: Path, threads: int, memory: int) -> subproces
 
 
 def check_whole(directory: Path) -> None:
-    """Raises AssertionError unless what the state names is there, whole."""
+    """Raises AssertionError unless every file that the state names is whole."""
     path = directory / "state.json"
     if not path.exists():
         return
@@ -74,8 +74,11 @@ def check_whole(directory: Path) -> None:
 
 
 def run(kills: int, path: Path, threads: int = 2, memory: int = 0, seed: int = 336) -> tuple[int, float]:
-    """Kills so many times, in as many trainings as that takes; how many of these ended right, and the seconds that the
-    last run of the slowest took. Raises AssertionError where one did not."""
+    """Kills trainings this number of times and resumes each to its end.
+
+    Returns the number of trainings and the seconds of the slowest last resume. Raises AssertionError if a result is
+    wrong.
+    """
     expected = fastlm.train_bpe(path, VOCAB_SIZE).vocabulary.fingerprint
     rng = random.Random(seed)
     done = trainings = 0

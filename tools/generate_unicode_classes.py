@@ -1,11 +1,11 @@
-"""Write fastlm/scan/unicode_classes.h: what the reference regex engines say of every Unicode scalar.
+"""Writes fastlm/pretokenize/scan/unicode_classes.h: the classes of every Unicode scalar by the reference engines.
 
 The table is pinned: tiktoken 0.14 and tokenizers 0.23 agree on every class, while Python's own `regex`
 and `unicodedata` follow other Unicode versions. Both engines are asked about all 1,112,064 scalars, and
 the script stops where they differ.
 
     python tools/generate_unicode_classes.py            # writes the header
-    python tools/generate_unicode_classes.py --check    # fails when the header is not what the engines say
+    python tools/generate_unicode_classes.py --check    # fails if the header differs from the engines
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def main() -> None:
     if not check:
         HEADER.write_text(text)
     elif HEADER.read_text().split("*/", 1)[1] != text.split("*/", 1)[1]:
-        raise SystemExit(f"{HEADER} is not what the engines say; run without --check to renew it")
+        raise SystemExit(f"{HEADER} differs from the engines; run without --check to write it again")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "patterns.md"
 _BEFORE = """\
 # Patterns
 
-Before merges apply, a text is cut into pretokens: stretches that no token crosses. A pattern is the regular expression
-whose matches are the pretokens; what it does not match becomes pretokens of its own, so no text is lost. `pattern=`
-takes a name of this list, an expression, or a sequence of expressions, of which each splits what those before it left.
+Before merges apply, a text is split into pretokens, whose boundaries no token crosses. A pattern is the regular
+expression whose matches are the pretokens. Text between matches becomes pretokens too, so no text is lost. `pattern=`
+takes a name of this list, an expression, or a sequence of expressions, each of which splits the pretokens of the one
+before.
 
 ## Named patterns
 
@@ -40,7 +41,7 @@ ValueError: no pattern is named 'llama'; there are [...], or give an expression
 
 ```
 
-cl100k_base differs from llama3 where blanks follow a newline at the end of a text.
+cl100k_base differs from llama3 where spaces follow a newline at the end of a text.
 """
 
 

@@ -5,12 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from benchmarks import OURS, corpus, fresh, memory, peers, trainers
-from benchmarks.bars import bars
-from benchmarks.contest import Contest
-from benchmarks.hostile import ADVERSARIAL
+from benchmarks import OURS, corpus, memory, new_process, peers, trainers
+from benchmarks.hard_texts import ADVERSARIAL
+from benchmarks.participants import Participants
 from benchmarks.report import render
 from benchmarks.tables import distinct, number, select
+from benchmarks.targets import targets
 from benchmarks.vocabulary import TRAINED, SharedVocabulary, shared_vocabulary
 from fastlm.demo.tokenizer import demo_corpus
 
@@ -85,12 +85,12 @@ def test_a_way_that_knows_no_threads_is_no_way_of_two():
     assert encoder.way("whole", 1) is None
 
 
-def contest_of(shared, **others):
-    contest = Contest(shared)
-    contest.warm[OURS] = peers.Encoder(lists=lambda texts, threads: [[1, 2], [3]])
+def participants_with(shared, **others):
+    participants = Participants(shared)
+    participants.warm[OURS] = peers.Encoder(lists=lambda texts, threads: [[1, 2], [3]])
     for name, ids in others.items():
-        contest.warm[name] = peers.Encoder(lists=lambda texts, threads, ids=ids: ids)
-    return contest
+        participants.warm[name] = peers.Encoder(lists=lambda texts, threads, ids=ids: ids)
+    return participants
 
 
 def encode(encoder):
@@ -98,29 +98,29 @@ def encode(encoder):
 
 
 def test_who_gives_other_ids_is_named_and_runs_no_more(shared):
-    contest = contest_of(shared, right=[[1, 2], [3]], wrong=[[1, 2], [4]], short=[[1, 2]])
-    names, tokens = contest.with_right_ids("lists", 1, encode, "key")
+    participants = participants_with(shared, right=[[1, 2], [3]], wrong=[[1, 2], [4]], short=[[1, 2]])
+    names, tokens = participants.with_right_ids("lists", 1, encode, "key")
     assert (names, tokens) == ([OURS, "right"], 3)
-    assert contest.left_out == {"wrong": "wrong ids in 1 of 2 texts", "short": "wrong: ids of 1 texts, not of 2"}
-    assert "wrong" not in contest.able("lists")
+    assert participants.left_out == {"wrong": "wrong ids in 1 of 2 texts", "short": "wrong: ids of 1 texts, not of 2"}
+    assert "wrong" not in participants.able("lists")
 
 
 def test_a_judge_with_other_ids_fails_the_run(shared):
     with pytest.raises(pytest.fail.Exception, match="tiktoken"):
-        contest_of(shared, tiktoken=[[1, 2], [4]]).with_right_ids("lists", 1, encode, "key")
+        participants_with(shared, tiktoken=[[1, 2], [4]]).with_right_ids("lists", 1, encode, "key")
 
 
 def test_a_new_process_gives_the_ids_of_this_one(shared):
-    figures = fresh.load_of(OURS, shared, "native")
-    assert figures["ids"] == peers.fastlm(shared).one(fresh.FIRST_TEXT)
+    figures = new_process.load_of(OURS, shared, "native")
+    assert figures["ids"] == peers.fastlm(shared).one(new_process.FIRST_TEXT)
     assert 0 < figures["load_seconds"] <= figures["seconds"]
-    assert fresh.load_of("tiktoken", shared, "tokenizer.json") == {}
+    assert new_process.load_of("tiktoken", shared, "tokenizer.json") == {}
 
 
 @pytest.mark.skipif(not memory.STATUS.exists(), reason="reads /proc")
 def test_memory_is_told(shared, tmp_path):
     (tmp_path / "text").write_text("some text\n" * 1000)
-    held = fresh.memory_of(OURS, shared, "whole", tmp_path / "text")
+    held = new_process.memory_of(OURS, shared, "whole", tmp_path / "text")
     assert 0 < held["before_mb"] <= held["peak_mb"]
 
 
@@ -160,17 +160,17 @@ def encoded(ours, best, **more):
 
 @pytest.mark.parametrize(("ours", "met", "measured"), [(600, True, "cl100k 1.50x"), (450, False, "cl100k 1.12x")])
 def test_bars_compare_with_the_best_leader(ours, met, measured):
-    first, *others = bars([encoded(ours, 400)])
+    first, *others = targets([encoded(ours, 400)])
     assert (first.met, first.measured) == (met, measured)
     assert others[0].met is None
     assert others[0].measured == "not measured"
-    (tiktoken,) = (bar for bar in others if bar.wanted == ">= 30x tiktoken" and bar.met is not None)
+    (tiktoken,) = (target for target in others if target.wanted == ">= 30x tiktoken" and target.met is not None)
     assert tiktoken.measured == f"{ours / 10:.1f}x"
 
 
 def test_two_threads_are_held_against_one_of_ours_too():
-    found = bars([encoded(900, 800, threads=2, alone=rates(450))])
-    own, ahead = (bar for bar in found if bar.met is not None)
+    found = targets([encoded(900, 800, threads=2, alone=rates(450))])
+    own, ahead = (target for target in found if target.met is not None)
     assert (own.measured, own.met) == ("cl100k 2.00x", True)
     assert (ahead.measured, ahead.met) == ("cl100k 1.12x", True)
 

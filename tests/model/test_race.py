@@ -1,4 +1,4 @@
-"""The training race: nanoGPT from a checkout, the checks before the clock runs, and the bars."""
+"""The training race: nanoGPT from a checkout, the checks before the clock runs, and the targets."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from benchmarks import model_bars, nanogpt, train_lm  # noqa: E402
+from benchmarks import model_targets, nanogpt, train_lm  # noqa: E402
 from fastlm.model import ModelConfig  # noqa: E402
 from fastlm.model.flops import forward_flops, matrix_products  # noqa: E402
 
@@ -87,14 +87,14 @@ def test_a_race_of_bfloat16_says_which_products_it_is_measured_against(monkeypat
         products = race["gemm_flops_per_s"]
         assert list(products) == ["torch.bfloat16", "torch.float32"]
         for row in race["contenders"]:
-            assert row["of_ceiling_full"] == pytest.approx(row["flops_per_s"] / max(products.values()))
+            assert row["of_product_full"] == pytest.approx(row["flops_per_s"] / max(products.values()))
         text = train_lm.report([{"size": "tiny", **race}])
         assert all(f"{name} {products['torch.' + name] / 1e12:.3f} TFLOP/s" in text for name in ("bfloat16", "float32"))
         assert ("no instructions for bfloat16" in text) != able
 
 
 def found(multiplied, rates, dtype="torch.bfloat16"):
-    rows = [{"name": name, "tokens_per_s": rate, "of_ceiling_causal": 0.66} for name, rate in rates.items()]
+    rows = [{"name": name, "tokens_per_s": rate, "of_product_causal": 0.66} for name, rate in rates.items()]
     return {
         "bfloat16": {"multiplied": multiplied, "device": "processor"},
         "train": [{"size": "tinystories", "dtype": dtype, "contenders": rows}],
@@ -105,18 +105,18 @@ def found(multiplied, rates, dtype="torch.bfloat16"):
 def test_bars_hold_in_bfloat16_only():
     rates = {"fastlm": 126, "transformers": 100, "fastlm, compiled (default)": 130}
     rates["transformers, compiled (default)"] = 125
-    bars = model_bars.bars(found(True, rates))
-    assert [bar.met for bar in bars] == [True, False, None, True, None, False]
-    assert bars[2].measured == "not measured: nanoGPT is not present"
-    assert [bar.met for bar in model_bars.bars(found(True, {**rates, "nanoGPT": 100}))][2] is True
-    for bar in model_bars.bars(found(False, rates, "torch.float32"))[:4]:
+    targets = model_targets.targets(found(True, rates))
+    assert [target.met for target in targets] == [True, False, None, True, None, False]
+    assert targets[2].measured == "not measured: nanoGPT is not present"
+    assert [target.met for target in model_targets.targets(found(True, {**rates, "nanoGPT": 100}))][2] is True
+    for target in model_targets.targets(found(False, rates, "torch.float32"))[:4]:
         missing = "not measured: this processor has no bfloat16 products, and --dtype bfloat16 was not given"
-        assert (bar.measured, bar.met) == (missing, None)
+        assert (target.measured, target.met) == (missing, None)
     # a race that was run is judged, and the table says what was multiplied
-    emulated = model_bars.bars(found(False, rates))
-    assert [bar.met for bar in emulated] == [bar.met for bar in bars]
-    for bar, number in zip(emulated, ("1.26x", "1.04x", "not measured: nanoGPT", "66%"), strict=False):
-        assert bar.measured.startswith(number)
-        assert (bar.met is None) != ("no instructions for bfloat16: fastlm multiplies" in bar.measured)
-    for bar in model_bars.bars(found(True, rates, "torch.float32"))[:4]:
-        assert (bar.measured, bar.met) == ("not measured: another shape or type was asked for", None)
+    emulated = model_targets.targets(found(False, rates))
+    assert [target.met for target in emulated] == [target.met for target in targets]
+    for target, number in zip(emulated, ("1.26x", "1.04x", "not measured: nanoGPT", "66%"), strict=False):
+        assert target.measured.startswith(number)
+        assert (target.met is None) != ("no instructions for bfloat16: fastlm multiplies" in target.measured)
+    for target in model_targets.targets(found(True, rates, "torch.float32"))[:4]:
+        assert (target.measured, target.met) == ("not measured: another shape or type was asked for", None)

@@ -1,4 +1,4 @@
-"""Who takes part with a vocabulary: fastlm and the peers that have it, as long as their ids are right."""
+"""The participants of a benchmark with one vocabulary: fastlm, and the peers that have it and give its ids."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from benchmarks.peers import Encoder, ids_of
 from benchmarks.vocabulary import SharedVocabulary
 
 JUDGES = ("tiktoken", "tokenizers")
-"""Whose ids are right: where fastlm's differ from theirs, the run fails."""
+"""Libraries whose ids are right by definition: the run fails if fastlm's ids differ."""
 
 
 @dataclass
-class Contest:
+class Participants:
     """fastlm and the peers that have a vocabulary: tokenizers that stay and get warm, and makers of cold ones.
 
-    `left_out` says why a peer does not run: what it cannot do, and what it does wrong.
+    left_out: name of a peer -> why it does not run.
     """
 
     vocabulary: SharedVocabulary
@@ -33,7 +33,7 @@ class Contest:
         return peers.fresh(name, self.vocabulary)
 
     def able(self, form: str, threads: int = 1) -> dict[str, Encoder]:
-        """Those that have such a way."""
+        """The participants that have this way of encoding."""
         return {name: encoder for name, encoder in self.warm.items() if encoder.way(form, threads)}
 
     def with_right_ids(
@@ -44,10 +44,10 @@ class Contest:
         key: object,
         among: Collection[str] | None = None,
     ) -> tuple[list[str], int]:
-        """Names of those that have such a way and give fastlm's ids, fastlm's among them, and the number of ids.
+        """Names of the participants that have this way and give fastlm's ids, with fastlm, and the number of ids.
 
-        `key` names the texts: whose ids were right once is not asked again. A peer with other ids runs no more with
-        this vocabulary; where it is one of JUDGES, the benchmark fails.
+        `key` names the texts; each peer is compared once per key. A peer with other ids does not run again with this
+        vocabulary; if it is one of JUDGES, the benchmark fails.
         """
         able = {name: encoder for name, encoder in self.able(form, threads).items() if among is None or name in among}
         expected = ids_of(encode(able[OURS]))
@@ -69,7 +69,7 @@ class Contest:
 
 
 def difference(expected: list[np.ndarray[Any, Any]], found: list[np.ndarray[Any, Any]]) -> str | None:
-    """What is wrong with the ids found."""
+    """A description of the first kind of difference, or None."""
     if len(found) != len(expected):
         return f"wrong: ids of {len(found)} texts, not of {len(expected)}"
     wrong = sum(not np.array_equal(*pair) for pair in zip(expected, found, strict=True))

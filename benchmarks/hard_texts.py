@@ -1,4 +1,4 @@
-"""Texts that bring tokenizers down: single pretokens of any length, and what makes them take more than linear time."""
+"""Hard texts: single pretokens of any length, and texts for which some tokenizers take more than linear time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _repeated(text: str, end: str = "") -> Callable[[int], str]:
 
 
 Text = Callable[[int], str]
-"""A text of about so many UTF-8 bytes, which is the same each time."""
+"""Makes a text of about this number of UTF-8 bytes, the same each time."""
 
 LONG_PRETOKENS: dict[str, Text] = {
     "repeats": _repeated("a"),
@@ -31,8 +31,8 @@ ADVERSARIAL: dict[str, Text] = {
     **LONG_PRETOKENS,
     "two letters": _drawn("ab"),
     "mixed case": _drawn(LOWER + LOWER.upper()),
-    "blanks": _repeated(" "),
-    "blanks, then a letter": _repeated(" ", "x"),
+    "spaces": _repeated(" "),
+    "spaces, then a letter": _repeated(" ", "x"),
     "line ends": _repeated("\n"),
     "punctuation": _repeated("^"),
     "digits": _drawn("0123456789"),

@@ -1,6 +1,6 @@
-"""Measures the faces of tiktoken and tokenizers against the real ones and writes docs/migrate/speed.md:
+"""Measures the compatibility layers against tiktoken and tokenizers and writes docs/migrate/speed.md:
 
-    python -m benchmarks.faces
+    python -m benchmarks.compat_speed
 
 With GPT-2's vocabulary where FASTLM_DATA has it, else one trained on the spot; results are compared before anything is
 timed. Times are processor time on one thread, and both libraries take turns.
@@ -83,7 +83,7 @@ def tiktoken_rows(vocabulary: SharedVocabulary, text: str) -> list[Row]:
 
     def encoding(module: Any) -> Any:
         return module.Encoding(
-            "faces", pat_str=R50K, mergeable_ranks=vocabulary.ranks, special_tokens=vocabulary.special_tokens
+            "compat", pat_str=R50K, mergeable_ranks=vocabulary.ranks, special_tokens=vocabulary.special_tokens
         )
 
     makes = [lambda module=module: encoding(module).encode for module in modules]
@@ -152,9 +152,9 @@ def table(library: str, rows: Sequence[Row]) -> str:
 def page(vocabulary: SharedVocabulary, text: str) -> str:
     libraries = (fastlm, real_tiktoken, real_tokenizers)
     versions = ", ".join(f"{library.__name__} {library.__version__}" for library in libraries)
-    return f"""# How fast the faces are
+    return f"""# Speed of the compatibility layers
 
-Written by `python -m benchmarks.faces`; nothing here is typed by hand.
+Written by `python -m benchmarks.compat_speed`; nothing here is typed by hand.
 
 {versions}, Python {platform.python_version()}, {os.cpu_count()} processors ({platform.machine()}); vocabulary
 {vocabulary.name}, {len(text):,} characters of English.

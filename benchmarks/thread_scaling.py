@@ -1,4 +1,4 @@
-"""What two threads gain, beside what the machine allows: two processes that share nothing, each with half of a text."""
+"""The gain of two threads, against two processes that share nothing and have half of a text each."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _encoding(tokenizer: Tokenizer, cold: bool, documents: list[str], threads: i
     """A pass by the tokenizer, or by one of the same vocabulary that has seen no text."""
     if cold:
         tokenizer = Tokenizer.from_vocabulary(tokenizer.vocabulary)
-        tokenizer.encode("what is set up once is set up")
+        tokenizer.encode("a first text sets everything up")
     return partial(tokenizer.encode_batch_flat, documents, num_threads=threads)
 
 

@@ -1,25 +1,25 @@
-"""What the model's speed is to reach, beside what a run of `python -m benchmarks.model` measured."""
+"""Targets for the speed of the model, and the figures of a run of `python -m benchmarks.model`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from benchmarks import decode_lm
-from benchmarks.bars import Bar
 from benchmarks.device import NO_INSTRUCTIONS
+from benchmarks.targets import Target
 
 STEP = "training step, TinyStories shape, bfloat16"
-# of the faster of torch's products in bfloat16 and float32, by the causal convention: what a model needs, not what a
-# formula would compute
-OF_CEILING = 0.65
+# share of the faster of torch's products in bfloat16 and float32; FLOPs by the causal convention, which counts the
+# scores that a model needs
+OF_PRODUCT = 0.65
 
 
-def bars(found: dict[str, Any]) -> list[Bar]:
-    """The bars of training steps and of decoding."""
+def targets(found: dict[str, Any]) -> list[Target]:
+    """The targets of training steps and of decoding."""
     return [*_training(found), *_decoding(found["decode"])]
 
 
-def _training(found: dict[str, Any]) -> list[Bar]:
+def _training(found: dict[str, Any]) -> list[Target]:
     races = (race for race in found["train"] if (race["size"], race["dtype"]) == ("tinystories", "torch.bfloat16"))
     race = next(races, None)
     multiplied, device = found["bfloat16"]["multiplied"], found["bfloat16"]["device"]
@@ -35,17 +35,17 @@ def _training(found: dict[str, Any]) -> list[Bar]:
         of_it = [row[key] for full, row in rows.items() if full == name or (compiled and full.startswith(f"{name},"))]
         return max(of_it, default=None)
 
-    def against(peer: str, compiled: bool, least: float) -> Bar:
+    def against(peer: str, compiled: bool, least: float) -> Target:
         what, wanted = f"{STEP}, {'compiled' if compiled else 'eager'}", f">= {least}x {peer}"
         ours, theirs = fastest("fastlm", compiled), fastest(peer, compiled)
         if ours is None or theirs is None:
-            return Bar(what, wanted, missing or f"not measured: {peer} is not present", None)
-        return Bar(what, wanted, f"{ours / theirs:.2f}x{how}", ours >= least * theirs)
+            return Target(what, wanted, missing or f"not measured: {peer} is not present", None)
+        return Target(what, wanted, f"{ours / theirs:.2f}x{how}", ours >= least * theirs)
 
-    wanted, share = f">= {OF_CEILING:.0%} of the fastest product", fastest("fastlm", True, "of_ceiling_causal")
-    reached = Bar(STEP, wanted, missing, None)
+    wanted, share = f">= {OF_PRODUCT:.0%} of the fastest product", fastest("fastlm", True, "of_product_causal")
+    reached = Target(STEP, wanted, missing, None)
     if share is not None:
-        reached = Bar(STEP, wanted, f"{share:.0%}{how}", share >= OF_CEILING)
+        reached = Target(STEP, wanted, f"{share:.0%}{how}", share >= OF_PRODUCT)
     return [
         against("transformers", False, 1.25),
         against("transformers", True, 1.05),
@@ -54,15 +54,15 @@ def _training(found: dict[str, Any]) -> list[Bar]:
     ]
 
 
-def _decoding(found: dict[str, Any]) -> list[Bar]:
+def _decoding(found: dict[str, Any]) -> list[Target]:
     ratios = {row["name"]: row["ratio"] for row in found["contenders"]}
     wanted = {
         ("greedy decoding at batch 1, float32, the same tokens", decode_lm.CHOSEN): 2.9,
         ("greedy decoding at batch 1, int8", decode_lm.INT8): 6.0,
     }
     return [
-        Bar(what, f">= {least}x transformers", f"{ratios[name]:.2f}x", ratios[name] >= least)
+        Target(what, f">= {least}x transformers", f"{ratios[name]:.2f}x", ratios[name] >= least)
         if name in ratios
-        else Bar(what, f">= {least}x transformers", "not measured: the kernel is for processors", None)
+        else Target(what, f">= {least}x transformers", "not measured: the kernel is for processors", None)
         for (what, name), least in wanted.items()
     ]

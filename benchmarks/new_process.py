@@ -1,6 +1,6 @@
 """One tokenizer in a process of its own, which prints its figures as JSON: what loading costs, what encoding holds.
 
-By hand: `python -m benchmarks.fresh load VOCABULARY NAME SOURCE` and `memory VOCABULARY NAME FORM TEXT`, in which
+By hand: `python -m benchmarks.new_process load VOCABULARY NAME SOURCE` and `memory VOCABULARY NAME FORM TEXT`, in which
 VOCABULARY is JSON of vocabulary.SharedVocabulary.
 """
 
@@ -21,12 +21,12 @@ FIRST_TEXT = "The first text of a new process, 24 tokens or so: it's \u201cquote
 
 def load_of(name: str, vocabulary: SharedVocabulary, source: str) -> dict[str, Any]:
     """What `_load` tells. Raises as `figures_of`."""
-    return figures_of("benchmarks.fresh", "load", vocabulary.to_json(), name, source)
+    return figures_of("benchmarks.new_process", "load", vocabulary.to_json(), name, source)
 
 
 def memory_of(name: str, vocabulary: SharedVocabulary, form: str, text: Path) -> dict[str, Any]:
     """What `_memory` tells. Raises as `figures_of`."""
-    return figures_of("benchmarks.fresh", "memory", vocabulary.to_json(), name, form, str(text))
+    return figures_of("benchmarks.new_process", "memory", vocabulary.to_json(), name, form, str(text))
 
 
 def figures_of(module: str, *arguments: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Where the time of encoding goes, and what memory and instructions allow: `python -m benchmarks.ceilings`.
+"""Time and instructions of each stage of encoding, and the memory bandwidth: `python -m benchmarks.encode_profile`.
 
 Writes the tables of docs/performance.md between their marks. One thread, on one processor, by processor time, the best
-of several passes: what a stage takes when nothing disturbs it. Instructions are counted by valgrind where it is
+of several passes: the cost of a stage on a quiet machine. Instructions are counted by valgrind where it is
 installed, in the difference of two runs of which one has more passes. What two threads could gain is what two processes
-do (benchmarks/pairs.py).
+do (benchmarks/thread_scaling.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 import fastlm
 from benchmarks import MB
 from benchmarks.corpus import documents, names, sample
-from benchmarks.pairs import pair_table
+from benchmarks.thread_scaling import pair_table
 from benchmarks.vocabulary import names as vocabulary_names
 from benchmarks.vocabulary import shared_vocabulary
 from fastlm import Tokenizer, load
@@ -40,7 +40,9 @@ TEXT_BYTES = 3_000_000
 MEMORY_BYTES = 256_000_000
 PASSES = 25
 COLD_PASSES = 7
-COUNTED_PASSES = 50  # so many that what a process does beside them, which differs by some ten millions, is little
+COUNTED_PASSES = (
+    50  # the rest of the process differs by ten million instructions between runs, which is little next to these passes
+)
 CORPORA = ("english", "code", "multilingual")
 INSTRUCTIONS = re.compile(r"Collected : (\d+)")
 
@@ -75,7 +77,7 @@ def cold(subject: Subject) -> float:
 
     def passed() -> float:
         tokenizer = Tokenizer.from_vocabulary(subject.tokenizer.vocabulary)
-        tokenizer.encode("what is set up once is set up")
+        tokenizer.encode("a first text sets everything up")
         return best(partial(tokenizer.encode_batch_flat, subject.documents, num_threads=1), 1)
 
     return min(passed() for _ in range(COLD_PASSES))
@@ -123,7 +125,7 @@ def stage_table(tokenizer: Tokenizer, corpora: list[str]) -> str:
 
 
 def instructions(work: str, corpus: str, passes: int) -> int:
-    """Instructions of a process that does so many passes of some work."""
+    """Instructions of a process that does this number of passes."""
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, "-m", __spec__.name]
     ended = subprocess.run(
         [*command, "--work", work, "--corpus", corpus, "--passes", str(passes)],
@@ -142,7 +144,9 @@ def instruction_table(tokenizer: Tokenizer, corpora: list[str]) -> str:
         subject = subject_of(corpus, tokenizer)
         text = "".join(subject.documents).encode()
         pretokens = len(_scan.pretoken_ends(text, subject.scanner))
-        instructions("encode", corpus, 1)  # compiles, for the processor that valgrind shows, what is kept on disk then
+        instructions(
+            "encode", corpus, 1
+        )  # compiles the kernel for the processor that valgrind emulates; the disk cache keeps it
         scan, encode = (
             (instructions(work, corpus, 1 + COUNTED_PASSES) - instructions(work, corpus, 1)) / COUNTED_PASSES
             for work in ("scan", "encode")
