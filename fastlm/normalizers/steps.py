@@ -11,12 +11,7 @@ import numpy as np
 
 from fastlm._types import Int64Array
 from fastlm.text._normalize import normalized, normalized_with_origins
-
-WHITESPACE = (
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
-"""Characters with the Unicode property White_Space."""
+from fastlm.text.whitespace import WHITESPACE
 
 Origins: TypeAlias = Int64Array
 """int64 (characters of a result,): the index of the character of the given text that each comes from."""

@@ -12,13 +12,10 @@ from typing import Protocol
 
 from fastlm.text._added_tokens import SpecialFinder
 from fastlm.text._utf8 import utf8_bytes
+from fastlm.text.whitespace import WHITESPACE
 
 _BLANKS = frozenset(b" \n\t")
-# what Rust takes for white space
-_WHITE_SPACE = frozenset(
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
+_WHITESPACE = frozenset(WHITESPACE)
 
 
 class Ranks(Protocol):
@@ -85,7 +82,7 @@ def _completions(bpe: Ranks, unstable: bytes) -> set[tuple[int, ...]]:
         completions.update(_beginnings(bpe, texts, len(unstable)))
     # white space may be split off by what follows it
     last = _last_character(unstable)
-    if 0 < last < len(unstable) and unstable[-last:].decode() in _WHITE_SPACE:
+    if 0 < last < len(unstable) and unstable[-last:].decode() in _WHITESPACE:
         ids, _ = bpe.merged([unstable[:-last], unstable[-last:]])
         completions.add(tuple(ids))
     return completions

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastlm._types import UInt32Array
 from fastlm.formats.gpt2 import CHAR_OF_BYTE
+from fastlm.text.whitespace import WHITESPACE
 
 Offsets = tuple[int, int]
 
@@ -81,10 +82,7 @@ class Trim(NamedTuple):
 
 
 # whitespace by Rust's rules, and the spelling of a space in a byte-level token
-_TRIMMED = _SPACE + (
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
+_TRIMMED = _SPACE + WHITESPACE
 
 
 class Shift(NamedTuple):
