@@ -11,18 +11,12 @@ from __future__ import annotations
 import functools
 import json
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from fastlm._types import Int64Array
 from fastlm.pretokenize import _scan
-
-if TYPE_CHECKING:
-    from regex import Pattern as CompiledRegex
+from fastlm.pretokenize.regex_splitter import RegexSplitter, compile_expression
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 R50K = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
@@ -103,7 +97,7 @@ class Pattern:
         """
         if self.scanner:
             return _scan.pretoken_ends(text, self.scanner)
-        return _regex_ends(self.splits, text)
+        return _splitter(self.splits).ends(text)
 
     def safe_start(self, text: bytes | memoryview, limit: int) -> int:
         """Last offset in (0, limit] where a pretoken starts whatever follows, 0 where none is known.
@@ -114,46 +108,9 @@ class Pattern:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(splits: tuple[str, ...]) -> list[CompiledRegex[str]]:
-    """The expressions, compiled; warns once for each pattern."""
-    import regex
-
-    warnings.warn(
-        f"no scanner for the pattern {' then '.join(map(repr, splits))}: the regex module {regex.__version__} splits "
-        "the text, slowly and by its own version of Unicode",
-        stacklevel=4,
-    )
-    return [_compile(split) for split in splits]
-
-
-def _compile(expression: str) -> CompiledRegex[str]:
-    import regex
-
-    # tiktoken and tokenizers take && in a class as intersection, which here asks for the newer syntax
-    return regex.compile(expression, regex.VERSION1 if "&&" in expression else 0)
-
-
-def _regex_ends(splits: tuple[str, ...], text: bytes) -> Int64Array:
-    compiled = _compiled(splits)
-    try:
-        decoded = text.decode()
-    except UnicodeDecodeError as error:
-        raise _scan.invalid_utf8(text, error.start) from None
-    ends = [len(decoded)] if decoded else []
-    for split in compiled:
-        cuts = set(ends)
-        start = 0
-        for end in ends:
-            for match in split.finditer(decoded[start:end]):
-                cuts.update((start + match.start(), start + match.end()))
-            start = end
-        cuts.discard(0)
-        ends = sorted(cuts)
-    found = np.array(ends, np.int64)
-    if len(decoded) == len(text):
-        return found
-    byte_offsets = np.flatnonzero((np.frombuffer(text, np.uint8) & 0xC0) != 0x80)
-    return np.append(byte_offsets, len(text))[found]
+def _splitter(splits: tuple[str, ...]) -> RegexSplitter:
+    """The splitter of a pattern without a scanner. Warns once for each pattern."""
+    return RegexSplitter(splits, stacklevel=3)
 
 
 PATTERNS: dict[str, Pattern] = {
@@ -253,11 +210,6 @@ def _find_splits(splits: tuple[str, ...]) -> Pattern:
     known = _BY_SPLITS.get(splits)
     if known:
         return known
-    import regex
-
     for split in splits:
-        try:
-            _compile(split)
-        except (regex.error, RecursionError) as error:
-            raise ValueError(f"pattern {split!r} is not a regular expression: {error}") from None
+        compile_expression(split)
     return Pattern(splits)

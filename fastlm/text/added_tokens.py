@@ -49,8 +49,8 @@ class AddedTokenSplitter:
     def split(self, text: str, recognised: frozenset[int]) -> Iterator[Split]:
         """Yields each added token with a `recognised` ID, and each span between them, in order. No span is empty.
 
-        A token with rstrip may reach over tokens of whitespace, which are yielded as well, so spans may overlap. A token
-        with lstrip that lies in whitespace which the token before it took is left out.
+        A token with rstrip may reach over tokens of whitespace, which are yielded as well, so spans may overlap. A
+        token with lstrip is left out if the token before it took all of it.
 
         Args:
             text: A text without lone surrogates.

@@ -84,7 +84,7 @@ REFUSED = [
 @pytest.mark.parametrize("pattern", REFUSED)
 def test_an_expression_that_might_mean_something_else_is_refused(pattern):
     with pytest.raises(ValueError, match=re.escape(repr(pattern))):
-        splitting.compiled_regex(pattern)
+        splitting.regex_splitter(pattern)
 
 
 def test_random_expressions_split_as_in_tiktoken_or_are_refused():

@@ -257,3 +257,58 @@ def test_arguments():
         _scan.scanner("gpt2", "x")
     with pytest.raises(TypeError):
         _scan.pretoken_ends(None, "gpt2")
+
+
+# what safe starts depend on: each class of character of each pattern, contractions, and newlines with their neighbours
+SAFE_START_ATOMS = [
+    *("\n", "\r\n", " ", "  ", "\t", "\u3000", "\u2028"),
+    *("a", "B", "ab", "Ab", "é", "ǅ", "ʰ", "ш", "ab cd"),
+    *("1", "12", "٣", "Ⅷ", "\U00011de0", "½"),
+    *("!", "/", "//", "|", "-", "!/", "、", "😀", "$"),
+    *("'", "'s", "'S", "'ll", "'ſ", "'re", "'x", "s", "l", "'l", "'r"),
+    *("日", "日本", "語", "〇", "々", "\u2e80", "〡", "ひ", "カ", "ー", "・", "한"),
+    *("\u0301", "\u20dd", "\u0903", "\x00", "\x7f", "\xad", "\ue000", "\u0378"),
+]
+
+
+@pytest.mark.parametrize("name", NAMED)
+@given(st.lists(st.sampled_from(SAFE_START_ATOMS), min_size=2, max_size=20).map("".join))
+def test_every_safe_start_is_a_pretoken_start_of_the_whole(name, text):
+    """Whatever part of a text is known, the place found in it splits the whole into the pretokens of the whole."""
+    scanner = patterns.PATTERNS[name].scanner
+    encoded = text.encode()
+    whole = scanned(encoded, scanner)
+    for cut in {_scan.safe_start(encoded[:known], known, scanner) for known in range(1, len(encoded) + 1)} - {0}:
+        parts = scanned(encoded[:cut], scanner) + [cut + end for end in scanned(encoded[cut:], scanner)]
+        assert parts == whole, (encoded[:cut], encoded[cut:])
+
+
+def scanned(text: bytes, scanner: str) -> list[int]:
+    return _scan.pretoken_ends(text, scanner).tolist()
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_safe_start_between_two_or_three_of_all_kinds(name):
+    """All triples of atoms, with further text before and after them."""
+    scanner = patterns.PATTERNS[name].scanner
+    for first, second in itertools.product(SAFE_START_ATOMS, repeat=2):
+        for third in ("x", " ", "\n", "/", "!", "日", "'s", "\u0301", "1"):
+            encoded = f"!{first}{second}{third}x !".encode()
+            whole = scanned(encoded, scanner)
+            cuts = {_scan.safe_start(encoded, limit, scanner) for limit in range(len(encoded))} - {0}
+            for cut in cuts:
+                parts = scanned(encoded[:cut], scanner) + [cut + end for end in scanned(encoded[cut:], scanner)]
+                assert parts == whole, (encoded[:cut], encoded[cut:])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    "contraction", ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'LL", "'Re", "'ſ", "'S", "'l", "'r"]
+)
+def test_contractions_that_end_the_text(isa, contraction):
+    """With none, one and two bytes after the apostrophe that can be read."""
+    for before in ("", "a", "A ", "1", "!", "é", "中", " "):
+        for length in (*range(4), *range(58, 68), *range(122, 132)):
+            for text in (f"{'x' * length}{before}{contraction}", f"{'x ' * (length // 2)}{before}{contraction}"):
+                for name in NAMED:
+                    assert scan(text, name, isa) == ends(split(text, name)), (name, text)

@@ -6,18 +6,13 @@ tiktoken gives an expression to Rust's fancy-regex; `expressions` translates it.
 from __future__ import annotations
 
 import functools
-import warnings
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastlm._types import Int64Array
 from fastlm.compat.tiktoken.expressions import translated
 from fastlm.pretokenize.patterns import Pattern, find_pattern
-
-if TYPE_CHECKING:
-    from regex import Pattern as CompiledRegex
+from fastlm.pretokenize.regex_splitter import RegexSplitter, byte_offsets
 
 # how a spelling of GPT-2's split ends that leaves single blanks unmatched, as its scanner does not
 UNFINISHED = r"|\s+(?!\S)"
@@ -30,42 +25,21 @@ class UncoveredTextError(Exception):
 class RegexPattern(Pattern):
     """A pattern that the `regex` module runs."""
 
-    @functools.cached_property
-    def compiled(self) -> CompiledRegex[str]:
-        return compiled_regex(self.regex)
-
     def find_ends(self, text: bytes) -> Int64Array:
         """End offset of each pretoken of UTF-8 text. Raises UncoveredTextError where some of it is in none."""
         decoded = text.decode()
         ends = [0]
-        for start, end in self._spans(decoded):
+        for start, end in regex_splitter(self.regex).matches(decoded):
             if start != ends[-1]:
                 raise UncoveredTextError
             ends.append(end)
         if ends[-1] != len(decoded):
             raise UncoveredTextError
-        if len(decoded) == len(text):
-            return np.array(ends[1:], np.int64)
-        byte_offsets = np.flatnonzero((np.frombuffer(text, np.uint8) & 0xC0) != 0x80)
-        return np.append(byte_offsets, len(text))[ends[1:]].astype(np.int64)
+        return byte_offsets(text, decoded, ends[1:])
 
     def pieces(self, text: str) -> list[bytes]:
         """The pretokens of a text; what lies between them is left out, as tiktoken does."""
-        return [text[start:end].encode() for start, end in self._spans(text)]
-
-    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """(start, end) of each match that is not empty, in characters."""
-        at = 0
-        while at <= len(text):
-            for match in self.compiled.finditer(text, at):
-                start, end = match.span()
-                if start == end:
-                    # where fancy-regex matches nothing it goes on with the next character, `regex` with this one
-                    at = end + 1
-                    break
-                yield start, end
-            else:
-                return
+        return [text[start:end].encode() for start, end in regex_splitter(self.regex).matches(text)]
 
 
 class OnePretoken(Pattern):
@@ -85,21 +59,11 @@ def splitting_pattern(pat_str: str) -> Pattern:
         else:
             if known.scanner:
                 return known
-    compiled_regex(pat_str)
+    regex_splitter(pat_str)
     return RegexPattern((pat_str,))
 
 
 @functools.lru_cache(maxsize=64)
-def compiled_regex(pat_str: str) -> CompiledRegex[str]:
-    import regex
-
-    try:
-        compiled = regex.compile(translated(pat_str))
-    except (regex.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"pattern {pat_str!r} is not a regular expression: {error}") from None
-    warnings.warn(
-        f"no scanner for the pattern {pat_str!r}: the regex module {regex.__version__} splits the text, slowly and by "
-        "its own version of Unicode",
-        stacklevel=5,
-    )
-    return compiled
+def regex_splitter(pat_str: str) -> RegexSplitter:
+    """The splitter of an expression of fancy-regex. Raises ValueError if it is not one, or not supported."""
+    return RegexSplitter((pat_str,), translated, stacklevel=4)
