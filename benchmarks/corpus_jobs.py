@@ -18,8 +18,8 @@ from benchmarks.measure import Timing
 from fastlm import _merge, load, train_bpe
 from fastlm.bpe_training import run_files, trainer
 from fastlm.bpe_training.memory_limit import merge_bytes
-from fastlm.corpus.block_encoder import TRAIN
 from fastlm.corpus.encode_corpus import encode_corpus
+from fastlm.corpus.manifest import TRAIN
 from fastlm.corpus.read import Blocks, Corpus
 from fastlm.corpus.text_blocks import BLOCK_BYTES
 from fastlm.threads import map_in_order
@@ -124,7 +124,12 @@ def encode(path: str, folder: str, out: str, threads: str) -> dict[str, Any]:
     shards = Timing()
     shards.run(
         lambda: encode_corpus(
-            tokenizer, Corpus([path], separator=END_OF_TEXT), out, format="bin", eot=END_OF_TEXT, num_threads=number
+            tokenizer,
+            Corpus([path], separator=END_OF_TEXT),
+            out,
+            format="bin",
+            end_of_text=END_OF_TEXT,
+            num_threads=number,
         )
     )
     peak = memory.peak_mb()

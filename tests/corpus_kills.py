@@ -39,8 +39,8 @@ def encode(tokenizer: fastlm.Tokenizer, corpus: Corpus, out: Path, shard_format:
         out,
         format=shard_format,
         shard_tokens=7001,
-        eot=SEPARATOR,
-        validation=0.2,
+        end_of_text=SEPARATOR,
+        validation_fraction=0.2,
         resume=True,
         num_threads=threads,
     )

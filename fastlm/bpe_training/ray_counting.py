@@ -17,7 +17,7 @@ from fastlm.bpe_training._run_files import MergedRuns, RunReader, records
 from fastlm.bpe_training.counting import Counted, Tables, Text, count_in_runs
 from fastlm.bpe_training.run_files import BUFFER_BYTES, PART, Runs, Words
 from fastlm.cluster.connection import RETRIES, connected, local_error, worker_count
-from fastlm.corpus.partitions import Stretch, stretches_of
+from fastlm.corpus.partitions import Partition, partitions_of
 from fastlm.corpus.read import Blocks, Corpus
 from fastlm.pretokenize.cutting import Cutter
 from fastlm.pretokenize.patterns import Pattern
@@ -83,7 +83,7 @@ def count_on_cluster(blocks: Blocks, pattern: Pattern, num_workers: int | None, 
         try:
             # files go to the workers with their stretches
             reading = ray.put((replace(blocks.corpus, inputs=()), blocks.cutter, pattern))
-            for stretch in stretches_of(blocks, STRETCH_BYTES):
+            for stretch in partitions_of(blocks, STRETCH_BYTES):
                 tree.count(reading, stretch)
             return tree.finish()
         except ray.exceptions.RayError as error:
@@ -104,7 +104,7 @@ class _Tree:
         self._pending: dict[Any, tuple[int, Any]] = {}
         self._number = self._total = 0
 
-    def count(self, reading: Any, stretch: Stretch) -> None:
+    def count(self, reading: Any, stretch: Partition) -> None:
         while len(self._pending) >= self._most:
             self._settle()
         table, size = self._count.remote(reading, stretch)
@@ -149,7 +149,7 @@ class _Tree:
             self._pending[merged] = -1 - level, merged
 
 
-def _count(reading: tuple[Corpus, Cutter, Pattern], stretch: Stretch) -> tuple[Table, int]:
+def _count(reading: tuple[Corpus, Cutter, Pattern], stretch: Partition) -> tuple[Table, int]:
     """The counts of a stretch, and its stored bytes."""
     corpus, cutter, pattern = reading
     runs = Runs(None)

@@ -175,7 +175,7 @@ class _Training:
     def _files(self) -> list[dict[str, Any]] | None:
         """What the files of the input are told from others by; None where it is not files that stay."""
         files = self.blocks.inputs
-        known = self.blocks.places is not None and all(file["version"] is not None for file in files)
+        known = self.blocks.files is not None and all(file["version"] is not None for file in files)
         return files if known else None
 
     def in_memory(self) -> Merges:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from fastlm.commands.cluster import cluster
-from fastlm.commands.inputs import AS_NAMED, Inputs, ReadingOptions, skipped_line
+from fastlm.commands.inputs import AS_NAMED, Inputs, ReadingOptions, corpus_of, skipped_line
 from fastlm.commands.progress import bars
 
 
@@ -47,7 +47,7 @@ def encode(
     from fastlm import load
     from fastlm.corpus.encode_corpus import encode_corpus
 
-    corpus = reading.corpus(inputs)
+    corpus = corpus_of(inputs, reading)
     with cluster(engine, threads, address), bars() as report:
         manifest = encode_corpus(
             load(tokenizer),
@@ -55,9 +55,9 @@ def encode(
             out,
             format=format,
             shard_tokens=shard_tokens,
-            eot=eot,
+            end_of_text=eot,
             on_special=on_special,
-            validation=validation,
+            validation_fraction=validation,
             resume=resume,
             num_threads=threads,
             engine=engine,

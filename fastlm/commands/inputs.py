@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fastlm.corpus.read import Corpus
+from fastlm.corpus.read_options import ReadOptions
 
 Inputs = Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT...")]
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How inputs are read."""
-
-    field: str = "text"
-    """Field of JSON lines, or column of Parquet and Arrow files, that holds the text."""
-    separator: str | None = None
-    """What stands between the documents of a text; without it a file is one document."""
-    kind: Literal["text", "jsonl", "parquet", "arrow"] | None = None
-    """What all inputs are, where their names do not say it."""
-    on_error: Literal["raise", "skip"] = "raise"
-    """Whether what cannot be read ends the run or is skipped and counted."""
-
-    def corpus(self, inputs: Sequence[str]) -> Corpus:
-        """The inputs, to be read so. Raises ValueError where there is none."""
-        if not inputs:
-            raise ValueError("give at least one INPUT")
-        return Corpus(list(inputs), self.field, self.separator, self.kind, self.on_error)
+ReadingOptions = OmitArgPrefixes[ReadOptions]
+AS_NAMED = ReadOptions()
 
 
-ReadingOptions = OmitArgPrefixes[Reading]
-AS_NAMED = Reading()
+def corpus_of(inputs: Sequence[str], options: ReadOptions) -> Corpus:
+    """The inputs as a corpus. Raises ValueError where there is none."""
+    if not inputs:
+        raise ValueError("give at least one INPUT")
+    return Corpus(list(inputs), **vars(options))
 
 
 def skipped_line(skipped: dict[str, int]) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 from tyro.conf import UseAppendAction
 
 from fastlm.commands.cluster import cluster
-from fastlm.commands.inputs import AS_NAMED, Inputs, ReadingOptions
+from fastlm.commands.inputs import AS_NAMED, Inputs, ReadingOptions, corpus_of
 from fastlm.commands.progress import bars
 from fastlm.commands.sizes import parse_size
 
@@ -59,7 +59,7 @@ def train_tokenizer(
     """
     from fastlm import load, train_bpe
 
-    corpus = reading.corpus(inputs)
+    corpus = corpus_of(inputs, reading)
     with cluster(engine, threads, address), bars() as report:
         tokenizer = train_bpe(
             corpus,

@@ -1,1 +1,1 @@
-"""Corpora: texts in many forms and places to blocks, and blocks to shards of ids."""
+"""Corpora: sources in many formats become text blocks, and text blocks become shards of token ids."""

@@ -1,4 +1,4 @@
-"""Blocks of a corpus to ids, with where documents end among them and which part of a split they belong to."""
+"""Encodes the text blocks of a corpus, and divides the ids among splits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fastlm._types import Int64Array
+from fastlm.corpus.manifest import TRAIN, VALIDATION
 from fastlm.corpus.read import Blocks
 from fastlm.corpus.text_blocks import Block, Position
 from fastlm.pretokenize._scan import InvalidUTF8Error
@@ -20,24 +21,35 @@ from fastlm.tokenizer import OnSpecial, Tokenizer
 
 Ids: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
-TRAIN, VALIDATION = "train", "val"
-
 
 @dataclass(frozen=True)
-class Encoded:
-    """The ids of a block by split, each with where documents end among them, and what else is known of the block."""
+class EncodedBlock:
+    """The ids of a block.
+
+    Attributes:
+        splits: For each split its ids, and int64 (n,): where documents end among them.
+        consumed: As Block.consumed.
+        end: As Block.end.
+        skipped: As Block.skipped.
+        release: To be called when the ids are no longer needed.
+    """
 
     splits: dict[str, tuple[Ids, Int64Array]]
     consumed: int
     end: Position
     skipped: Mapping[str, int]
-    release: Callable[[], None] = lambda: None  # to be called once the ids are no longer needed
+    release: Callable[[], None] = lambda: None
 
 
 class BlockEncoder:
     """Encodes blocks with one tokenizer. Threads may share it.
 
-    eot_id: put after each document. validation: the share of documents that go to VALIDATION.
+    Args:
+        tokenizer: The tokenizer.
+        dtype: The dtype of the ids.
+        on_special: As in Tokenizer.encode.
+        end_of_text_id: An id to put after each document, or None.
+        validation_fraction: The fraction of documents that go to the split VALIDATION.
     """
 
     def __init__(
@@ -45,40 +57,49 @@ class BlockEncoder:
         tokenizer: Tokenizer,
         dtype: np.dtype[Any],
         on_special: OnSpecial = "token",
-        eot_id: int | None = None,
-        validation: float = 0.0,
+        end_of_text_id: int | None = None,
+        validation_fraction: float = 0.0,
     ) -> None:
         self._tokenizer, self._dtype = tokenizer, dtype
-        self._on_special, self._eot_id, self._validation = on_special, eot_id, validation
-        # by the index of a special token in the cutter; the last is that of DOCUMENT_END
-        self._cut_ids = np.array([*tokenizer.special_tokens.values(), -1 if eot_id is None else eot_id], np.int64)
-        # arrays of ids that were released: the pages of a new one take a good part of the time that it takes to fill it
+        self._on_special, self._end_of_text_id = on_special, end_of_text_id
+        self._validation_fraction = validation_fraction
+        # indexed by the index of a special token in the cutter; the last entry is for DOCUMENT_END
+        last = -1 if end_of_text_id is None else end_of_text_id
+        self._cut_ids = np.array([*tokenizer.special_tokens.values(), last], np.int64)
+        # released arrays of ids: the page faults of a new one take a good part of the time that it takes to fill it
         self._free: deque[Ids] = deque()
 
     @property
     def cutter(self) -> Cutter:
-        """By which the blocks are to be cut."""
+        """The cutter for the blocks."""
         return self._tokenizer.text_cutter if self._on_special == "text" else self._tokenizer.cutter
 
-    def __call__(self, block: Block) -> Encoded:
-        """The ids of a block, which is released. Raises ValueError that says where what cannot be encoded is."""
+    def __call__(self, block: Block) -> EncodedBlock:
+        """Encodes a block and releases it. Raises ValueError with the location of text that cannot be encoded."""
         ids, ends = self.encode(block)
         splits = self.split(ids, ends, block.start.document)
-        return Encoded(splits, block.consumed, block.end, block.skipped, functools.partial(self.release, ids))
+        return EncodedBlock(splits, block.consumed, block.end, block.skipped, functools.partial(self.release, ids))
 
     def encode(self, block: Block) -> tuple[Ids, Int64Array]:
-        """The same ids, not yet divided among splits, and where documents end among them."""
+        """Encodes a block and releases it.
+
+        Returns:
+            The ids, not divided among splits, and int64 (n,): where documents end among them.
+
+        Raises:
+            ValueError: with the location of text that cannot be encoded.
+        """
         try:
-            ids, places = self._between_cuts(block)
+            ids, offsets = self._between_cuts(block)
         except InvalidUTF8Error as error:
             raise block.located(error) from None
         finally:
             block.release()
-        ends = places[block.cuts[:, 2] == DOCUMENT_END] + (self._eot_id is not None)
+        ends = offsets[block.cuts[:, 2] == DOCUMENT_END] + (self._end_of_text_id is not None)
         return ids.view(self._dtype.newbyteorder("=")).astype(self._dtype, copy=False), ends
 
     def release(self, ids: Ids) -> None:
-        """Takes back ids that `encode` gave and that are no longer needed."""
+        """Takes back ids from `encode` that are no longer needed."""
         if ids.base is not None:
             self._free.append(ids.base)
 
@@ -87,7 +108,7 @@ class BlockEncoder:
         if self._on_special == "raise" and len(special):
             start, end = special[0, :2].tolist()
             found = bytes(block.text[start:end]).decode()
-            raise ValueError(f"{block.place(start)} begins the special token {found!r}")
+            raise ValueError(f"{block.location(start)}: the special token {found!r} (on_special is 'raise')")
         cuts = block.cuts.copy()
         cuts[:, 2] = self._cut_ids[cuts[:, 2]]
         try:
@@ -99,13 +120,22 @@ class BlockEncoder:
         except InvalidUTF8Error:
             raise
         except ValueError as error:
-            raise ValueError(f"from {block.place(0)} on: {error}") from None
+            raise ValueError(f"after {block.location(0)}: {error}") from None
 
     def split(self, ids: Ids, ends: Int64Array, first: int) -> dict[str, tuple[Ids, Int64Array]]:
-        """Ids by split, and where documents end among those; `first` is the number of the first document."""
-        if not self._validation:
+        """Divides ids among splits.
+
+        Args:
+            ids: The ids.
+            ends: int64 (n,): where documents end among them.
+            first: The number of the first document in the whole source.
+
+        Returns:
+            For each split its ids, and where documents end among those.
+        """
+        if not self._validation_fraction:
             return {TRAIN: (ids, ends)}
-        validates = is_validation(np.arange(first, first + len(ends) + 1), self._validation)
+        validates = is_validation(np.arange(first, first + len(ends) + 1), self._validation_fraction)
         lengths = np.diff(ends, prepend=0, append=len(ids))
         of_ids = np.repeat(validates, lengths)
         return {
@@ -114,22 +144,30 @@ class BlockEncoder:
         }
 
 
-def is_validation(documents: Int64Array, share: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which documents, by their numbers in the whole input, belong to the validation part.
+def is_validation(documents: Int64Array, fraction: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tells which documents belong to the validation split.
 
-    Those of whose number splitmix64's mixing function (Steele, Lea and Flood, 2014) makes less than share * 2^64. So it
-    depends on nothing but the number, and of every stretch of documents about the same share is taken.
+    These are the documents whose number the mixing function of splitmix64 (Steele, Lea and Flood, 2014) maps below
+    fraction * 2^64. So the choice depends only on the number, and takes about the same fraction of any range of
+    documents.
+
+    Args:
+        documents: int64 (n,): the numbers of documents in the whole source.
+        fraction: From 0 to less than 1.
+
+    Returns:
+        bool (n,).
     """
     mixed = documents.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
-    # float64 has 53 bits, so the shares are compared there
-    return (mixed >> np.uint64(11)) < np.uint64(share * (1 << 53))
+    # compared with 53 bits, the precision of float64
+    return (mixed >> np.uint64(11)) < np.uint64(fraction * (1 << 53))
 
 
 def count_tokens(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> int:
-    """Number of ids of a file, of any kind that Blocks reads, in bounded memory. Raises as Blocks and BlockEncoder."""
+    """Counts the ids of a file of any kind that Blocks reads, in bounded memory. Raises as Blocks and BlockEncoder."""
     encoder = BlockEncoder(tokenizer, np.dtype(np.uint32))
     count = 0
     for block in Blocks(path, encoder.cutter):

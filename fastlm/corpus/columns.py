@@ -18,7 +18,7 @@ import numpy as np
 from fastlm.corpus import text_blocks
 from fastlm.corpus.arrow_arrays import decoded_parts, holds_text, joined_rows, validated
 from fastlm.corpus.documents import blocks_of
-from fastlm.corpus.skipped import Faults
+from fastlm.corpus.skipped import SkippedRecords
 from fastlm.corpus.streams import needed
 from fastlm.corpus.text_blocks import Block, Position
 from fastlm.pretokenize.cutting import Cutter
@@ -54,25 +54,25 @@ def parquet_blocks(
     name: str,
     column: str,
     cutter: Cutter,
-    faults: Faults,
+    skipped: SkippedRecords,
     start: Position,
     stop: Position | None = None,
 ) -> Iterator[Block]:
     """Reads the documents of a Parquet file from row start.row up to stop.row, where a row group ends.
 
-    `faults` records a file that is not Parquet, lacks the column, or is damaged.
+    `skipped` records a file that is not Parquet, lacks the column, or is damaged.
     """
     parquet = needed("pyarrow.parquet", "Parquet")
     try:
         opened = parquet.ParquetFile(file, pre_buffer=False, buffer_size=text_blocks.BLOCK_BYTES)
-        has_text = _has_text(opened.schema_arrow, column, name, faults)
+        has_text = _has_text(opened.schema_arrow, column, name, skipped)
     except _errors() as error:
-        _record_damage(error, faults, name)
+        _record_damage(error, skipped, name)
         return
     if has_text:
         last = stop.row if stop else opened.metadata.num_rows
         rows = _parquet_rows(opened, file, column, start.row, last)
-        yield from _blocks_of_rows(rows, name, cutter, faults, start)
+        yield from _blocks_of_rows(rows, name, cutter, skipped, start)
 
 
 def row_groups_of(file: RawIOBase) -> list[tuple[int, int]]:
@@ -103,9 +103,9 @@ def _parquet_rows(opened: Any, file: RawIOBase, column: str, first: int, last: i
             next(read(1), None)
             batches = read(_batch_rows(metadata.column(position), file, is_dictionary))
             for at, array in _joined(batches, begin, is_dictionary):
-                skipped = max(0, first - at)
-                if skipped < len(array):
-                    yield _Rows(at + skipped, array[skipped:], part)
+                before = max(0, first - at)
+                if before < len(array):
+                    yield _Rows(at + before, array[before:], part)
                 del array
         begin = stop
 
@@ -190,7 +190,7 @@ def _dictionary_bytes(chunk: Any, file: RawIOBase) -> int:
 
 
 def arrow_blocks(
-    file: RawIOBase, name: str, column: str, cutter: Cutter, faults: Faults, start: Position
+    file: RawIOBase, name: str, column: str, cutter: Cutter, skipped: SkippedRecords, start: Position
 ) -> Iterator[Block]:
     """The same for an Arrow IPC file, or for a stream of Arrow batches as Hugging Face datasets keeps on disk.
 
@@ -202,13 +202,13 @@ def arrow_blocks(
         is_file = source.read(6) == b"ARROW1"
         source.seek(0)
         opened = pyarrow.ipc.open_file(source) if is_file else pyarrow.ipc.open_stream(source)
-        has_text = _has_text(opened.schema, column, name, faults)
+        has_text = _has_text(opened.schema, column, name, skipped)
     except _errors() as error:
-        _record_damage(error, faults, name)
+        _record_damage(error, skipped, name)
         return
     if has_text:
         batches = map(opened.get_batch, range(opened.num_record_batches)) if is_file else iter(opened)
-        yield from _blocks_of_rows(_arrow_rows(batches, column, start.row), name, cutter, faults, start)
+        yield from _blocks_of_rows(_arrow_rows(batches, column, start.row), name, cutter, skipped, start)
 
 
 def _arrow_rows(batches: Iterator[Any], column: str, first: int) -> Iterator[_Rows]:
@@ -222,40 +222,40 @@ def _arrow_rows(batches: Iterator[Any], column: str, first: int) -> Iterator[_Ro
         at += len(rows)
 
 
-def _has_text(schema: Any, column: str, name: str, faults: Faults) -> bool:
+def _has_text(schema: Any, column: str, name: str, skipped: SkippedRecords) -> bool:
     count = schema.names.count(column)
     if count != 1:
         found = ", ".join(map(repr, schema.names))
         what = f"no column {column!r}; found {found}" if not count else f"{count} columns are named {column!r}"
-        faults.meet("file without the column", name, what)
+        skipped.record("file without the column", name, what)
         return False
     if not holds_text(type := schema.field(column).type):
-        faults.meet("file without the column", name, f"column {column!r} must hold strings, not {type}")
+        skipped.record("file without the column", name, f"column {column!r} must hold strings, not {type}")
         return False
     return True
 
 
 def _blocks_of_rows(
-    batches: Iterator[_Rows], name: str, cutter: Cutter, faults: Faults, start: Position
+    batches: Iterator[_Rows], name: str, cutter: Cutter, skipped: SkippedRecords, start: Position
 ) -> Iterator[Block]:
     """Validates and decodes rows. The end of each block is the row after its last."""
-    for first, rows in _decoded(batches, name, faults, start.row):
+    for first, rows in _decoded(batches, name, skipped, start.row):
         numbers = np.arange(first, first + len(rows))
         end = start._replace(row=first + len(rows))
         if rows.null_count:
             present = np.asarray(rows.is_valid())
             for number in numbers[~present].tolist():
-                faults.meet("row without a text", f"{name}: row {number}", "null, where a text was expected")
+                skipped.record("row without a text", f"{name}: row {number}", "null, where a text was expected")
             rows, numbers = rows.drop_null(), numbers[present]
         if len(rows):
             text, ends = joined_rows(rows)
-            found = blocks_of(text, ends, numbers, lambda number: f"{name}: row {number}", cutter, faults)
+            found = blocks_of(text, ends, numbers, lambda number: f"{name}: row {number}", cutter, skipped)
             del rows  # the next batch may need the memory
             yield from (replace(block, end=end) for block in found)
             del text, found
 
 
-def _decoded(batches: Iterator[_Rows], name: str, faults: Faults, first: int) -> Iterator[tuple[int, Any]]:
+def _decoded(batches: Iterator[_Rows], name: str, skipped: SkippedRecords, first: int) -> Iterator[tuple[int, Any]]:
     """The number of the first row, and binary or large_binary arrays of about BLOCK_BYTES, up to damage."""
     place = f"row {first} or later"
     try:
@@ -265,7 +265,7 @@ def _decoded(batches: Iterator[_Rows], name: str, faults: Faults, first: int) ->
             del rows
             yield from parts
     except _errors() as error:
-        _record_damage(error, faults, f"{name}: {place}")
+        _record_damage(error, skipped, f"{name}: {place}")
 
 
 def _errors() -> tuple[type[Exception], ...]:
@@ -273,11 +273,11 @@ def _errors() -> tuple[type[Exception], ...]:
     return needed("pyarrow", "columns").ArrowException, OSError, MemoryError, UnicodeDecodeError, KeyError
 
 
-def _record_damage(error: Exception, faults: Faults, place: str) -> None:
+def _record_damage(error: Exception, skipped: SkippedRecords, location: str) -> None:
     """Records one of _errors. An OSError with a number is an error of reading, and is raised."""
     if isinstance(error, OSError) and error.errno is not None:
         raise error
     if isinstance(error, MemoryError):
-        faults.meet("rows that need too much memory", place, "the rows need more memory than the process can get")
+        skipped.record("rows that need too much memory", location, "the rows need more memory than the process can get")
         return
-    faults.meet("damaged file", place, (str(error).splitlines() or [type(error).__name__])[0])
+    skipped.record("damaged file", location, (str(error).splitlines() or [type(error).__name__])[0])

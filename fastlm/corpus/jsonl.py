@@ -1,14 +1,15 @@
-"""JSON Lines: one document a line, in a field of it."""
+"""JSON Lines: one document a line, in one field of a JSON object."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import RawIOBase
+from typing import Any
 
 from fastlm.corpus import text_blocks
-from fastlm.corpus.documents import Gathered
-from fastlm.corpus.skipped import Faults
+from fastlm.corpus.documents import GatheredDocuments
+from fastlm.corpus.skipped import SkippedRecords
 from fastlm.corpus.streams import needed
 from fastlm.corpus.text_blocks import Block, Position
 from fastlm.pretokenize.cutting import Cutter
@@ -16,55 +17,59 @@ from fastlm.text._utf8 import utf8_bytes
 
 
 def jsonl_blocks(
-    file: RawIOBase, name: str, field: str, cutter: Cutter, faults: Faults, start: Position
+    file: RawIOBase, name: str, field: str, cutter: Cutter, skipped: SkippedRecords, start: Position
 ) -> Iterator[Block]:
-    """The documents of a file that stands at byte start.byte, the start of a line, after start.row lines.
+    """Reads the documents of a file that is at byte start.byte, the start of a line, after start.row lines.
 
-    A line is held whole. Lines of white space hold no document; `faults` meets a line that is not JSON, and one without
-    a string in the field.
+    A whole line is in memory at a time. Lines of whitespace hold no document. `skipped` records lines that are not
+    JSON, and lines without a string in the field.
     """
     loads = needed("orjson", "JSON lines").loads
-    gathered = Gathered(cutter, faults, lambda line: f"{name}: line {line}")
+    gathered = GatheredDocuments(cutter, skipped, lambda line: f"{name}: line {line}")
     position = start
     for line, end in _lines(file, start.byte):
         number = position.row + 1
         position = position._replace(byte=end, row=number)
-        if text := _document(loads, line, field, f"{name}: line {number}", faults):
-            gathered.add(text[0], number)
+        text = _document(loads, line, field, f"{name}: line {number}", skipped)
+        if text is not None:
+            gathered.add(text, number)
         if gathered.is_enough:
             yield from (replace(block, end=position) for block in gathered.take())
     yield from (replace(block, end=position) for block in gathered.take())
 
 
-def _document(loads, line: bytes, field: str, place: str, faults: Faults) -> tuple[bytes] | None:  # type: ignore[no-untyped-def]
+def _document(
+    loads: Callable[[bytes], Any], line: bytes, field: str, location: str, skipped: SkippedRecords
+) -> bytes | None:
     if not line.strip():
         return None
     try:
         value = loads(line)
     except ValueError as error:
-        faults.meet("line that is not JSON", place, f"not JSON: {error}")
+        skipped.record("line that is not JSON", location, f"not JSON: {error}")
         return None
     if not isinstance(value, dict) or field not in value:
         found = f"the fields {', '.join(map(repr, value))}" if isinstance(value, dict) else type(value).__name__
-        faults.meet("line without the field", place, f"no field {field!r}; found {found}")
+        skipped.record("line without the field", location, f"no field {field!r}; found {found}")
         return None
     text = value[field]
     if not isinstance(text, str):
-        faults.meet("field that is no string", place, f"field {field!r} must be a string, not {type(text).__name__}")
+        message = f"field {field!r} must be a string, not {type(text).__name__}"
+        skipped.record("field that is no string", location, message)
         return None
-    return (utf8_bytes(text),)
+    return utf8_bytes(text)
 
 
 def _lines(file: RawIOBase, offset: int) -> Iterator[tuple[bytes, int]]:
-    """Each line without its end, and the byte at which the next one starts."""
-    held: list[bytes] = []
+    """Each line without its newline, and the byte at which the next line starts."""
+    parts: list[bytes] = []
     while chunk := file.read(text_blocks.BLOCK_BYTES):
         first, *others = chunk.split(b"\n")
-        held.append(first)
+        parts.append(first)
         for line in others:
-            whole = b"".join(held)
+            whole = b"".join(parts)
             offset += len(whole) + 1
             yield whole, offset
-            held = [line]
-    if last := b"".join(held):
+            parts = [line]
+    if last := b"".join(parts):
         yield last, offset + len(last)

@@ -16,8 +16,8 @@ import numpy as np
 
 from fastlm._types import Int64Array
 from fastlm.cluster.connection import RETRIES, connected, local_error, worker_count
-from fastlm.corpus.block_encoder import BlockEncoder, Encoded, Ids
-from fastlm.corpus.partitions import Stretch, stretches_of
+from fastlm.corpus.block_encoder import BlockEncoder, EncodedBlock, Ids
+from fastlm.corpus.partitions import Partition, partitions_of
 from fastlm.corpus.read import Blocks, Corpus
 from fastlm.corpus.text_blocks import Block, Position
 
@@ -29,8 +29,8 @@ MOST_WAITING = 16
 
 
 class Piece(NamedTuple):
-    """What is known of the ids of some blocks: Encoded.consumed and end, within the stretch; what was skipped in it;
-    whether the stretch ends with it."""
+    """What is known of the ids of some blocks: EncodedBlock.consumed and end, within the partition; what was skipped in
+    it; whether the partition ends with it."""
 
     consumed: int
     end: Position
@@ -43,7 +43,7 @@ class StretchEncoder:
 
     def __init__(self, encoder: Callable[[], BlockEncoder], corpus: Corpus, piece_bytes: int) -> None:
         self._fetch, self._corpus, self._piece_bytes = encoder, corpus, piece_bytes
-        self._place: tuple[Stretch, Position] | None = None
+        self._place: tuple[Partition, Position] | None = None
         self._blocks: Blocks
         self._iterator: Iterator[Block]
         self._skipped: dict[str, int] = {}
@@ -52,7 +52,7 @@ class StretchEncoder:
     def _encoder(self) -> BlockEncoder:
         return self._fetch()
 
-    def piece(self, stretch: Stretch, start: Position) -> tuple[Piece, tuple[Ids, Int64Array]]:
+    def piece(self, stretch: Partition, start: Position) -> tuple[Piece, tuple[Ids, Int64Array]]:
         """The next piece of a stretch from `start` on, which is its start or the end of a piece."""
         encoder = self._encoder
         if self._place != (stretch, start):
@@ -72,7 +72,7 @@ class StretchEncoder:
                 is_last = False
                 break
         if is_last:
-            skipped = dict(self._blocks.faults.counts)
+            skipped = dict(self._blocks.skipped.counts)
         else:
             self._place = stretch, end
         more = {reason: count - self._skipped.get(reason, 0) for reason, count in skipped.items()}
@@ -85,7 +85,7 @@ class StretchEncoder:
 class _Work:
     """A stretch that an actor was given: what it has encoded of it that waits to be taken, and the call under way."""
 
-    stretch: Stretch
+    stretch: Partition
     actor: Any
     waiting: deque[tuple[Piece, Any]] = field(default_factory=deque)
     call: tuple[Any, Any] | None = None
@@ -93,23 +93,23 @@ class _Work:
     error: Exception | None = None
 
 
-def encoded_on_cluster(encoder: BlockEncoder, blocks: Blocks, num_workers: int | None) -> Iterator[Encoded]:
-    """What `encoder` makes of the blocks of files, in order, in larger parts. blocks.faults counts what was skipped.
+def encoded_on_cluster(encoder: BlockEncoder, blocks: Blocks, num_workers: int | None) -> Iterator[EncodedBlock]:
+    """What `encoder` makes of the blocks of files, in order, in larger parts. blocks.skipped counts what was skipped.
 
     Raises as BlockEncoder and Blocks.
     """
     with connected(num_workers) as ray:
         actors = _Actors(ray, worker_count(ray, num_workers), encoder, blocks)
         document = blocks.start.document
-        skipped = Counter(blocks.faults.counts)
+        skipped = Counter(blocks.skipped.counts)
         try:
-            for stretch, piece, ids, ends in actors.pieces(stretches_of(blocks, STRETCH_BYTES)):
+            for stretch, piece, ids, ends in actors.pieces(partitions_of(blocks, STRETCH_BYTES)):
                 skipped.update(piece.skipped)
                 splits = encoder.split(ids, ends, document)
                 document += len(ends)
                 end = piece.end._replace(item=piece.end.item + stretch.item, document=document)
-                yield Encoded(splits, piece.consumed, end, dict(skipped))
-            blocks.faults.counts.update(skipped - blocks.faults.counts)
+                yield EncodedBlock(splits, piece.consumed, end, dict(skipped))
+            blocks.skipped.counts.update(skipped - blocks.skipped.counts)
         finally:
             actors.end()
 
@@ -128,7 +128,7 @@ class _Actors:
         self._idle = list(self._all)
         self._works: deque[_Work] = deque()
 
-    def pieces(self, stretches: Iterator[Stretch]) -> Iterator[tuple[Stretch, Piece, Ids, Int64Array]]:
+    def pieces(self, stretches: Iterator[Partition]) -> Iterator[tuple[Partition, Piece, Ids, Int64Array]]:
         """The pieces of all stretches, in order."""
         more = True
         while True:

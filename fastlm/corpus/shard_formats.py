@@ -1,12 +1,13 @@
-"""What files a shard has in each format.
+"""The files of a shard in each format.
 
-bin: `NAME.bin`, the ids and nothing else, little-endian uint16, as nanoGPT reads them, or uint32 where the vocabulary
-needs it. npy: `NAME.npy`, the same as a one-dimensional NumPy array. Beside either, `NAME.index`: little-endian uint64,
-where in the shard each document ends that ends there, counted in ids; so it begins with the rest of a document that
-began before, if the last entry of the shard before is less than its length.
+bin: `NAME.bin` holds only the ids, little-endian uint16 as nanoGPT reads them, or uint32 where the vocabulary needs it.
 
-megatron: `NAME.bin` and `NAME.idx` as Megatron-LM reads them, a sequence and a document for each document; the ids are
-uint16 below 65,500 tokens, else int32, as its own `DType.optimal_dtype` chooses.
+npy: `NAME.npy` holds the same ids as a one-dimensional NumPy array. In both formats `NAME.index` holds, as
+little-endian uint64, the number of ids of the shard up to each end of a document in it. The shard begins with the rest
+of a document from the shard before, if the last entry of that shard's index is less than its length.
+
+megatron: `NAME.bin` and `NAME.idx` as Megatron-LM reads them, with one sequence and one document for each document. The
+ids are uint16 below 65,500 tokens, else int32, as Megatron's `DType.optimal_dtype` chooses.
 """
 
 from __future__ import annotations
@@ -30,23 +31,34 @@ _IDX_HEADER = 34
 _MEGATRON_WIDE = 65_500
 
 
-def ids_suffix(format: Format) -> str:
-    """Of the file of ids."""
-    return ".npy" if format == "npy" else ".bin"
+def ids_suffix(shard_format: Format) -> str:
+    """The suffix of the file of ids."""
+    return ".npy" if shard_format == "npy" else ".bin"
 
 
-def ids_dtype(format: Format, vocabulary_length: int) -> np.dtype[Any]:
-    """The type of ids. Raises ValueError where the format has none that holds them."""
-    if format != "megatron":
+def shard_name(split: str, number: int) -> str:
+    """The name of a shard, without the suffixes of its files."""
+    return f"{split}-{number:05}"
+
+
+def shard_files(split: str, number: int, shard_format: Format) -> tuple[str, str]:
+    """The names of the two files of a shard: of its ids, and of the ends of its documents."""
+    name = shard_name(split, number)
+    return name + ids_suffix(shard_format), name + (IDX if shard_format == "megatron" else INDEX)
+
+
+def ids_dtype(shard_format: Format, vocabulary_length: int) -> np.dtype[Any]:
+    """The dtype of ids. Raises ValueError where the format has none that holds them."""
+    if shard_format != "megatron":
         return np.dtype("<u2") if vocabulary_length <= 1 << 16 else np.dtype("<u4")
     if vocabulary_length > 1 << 31:
-        raise ValueError(f"Megatron's ids have 31 bits, and the vocabulary needs more for {vocabulary_length} ids")
+        raise ValueError(f"ids of the format megatron have 31 bits; the vocabulary has {vocabulary_length} ids")
     return np.dtype("<u2") if vocabulary_length < _MEGATRON_WIDE else np.dtype("<i4")
 
 
-def ids_header(format: Format, dtype: np.dtype[Any], length: int) -> bytes:
-    """What stands before the ids, of the same size for every length: numpy leaves room in it for a longer shape."""
-    if format != "npy":
+def ids_header(shard_format: Format, dtype: np.dtype[Any], length: int) -> bytes:
+    """The header of a file of ids. It has the same size for every length, because NumPy pads it for a longer shape."""
+    if shard_format != "npy":
         return b""
     header = io.BytesIO()
     description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
@@ -55,35 +67,43 @@ def ids_header(format: Format, dtype: np.dtype[Any], length: int) -> bytes:
 
 
 def map_npy(path: Path) -> np.ndarray[Any, np.dtype[Any]]:
-    """The array of a .npy file, memory-mapped. Raises OSError, or ValueError that names a file that is none."""
+    """The array of a .npy file, memory-mapped. Raises OSError, or ValueError that names a file of another format."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError, OverflowError) as error:
         raise ValueError(f"{path}: not a .npy file of integers: {error}") from None
 
 
-def map_ids(path: Path, format: Format, dtype: np.dtype[Any]) -> np.ndarray[Any, np.dtype[Any]]:
-    """The ids of a shard, memory-mapped. Raises OSError, or ValueError that names a file that is not of this form."""
+def map_ids(path: Path, shard_format: Format, dtype: np.dtype[Any]) -> np.ndarray[Any, np.dtype[Any]]:
+    """The ids of a shard, memory-mapped. Raises OSError, or ValueError that names a file of another format."""
     size = path.stat().st_size
-    if format == "npy":
+    if shard_format == "npy":
         array = map_npy(path)
         if array.ndim != 1 or array.dtype != dtype:
-            raise ValueError(f"{path}: {array.dtype} of shape {array.shape}; expected a sequence of {dtype}")
+            raise ValueError(f"{path}: {array.dtype} of shape {array.shape}; expected one dimension of {dtype}")
         return array
     if size % dtype.itemsize:
-        raise ValueError(f"{path}: {size} bytes, which are no whole number of ids of {dtype}")
+        raise ValueError(f"{path}: {size} bytes; expected a multiple of {dtype.itemsize}, for ids of {dtype}")
     return np.memmap(path, dtype, "r") if size else np.empty(0, dtype)
 
 
 def read_ends(path: Path) -> Int64Array:
-    """Where documents end, from a file that INDEX or IDX names. Raises OSError, or ValueError that names the file."""
+    """Reads where documents end from an INDEX or IDX file.
+
+    Returns:
+        int64 (n,): the number of ids of the shard up to the end of each document.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: for a file of another form, with its name.
+    """
     content = path.read_bytes()
     if path.suffix == INDEX:
         if len(content) % 8:
-            raise ValueError(f"{path}: {len(content)} bytes, which are no whole number of document ends of 8 bytes")
+            raise ValueError(f"{path}: {len(content)} bytes; expected a multiple of 8, the size of an end")
         ends = np.frombuffer(content, "<u8")
         if np.any(ends > np.uint64(np.iinfo(np.int64).max)):
-            raise ValueError(f"{path}: a document would end beyond 2^63 ids")
+            raise ValueError(f"{path}: the end of a document is beyond 2^63 ids")
         return ends.astype(np.int64)
     version = int.from_bytes(content[9:17], "little")
     sequences = int.from_bytes(content[18:26], "little")
@@ -94,16 +114,23 @@ def read_ends(path: Path) -> Int64Array:
     ends = np.cumsum(np.frombuffer(content, "<i4", sequences, _IDX_HEADER), dtype=np.int64)
     codes = {code: dtype for dtype, code in _IDX_CODES.items()}
     if content[17] not in codes or content != megatron_index(ends, codes[content[17]]):
-        raise ValueError(f"{path}: not the index of a shard whose documents are each a sequence")
+        raise ValueError(f"{path}: not the index of a shard with one sequence for each document")
     return ends
 
 
 def megatron_index(ends: Int64Array, dtype: np.dtype[Any]) -> bytes:
-    """The .idx file of a shard, from where its documents end.
+    """The .idx file of a shard.
 
-    The form is that of megatron/core/datasets/indexed_dataset.py: magic, version, type, number of sequences, number of
-    entries of the last array; lengths (int32) and byte offsets (int64) of sequences; and for each document and the end
-    the number of the first sequence (int64). Raises ValueError for a document of 2^31 ids or more.
+    The form is that of megatron/core/datasets/indexed_dataset.py: magic, version, dtype code, number of sequences,
+    number of entries of the last array; lengths (int32) and byte offsets (int64) of the sequences; and the number of
+    the first sequence (int64) of each document, and of the end.
+
+    Args:
+        ends: int64 (n,): where documents end, in ids.
+        dtype: The dtype of the ids.
+
+    Raises:
+        ValueError: for a document of 2^31 ids or more.
     """
     lengths = np.diff(ends, prepend=0)
     if len(lengths) and lengths.max() > np.iinfo(np.int32).max:

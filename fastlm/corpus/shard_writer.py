@@ -1,4 +1,4 @@
-"""Shards of one split, written one after the other in a folder of unfinished ones."""
+"""Writes the shards of one split, one after the other, in a folder of unfinished shards."""
 
 from __future__ import annotations
 
@@ -11,52 +11,110 @@ from typing import Any
 import numpy as np
 
 from fastlm._types import Int64Array
-from fastlm.corpus.shard_formats import IDX, INDEX, Format, ids_header, ids_suffix, megatron_index, read_ends
+from fastlm.corpus.shard_formats import (
+    IDX,
+    INDEX,
+    Format,
+    ids_header,
+    ids_suffix,
+    megatron_index,
+    read_ends,
+    shard_name,
+)
+from fastlm.files.schema import Count, Sha256
 
 _READ_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A whole shard: its ids, how many documents end in it, and the sha256 of each of its files by name."""
+    """A whole shard.
 
-    tokens: int
-    documents: int
-    sha256: dict[str, str]
+    Attributes:
+        tokens: The number of its ids.
+        documents: The number of documents that end in it.
+        sha256: The sha256 of each of its files, by name.
+    """
+
+    tokens: Count
+    documents: Count
+    sha256: dict[str, Sha256]
 
 
 @dataclass(frozen=True)
-class Unfinished:
-    """A shard under way: its number in the split, its ids and the documents that ended in it."""
+class UnfinishedShard:
+    """A shard that is being written, as a checkpoint describes it.
 
-    number: int
-    tokens: int
-    documents: int
+    Attributes:
+        number: Its number in the split.
+        tokens: The number of its ids.
+        documents: The number of documents that end in it.
+        ids_sha256: The sha256 of the file of ids up to the checkpoint.
+        ends_sha256: The sha256 of the file of document ends up to the checkpoint.
+    """
+
+    number: Count
+    tokens: Count
+    documents: Count
+    ids_sha256: Sha256
+    ends_sha256: Sha256
 
 
-class Growing:
-    """A file that is appended to and hashed as it grows."""
+class HashedFile:
+    """A file that is appended to and hashed as it grows.
 
-    def __init__(self, path: Path, size: int = 0) -> None:
-        """A new file or, with a size, one that holds at least so many bytes, of which the rest is cut off.
+    Args:
+        path: The file, which is made or emptied.
+        header: Its first bytes.
+    """
 
-        Raises OSError, or ValueError for a file that holds less.
-        """
+    def __init__(self, path: Path, header: bytes = b"") -> None:
         self.path = path
         self._digest = hashlib.sha256()
-        self._file = open(path, "r+b" if size else "w+b", buffering=0)  # noqa: SIM115 - closed by close
+        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 - closed by close
         try:
-            left = size
-            while left:
-                part = self._file.read(min(left, _READ_BYTES))
-                if not part:
-                    raise ValueError(f"{path}: {left} bytes less than the {size} that were written")
-                self._digest.update(part)
-                left -= len(part)
-            self._file.truncate(size)
+            self.append(header)
         except BaseException:
             self._file.close()
             raise
+
+    @classmethod
+    def reopened(cls, path: Path, size: int, sha256: str, header: bytes = b"") -> HashedFile:
+        """Reopens a file to append to its first `size` bytes; the rest is cut off.
+
+        Args:
+            path: The file.
+            size: The number of bytes to keep.
+            sha256: The sha256 of these bytes, with `header` for the first ones.
+            header: The first bytes; they are written if the file begins with others.
+
+        Raises:
+            OSError: if the file cannot be opened.
+            ValueError: for a file with fewer or other bytes. The file is not changed.
+        """
+        self = cls.__new__(cls)
+        self.path = path
+        self._digest = hashlib.sha256(header)
+        self._file = open(path, "r+b", buffering=0)  # noqa: SIM115 - closed by close
+        try:
+            found = self._file.read(len(header))
+            left = size - len(found)
+            while left and (part := self._file.read(min(left, _READ_BYTES))):
+                self._digest.update(part)
+                left -= len(part)
+            if left:
+                raise ValueError(f"{path}: {size - left} bytes; the checkpoint expects {size}")
+            if self.sha256() != sha256:
+                raise ValueError(f"{path}: the first {size} bytes have sha256 {self.sha256()}; expected {sha256}")
+            self._file.truncate(size)
+            if found != header:
+                self._file.seek(0)
+                self._write(header)
+                self._file.seek(size)
+        except BaseException:
+            self._file.close()
+            raise
+        return self
 
     def append(self, content: Any) -> None:
         """Adds a contiguous buffer."""
@@ -64,7 +122,7 @@ class Growing:
         self._write(content)
 
     def overwrite(self, start: bytes) -> None:
-        """Writes other bytes at the start, and hashes all again."""
+        """Writes other bytes at the start, and hashes the whole file again."""
         self._file.seek(0)
         self._write(start)
         self._file.seek(0)
@@ -74,35 +132,49 @@ class Growing:
 
     def _write(self, content: Any) -> None:
         view = memoryview(content).cast("B")
-        while view:
-            view = view[self._file.write(view) :]
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            error.filename = error.filename or str(self.path)
+            raise
 
     def sync(self) -> None:
-        """Puts what was written on disk."""
+        """Puts on disk what was written."""
         os.fsync(self._file.fileno())
 
     def sha256(self) -> str:
+        """The sha256 of what was written, in hexadecimal."""
         return self._digest.hexdigest()
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
 
 
 @dataclass
-class _Open:
+class _OpenShard:
     number: int
-    ids: Growing
-    index: Growing
+    ids: HashedFile
+    index: HashedFile
     tokens: int = 0
     documents: int = 0
 
 
 @dataclass
 class SplitWriter:
-    """Writes the shards of one split to `folder`; each has shard_tokens ids, but for the last.
+    """Writes the shards of one split to a folder. Each shard but the last has `shard_tokens` ids.
 
-    Shards of Megatron's hold whole documents: each ends with the document that fills it. Which ids and ends a shard
-    holds does not depend on how they are divided among calls of `write`.
+    Shards of the format megatron hold whole documents: each ends with the document that fills it. The shards do not
+    depend on how the ids are divided among calls of `write`.
+
+    Attributes:
+        folder: The folder of unfinished shards.
+        split: The name of the split.
+        format: The format of the shards.
+        dtype: The dtype of the ids.
+        shard_tokens: The ids of a shard.
+        shards: The whole shards.
     """
 
     folder: Path
@@ -111,10 +183,19 @@ class SplitWriter:
     dtype: np.dtype[Any]
     shard_tokens: int
     shards: list[Shard] = field(default_factory=list)
-    _open: _Open | None = None
+    _open: _OpenShard | None = None
 
     def write(self, ids: np.ndarray[Any, np.dtype[Any]], ends: Int64Array) -> None:
-        """Adds ids, and where documents end among them. Raises OSError."""
+        """Adds ids.
+
+        Args:
+            ids: The ids, of `dtype`.
+            ends: int64 (n,): where documents end among them.
+
+        Raises:
+            OSError: if a file cannot be written.
+            ValueError: if the last shard was already made whole with fewer than `shard_tokens` ids.
+        """
         while len(ids) or len(ends):
             shard = self._opened()
             size, count = self._room(shard, len(ids), ends)
@@ -130,73 +211,73 @@ class SplitWriter:
             if self.format == "megatron" and filled:
                 self._seal(shard)
 
-    def _room(self, shard: _Open, size: int, ends: Int64Array) -> tuple[int, int]:
-        """How many of the ids and ends go to a shard."""
+    def _room(self, shard: _OpenShard, size: int, ends: Int64Array) -> tuple[int, int]:
+        """The number of the ids and of the ends that belong to a shard."""
         room = self.shard_tokens - shard.tokens
         if self.format == "megatron":
             filled = int(np.searchsorted(ends, max(0, room)))
             return (int(ends[filled]), filled + 1) if filled < len(ends) else (size, len(ends))
-        # an end at the very end of a shard is of the document that ends there
+        # an end at the last id of a shard belongs to that shard
         return min(size, room), int(np.searchsorted(ends, room, "right"))
 
-    def checkpoint(self) -> Unfinished | None:
-        """Puts on disk what was written, and says how much of it the shard under way is."""
+    def checkpoint(self) -> UnfinishedShard | None:
+        """Puts on disk what was written, and describes the shard that is being written."""
         shard = self._open
         if shard is None:
             return None
         shard.ids.sync()
         shard.index.sync()
-        return Unfinished(shard.number, shard.tokens, shard.documents)
+        return UnfinishedShard(shard.number, shard.tokens, shard.documents, shard.ids.sha256(), shard.index.sha256())
 
-    def go_on(self, shard: Unfinished) -> None:
-        """Continues a shard as it was. Raises OSError, ValueError where its files hold less."""
-        name = self._name(shard.number)
+    def resume(self, shard: UnfinishedShard) -> None:
+        """Continues a shard from a checkpoint. Raises OSError, and ValueError if its files hold other bytes."""
+        name = shard_name(self.split, shard.number)
         header = ids_header(self.format, self.dtype, self.shard_tokens)
-        ids = Growing(self.folder / (name + ids_suffix(self.format)), len(header) + shard.tokens * self.dtype.itemsize)
+        path = self.folder / (name + ids_suffix(self.format))
+        size = len(header) + shard.tokens * self.dtype.itemsize
+        ids = HashedFile.reopened(path, size, shard.ids_sha256, header)
         try:
-            if header:
-                ids.overwrite(header)
-            index = Growing(self.folder / (name + INDEX), 8 * shard.documents)
+            index = HashedFile.reopened(self.folder / (name + INDEX), 8 * shard.documents, shard.ends_sha256)
         except BaseException:
             ids.close()
             raise
-        self._open = _Open(shard.number, ids, index, shard.tokens, shard.documents)
+        self._open = _OpenShard(shard.number, ids, index, shard.tokens, shard.documents)
 
     @property
     def paths(self) -> list[Path]:
-        """The files of the shard under way."""
+        """The files of the shard that is being written."""
         return [self._open.ids.path, self._open.index.path] if self._open else []
 
     def finish(self) -> None:
-        """Seals the shard under way, if there is one."""
+        """Makes the shard that is being written whole, if there is one."""
         if self._open:
             self._seal(self._open)
 
     def close(self) -> None:
-        """Closes the files of the shard under way."""
+        """Closes the files of the shard that is being written."""
         if self._open:
             self._open.ids.close()
             self._open.index.close()
             self._open = None
 
-    def _name(self, number: int) -> str:
-        return f"{self.split}-{number:05}"
-
-    def _opened(self) -> _Open:
+    def _opened(self) -> _OpenShard:
         if self._open is None:
             number = len(self.shards)
-            name = self._name(number)
-            ids = Growing(self.folder / (name + ids_suffix(self.format)))
+            if self.shards and self.shards[-1].tokens < self.shard_tokens:
+                last = shard_name(self.split, number - 1)
+                raise ValueError(f"{last} was the last shard of this run, but the source now holds more documents")
+            name = shard_name(self.split, number)
+            header = ids_header(self.format, self.dtype, self.shard_tokens)
+            ids = HashedFile(self.folder / (name + ids_suffix(self.format)), header)
             try:
-                ids.append(ids_header(self.format, self.dtype, self.shard_tokens))
-                index = Growing(self.folder / (name + INDEX))
+                index = HashedFile(self.folder / (name + INDEX))
             except BaseException:
                 ids.close()
                 raise
-            self._open = _Open(number, ids, index)
+            self._open = _OpenShard(number, ids, index)
         return self._open
 
-    def _seal(self, shard: _Open) -> None:
+    def _seal(self, shard: _OpenShard) -> None:
         """Makes a shard whole, on disk."""
         if self.format == "npy" and shard.tokens < self.shard_tokens:
             shard.ids.overwrite(ids_header(self.format, self.dtype, shard.tokens))
@@ -204,7 +285,7 @@ class SplitWriter:
         shard.index.sync()
         files = [shard.ids, shard.index]
         if self.format == "megatron":
-            idx = Growing(self.folder / (self._name(shard.number) + IDX))
+            idx = HashedFile(self.folder / (shard_name(self.split, shard.number) + IDX))
             files[1] = idx
             try:
                 idx.append(megatron_index(read_ends(shard.index.path), self.dtype))

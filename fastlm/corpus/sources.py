@@ -1,4 +1,4 @@
-"""Names of files, directories, globs and addresses to the files they mean, in an order that depends on nothing else."""
+"""Sources: names of files, directories, globs and addresses, resolved to files in a fixed order."""
 
 from __future__ import annotations
 
@@ -23,12 +23,19 @@ KINDS = {
     ".arrow": "arrow",
     ".feather": "arrow",
 }
-"""What the last suffix of a name, without that of a compression, says; any other is text."""
+"""The kind of a file by the last suffix of its name, without the suffix of a compression; any other file is text."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """A file: its name, its size in bytes and what changes when its content does, where these are known."""
+class SourceFile:
+    """One file of a corpus.
+
+    Attributes:
+        name: Path or address.
+        size: Stored bytes, or None where unknown.
+        version: A string that changes when the content does, such as the time of modification; None where unknown.
+        open: Opens the file for reading.
+    """
 
     name: str
     size: int | None
@@ -37,44 +44,49 @@ class Place:
 
     @property
     def compression(self) -> str:
-        """The suffix of COMPRESSIONS that the name has, or none."""
+        """The suffix of the name that is in COMPRESSIONS, or ""."""
         suffix = PurePosixPath(self.name).suffix.lower()
         return suffix if suffix in COMPRESSIONS else ""
 
     @property
     def kind(self) -> str:
-        """What the name says of the content: "text", "jsonl", "parquet" or "arrow"."""
+        """The kind that the name implies: "text", "jsonl", "parquet" or "arrow"."""
         path = PurePosixPath(self.name)
         return KINDS.get((path.with_suffix("") if self.compression else path).suffix.lower(), "text")
 
 
-def find_places(names: Sequence[str | os.PathLike[str]]) -> list[Place]:
-    """The files that are meant, those of one name in the order of their bytes.
+def find_files(names: Sequence[str | os.PathLike[str]]) -> list[SourceFile]:
+    """Resolves names to files. The files of one name are in the order of the bytes of their paths.
 
-    A str may be a path, a glob, an address such as s3://bucket/name that fsspec knows, or "-" for the standard input; a
-    path object is only a path. A directory stands for all files below it whose path has no part that begins with a dot.
-    Raises OSError for what does not exist or cannot be read, ValueError for an address that needs a missing library.
+    Args:
+        names: A str may be a path, a glob, an address such as s3://bucket/name that fsspec knows, or "-" for standard
+            input. A path object is only a path. A directory means all files below it, except for paths with a part that
+            begins with a dot.
+
+    Raises:
+        OSError: for a name that does not exist or cannot be read.
+        ValueError: for an address that needs a library that is not installed.
     """
-    return [place for name in names for place in _places(name)]
+    return [file for name in names for file in _files(name)]
 
 
-def _places(name: str | os.PathLike[str]) -> Iterator[Place]:
+def _files(name: str | os.PathLike[str]) -> Iterator[SourceFile]:
     if isinstance(name, str) and name == STDIN:
-        yield Place(name, None, None, _standard_input)
+        yield SourceFile(name, None, None, _standard_input)
     elif isinstance(name, str) and "://" in name:
-        yield from _remote(name)
+        yield from _remote_files(name)
     elif isinstance(name, str) and glob.has_magic(name) and not os.path.lexists(name):
         found = [path for path in glob.glob(name, recursive=True) if not os.path.isdir(path)]
         if not found:
             raise FileNotFoundError(f"no file matches {name!r}")
-        yield from map(_local, sorted(found, key=os.fsencode))
+        yield from map(_local_file, sorted(found, key=os.fsencode))
     elif os.path.isdir(name):
         found = [str(path) for path in _files_below(Path(name))]
         if not found:
             raise FileNotFoundError(f"no file in {str(name)!r}")
-        yield from map(_local, sorted(found, key=os.fsencode))
+        yield from map(_local_file, sorted(found, key=os.fsencode))
     else:
-        yield _local(os.fspath(name))
+        yield _local_file(os.fspath(name))
 
 
 def _standard_input() -> RawIOBase:
@@ -82,21 +94,22 @@ def _standard_input() -> RawIOBase:
 
 
 def _files_below(directory: Path) -> Iterator[Path]:
-    for parent, directories, files in os.walk(directory, onerror=_raised):
+    for parent, directories, files in os.walk(directory, onerror=_raise):
         directories[:] = [name for name in directories if not name.startswith(".")]
         yield from (Path(parent, name) for name in files if not name.startswith("."))
 
 
-def _raised(error: OSError) -> None:
+def _raise(error: OSError) -> None:
     raise error
 
 
-def _local(path: str) -> Place:
+def _local_file(path: str) -> SourceFile:
     status = os.stat(path)
-    return Place(path, status.st_size, str(status.st_mtime_ns), lambda: cast(RawIOBase, open(path, "rb", buffering=0)))
+    version = str(status.st_mtime_ns)
+    return SourceFile(path, status.st_size, version, lambda: cast(RawIOBase, open(path, "rb", buffering=0)))
 
 
-def _remote(address: str) -> Iterator[Place]:
+def _remote_files(address: str) -> Iterator[SourceFile]:
     fsspec = needed("fsspec", address.split("://")[0] + "://")
     try:
         system, path = fsspec.core.url_to_fs(address)
@@ -105,25 +118,25 @@ def _remote(address: str) -> Iterator[Place]:
     if glob.has_magic(path) and not system.exists(path):
         found = [name for name in system.glob(path) if system.isfile(name)]
     elif system.isdir(path):
-        found = [name for name in system.find(path) if not any(p.startswith(".") for p in _below(name, path))]
+        found = [name for name in system.find(path) if not any(p.startswith(".") for p in _parts_below(name, path))]
     else:
         found = [path]
     if not found:
         raise FileNotFoundError(f"no file matches {address!r}")
     for name in sorted(found, key=os.fsencode):
-        yield _remote_place(system, name)
+        yield _remote_file(system, name)
 
 
-def _below(name: str, directory: str) -> Sequence[str]:
+def _parts_below(name: str, directory: str) -> Sequence[str]:
     return PurePosixPath(name.removeprefix(directory)).parts
 
 
-def _remote_place(system: Any, name: str) -> Place:
-    known = system.info(name)
-    marks = [str(known[key]) for key in ("ETag", "etag", "mtime", "LastModified", "created") if known.get(key)]
-    return Place(
+def _remote_file(system: Any, name: str) -> SourceFile:
+    info = system.info(name)
+    versions = [str(info[key]) for key in ("ETag", "etag", "mtime", "LastModified", "created") if info.get(key)]
+    return SourceFile(
         str(system.unstrip_protocol(name)),
-        known.get("size"),
-        marks[0] if marks else None,
+        info.get("size"),
+        versions[0] if versions else None,
         lambda: cast(RawIOBase, system.open(name, "rb")),
     )

@@ -1,4 +1,4 @@
-"""Bytes of a file as it is stored, and of the text in it: decompressed, and valid where what is not is skipped."""
+"""Byte streams of stored files and of the text in them: decompressed, and without bytes that are not UTF-8."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable
 from io import BufferedIOBase, RawIOBase
 from typing import IO, Any, cast
 
-from fastlm.corpus.skipped import Faults
+from fastlm.corpus.skipped import SkippedRecords
 
-# read from a decompressor at once, whatever is asked for: so what is read of a damaged file is always the same
+# A decompressor always reads this many bytes, so that the part of a damaged file that is read is always the same.
 CHUNK_BYTES = 1 << 20
 
 COMPRESSIONS = (".gz", ".zst", ".xz")
 
 
-class Counted(RawIOBase):
-    """A file that counts the bytes read from it."""
+class CountedStream(RawIOBase):
+    """A file that counts the bytes that are read from it."""
 
     def __init__(self, file: IO[bytes] | RawIOBase | BufferedIOBase) -> None:
         self._file = cast(Any, file)
@@ -37,8 +37,8 @@ class Counted(RawIOBase):
         return int(self._file.seek(offset, whence))
 
 
-class Limited(RawIOBase):
-    """The next `size` bytes of a file. Raises ValueError where it ends before."""
+class LimitedStream(RawIOBase):
+    """The next `size` bytes of a file. Reading raises ValueError if the file has fewer."""
 
     def __init__(self, file: RawIOBase, size: int, name: str) -> None:
         self._file, self._left, self._name = file, size, name
@@ -50,12 +50,12 @@ class Limited(RawIOBase):
         read = self._file.readinto(memoryview(buffer)[: self._left]) or 0
         self._left -= read
         if not read and self._left and len(buffer):
-            raise ValueError(f"{self._name}: ends {self._left} bytes before the place up to which it was to be read")
+            raise ValueError(f"{self._name}: the file ends {self._left} bytes before the end of its partition")
         return read
 
 
-class _InChunks(RawIOBase):
-    """A stream of the chunks that `_next` returns until it is empty."""
+class _ChunkedStream(RawIOBase):
+    """A stream of the chunks that `_next` returns. An empty chunk ends it."""
 
     def __init__(self) -> None:
         self._chunk = memoryview(b"")
@@ -75,16 +75,25 @@ class _InChunks(RawIOBase):
         return size
 
 
-class Decompressed(_InChunks):
-    """The content of a compressed file; `suffix` is one of COMPRESSIONS.
+class DecompressedStream(_ChunkedStream):
+    """The content of a compressed file.
 
-    Where the file is cut short or damaged, `faults` meets that with the decompressed byte, and the content ends there.
-    Raises ValueError where the library for it is missing.
+    A file that is cut short or damaged is recorded with the number of bytes decompressed so far, and the content ends
+    there.
+
+    Args:
+        file: The compressed file.
+        suffix: One of COMPRESSIONS.
+        name: The name of the file, for messages.
+        skipped: Records damage.
+
+    Raises:
+        ValueError: where the library for the compression is not installed.
     """
 
-    def __init__(self, file: RawIOBase, suffix: str, name: str, faults: Faults) -> None:
+    def __init__(self, file: RawIOBase, suffix: str, name: str, skipped: SkippedRecords) -> None:
         super().__init__()
-        self._name, self._faults = name, faults
+        self._name, self._skipped = name, skipped
         self._read, self._errors = _decompressor(file, suffix)
         self._done = 0
 
@@ -92,17 +101,17 @@ class Decompressed(_InChunks):
         try:
             chunk = self._read(CHUNK_BYTES)
         except self._errors as error:
-            # pyarrow has OSError for data too; an error of reading has a number
+            # pyarrow raises OSError for damaged data too; an error of reading has a number
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            self._faults.meet("damaged file", f"{self._name}: decompressed byte {self._done}", str(error))
+            self._skipped.record("damaged file", f"{self._name}: decompressed byte {self._done}", str(error))
             return b""
         self._done += len(chunk)
         return chunk
 
 
 def _decompressor(file: RawIOBase, suffix: str) -> tuple[Callable[[int], bytes], tuple[type[Exception], ...]]:
-    """A function that reads so many decompressed bytes, or fewer, and what it raises for what is damaged."""
+    """A function that reads up to a number of decompressed bytes, and the exceptions that it raises for damage."""
     if suffix == ".gz":
         import gzip
         import zlib
@@ -113,17 +122,17 @@ def _decompressor(file: RawIOBase, suffix: str) -> tuple[Callable[[int], bytes],
 
         return lzma.LZMAFile(cast(Any, file)).read1, (EOFError, lzma.LZMAError)
     pyarrow = needed("pyarrow", ".zst files")
-    # zstandard's own stream takes a file that is cut short for a whole one
+    # the stream of the package zstandard does not report a file that is cut short
     stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(file, mode="r"), "zstd")
     return stream.read, (OSError,)
 
 
-class ValidUtf8(_InChunks):
-    """The content of a file without the bytes that are not UTF-8, which `faults` counts."""
+class ValidUtf8Stream(_ChunkedStream):
+    """The content of a file without the bytes that are not UTF-8. `skipped` counts those bytes."""
 
-    def __init__(self, file: RawIOBase, name: str, faults: Faults) -> None:
+    def __init__(self, file: RawIOBase, name: str, skipped: SkippedRecords) -> None:
         super().__init__()
-        self._file, self._name, self._faults = file, name, faults
+        self._file, self._name, self._skipped = file, name, skipped
         self._tail = b""
         self._at_end = False
 
@@ -140,14 +149,14 @@ class ValidUtf8(_InChunks):
                 decoded, size = codecs.utf_8_decode(text, "ignore", self._at_end)
                 self._tail = text[size:]
                 valid = decoded.encode()
-                self._faults.meet("byte that is not UTF-8", self._name, "not UTF-8", size - len(valid))
+                self._skipped.record("byte that is not UTF-8", self._name, "not UTF-8", size - len(valid))
             if valid:
                 return valid
         return b""
 
 
 def needed(module: str, reader: str) -> Any:
-    """An optional library. Raises ValueError that says how to install it."""
+    """Imports an optional library. Raises ValueError with the command that installs it."""
     import importlib
 
     try:

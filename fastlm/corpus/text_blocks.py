@@ -1,4 +1,4 @@
-"""Text in blocks of some megabytes that pretokens do not cross, and where documents end in them."""
+"""Text blocks: parts of a text of some megabytes that no pretoken crosses, with the ends of documents in them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,14 @@ Buffers: TypeAlias = "SimpleQueue[bytearray]"
 
 
 class Position(NamedTuple):
-    """How far an input was read: so many of its items (files, or documents of an iterable), then within the next item
-    so many bytes of its text, decompressed, and so many rows or lines; in a text, `row` is 1 where a document goes on.
-    `document` counts the documents that ended before."""
+    """A read position in a source.
+
+    Attributes:
+        item: Items (files, or documents of an iterable) that were read completely.
+        byte: Bytes of text, decompressed, that were read of the current item.
+        row: Rows or lines that were read of the current item. In a text, 1 if a document continues here.
+        document: Documents that ended before, in the whole source.
+    """
 
     item: int = 0
     byte: int = 0
@@ -38,47 +43,68 @@ BEGINNING = Position()
 
 @dataclass(frozen=True)
 class Block:
-    """Some text and what cuts it: Cutter.cuts, and DOCUMENT_END, perhaps of no width, where a document ends.
+    """Some text and what cuts it.
 
-    What follows the last end belongs to a document that goes on in the next block.
+    Text after the last end of a document belongs to a document that continues in the next block.
+
+    Attributes:
+        text: UTF-8 that starts and ends between two pretokens.
+        cuts: int64 (k, 3): start, end and index as Cutter.cuts gives them; the index is DOCUMENT_END where a document
+            ends, and such a row may have no width.
+        location: Gives the location of an offset of the text, for messages.
+        release: To be called when the text is no longer needed.
+        consumed: Stored bytes of the source that were read for this block.
+        start: The position at which the block starts.
+        end: The position at which it ends.
+        skipped: The records skipped up to its end, by reason.
     """
 
     text: bytes | memoryview
-    cuts: Int64Array  # (k, 3)
-    place: Callable[[int], str]  # says where an offset of the text is
-    release: Callable[[], None] = lambda: None  # to be called once the text is no longer needed
-    consumed: int = 0  # bytes of the input, as it is stored, that were read for it
+    cuts: Int64Array
+    location: Callable[[int], str]
+    release: Callable[[], None] = lambda: None
+    consumed: int = 0
     start: Position = BEGINNING
     end: Position = BEGINNING
-    skipped: Mapping[str, int] = field(default_factory=dict)  # what was skipped up to its end, in all, by reason
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def segments(self) -> Int64Array:
-        """int64 (k, 2): start and end of each stretch of the text between cuts."""
+        """int64 (k, 2): start and end of each span of the text between cuts."""
         return segments_between(self.cuts, len(self.text))
 
     @property
     def documents(self) -> int:
-        """How many documents end in it."""
+        """The number of documents that end in the block."""
         return int(np.count_nonzero(self.cuts[:, 2] == DOCUMENT_END))
 
     def located(self, error: InvalidUTF8Error) -> ValueError:
-        """The same error, saying where in the input it arose."""
-        return ValueError(f"{self.place(error.offset)} {error.reason}")
+        """The same error with its location in the source."""
+        return ValueError(f"{self.location(error.offset)} {error.reason}")
 
 
 def text_blocks(
     file: RawIOBase, name: str, cutter: Cutter, free: Buffers, start: Position = BEGINNING, stop: Position | None = None
 ) -> Iterator[Block]:
-    """A text, from byte start.byte on, at which the file stands, in blocks, each in a buffer that `free` gets back when
-    the block is released. Where the file ends, the text does, or goes on from `stop`.
+    """Reads a text in blocks. The file is at byte start.byte of the text.
 
-    What follows the last safe cut of a block begins the next one. Where there is no safe cut the block grows, so a text
-    of one pretoken is read whole. Documents end at separators, and one ends with the text if there is any after the
-    last. The item of the last block's end is the next one.
+    The text after the last safe cut of a block begins the next block. Where there is no safe cut the block grows, so a
+    text of one pretoken is read whole. Documents end at separators, and at the end of the text if any text follows the
+    last separator.
+
+    Args:
+        file: The text.
+        name: The name of the file, for messages.
+        cutter: Finds special tokens, separators, and safe places to cut.
+        free: Gets back the buffer of each block when the block is released.
+        start: The position of the file.
+        stop: The position at which the text continues after the end of `file`; None if the text ends there.
+
+    Yields:
+        Blocks. The end of the last one is `stop`, or the start of the next item.
     """
     tail = b""
-    goes_on = start.row > 0
+    continues = start.row > 0
     while True:
         buffer = bytearray() if free.empty() else free.get()
         if len(buffer) < len(tail) + BLOCK_BYTES // 2:
@@ -93,44 +119,48 @@ def text_blocks(
         cuts, cut = (cutter.cuts(text), size) if at_end else cutter.partial_cuts(text)
         tail = bytes(text[cut:])
         if cut:
-            goes_on = not (len(cuts) and cuts[-1, 1] == cut and cuts[-1, 2] == DOCUMENT_END)
-        if at_end and goes_on and stop is None:
+            continues = not (len(cuts) and cuts[-1, 1] == cut and cuts[-1, 2] == DOCUMENT_END)
+        if at_end and continues and stop is None:
             cuts = np.concatenate([cuts, [[cut, cut, DOCUMENT_END]]])
-        end = Position(start.item, start.byte + cut, int(goes_on))
+        end = Position(start.item, start.byte + cut, int(continues))
         if at_end:
             end = stop or Position(start.item + 1)
-        place = functools.partial(_place_in_text, name, start.byte)
-        yield Block(text[:cut], cuts, place, functools.partial(free.put, buffer), end=end)
+        location = functools.partial(_location_in_text, name, start.byte)
+        yield Block(text[:cut], cuts, location, functools.partial(free.put, buffer), end=end)
         if at_end:
             return
         start = end
 
 
-def _place_in_text(name: str, block_byte: int, offset: int) -> str:
+def _location_in_text(name: str, block_byte: int, offset: int) -> str:
     return f"{name}: byte {block_byte + offset}"
 
 
 def document_block(
-    text: bytes | memoryview, ends: Sequence[int] | Int64Array, place: Callable[[int, int], str], cutter: Cutter
+    text: bytes | memoryview, ends: Sequence[int] | Int64Array, location: Callable[[int, int], str], cutter: Cutter
 ) -> Block:
-    """A block of whole documents, from their text joined and where each ends in it.
+    """A block of whole documents.
 
-    place(k, byte) says where a byte of the k-th document is.
+    Args:
+        text: The documents, one after the other.
+        ends: Where each document ends in the text.
+        location: location(k, byte) gives the location of a byte of the k-th document, for messages.
+        cutter: Finds special tokens in the documents.
     """
     stops = np.asarray(ends, np.int64)
     cuts = _cuts_of_documents(text, stops, cutter)
 
-    def place_of(offset: int) -> str:
+    def location_of(offset: int) -> str:
         document = bisect.bisect_right(stops, offset)
-        return place(document, offset - int(stops[document - 1]) if document else offset)
+        return location(document, offset - int(stops[document - 1]) if document else offset)
 
-    return Block(text, cuts, place_of)
+    return Block(text, cuts, location_of)
 
 
 def _cuts_of_documents(text: bytes | memoryview, stops: Int64Array, cutter: Cutter) -> Int64Array:
     found = cutter.cuts(text)
     if len(found):
-        # what seems to be special across the end of a document may hide what is within the next
+        # a false match across the end of a document may hide a special token in the next document
         first = np.searchsorted(stops, found[:, 0], "right")
         if np.any(found[:, 1] > stops[np.minimum(first, len(stops) - 1)]):
             view = memoryview(text)
@@ -141,11 +171,11 @@ def _cuts_of_documents(text: bytes | memoryview, stops: Int64Array, cutter: Cutt
             ]
             found = np.concatenate(parts)
     rows = np.stack([stops, stops, np.full(len(stops), DOCUMENT_END)], axis=1)
-    # at one place the end of a document comes before what the next begins with, and the end of that after it
+    # at the same offset the end of a document comes before a special token that starts the next document
     return rows if not len(found) else _merged(found, rows)
 
 
 def _merged(found: Int64Array, ends: Int64Array) -> Int64Array:
-    """Both in order: found rows have a width and cross no end, so an end at the start of one stands before it."""
+    """Both in order of their starts. Found rows have a width and cross no end, so an end comes first at a tie."""
     rows = np.concatenate([ends, found])
     return np.ascontiguousarray(rows[np.argsort(rows[:, 0], kind="stable")])

@@ -1,44 +1,51 @@
-"""Whether the shards of a folder are what its manifest says."""
+"""Checks the shards of a folder against its manifest."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastlm.corpus.manifest import Manifest, read_manifest
-from fastlm.corpus.shard_formats import ids_suffix, read_ends
+from fastlm.corpus.manifest import Manifest, read_manifest, shard_path
+from fastlm.corpus.shard_formats import read_ends, shard_files
 from fastlm.corpus.shard_writer import Shard
 
 _CHUNK_IDS = 1 << 22
+_SHARD_FILE = re.compile(r"(train|val)-\d{5,}\.(bin|npy|index|idx)")
 
 
 def verify_shards(folder: Path) -> Manifest:
-    """The manifest of a folder, after all its files were read again.
+    """Reads all shards of a folder again.
 
-    Checked are the sha256 of each file, the number of ids, that each is in the vocabulary, where documents end, and how
-    many. Raises ValueError that names the first file that is not so, OSError for one that cannot be read.
+    Checked are the manifest itself, the sha256 of each file, the number of ids, that each id is in the vocabulary, the
+    ends of documents and their number, and that the folder has no other shards.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ValueError: names the first file that is wrong.
+        OSError: for a file that cannot be read.
     """
     manifest = read_manifest(folder)
+    expected = {name for shards in manifest.splits.values() for shard in shards for name in shard.sha256}
+    for path in sorted(folder.iterdir()):
+        if _SHARD_FILE.fullmatch(path.name) and path.name not in expected:
+            raise ValueError(f"{path}: a shard that the manifest does not name")
+    is_megatron = manifest.job.format == "megatron"
     for split, shards in manifest.splits.items():
         for shard in shards:
-            for name, expected in shard.sha256.items():
-                if (found := _sha256(folder / name)) != expected:
-                    raise ValueError(f"{folder / name}: its sha256 is {found}; expected {expected}")
-        for shard, ids in zip(shards, manifest.map(folder, split), strict=True):
-            _check_ids(ids, manifest.job.vocabulary_size, folder / _file(shard, manifest, True))
-            _check_ends(shard, folder / _file(shard, manifest, False), manifest.job.format == "megatron")
-    ended = sum(shard.documents for shards in manifest.splits.values() for shard in shards)
-    if ended != manifest.documents:
-        raise ValueError(f"{folder}: {ended} documents end in the shards; expected {manifest.documents}")
+            for name, sha256 in shard.sha256.items():
+                if (found := _sha256(shard_path(folder, name))) != sha256:
+                    raise ValueError(f"{folder / name}: its sha256 is {found}; expected {sha256}")
+        for number, (shard, ids) in enumerate(zip(shards, manifest.map(folder, split), strict=True)):
+            ids_name, ends_name = shard_files(split, number, manifest.job.format)
+            _check_ids(ids, manifest.job.vocabulary_size, folder / ids_name)
+            _check_ends(shard, folder / ends_name, is_megatron)
     return manifest
-
-
-def _file(shard: Shard, manifest: Manifest, of_ids: bool) -> str:
-    suffix = ids_suffix(manifest.job.format)
-    return next(name for name in shard.sha256 if name.endswith(suffix) == of_ids)
 
 
 def _sha256(path: Path) -> str:
@@ -51,15 +58,15 @@ def _check_ids(ids: np.ndarray[Any, np.dtype[Any]], vocabulary_size: int, path: 
         chunk = ids[start : start + _CHUNK_IDS]
         wrong = np.flatnonzero((chunk < 0) | (chunk >= vocabulary_size))
         if len(wrong):
-            at = int(wrong[0])
-            raise ValueError(f"{path}: id {chunk[at]} at {start + at}; expected ids below {vocabulary_size}")
+            first = int(wrong[0])
+            raise ValueError(f"{path}: id {chunk[first]} at {start + first}; expected ids below {vocabulary_size}")
 
 
-def _check_ends(shard: Shard, path: Path, whole: bool) -> None:
+def _check_ends(shard: Shard, path: Path, is_megatron: bool) -> None:
     ends = read_ends(path)
     if len(ends) != shard.documents:
         raise ValueError(f"{path}: {len(ends)} documents; expected {shard.documents}")
     if np.any(np.diff(ends, prepend=0) < 0) or (len(ends) and ends[-1] > shard.tokens):
-        raise ValueError(f"{path}: the ends of documents do not rise from 0 to {shard.tokens} at most")
-    if whole and int(ends[-1]) != shard.tokens:
+        raise ValueError(f"{path}: the ends of documents must rise from 0 to at most {shard.tokens}")
+    if is_megatron and int(ends[-1]) != shard.tokens:
         raise ValueError(f"{path}: the documents have {ends[-1]} ids; expected {shard.tokens}")

@@ -20,7 +20,7 @@ from fastlm.bpe_training import ray_counting as counting
 from fastlm.corpus import ray_encoding as encoding
 from fastlm.corpus import text_blocks as rooms
 from fastlm.corpus.encode_corpus import encode_corpus
-from fastlm.corpus.partitions import stretches_of
+from fastlm.corpus.partitions import partitions_of
 from fastlm.corpus.read import Blocks, Corpus
 from fastlm.corpus.text_blocks import Position
 from fastlm.pretokenize.cutting import Cutter
@@ -101,7 +101,7 @@ def test_merges_are_the_local_ones(ray, small, tmp_path, kind):
 def test_shards_and_manifest_are_the_local_ones(ray, small, trained, tmp_path, kind, format):
     (tmp_path / "in").mkdir()
     corpus = inputs(tmp_path / "in", kind)
-    options = {"format": format, "eot": SEPARATOR, "validation": 0.3, "shard_tokens": 7001}
+    options = {"format": format, "end_of_text": SEPARATOR, "validation_fraction": 0.3, "shard_tokens": 7001}
     local = encode_corpus(trained, corpus, tmp_path / "local", num_threads=1, **options)
     assert encode_corpus(trained, corpus, tmp_path / "ray", engine="ray", **options) == local
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
@@ -183,7 +183,7 @@ def test_a_killed_worker_costs_an_encoding_task_only(ray, trained, tmp_path, mon
 def test_a_piece_does_not_depend_on_what_the_encoder_did_before(trained, tmp_path):
     corpus = inputs(tmp_path, "jsonl.gz")
     encoder = fastlm.corpus.block_encoder.BlockEncoder(trained, np.dtype("<u2"))
-    (stretch,) = stretches_of(Blocks(corpus, encoder.cutter), 1 << 30)
+    (stretch,) = partitions_of(Blocks(corpus, encoder.cutter), 1 << 30)
     one = encoding.StretchEncoder(lambda: encoder, corpus, 1)
     start = stretch.start
     while True:
@@ -215,7 +215,7 @@ def test_either_engine_goes_on_with_a_run_of_the_other(ray, small, trained, tmp_
     monkeypatch.setattr(rooms, "BLOCK_BYTES", 30_000)
     (tmp_path / "in").mkdir()
     corpus = inputs(tmp_path / "in", kind)
-    options = {"shard_tokens": 7001, "validation": 0.2}
+    options = {"shard_tokens": 7001, "validation_fraction": 0.2}
     encode_corpus(trained, corpus, tmp_path / "whole", num_threads=1, **options)
     calls = []
 
@@ -264,9 +264,9 @@ def test_a_file_that_a_worker_sees_otherwise(tmp_path):
     path = tmp_path / "text"
     path.write_text("some text")
     cutter = Cutter([], find_pattern("gpt2"))
-    (stretch,) = stretches_of(Blocks(path, cutter), 1 << 20)
+    (stretch,) = partitions_of(Blocks(path, cutter), 1 << 20)
     path.write_text("other text")
-    with pytest.raises(OSError, match="text: 10 bytes here, but 9 where the run was started"):
+    with pytest.raises(OSError, match="text: 10 bytes here, 9 bytes where the run was started"):
         stretch.blocks(Corpus(()), cutter)
     path.unlink()
     with pytest.raises(FileNotFoundError, match="text"):
@@ -336,7 +336,7 @@ def test_stretches_of_a_text_are_the_whole(tmp_path_factory, text, pattern, data
         return pretokens, cuts, ended
 
     whole = read(Blocks(corpus, cutter))
-    stretches = list(stretches_of(Blocks(corpus, cutter), 40))
+    stretches = list(partitions_of(Blocks(corpus, cutter), 40))
     assert len(stretches) > 1
     assert read(block for stretch in stretches for block in stretch.blocks(corpus, cutter)) == whole
     assert [stretch.start for stretch in stretches[1:]] == [stretch.stop for stretch in stretches[:-1]]
@@ -346,7 +346,7 @@ def test_a_text_is_divided(tmp_path):
     (tmp_path / "text").write_text(TEXT, "utf-8", newline="")
     corpus = Corpus([tmp_path / "text"], separator=SEPARATOR)
     cutter = Cutter([SEPARATOR], find_pattern("gpt2"))
-    stretches = list(stretches_of(Blocks(corpus, cutter), 50_000))
+    stretches = list(partitions_of(Blocks(corpus, cutter), 50_000))
     assert len(stretches) in (len(TEXT.encode()) // 50_000, len(TEXT.encode()) // 50_000 + 1)
     assert stretches[0].start == Position()
     assert stretches[-1].stop is None

@@ -104,7 +104,7 @@ def test_the_command_is_quiet_without_a_terminal(folder):
         (["encode", "text", "--tokenizer", "tokenizer", "--out", "empty"], "Not a directory: 'empty'"),
         (
             ["encode", "text", "--tokenizer", "tokenizer", "--out", "x", "--eot", "<|no|>"],
-            "eot must be a special token",
+            "end_of_text must be a special token",
         ),
         (["encode", "empty", "--tokenizer", "tokenizer", "--out", "x"], "the input holds no text"),
         (["verify", "tokenizer"], "No such file or directory: 'tokenizer/manifest.json'"),

@@ -89,7 +89,7 @@ def test_an_array_that_points_outside_its_buffers_is_refused(tmp_path, name, str
     (tmp_path / "b.txt").write_text("more")
     found, read = documents_in(Corpus([tmp_path], on_error="skip"))
     assert found == [*([b"hello", b" world"] if number else []), b"more"]
-    assert read.faults.counts == {"damaged file": 1}
+    assert read.skipped.counts == {"damaged file": 1}
 
 
 def test_hostile_files_do_not_end_the_process(tmp_path, trained):
@@ -190,7 +190,7 @@ def test_nulls_and_slices_are_read_as_they_are(tmp_path, type):
     write(tmp_path / "a.arrow", array, array[2:6])
     found, read = documents_in(Corpus([tmp_path], on_error="skip"))
     assert [text.decode() for text in found] == [text for text in texts + texts[2:6] if text is not None]
-    assert read.faults.counts == {"row without a text": 4}
+    assert read.skipped.counts == {"row without a text": 4}
 
 
 BIG = "some words " * 30_000  # 330 KB

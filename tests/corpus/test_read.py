@@ -53,7 +53,7 @@ def documents_in(source, start=None):
     read = Blocks(source, CUTTER)
     if start is not None:
         read.start = start.end
-        read.faults.counts.update(start.skipped)
+        read.skipped.counts.update(start.skipped)
     found, held, seen = [], b"", []
     for block in read:
         text, at = bytes(block.text), 0
@@ -230,7 +230,7 @@ def test_datasets():
     with pytest.raises(ValueError, match="row 1: column 'text' must hold strings, not NoneType"):
         documents_in(Dataset(["a", None]))
     found, _, read = documents_in(Corpus(Dataset(["a", None, "b"]), on_error="skip"))
-    assert (found, read.faults.counts) == ([b"a", b"b"], {"row without a text": 1})
+    assert (found, read.skipped.counts) == ([b"a", b"b"], {"row without a text": 1})
     assert not is_dataset([])
 
 
@@ -296,8 +296,8 @@ def test_what_cannot_be_read_is_located_or_skipped_and_counted(tmp_path, name):
     found, _, read = documents_in(Corpus([tmp_path], separator=SEPARATOR, on_error="skip"))
     assert found[-1] == b"more"
     assert name.startswith(("no.", "sum.", "cut.")) or found[0] == b"a"
-    assert read.faults.counts[reason] == (2 if name == "utf8.txt" else 1)
-    assert sum(read.faults.counts.values()) == read.faults.counts[reason]
+    assert read.skipped.counts[reason] == (2 if name == "utf8.txt" else 1)
+    assert sum(read.skipped.counts.values()) == read.skipped.counts[reason]
 
 
 def test_bad_rows_of_columns(tmp_path):
@@ -308,7 +308,7 @@ def test_bad_rows_of_columns(tmp_path):
         list(Blocks(tmp_path / "a.parquet", CUTTER))
     found, _, read = documents_in(Corpus([tmp_path], on_error="skip"))
     assert found == [b"a", b"b"]
-    assert read.faults.counts == {"row without a text": 1, "document that is not UTF-8": 3}
+    assert read.skipped.counts == {"row without a text": 1, "document that is not UTF-8": 3}
     parquet.write_table(table.filter(table["text"].is_valid()), tmp_path / "a.parquet")
     with pytest.raises(ValueError, match=r"a\.parquet: row 1: byte 0 is not well-formed UTF-8"):
         fastlm.train_bpe(tmp_path / "a.parquet", 300)
@@ -318,7 +318,7 @@ def test_bad_rows_of_columns(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             list(Blocks(Corpus([tmp_path], field=field), CUTTER))
-        assert documents_in(Corpus([tmp_path], field=field, on_error="skip"))[2].faults.counts.total() == 1
+        assert documents_in(Corpus([tmp_path], field=field, on_error="skip"))[2].skipped.counts.total() == 1
 
 
 def test_what_is_skipped_in_a_text_does_not_depend_on_blocks(tmp_path, monkeypatch):
@@ -332,10 +332,10 @@ def test_what_is_skipped_in_a_text_does_not_depend_on_blocks(tmp_path, monkeypat
         monkeypatch.setattr(text_blocks, "BLOCK_BYTES", size)
         found, seen, read = documents_in(Corpus([tmp_path], separator=SEPARATOR, on_error="skip"))
         assert SEPARATOR.encode().join(found) == expected
-        assert read.faults.counts == {"byte that is not UTF-8": len(text) - len(expected)}
+        assert read.skipped.counts == {"byte that is not UTF-8": len(text) - len(expected)}
         rest, _, again = documents_in(Corpus([tmp_path], separator=SEPARATOR, on_error="skip"), seen[len(seen) // 2])
         assert rest[1:] == found[len(found) - len(rest) + 1 :]
-        assert again.faults.counts == read.faults.counts
+        assert again.skipped.counts == read.skipped.counts
 
 
 def test_a_damaged_file_is_read_to_the_same_byte_whatever_the_blocks(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from fastlm.corpus import encode_corpus as job
 from fastlm.corpus import text_blocks
 from fastlm.corpus.block_encoder import is_validation
 from fastlm.corpus.encode_corpus import encode_corpus
-from fastlm.corpus.manifest import read_manifest
+from fastlm.corpus.manifest import read_manifest, with_checksum
 from fastlm.corpus.read import Corpus
 from fastlm.corpus.shard_formats import ids_dtype, ids_header, megatron_index
 from fastlm.corpus.shard_writer import SplitWriter
@@ -58,21 +58,21 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"}
 
 
-@pytest.mark.parametrize("format", ["bin", "npy", "megatron"])
-@pytest.mark.parametrize("eot", [None, SEPARATOR])
-@pytest.mark.parametrize("validation", [0.0, 0.25])
-def test_files_are_the_defined_ones(corpus, trained, tmp_path, monkeypatch, format, eot, validation):
-    after = [] if eot is None else [trained.special_tokens[eot]]
+@pytest.mark.parametrize("shard_format", ["bin", "npy", "megatron"])
+@pytest.mark.parametrize("end_of_text", [None, SEPARATOR])
+@pytest.mark.parametrize("fraction", [0.0, 0.25])
+def test_files_are_the_defined_ones(corpus, trained, tmp_path, monkeypatch, shard_format, end_of_text, fraction):
+    after = [] if end_of_text is None else [trained.special_tokens[end_of_text]]
     documents = [trained.encode(document) + after for document in DOCUMENTS]
     for block_bytes, threads, shard_tokens in ((1000, 1, 500), (1 << 22, 2, 500), (5000, 3, 10**6), (700, 2, 1)):
-        if shard_tokens == 1 and (eot or format != "bin"):
+        if shard_tokens == 1 and (end_of_text or shard_format != "bin"):
             continue
         monkeypatch.setattr(text_blocks, "BLOCK_BYTES", block_bytes)
         size = shard_tokens if shard_tokens > 1 else 97
         out = tmp_path / f"{block_bytes}-{threads}"
-        options = {"format": format, "eot": eot, "validation": validation, "shard_tokens": size}
-        manifest = encode_corpus(trained, corpus, out, num_threads=threads, **options)
-        assert contents(out) == reference.files_of(documents, format, "<u2", size, validation)
+        options = {"format": shard_format, "end_of_text": end_of_text, "validation_fraction": fraction}
+        manifest = encode_corpus(trained, corpus, out, num_threads=threads, shard_tokens=size, **options)
+        assert contents(out) == reference.files_of(documents, shard_format, "<u2", size, fraction)
         sums = {name: sum for of in manifest.splits.values() for shard in of for name, sum in shard.sha256.items()}
         assert sums == reference.sums_of(contents(out))
         assert manifest.documents == len(documents)
@@ -91,10 +91,10 @@ divisions = st.lists(st.tuples(st.integers(0, 72), st.sampled_from(["left", "rig
 
 @given(documents_of_ids, st.integers(1, 9), st.sampled_from(["bin", "npy", "megatron"]), divisions)
 @settings(max_examples=150)
-def test_shards_do_not_depend_on_how_ids_come(tmp_path_factory, documents, shard_tokens, format, divided):
+def test_shards_do_not_depend_on_how_ids_come(tmp_path_factory, documents, shard_tokens, shard_format, divided):
     folder = tmp_path_factory.mktemp("writer")
-    writer = SplitWriter(folder, "train", format, np.dtype("<u2"), shard_tokens)
-    ids = np.array([id for document in documents for id in document], "<u2")
+    writer = SplitWriter(folder, "train", shard_format, np.dtype("<u2"), shard_tokens)
+    ids = np.array([token_id for document in documents for token_id in document], "<u2")
     ends = np.cumsum([len(document) for document in documents])
     start = ended = 0
     for place, side in [*divided, (len(ids), "right")]:
@@ -104,22 +104,23 @@ def test_shards_do_not_depend_on_how_ids_come(tmp_path_factory, documents, shard
         start, ended = place, upto
     writer.finish()
     found = {path.name: path.read_bytes() for path in folder.iterdir()}
-    if format == "megatron":
+    if shard_format == "megatron":
         found = {name: content for name, content in found.items() if not name.endswith(".index")}
-    assert found == reference.files_of(documents, format, "<u2", shard_tokens)
+    assert found == reference.files_of(documents, shard_format, "<u2", shard_tokens)
 
 
 def test_nanogpt_reads_bin_and_numpy_reads_npy(corpus, trained, tmp_path):
-    expected = [id for document in DOCUMENTS for id in [*trained.encode(document), trained.special_tokens[SEPARATOR]]]
-    encode_corpus(trained, corpus, tmp_path / "bin", format="bin", eot=SEPARATOR)
+    end = trained.special_tokens[SEPARATOR]
+    expected = [token_id for document in DOCUMENTS for token_id in [*trained.encode(document), end]]
+    encode_corpus(trained, corpus, tmp_path / "bin", format="bin", end_of_text=SEPARATOR)
     assert np.memmap(tmp_path / "bin" / "train-00000.bin", dtype=np.uint16, mode="r").tolist() == expected
-    encode_corpus(trained, corpus, tmp_path / "npy", eot=SEPARATOR)
+    encode_corpus(trained, corpus, tmp_path / "npy", end_of_text=SEPARATOR)
     assert np.load(tmp_path / "npy" / "train-00000.npy", mmap_mode="r").tolist() == expected
 
 
 def test_megatron_reads_and_writes_the_same(corpus, trained, tmp_path):
     indexed = pytest.importorskip("megatron.core.datasets.indexed_dataset", reason="megatron-core is not installed")
-    encode_corpus(trained, corpus, tmp_path / "ours", format="megatron", eot=SEPARATOR, shard_tokens=700)
+    encode_corpus(trained, corpus, tmp_path / "ours", format="megatron", end_of_text=SEPARATOR, shard_tokens=700)
     eot = trained.special_tokens[SEPARATOR]
     documents = [[*trained.encode(document), eot] for document in DOCUMENTS]
     read = []
@@ -145,9 +146,10 @@ def test_ids_take_the_type_that_their_readers_expect(tmp_path):
         megatron_index(np.array([5, 5 + 2**31]), np.dtype("<u2"))
     wide = fastlm.Tokenizer({i: bytes([i]) for i in range(256)} | {70_000: b"ab"}, [(b"a", b"b")], ["<|end|>"])
     (tmp_path / "text").write_text("abab")
-    for format, dtype in (("npy", "<u4"), ("bin", "<u4"), ("megatron", "<i4")):
-        encode_corpus(wide, tmp_path / "text", tmp_path / format, format=format, eot="<|end|>")
-        assert contents(tmp_path / format) == reference.files_of([[70_000, 70_000, 70_001]], format, dtype, 10)
+    for shard_format, dtype in (("npy", "<u4"), ("bin", "<u4"), ("megatron", "<i4")):
+        out = tmp_path / shard_format
+        encode_corpus(wide, tmp_path / "text", out, format=shard_format, end_of_text="<|end|>")
+        assert contents(out) == reference.files_of([[70_000, 70_000, 70_001]], shard_format, dtype, 10)
     sizes = {len(ids_header("npy", np.dtype("<u4"), length)) for length in (0, 9, 10**8, 10**18)}
     assert len(sizes) == 1
 
@@ -164,9 +166,9 @@ def test_special_tokens_in_documents(trained, tmp_path):
     documents = ["a<|user|>b", "<|endoftext|>"]
     for on_special in ("token", "text"):
         manifest = encode_corpus(trained, documents, tmp_path / on_special, on_special=on_special)
-        expected = [id for document in documents for id in trained.encode(document, on_special=on_special)]
+        expected = [token for document in documents for token in trained.encode(document, on_special=on_special)]
         assert manifest.map(tmp_path / on_special)[0].tolist() == expected
-    with pytest.raises(ValueError, match=r"document 0: byte 1 begins the special token '<\|user\|>'"):
+    with pytest.raises(ValueError, match=r"document 0: byte 1: the special token '<\|user\|>'"):
         encode_corpus(trained, documents, tmp_path / "raise", on_special="raise")
     assert not (tmp_path / "raise").exists()
 
@@ -214,12 +216,18 @@ def test_progress_and_counts_of_what_was_skipped(trained, tmp_path, small_blocks
         encode_corpus(trained, tmp_path / "a.txt", tmp_path / "other")
     assert not (tmp_path / "other").exists()
     (tmp_path / "a.txt").write_bytes(b"\xff" * 3)
-    with pytest.raises(ValueError, match=r"no text, and was skipped: \{'byte that is not UTF-8': 3\}"):
+    with pytest.raises(ValueError, match=r"no text; skipped: \{'byte that is not UTF-8': 3\}"):
         encode_corpus(trained, Corpus([tmp_path / "a.txt"], on_error="skip"), tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
-OPTIONS = {"format": "npy", "shard_tokens": 600, "eot": SEPARATOR, "validation": 0.25, "num_threads": 1}
+OPTIONS = {
+    "format": "npy",
+    "shard_tokens": 600,
+    "end_of_text": SEPARATOR,
+    "validation_fraction": 0.25,
+    "num_threads": 1,
+}
 
 
 class CutOffError(Exception):
@@ -239,15 +247,15 @@ def cut_off(tokenizer, source, out, after, **options):
         encode_corpus(tokenizer, source, out, progress=progress, **OPTIONS | options)
 
 
-@pytest.mark.parametrize("format", ["bin", "npy", "megatron"])
-def test_a_run_goes_on_after_any_block(corpus, trained, tmp_path, monkeypatch, small_blocks, format):
+@pytest.mark.parametrize("shard_format", ["bin", "npy", "megatron"])
+def test_a_run_goes_on_after_any_block(corpus, trained, tmp_path, monkeypatch, small_blocks, shard_format):
     monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0.0)
-    options = OPTIONS | {"format": format}
+    options = OPTIONS | {"format": shard_format}
     number = []
     expected = encode_corpus(trained, corpus, tmp_path / "whole", progress=lambda *_: number.append(0), **options)
     for after in range(1, len(number) + 1, 9):
         out = tmp_path / f"{after}"
-        cut_off(trained, corpus, out, after, format=format)
+        cut_off(trained, corpus, out, after, format=shard_format)
         assert contents(out / "unfinished")
         (out / "unfinished" / "val-99999.bin").write_bytes(b"of a shard that no checkpoint knows")
         assert encode_corpus(trained, corpus, out, resume=True, **options) == expected
@@ -290,59 +298,285 @@ def test_a_run_does_not_go_on_with_what_differs(corpus, trained, tmp_path, monke
         (other, corpus, {}, "tokenizer"),
         (trained, corpus, {"format": "bin"}, "format"),
         (trained, corpus, {"shard_tokens": 601}, "shard_tokens"),
-        (trained, corpus, {"eot": None}, "eot_id"),
-        (trained, corpus, {"validation": 0.5}, "validation"),
+        (trained, corpus, {"end_of_text": None}, "end_of_text_id"),
+        (trained, corpus, {"validation_fraction": 0.5}, "validation_fraction"),
     ]
     before = contents(out / "unfinished")
     for tokenizer, source, options, name in wrong:
-        with pytest.raises(ValueError, match=f"cannot go on with another {name}"):
+        with pytest.raises(ValueError, match=f"cannot resume with another {name}"):
             encode_corpus(tokenizer, source, out, resume=True, **OPTIONS | options)
         assert contents(out / "unfinished") == before
     path = Path(corpus.inputs[0])
     status = path.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    with pytest.raises(ValueError, match="cannot go on with another inputs"):
+    with pytest.raises(ValueError, match="cannot resume with another inputs"):
         encode_corpus(trained, corpus, out, resume=True, **OPTIONS)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(FileExistsError, match="The folder holds"):
         encode_corpus(trained, corpus, out, **OPTIONS)
     encode_corpus(trained, corpus, out, resume=True, **OPTIONS)
-    with pytest.raises(ValueError, match="cannot go on with another format"):
+    with pytest.raises(ValueError, match="cannot resume with another format"):
         encode_corpus(trained, corpus, out, resume=True, **OPTIONS | {"format": "bin"})
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("mine")
-    with pytest.raises(FileExistsError, match="'file' and no run to go on with"):
+    with pytest.raises(FileExistsError, match="'file' and no run to resume"):
         encode_corpus(trained, corpus, tmp_path / "mine", resume=True, **OPTIONS)
     assert contents(tmp_path / "mine") == {"file": b"mine"}
 
 
-def test_a_damaged_state_is_refused(corpus, trained, tmp_path, monkeypatch, small_blocks):
-    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0.0)
-    cut_off(trained, corpus, tmp_path / "kept", 5)
-    state = json.loads((tmp_path / "kept" / "unfinished" / "state.json").read_text())
-    wrong = [
-        "{",
-        "[]",
-        json.dumps(state | {"position": [0, -1, 0, 0]}),
-        json.dumps(state | {"position": [0, 0]} | {"splits": 3}),
-        json.dumps(state | {"splits": {}}),
-        json.dumps(state | {"job": {}}),
-        json.dumps(state | {"job": state["job"] | {"format": "csv"}}),
-        json.dumps(state).replace("train-00000.npy", "../train-00000.npy"),
-        json.dumps(state | {"splits": state["splits"] | {"train": {"shards": [], "under_way": {"number": -1}}}}),
+def with_sum(content):
+    """JSON of a state or a manifest with a checksum that agrees."""
+    return json.dumps(with_checksum({name: value for name, value in content.items() if name != "sha256"}))
+
+
+@pytest.fixture(scope="module")
+def interrupted(corpus, trained, tmp_path_factory):
+    """The folder of a run with whole shards and shards that were being written, in both splits."""
+    out = tmp_path_factory.mktemp("interrupted") / "out"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda descriptor: None)
+        patched.setattr(job, "CHECKPOINT_SECONDS", 0.0)
+        patched.setattr(text_blocks, "BLOCK_BYTES", 2000)
+        for after in range(8, 40):
+            shutil.rmtree(out, ignore_errors=True)
+            cut_off(trained, corpus, out, after)
+            splits = json.loads((out / "unfinished" / "state.json").read_text())["splits"]
+            if all(split["shards"] and split["under_way"] for split in splits.values()):
+                return out
+    raise AssertionError("no such moment")
+
+
+def resumed_with(interrupted, trained, corpus, out, state=None):
+    """Resumes a copy of a run, with another state.json."""
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(interrupted, out)
+    if state is not None:
+        (out / "unfinished" / "state.json").write_text(state)
+    return encode_corpus(trained, corpus, out, resume=True, **OPTIONS)
+
+
+def test_a_damaged_state_is_refused(corpus, trained, tmp_path, interrupted):
+    state = json.loads((interrupted / "unfinished" / "state.json").read_text())
+    for content, message in (
+        ("{", "line 1, column"),
+        ("[]", "expected an object"),
+        (json.dumps(state | {"position": [0, 1, 0, 0]}), "the file was changed"),
+        (json.dumps({name: value for name, value in state.items() if name != "sha256"}), "the file was changed"),
+        (with_sum(state | {"position": [0, -1, 0, 0]}), r"position\[1\]: expected an integer from 0"),
+        (with_sum(state | {"position": [0, 0]}), "position: expected an array of 4 values"),
+        (with_sum(state | {"position": [2, 0, 0, state["position"][3]]}), "expected at most 1 files, found 2"),
+        (with_sum(state | {"position": [0, 0, 0, 1]}), r"documents: expected \d+, the sum over the shards, found 1"),
+        (with_sum(state | {"splits": 3}), "splits: expected an object"),
+        (with_sum(state | {"splits": {}}), "splits: expected train, val, found none"),
+        (with_sum(state | {"job": {}}), r"job\.field: missing field"),
+        (with_sum(state | {"job": state["job"] | {"format": "csv"}}), r"job\.format: expected 'bin' or 'npy'"),
+        (with_sum(state | {"more": 1}), "more: unknown field"),
+        (
+            with_sum(json.loads(json.dumps(state).replace("train-00000.npy", "../train-00000.npy"))),
+            r"splits\.train\[0\]\.sha256: expected the files train-00000\.npy, train-00000\.index, found ",
+        ),
+        (
+            with_sum(state | {"splits": state["splits"] | {"val": {"shards": [], "under_way": {"number": -1}}}}),
+            r"splits\.val\.under_way\.number: expected an integer from 0",
+        ),
+    ):
+        with pytest.raises(ValueError, match=rf"state\.json.*{message}"):
+            resumed_with(interrupted, trained, corpus, tmp_path / "out", content)
+
+
+def test_an_unfinished_shard_that_was_changed_is_refused(corpus, trained, tmp_path, interrupted):
+    """A flipped bit before the checkpoint is found; what is behind it is cut off."""
+    out, generator = tmp_path / "out", np.random.default_rng(2)
+    expected = resumed_with(interrupted, trained, corpus, out)
+    names = sorted(path.name for path in (interrupted / "unfinished").iterdir() if path.suffix in (".npy", ".index"))
+    assert len(names) == 4
+    for name in names:
+        path = interrupted / "unfinished" / name
+        content = path.read_bytes()
+        header = 128 if name.endswith(".npy") else 0
+        for _ in range(5):
+            changed = bytearray(content)
+            changed[int(generator.integers(header, len(content)))] ^= 1 << int(generator.integers(8))
+            path.write_bytes(changed)
+            with pytest.raises(ValueError, match=rf"{name}: the first \d+ bytes have sha256 \w+; expected \w+"):
+                resumed_with(interrupted, trained, corpus, out)
+            assert (out / "unfinished" / name).read_bytes() == changed
+        path.write_bytes(content[:-1])
+        with pytest.raises(ValueError, match=rf"{name}: \d+ bytes; the checkpoint expects \d+"):
+            resumed_with(interrupted, trained, corpus, out)
+        path.write_bytes(content + b"written after the checkpoint")
+        assert resumed_with(interrupted, trained, corpus, out) == expected
+        path.write_bytes(content)
+    # the header of a shard that was being made whole is that of fewer ids
+    path = next(path for path in (interrupted / "unfinished").glob("train-*.npy"))
+    content = path.read_bytes()
+    path.write_bytes(ids_header("npy", np.dtype("<u2"), 7) + content[128:])
+    assert resumed_with(interrupted, trained, corpus, out) == expected
+    path.write_bytes(content)
+
+
+def refusal(function, *arguments):
+    """The message of the ValueError that a call raises; None if it raises none."""
+    try:
+        function(*arguments)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+WRONG = [None, True, -1, 1.5, 2**70, "../x", [None], {"x": 1}]
+
+
+def places_in(content, path=()):
+    """The path of each value in an object of JSON; of an array those of its first and its last value."""
+    if path:
+        yield path
+    if isinstance(content, dict | list):
+        keys = content if isinstance(content, dict) else sorted({0, len(content) - 1} - {-1})
+        for key in keys if content else ():
+            yield from places_in(content[key], (*path, key))
+
+
+def with_value(content, path, value):
+    """A copy of an object of JSON with another value at a path; the value `places_in` removes it."""
+    content = json.loads(json.dumps(content))
+    inner = content
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is places_in:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return content
+
+
+def test_any_wrong_value_in_a_state_is_a_value_error(corpus, trained, tmp_path, interrupted):
+    """With a checksum that agrees: the schema has to find it. No other exception, and the field is named."""
+    state = json.loads((interrupted / "unfinished" / "state.json").read_text())
+    refused = 0
+    for path in places_in(state):
+        if path == ("sha256",):
+            continue
+        for value in [*WRONG, places_in]:
+            content = with_sum(with_value(state, path, value))
+            if message := refusal(resumed_with, interrupted, trained, corpus, tmp_path / "out", content):
+                refused += 1
+                assert re.search(r"state\.json: |cannot resume with another |unfinished/", message), (path, message)
+                assert path[0] in message or re.search("cannot resume|sum over|sha256|checkpoint", message)
+    assert refused > 300
+
+
+def test_any_wrong_value_in_a_manifest_is_a_value_error(corpus, trained, tmp_path):
+    encode_corpus(trained, corpus, tmp_path / "out", **OPTIONS)
+    path = tmp_path / "out" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    refused = 0
+    for place in places_in(manifest):
+        for value in [*WRONG, places_in]:
+            content = with_value(manifest, place, value)
+            path.write_text(json.dumps(content) if place == ("sha256",) else with_sum(content))
+            if message := refusal(read_manifest, tmp_path / "out"):
+                refused += 1
+                assert str(path) in message
+    assert refused > 300
+
+
+def test_a_manifest_that_contradicts_itself_is_refused(corpus, trained, tmp_path):
+    out = tmp_path / "out"
+    encode_corpus(trained, corpus, out, **OPTIONS)
+    manifest = json.loads((out / "manifest.json").read_text())
+    train = manifest["splits"]["train"]
+    assert len(train) > 2
+    cases = [
+        ({"splits": {"train": [train[0], *train], "val": manifest["splits"]["val"]}}, r"train\[1\]\.sha256"),
+        ({"splits": {"train": [train[1], train[0], *train[2:]], "val": []}}, r"train\[0\]\.sha256"),
+        ({"splits": {"train": train}}, "splits: expected train, val, found 'train'"),
+        ({"splits": {"train": train, "val": []}}, "documents: expected"),
+        ({"tokens": manifest["tokens"] + 1}, "tokens: expected"),
+        ({"documents": manifest["documents"] + 1}, "documents: expected"),
+        ({"job": manifest["job"] | {"tokenizer": "0"}}, r"job\.tokenizer: expected a string of the form"),
+        ({"job": manifest["job"] | {"dtype": "<u4"}}, r"job: dtype: expected '<u2' for 1000 ids, found '<u4'"),
+        ({"job": manifest["job"] | {"shard_tokens": 7}}, r"train\[0\]\.tokens: expected 7, found 600"),
+        ({"job": manifest["job"] | {"end_of_text_id": 1000}}, "end_of_text_id: expected less than 1000"),
     ]
-    for content in wrong:
-        shutil.rmtree(tmp_path / "out", ignore_errors=True)
-        shutil.copytree(tmp_path / "kept", tmp_path / "out")
-        (tmp_path / "out" / "unfinished" / "state.json").write_text(content)
-        with pytest.raises(ValueError, match=r"state\.json"):
-            encode_corpus(trained, corpus, tmp_path / "out", resume=True, **OPTIONS)
-    shutil.rmtree(tmp_path / "out")
-    shutil.copytree(tmp_path / "kept", tmp_path / "out")
-    (shortened,) = (tmp_path / "out" / "unfinished").glob("train-*.npy")
-    os.truncate(shortened, 130)
-    with pytest.raises(ValueError, match="bytes less than"):
-        encode_corpus(trained, corpus, tmp_path / "out", resume=True, **OPTIONS)
+    for name in ("../train-00000.npy", "/tmp/train-00000.npy", "train-00001.npy", "train-0.npy"):
+        shard = train[0] | {"sha256": {name: "0" * 64, "train-00000.index": "0" * 64}}
+        cases.append(({"splits": manifest["splits"] | {"train": [shard, *train[1:]]}}, r"train\[0\]\.sha256"))
+    two_files_of_ids = train[0] | {"sha256": {"train-00000.npy": "0" * 64, "train-00000.bin": "0" * 64}}
+    cases.append(({"splits": manifest["splits"] | {"train": [two_files_of_ids, *train[1:]]}}, r"train\[0\]\.sha256"))
+    for changes, message in cases:
+        (out / "manifest.json").write_text(with_sum(manifest | changes))
+        for read in (read_manifest, verify_shards, lambda folder: encode_corpus(trained, corpus, folder, resume=True)):
+            with pytest.raises(ValueError, match=message):
+                read(out)
+        (out / "manifest.json").write_text(json.dumps(manifest | changes))
+        with pytest.raises(ValueError, match=r"manifest\.json: sha256: .* the file was changed"):
+            read_manifest(out)
+    other = manifest["job"] | {"tokenizer": "0" * 64}
+    (out / "manifest.json").write_text(json.dumps(manifest | {"job": other}))
+    with pytest.raises(ValueError, match="the file was changed"):
+        verify_shards(out)
+
+
+def test_links_out_of_the_folder_and_other_shards_are_refused(corpus, trained, tmp_path):
+    out = tmp_path / "out"
+    manifest = encode_corpus(trained, corpus, out)
+    (out / "train-00000.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"train-00000\.bin: a shard that the manifest does not name"):
+        verify_shards(out)
+    (out / "train-00000.bin").unlink()
+    os.rename(out / "train-00000.npy", tmp_path / "elsewhere.npy")
+    os.symlink(tmp_path / "elsewhere.npy", out / "train-00000.npy")
+    for read in (verify_shards, manifest.map):
+        with pytest.raises(ValueError, match=r"train-00000\.npy: a link to '.*elsewhere\.npy', which is outside"):
+            read(out)
+    (out / "train-00000.npy").unlink()
+    os.rename(tmp_path / "elsewhere.npy", out / "within.npy")
+    os.symlink("within.npy", out / "train-00000.npy")
+    assert verify_shards(out) == manifest
+
+
+def test_manifests_of_version_1_are_read(corpus, trained, tmp_path):
+    expected = encode_corpus(trained, corpus, tmp_path / "out", **OPTIONS)
+    path = tmp_path / "out" / "manifest.json"
+    old = json.loads(path.read_text()) | {"version": 1}
+    del old["sha256"]
+    old["job"] |= {"eot_id": old["job"].pop("end_of_text_id"), "validation": old["job"].pop("validation_fraction")}
+    path.write_text(json.dumps(old))
+    assert verify_shards(tmp_path / "out") == expected
+    assert encode_corpus(trained, corpus, tmp_path / "out", resume=True, **OPTIONS) == expected
+
+
+def test_a_source_that_grew_after_its_last_shard_is_refused(trained, tmp_path, monkeypatch):
+    """A run that was killed before its manifest was written has made its last shard whole."""
+    real = job.write_files
+
+    def write_files(folder, contents):
+        if "manifest.json" in contents:
+            raise CutOffError
+        real(folder, contents)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(job, "write_files", write_files)
+        with pytest.raises(CutOffError):
+            encode_corpus(trained, iter(["a", "b"]), tmp_path / "out")
+    with pytest.raises(ValueError, match="train-00000 was the last shard of this run, but the source now holds more"):
+        encode_corpus(trained, iter(["a", "b", "c"]), tmp_path / "out", resume=True)
+    manifest = encode_corpus(trained, iter(["a", "b"]), tmp_path / "out", resume=True)
+    assert verify_shards(tmp_path / "out") == manifest
+
+
+def test_deprecated_names(corpus, trained, tmp_path):
+    with pytest.warns(DeprecationWarning, match="eot is deprecated; use end_of_text"):
+        found = encode_corpus(trained, corpus, tmp_path / "a", eot=SEPARATOR)
+    with pytest.warns(DeprecationWarning, match="validation is deprecated; use validation_fraction"):
+        encode_corpus(trained, corpus, tmp_path / "b", validation=0.1)
+    assert found == encode_corpus(trained, corpus, tmp_path / "c", end_of_text=SEPARATOR)
+    with pytest.raises(TypeError, match="give only end_of_text"):
+        encode_corpus(trained, corpus, tmp_path / "d", eot=SEPARATOR, end_of_text=SEPARATOR)
+    with pytest.warns(DeprecationWarning, match=r"fastlm\.corpus\.job is deprecated"):
+        from fastlm.corpus.job import encode_corpus as alias
+    assert alias is encode_corpus
 
 
 def test_verify_finds_every_change(corpus, trained, tmp_path):
@@ -365,11 +599,12 @@ def test_verify_finds_every_change(corpus, trained, tmp_path):
     verify_shards(tmp_path / "kept")
 
 
-@pytest.mark.parametrize("format", ["bin", "npy", "megatron"])
-def test_verify_looks_beyond_the_sums(corpus, trained, tmp_path, format):
+@pytest.mark.parametrize("shard_format", ["bin", "npy", "megatron"])
+def test_verify_looks_beyond_the_sums(corpus, trained, tmp_path, shard_format):
     out = tmp_path / "out"
-    encode_corpus(trained, corpus, out, format=format)
+    encode_corpus(trained, corpus, out, format=shard_format)
     manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["sha256"]
     (shard,) = manifest["splits"]["train"]
     ids, ends = sorted(shard["sha256"], key=lambda name: name.endswith((".index", ".idx")))
 
@@ -382,33 +617,30 @@ def test_verify_looks_beyond_the_sums(corpus, trained, tmp_path, format):
         if name:
             (out / name).write_bytes(content)
             told["splits"]["train"][0]["sha256"][name] = reference.sums_of({name: content})[name]
-        (out / "manifest.json").write_text(json.dumps(told))
+        (out / "manifest.json").write_text(with_sum(told))
         with pytest.raises(ValueError, match=message):
             verify_shards(out)
         if name:
             (out / name).write_bytes(kept)
 
     content = (out / ids).read_bytes()
-    refused(
-        "expected ids below 1000", ids, content[:-2] + b"\xff\x03" if format == "bin" else content[:-2] + b"\xe8\x03"
-    )
-    refused("expected|no whole number|not a .npy file", ids, content[:-1])
+    wrong = b"\xff\x03" if shard_format == "bin" else b"\xe8\x03"
+    refused("expected ids below 1000", ids, content[:-2] + wrong)
+    refused("expected a multiple of 2|not a .npy file", ids, content[:-1])
+    refused(r"\d+ ids; expected \d+|not a .npy file", ids, content[:-2])
     index = (out / ends).read_bytes()
-    refused("documents; expected|bytes; expected|no whole number", ends, index[:-8])
-    refused("not the index|do not rise|beyond 2", ends, index[:-4] + b"\xff\xff\xff\xff")
-    refused("no whole number|bytes; expected|not an index", ends, index[:-3])
-    told = json.dumps(manifest | {"documents": len(DOCUMENTS) + 1})
-    (out / "manifest.json").write_text(told)
-    with pytest.raises(ValueError, match="documents end in the shards"):
-        verify_shards(out)
-    refused("version 2", version=2)
-    refused("format must be one of", format="csv")
-    refused("dtype must be one of|dtype must be", dtype="<f8")
-    refused("must be counts", vocabulary_size=-1)
-    refused("the files of a shard cannot be", sha256={"../a": "", "b": ""})
-    refused("not a manifest", splits=[])
+    refused("documents; expected|bytes; expected", ends, index[:-8])
+    refused("not the index|must rise|beyond 2", ends, index[:-4] + b"\xff\xff\xff\xff")
+    refused("expected a multiple of 8|bytes; expected|not an index", ends, index[:-3])
+    refused("documents: expected", documents=len(DOCUMENTS) + 1)
+    refused("version: expected 2, found 3", version=3)
+    refused(r"job\.format: expected 'bin' or 'npy' or 'megatron', found 'csv'", format="csv")
+    refused(r"job\.dtype: expected '<u2' or '<u4' or '<i4', found '<f8'", dtype="<f8")
+    refused(r"job\.vocabulary_size: expected an integer from 1", vocabulary_size=-1)
+    refused(r"sha256: expected the files", sha256={"../a": "0" * 64, "b": "0" * 64})
+    refused("splits: expected an object", splits=[])
     (out / "manifest.json").write_text("[]")
-    with pytest.raises(ValueError, match="not a manifest of shards"):
+    with pytest.raises(ValueError, match=r"manifest\.json: content: expected an object, found \[\]"):
         verify_shards(out)
 
 
@@ -425,7 +657,7 @@ class Failing:
                 failing.call()
                 return super().write(content)
 
-        def open(path, mode="r", buffering=-1, **options):
+        def open_file(path, mode="r", buffering=-1, **options):
             if not set(mode) & set("wxa+"):
                 return real_open(path, mode, buffering, **options)
             failing.call()
@@ -440,7 +672,7 @@ class Failing:
             failing.call()
             real_replace(source, target)
 
-        monkeypatch.setattr(builtins, "open", open)
+        monkeypatch.setattr(builtins, "open", open_file)
         monkeypatch.setattr(os, "fsync", fsync)
         monkeypatch.setattr(os, "replace", replace)
 
@@ -450,14 +682,14 @@ class Failing:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("format", ["bin", "npy", "megatron"])
+@pytest.mark.parametrize("shard_format", ["bin", "npy", "megatron"])
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
-def test_a_failing_call_leaves_nothing_half_written(trained, tmp_path, monkeypatch, format, seconds):
+def test_a_failing_call_leaves_nothing_half_written(trained, tmp_path, monkeypatch, shard_format, seconds):
     monkeypatch.setattr(job, "CHECKPOINT_SECONDS", seconds)
     monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 600)
     (tmp_path / "text").write_text(SEPARATOR.join(["ab cd " * 30] * 9))
     corpus = Corpus([tmp_path / "text"], separator=SEPARATOR)
-    options = OPTIONS | {"format": format, "shard_tokens": 250}
+    options = OPTIONS | {"format": shard_format, "shard_tokens": 250}
     expected = encode_corpus(trained, corpus, tmp_path / "whole", **options)
     (tmp_path / "old").write_text("old")
     kept = ["old", "text", "whole"]
@@ -484,7 +716,7 @@ def test_a_failing_call_leaves_nothing_half_written(trained, tmp_path, monkeypat
         shutil.rmtree(tmp_path / "out")
     assert failures > 30
     assert (tmp_path / "old").read_text() == "old"
-    print(f"{format}: {failures} failing calls tried, {failures} survived")
+    print(f"{shard_format}: {failures} failing calls tried, {failures} survived")
 
 
 def contents_of_files(folder: Path) -> dict[str, bytes]:
@@ -503,7 +735,7 @@ def test_a_limit_of_file_size_is_an_os_error(corpus, trained, tmp_path):
         [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, check=False
     )
     assert result.returncode == 1
-    assert result.stderr == "fastlm: [Errno 27] File too large\n"
+    assert re.fullmatch(r"fastlm: \[Errno 27\] File too large: '.*/out/unfinished/train-00000\.npy'\n", result.stderr)
     assert not (tmp_path / "out").exists()
 
 
@@ -520,11 +752,11 @@ def test_options_are_checked(corpus, trained, tmp_path):
         ({"format": "csv"}, "format must be one of"),
         ({"shard_tokens": 0}, "shard_tokens must be"),
         ({"shard_tokens": True}, "shard_tokens must be"),
-        ({"validation": 1.0}, "validation must be"),
-        ({"validation": float("nan")}, "validation must be"),
+        ({"validation_fraction": 1.0}, "validation_fraction must be"),
+        ({"validation_fraction": float("nan")}, "validation_fraction must be"),
         (
-            {"eot": "the"},
-            r"eot must be a special token of the tokenizer, not 'the'; it has '<\|endoftext\|>', '<\|user\|>'",
+            {"end_of_text": "the"},
+            r"end_of_text must be a special token of the tokenizer, got 'the'; it has '<\|endoftext\|>', '<\|user\|>'",
         ),
         ({"on_special": "no"}, "on_special must be"),
     ):

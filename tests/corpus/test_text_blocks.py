@@ -101,7 +101,7 @@ def test_sources(tmp_path):
 def test_documents_keep_their_numbers_among_files(tmp_path):
     (tmp_path / "a").write_text("file text")
     source = ["first", tmp_path / "a", "third", b"fourth"]
-    places = [block.place(0) for block in Blocks(source, CUTTER)]
+    places = [block.location(0) for block in Blocks(source, CUTTER)]
     assert places == ["document 0: byte 0", f"{tmp_path / 'a'}: byte 0", "document 2: byte 0"]
 
 
