@@ -1,4 +1,4 @@
-"""Tokenizer: text to ids and back with one vocabulary."""
+"""Tokenizer: text to token ids and back with one vocabulary."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -18,7 +19,8 @@ from fastlm.decoding.stream import DecodeStream
 from fastlm.encoding import batches
 from fastlm.encoding.build import encoder_of
 from fastlm.encoding.offsets import encode_with_spans
-from fastlm.encoding.text_pipeline import Preparation
+from fastlm.encoding.text_pipeline import OnSpecial as OnSpecial
+from fastlm.encoding.text_pipeline import TextPipeline
 from fastlm.pretokenize.cutting import Cutter, parts_of, utf8_parts
 from fastlm.pretokenize.patterns import find_pattern
 from fastlm.text._utf8 import Utf8, utf8_bytes
@@ -33,37 +35,53 @@ if TYPE_CHECKING:
 Text: TypeAlias = str | bytes
 Ids: TypeAlias = "Iterable[int] | np.ndarray[Any, np.dtype[np.integer[Any]]]"
 Result = TypeVar("Result")
-OnSpecial: TypeAlias = Literal["token", "text", "raise"]
 
-# text that encode_iterable gathers before it encodes: the smallest that keeps a call's cost out of sight
+# bytes of text that encode_iterable collects before it encodes: the fewest for which the cost of a call does not matter
 STREAM_BYTES = 1 << 16
-# threads that share a text get so many parts of it each, so that one slow part does not hold up the end
+# parts of a text for each thread, so that a slow part does not delay the end
 PARTS = 16
 
 
 class Tokenizer:
-    """A byte-level BPE tokenizer: `vocab` maps ids to bytes, `merges` lists the pairs that merge, first first.
+    """A byte-level BPE tokenizer.
 
-    `special_tokens` that `vocab` lacks get the next free ids; where several start at one place the longest is taken.
-    `pattern` is the name or the regular expression of the pre-tokenisation. A tokenizer never changes: any number of
-    threads may share it, and it survives pickle, copy, and fork, if no other thread is then within its first encode.
+    A tokenizer never changes. Any number of threads may share it. It can be pickled and copied, and it works in a
+    forked process, unless another thread was in its first call during the fork.
 
-    All that encode take a str or UTF-8 bytes, a lone surrogate in a str counting as U+FFFD, and these options.
-    `on_special` says what becomes of special tokens in the text: "token", its id; "text", nothing special, as with
-    text from outside; "raise", ValueError. `add_special_tokens` puts those around it that the vocabulary says begin
-    and end a text. `num_threads` lets threads share a text, cut where that changes nothing, or many texts; None stands
-    for all processors. They raise TypeError for a text of another type, ValueError naming the offset of bytes that are
-    not UTF-8 or have no id. A call runs to its end before Ctrl-C is seen.
+    Args:
+        vocab: Maps each id to the bytes of its token. It must have all 256 single bytes. merges: The pairs of tokens
+        that merge, the pair that merges first at the beginning. special_tokens: Special tokens. Those that `vocab`
+        lacks get the next free ids. If several begin at the same place
+            of a text, the longest one is found.
+        pattern: The name or the regular expression of the pattern that splits text into pretokens.
 
-    Raises ValueError where vocabulary, merges and special tokens do not fit together.
+    Raises:
+        ValueError: The vocabulary, the merges and the special tokens do not fit together.
+        TypeError: A token, a merge or a special token has the wrong type.
 
-    >>> from fastlm import Tokenizer
-    >>> vocab = {i: bytes([i]) for i in range(256)} | {256: b"he", 257: b"llo", 258: b"lo"}
-    >>> tokenizer = Tokenizer(vocab, [(b"h", b"e"), (b"l", b"o"), (b"l", b"lo")], ["<|end|>"])
-    >>> tokenizer.encode("hello<|end|>")
-    [256, 257, 259]
-    >>> tokenizer.decode([256, 257, 259])
-    'hello<|end|>'
+    Options of the encode methods:
+        text: A `str`, or UTF-8 `bytes`. Lone surrogates in a `str` are encoded as U+FFFD.
+        on_special: What becomes of special tokens in the text. "token": their ids. "text": ordinary text, as is right
+            for text of strangers. "raise": ValueError.
+        add_special_tokens: Whether to add the ids with which the vocabulary begins and ends a text.
+        num_threads: The largest number of threads; None means one for each processor. Threads share many texts, or one
+            long text, which is split where that does not change its ids.
+
+    Errors of the encode methods:
+        TypeError: A text or an option has the wrong type. ValueError: The text is not UTF-8, or has a byte without an
+        id; the message says at which offset. Or an option has
+            an unknown value.
+
+    A call does not react to Ctrl-C before it ends.
+
+    Example:
+        >>> from fastlm import Tokenizer
+        >>> vocab = {i: bytes([i]) for i in range(256)} | {256: b"he", 257: b"llo", 258: b"lo"}
+        >>> tokenizer = Tokenizer(vocab, [(b"h", b"e"), (b"l", b"o"), (b"l", b"lo")], ["<|end|>"])
+        >>> tokenizer.encode("hello<|end|>")
+        [256, 257, 259]
+        >>> tokenizer.decode([256, 257, 259])
+        'hello<|end|>'
     """
 
     def __init__(
@@ -77,16 +95,10 @@ class Tokenizer:
 
     @classmethod
     def from_vocabulary(cls, vocabulary: Vocabulary) -> Tokenizer:
+        """Makes the tokenizer of a vocabulary."""
         tokenizer = cls.__new__(cls)
         tokenizer.vocabulary = vocabulary
         return tokenizer
-
-    def truncated(self, vocab_size: int) -> Tokenizer:
-        """The tokenizer of the first `vocab_size` ids, which is what training to that size gives.
-
-        Raises ValueError where the tokens beyond them are not those of the last merges.
-        """
-        return Tokenizer.from_vocabulary(truncated_vocabulary(self.vocabulary, vocab_size))
 
     @classmethod
     def from_files(
@@ -96,38 +108,56 @@ class Tokenizer:
         special_tokens: Iterable[str] | None = None,
         pattern: str = "gpt2",
     ) -> Tokenizer:
-        """A tokenizer from `vocab.json` and `merges.txt` in GPT-2's form.
+        """Reads a tokenizer from `vocab.json` and `merges.txt` in the format of GPT-2.
 
-        Raises OSError for files that cannot be read, ValueError naming file and place for what is malformed.
+        Args:
+            vocab: Path of `vocab.json`.
+            merges: Path of `merges.txt`.
+            special_tokens: See Tokenizer.
+            pattern: See Tokenizer.
+
+        Raises:
+            OSError: A file cannot be read.
+            ValueError: A file is malformed; the message says which file and where.
         """
         from fastlm import formats
 
         return cls.from_vocabulary(formats.gpt2.read(vocab, merges, special_tokens or (), find_pattern(pattern)))
 
+    def truncated(self, vocab_size: int) -> Tokenizer:
+        """Makes the tokenizer of the first `vocab_size` ids: the result of training to that size.
+
+        Raises:
+            ValueError: The tokens of the other ids are not those of the last merges.
+        """
+        return Tokenizer.from_vocabulary(truncated_vocabulary(self.vocabulary, vocab_size))
+
     @property
     def vocab(self) -> dict[int, bytes]:
-        """id -> bytes of every token, special tokens included."""
+        """The bytes of each token by its id, special tokens included."""
         return dict(self.vocabulary.tokens)
 
     @property
     def merges(self) -> list[Merge]:
-        """The merges as (left bytes, right bytes), in order of merge rank."""
+        """The pairs of tokens that merge, in order of merge rank."""
         return list(self.vocabulary.merges)
 
     @property
     def special_tokens(self) -> dict[str, int]:
-        """special token -> id."""
+        """The id of each special token."""
         return dict(self.vocabulary.special_tokens)
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens."""
+        """The number of tokens."""
         return len(self.vocabulary.tokens)
 
     @property
     def pattern(self) -> str:
-        """Name of the pre-tokenisation pattern, or its regular expression where it has none."""
+        """The name of the pattern, or its regular expression if it has no name."""
         return self.vocabulary.pattern.name or self.vocabulary.pattern.regex
+
+    # --- encoding ---
 
     def encode(
         self,
@@ -137,18 +167,30 @@ class Tokenizer:
         add_special_tokens: bool = False,
         num_threads: int | None = 1,
     ) -> list[int]:
-        """Ids of a text."""
+        """Encodes a text to a list of ids.
+
+        Tokenizer describes the options and errors.
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")], ["<|end|>"])
+            >>> tokenizer.encode("abc<|end|>")
+            [256, 99, 257]
+            >>> tokenizer.encode("<|end|>", on_special="raise")
+            Traceback (most recent call last):
+            ValueError: the text has the special token '<|end|>' at byte 0
+        """
         if num_threads != 1:
             options: Any = {"on_special": on_special, "add_special_tokens": add_special_tokens}
             ids: list[int] = self.encode_to_numpy(text, num_threads=num_threads, **options).tolist()
             return ids
-        ids = self._encoder.encode(*self._prepared(text, on_special))
+        text, boundaries = self._pipeline.prepare(text, on_special)
+        ids = self._encoder.encode(text, boundaries)
         if add_special_tokens:
             return [*self.vocabulary.rules.begin, *ids, *self.vocabulary.rules.end]
         return ids
 
     def encode_ordinary(self, text: Text, *, num_threads: int | None = 1) -> list[int]:
-        """Ids of a text in which nothing is special."""
+        """Encodes a text in which special tokens are ordinary text. The same as `encode` with on_special="text"."""
         return self.encode(text, on_special="text", num_threads=num_threads)
 
     def encode_to_numpy(
@@ -161,17 +203,33 @@ class Tokenizer:
         dtype: type[np.unsignedinteger[Any]] = np.uint32,
         out: np.ndarray[Any, Any] | None = None,
     ) -> np.ndarray[Any, Any]:
-        """Ids of a text as an array of `dtype`, uint16 or uint32, or at the start of `out`, which is then returned cut
-        to their number.
+        """Encodes a text to an array of ids.
 
-        Raises ValueError where the vocabulary's ids do not fit the type, or the ids of the text `out`.
+        Args:
+            text, on_special, add_special_tokens, num_threads: See Tokenizer.
+            dtype: The dtype of the result, which must hold all ids of the vocabulary.
+            out: An array (m,) of integers for the ids; its dtype takes the place of `dtype`.
+
+        Returns:
+            The ids, (n_ids,): a new array, or the beginning of `out`.
+
+        Raises:
+            TypeError, ValueError: See Tokenizer. Or the dtype does not hold all ids of the vocabulary, or `out` is too
+                small.
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")])
+            >>> tokenizer.encode_to_numpy("abc", dtype=np.uint16)
+            array([256,  99], dtype=uint16)
         """
-        text, cuts = self._prepared(text, on_special)
-        encode = self._encoder.encode_to_numpy
-        ids = encode(text, cuts) if num_threads == 1 else self._shared_ids(text, cuts, num_threads)
+        text, boundaries = self._pipeline.prepare(text, on_special)
+        if num_threads == 1:
+            ids = self._encoder.encode_to_numpy(text, boundaries)
+        else:
+            ids = self._encode_shared(text, boundaries, num_threads)
         if add_special_tokens:
             ids = np.concatenate([self._begin, ids, self._end])
-        return batches.delivered(ids, dtype, out, len(self.vocabulary))
+        return batches.converted(ids, dtype, out, len(self.vocabulary))
 
     def encode_batch(
         self,
@@ -181,8 +239,18 @@ class Tokenizer:
         on_special: OnSpecial = "token",
         add_special_tokens: bool = False,
     ) -> list[list[int]]:
-        """Ids of each text, on all processors or so many threads."""
-        ids = batches.encoded_lists(self._encoder, *self._all_prepared(texts, on_special), thread_count(num_threads))
+        """Encodes many texts to a list of ids for each.
+
+        Tokenizer describes the options and errors. By default there is one thread for each processor. An error is
+        that of the first text that has one.
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")])
+            >>> tokenizer.encode_batch(["abc", "", b"d"])
+            [[256, 99], [], [100]]
+        """
+        prepared, boundaries = self._prepare_all(texts, on_special)
+        ids = batches.encode_lists(self._encoder, prepared, boundaries, thread_count(num_threads))
         if add_special_tokens:
             begin, end = self.vocabulary.rules.begin, self.vocabulary.rules.end
             return [[*begin, *row, *end] for row in ids]
@@ -196,15 +264,24 @@ class Tokenizer:
         on_special: OnSpecial = "token",
         add_special_tokens: bool = False,
     ) -> tuple[UInt32Array, Int64Array]:
-        """(ids, offsets), uint32 and int64: the ids of text k are ids[offsets[k]:offsets[k + 1]].
+        """Encodes many texts to one array. This is the fastest way: it creates no Python object for a text or an id.
 
-        The fastest way to encode many texts: no Python object is made for a text or an id.
+        Tokenizer describes the options and errors. By default there is one thread for each processor.
+
+        Returns:
+            ids: uint32 (n_ids,), the ids of all texts.
+            offsets: int64 (n_texts + 1,): the ids of text k are ids[offsets[k]:offsets[k + 1]].
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")])
+            >>> ids, offsets = tokenizer.encode_batch_flat(["abc", "", "d"])
+            >>> ids.tolist(), offsets.tolist()
+            ([256, 99, 100], [0, 2, 2, 3])
         """
-
-        threads = thread_count(num_threads)
-        ids, offsets = batches.encoded(self._encoder, *self._all_prepared(texts, on_special), threads)
+        prepared, boundaries = self._prepare_all(texts, on_special)
+        ids, offsets = batches.encode_flat(self._encoder, prepared, boundaries, thread_count(num_threads))
         if add_special_tokens:
-            return batches.framed(ids, offsets, self.vocabulary.rules.begin, self.vocabulary.rules.end)
+            return batches.surround(ids, offsets, self.vocabulary.rules.begin, self.vocabulary.rules.end)
         return ids, offsets
 
     def encode_batch_padded(
@@ -218,59 +295,128 @@ class Tokenizer:
         on_special: OnSpecial = "token",
         add_special_tokens: bool = False,
     ) -> tuple[UInt32Array, np.ndarray[Any, np.dtype[np.bool_]]]:
-        """(ids, mask), both (len(texts), length): shorter rows padded with pad_id at `side`, where the mask is False.
+        """Encodes many texts to rows of equal length.
 
-        The length is that of the longest row, or the one given, at which longer rows are cut at that side.
+        Args:
+            texts, num_threads, on_special, add_special_tokens: See Tokenizer.
+            pad_id: The id that fills short rows.
+            length: The length of the rows; by default that of the longest text. Longer texts are cut at `side`.
+            side: The side of a row that is filled or cut.
+
+        Returns:
+            ids: uint32 (n_texts, length).
+            mask: bool (n_texts, length), False for padding.
+
+        Raises:
+            TypeError, ValueError: See Tokenizer. Or `pad_id` or `length` is no int, or is out of range.
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")])
+            >>> ids, mask = tokenizer.encode_batch_padded(["abc", "d"], pad_id=0)
+            >>> ids.tolist(), mask.tolist()
+            ([[256, 99], [100, 0]], [[True, True], [True, False]])
         """
         options: Any = {"on_special": on_special, "add_special_tokens": add_special_tokens}
-        return batches.padded(*self.encode_batch_flat(texts, num_threads, **options), pad_id, length, side)
+        return batches.pad(*self.encode_batch_flat(texts, num_threads, **options), pad_id, length, side)
 
     def encode_parts(self, parts: Iterable[tuple[Text, bool]], *, num_threads: int | None = 1) -> list[int]:
-        """Ids of the text that the parts make together, each (text, trusted).
+        """Encodes a text that is made of trusted and other parts.
 
-        A special token counts only where it stands within one trusted part: what comes from outside can neither be one
-        nor complete one. Where no part holds any, the ids are those of the whole text.
+        A special token counts only if it is inside one trusted part. So text of strangers can neither contain a special
+        token nor complete one. If no part has special tokens, the ids are those of the whole text.
+
+        Args:
+            parts: (text, trusted) of each part, in order.
+            num_threads: See Tokenizer.
+
+        Raises:
+            TypeError, ValueError: See Tokenizer.
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")], ["<|end|>"])
+            >>> tokenizer.encode_parts([("ab", False), ("<|end|>", True)])
+            [256, 257]
+            >>> 257 in tokenizer.encode_parts([("ab<|end|>", False)])
+            False
         """
-        prepared = self._preparation.prepare_parts(parts)
-        return [id for ids in self._shared(*prepared, num_threads, self._encoder.encode) for id in ids]
+        text, boundaries = self._pipeline.prepare_parts(parts)
+        lists = self._map_parts(text, boundaries, num_threads, self._encoder.encode)
+        return [token_id for ids in lists for token_id in ids]
 
     def encode_between(
         self,
         text: bytes | memoryview,
-        cuts: Int64Array,
+        boundaries: Int64Array,
         out: UInt16Array | UInt32Array,
         *,
         on_special: OnSpecial = "token",
     ) -> tuple[UInt16Array | UInt32Array, Int64Array]:
-        """Ids of UTF-8 that is cut: of each stretch by itself, and between them the ids that the cuts give. And how
-        many ids stand before each cut, int64 (k,).
+        """Encodes UTF-8 whose boundaries are known, into an array that is used again. `encode_corpus` does so.
 
-        cuts: int64 (k, 3), start and end in bytes, perhaps the same, and an id, or a negative number where there is to
-        be none; in order. out: uint16 or uint32 (m,), of which the ids returned are the beginning; where it has no room
-        for them, they are that of a larger array. Special tokens in the stretches count as `on_special` says only where
-        `cutter` cannot find them beforehand. Raises ValueError where out's type does not hold the vocabulary's ids.
+        The text between two boundaries is encoded alone.
+
+        Args:
+            text: UTF-8. A memoryview must not change during the call.
+            boundaries: int64 (k, 3): start and end in bytes, which may be the same, and the id to put there, or -1 for
+                none; in order.
+            out: uint16 or uint32 (m,), contiguous, for the ids. on_special: See Tokenizer. It counts only if the
+            vocabulary needs a text pipeline; otherwise no special tokens
+                are searched.
+
+        Returns:
+            ids: (n_ids,): a view of the beginning of `out`, or of a larger array if `out` is too small.
+            ids_before: int64 (k,): the number of ids before each boundary.
+
+        Raises:
+            TypeError: An argument has another type.
+            ValueError: See Tokenizer. Or a boundary is out of order, outside of the text, or without an id of the
+                vocabulary; or the dtype of `out` does not hold all ids.
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")], ["<|end|>"])
+            >>> ids, ids_before = tokenizer.encode_between(b"ab-ab", np.array([[2, 3, 257]]), np.empty(8, np.uint16))
+            >>> ids.tolist(), ids_before.tolist()
+            ([256, 257, 256], [1])
         """
-        if self._preparation.is_plain:
-            return self._encoder.encode_between(Utf8(text), cuts, out)
-        view, parts, places, start, count = memoryview(text), [], [], 0, 0
-        for stop, after, id in [*cuts.tolist(), (len(text), len(text), -1)]:
+        if self._pipeline.is_plain:
+            return self._encoder.encode_between(Utf8(text), boundaries, out)
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"out must be an array, got {type(out).__name__}")
+        view, parts, ids_before, start, count = memoryview(Utf8(text)), [], [], 0, 0
+        rows = self._encoder.checked_boundaries(boundaries, len(view)).tolist()
+        for stop, after, token_id in [*rows, (len(view), len(view), -1)]:
             if start < stop:
-                parts.append(self._encoder.encode_to_numpy(*self._prepared(bytes(view[start:stop]), on_special)))
+                part, inner = self._pipeline.prepare(bytes(view[start:stop]), on_special)
+                parts.append(self._encoder.encode_to_numpy(part, inner))
                 count += len(parts[-1])
-            places.append(count)
-            if id >= 0:
-                parts.append(np.array([id], np.uint32))
+            ids_before.append(count)
+            if token_id >= 0:
+                parts.append(np.array([token_id], np.uint32))
                 count += 1
             start = after
         ids = np.concatenate([np.empty(0, np.uint32), *parts])
-        return batches.delivered(ids, out.dtype.type, None, len(self.vocabulary)), np.array(places[:-1], np.int64)
+        return batches.converted(ids, out.dtype.type, None, len(self.vocabulary)), np.array(ids_before[:-1], np.int64)
 
     def encode_upto(self, text: Text, limit: int, *, on_special: OnSpecial = "token") -> list[int]:
-        """The first `limit` ids of a text; the rest of it is not encoded. Raises ValueError for a negative limit."""
+        """Encodes the beginning of a text, up to `limit` ids. The rest is not encoded.
+
+        Args:
+            text, on_special: See Tokenizer.
+            limit: The largest number of ids.
+
+        Raises:
+            TypeError, ValueError: See Tokenizer. Or the limit is no int, or negative.
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")])
+            >>> tokenizer.encode_upto("abc" * 1000, 3)
+            [256, 99, 256]
+        """
+        limit = batches.as_int(limit, "limit")
         if limit < 0:
-            raise ValueError(f"limit must not be negative, and is {limit}")
-        prepared, cuts = self._prepared(text, on_special)
-        return self._encoder.encode_upto(prepared, limit, cuts)
+            raise ValueError(f"limit must not be negative, got {limit}")
+        text, boundaries = self._pipeline.prepare(text, on_special)
+        return self._encoder.encode_upto(text, min(limit, sys.maxsize), boundaries)
 
     def encode_with_offsets(
         self,
@@ -280,26 +426,54 @@ class Tokenizer:
         on_special: OnSpecial = "token",
         num_threads: int | None = 1,
     ) -> tuple[UInt32Array, Int64Array]:
-        """(ids, spans), uint32 (n,) and int64 (n, 2): the start and end of each token in the text.
+        """Encodes a text and finds where each token is.
 
-        In characters, tokens that share one, because its bytes are several tokens, all have it; in bytes each has its
-        own, unless the text was normalized.
+        Args:
+            text, on_special, num_threads: See Tokenizer.
+            unit: The unit of the spans. In characters, tokens that are parts of one character all have its span. In
+                bytes each has its own span, unless the text was normalized.
+
+        Returns:
+            ids: uint32 (n_ids,).
+            spans: int64 (n_ids, 2): start and end of each token in the text.
+
+        Raises:
+            TypeError, ValueError: See Tokenizer. Or the unit is unknown.
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")])
+            >>> ids, spans = tokenizer.encode_with_offsets("abc")
+            >>> spans.tolist()
+            [[0, 2], [2, 3]]
         """
-        recognised = self._preparation.recognised if self._recognises(text, on_special) else frozenset[int]()
+        self._pipeline.check(text, on_special)
+        recognised = self._pipeline.added_ids if on_special == "token" else frozenset[int]()
 
-        def encoded(piece: bytes) -> UInt32Array:
-            return self._shared_ids(piece, None, num_threads)
+        def encode(part: bytes) -> UInt32Array:
+            return self._encode_shared(part, None, num_threads)
 
-        return encode_with_spans(text, self.vocabulary, self._preparation, encoded, recognised, unit)
+        return encode_with_spans(text, self.vocabulary, self._pipeline, encode, recognised, unit)
 
     def encode_iterable(self, chunks: Iterable[str], *, on_special: OnSpecial = "token") -> Iterator[int]:
-        """Ids of the text that the chunks make together, one by one, as they come.
+        """Encodes a text that comes in chunks; yields one id after the other.
 
-        Memory stays bounded by the longest pretoken. A pattern without a scanner can only be cut at special tokens, so
-        there the longest stretch between two is held. Raises TypeError, when iterated, for chunks that are not str.
+        Memory is bounded by the longest pretoken. Text of a pattern without a scanner can only be split at special
+        tokens, so there the longest text between two of them is kept.
+
+        Args:
+            chunks: The chunks of the text. A chunk may end anywhere.
+            on_special: See Tokenizer.
+
+        Raises:
+            TypeError, ValueError: See Tokenizer. TypeError is raised when the iterator reaches a chunk that is no str.
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")])
+            >>> list(tokenizer.encode_iterable(["a", "b", "c"]))
+            [256, 99]
         """
         if isinstance(chunks, str):
-            raise TypeError("chunks must be an iterable of str, not one str")
+            raise TypeError("chunks must be an iterable of str, got one str")
         cutter = self.cutter if on_special != "text" else self.text_cutter
         parts: list[bytes] = []
         size, wanted = 0, STREAM_BYTES
@@ -317,91 +491,112 @@ class Tokenizer:
         yield from self.encode(b"".join(parts), on_special=on_special)
 
     def count(self, text: Text, *, on_special: OnSpecial = "token", num_threads: int | None = 1) -> int:
-        """Number of ids of a text, without making them."""
-        return sum(self._shared(*self._prepared(text, on_special), num_threads, self._encoder.count))
+        """Counts the ids of a text, in memory that does not depend on the text.
+
+        Tokenizer describes the options and errors.
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")])
+            >>> tokenizer.count("abc")
+            2
+        """
+        text, boundaries = self._pipeline.prepare(text, on_special)
+        return sum(self._map_parts(text, boundaries, num_threads, self._encoder.count))
+
+    # --- decoding ---
 
     def decode(
         self, ids: Ids, errors: str = "replace", *, skip_special_tokens: bool = False, num_threads: int | None = 1
     ) -> str:
-        """Text of ids; `errors` says what becomes of bytes that are not UTF-8, as in `bytes.decode`.
+        """Decodes ids to text.
 
-        `skip_special_tokens` leaves out those added tokens that are marked as special. Raises KeyError for an id that
-        is not in the vocabulary, TypeError for what is no integer.
+        Args:
+            ids: Integers, or an array of them.
+            errors: What becomes of bytes that are not UTF-8, as in `bytes.decode`.
+            skip_special_tokens: Whether to leave out added tokens that are marked as special.
+            num_threads: The largest number of threads; None means one for each processor.
+
+        Raises:
+            KeyError: No token has one of the ids.
+            TypeError: An id is no integer.
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")], ["<|end|>"])
+            >>> tokenizer.decode([256, 99, 257]), tokenizer.decode([256, 257], skip_special_tokens=True)
+            ('abc<|end|>', 'ab')
         """
         if skip_special_tokens:
-            known = as_ids(ids)
-            ids = known[~np.isin(known, self._special_ids)]
+            array = as_ids(ids)
+            ids = array[~np.isin(array, self._special_ids)]
         return self.decode_bytes(ids, num_threads=num_threads).decode("utf-8", errors)
 
     def decode_bytes(self, ids: Ids, *, num_threads: int | None = 1) -> bytes:
-        """The bytes of ids. Raises as `decode`."""
+        """Decodes ids to the bytes of their tokens. Raises as `decode`."""
         threads = thread_count(num_threads)
         if threads == 1:
             return self._decoder.decode_bytes(ids)
-        known = as_ids(ids)
-        parts = np.array_split(known, 4 * threads)
+        parts = np.array_split(as_ids(ids), 4 * threads)
         return b"".join(map_in_order(self._decoder.decode_bytes, parts, threads))
 
     def decode_batch(self, batch: Sequence[Ids], num_threads: int | None = None, errors: str = "replace") -> list[str]:
-        """Text of each sequence of ids, on all processors or so many threads. Raises as `decode`."""
-        return batches.mapped(functools.partial(self.decode, errors=errors), batch, thread_count(num_threads))
+        """Decodes many sequences of ids to texts, by default with one thread for each processor. Raises as `decode`."""
+        return batches.map_items(functools.partial(self.decode, errors=errors), batch, thread_count(num_threads))
 
     def decode_stream(self) -> DecodeStream:
-        """A decoder of ids that come one by one; what it yields are whole characters."""
+        """Makes a decoder for ids that come one after the other. It yields whole characters."""
         return DecodeStream(self._decoder)
 
-    def save(self, directory: str | os.PathLike[str], formats: Iterable[str] | None = None) -> list[Path]:
-        """Writes the vocabulary and returns the files; each appears whole or not at all.
+    # --- files ---
 
-        formats: names among fastlm.formats.WRITERS. Without them, `tokenizer.fastlm`, and `tokenizer.json`, and
-        `vocab.json` with `merges.txt`, where these can hold the vocabulary. Raises OSError where a file cannot be
-        written, ValueError for a format that is unknown or cannot hold this vocabulary.
+    def save(self, directory: str | os.PathLike[str], formats: Iterable[str] | None = None) -> list[Path]:
+        """Writes the vocabulary to files. Each file appears complete or not at all.
+
+        Args:
+            directory: The folder, which is created if necessary.
+            formats: Names in fastlm.formats.WRITERS. By default `tokenizer.fastlm`; and `tokenizer.json`, and
+                `vocab.json` with `merges.txt`, if these formats can hold the vocabulary.
+
+        Returns:
+            The paths of the files.
+
+        Raises:
+            OSError: A file cannot be written.
+            ValueError: A format is unknown or cannot hold the vocabulary.
         """
         from fastlm.formats import save
 
         return save(self.vocabulary, Path(directory), formats)
 
-    def _prepared(self, text: Text, on_special: OnSpecial) -> tuple[Text, Cuts]:
-        """What to encode of a text, and what cuts it."""
-        return self._preparation.prepare(text, self._recognises(text, on_special))
+    # --- private ---
 
-    def _all_prepared(self, texts: Sequence[Text], on_special: OnSpecial) -> tuple[list[Text], Cuts | list[Cuts]]:
-        """The same of many texts; what cuts them is one for all, where that can be."""
-        if isinstance(texts, str | bytes):
-            raise TypeError(f"expected a sequence of texts, not one {type(texts).__name__}")
-        if self._preparation.is_plain and on_special in ("token", "text"):
-            return list(texts), self._preparation.all if on_special == "token" else None
-        prepared = [self._prepared(text, on_special) for text in texts]
-        return [text for text, _ in prepared], [cuts for _, cuts in prepared]
+    def _prepare_all(self, texts: Sequence[Text], on_special: OnSpecial) -> tuple[list[Text], Cuts | list[Cuts]]:
+        """Prepares texts for the encoder; the boundaries are one object for all texts, or a list."""
+        items = batches.as_list(texts)
+        if self._pipeline.is_plain and on_special in ("token", "text"):
+            return items, self._pipeline.added_tokens if on_special == "token" else None
+        prepared = [self._pipeline.prepare(text, on_special) for text in items]
+        return [text for text, _ in prepared], [boundaries for _, boundaries in prepared]
 
-    def _recognises(self, text: Text, on_special: OnSpecial) -> bool:
-        """Whether special tokens in a text become ids. Raises ValueError where they must not be there."""
-        if on_special == "raise":
-            self._preparation.refuse_added_tokens(text)
-        elif on_special not in ("token", "text"):
-            raise ValueError(f"on_special must be 'token', 'text' or 'raise', not {on_special!r}")
-        return on_special == "token"
-
-    def _shared(
-        self, text: Text, cuts: Cuts, num_threads: int | None, function: Callable[[Text | Utf8, Cuts], Result]
+    def _map_parts(
+        self, text: Text, boundaries: Cuts, num_threads: int | None, function: Callable[[Text | Utf8, Cuts], Result]
     ) -> list[Result]:
-        """function(text, cuts) of a prepared text, or of parts of it that threads share."""
+        """function(text, boundaries) of a prepared text, or of its parts, which threads share."""
         threads = thread_count(num_threads)
         if threads == 1:
-            return [function(text, cuts)]
-        parts, of_parts = parts_of(Utf8(text), cuts, self.vocabulary.pattern, PARTS * threads)
+            return [function(text, boundaries)]
+        parts, of_parts = parts_of(Utf8(text), boundaries, self.vocabulary.pattern, PARTS * threads)
         pairs = zip(parts, of_parts if isinstance(of_parts, list) else itertools.repeat(of_parts), strict=False)
         return list(map_in_order(lambda pair: function(*pair), pairs, threads))
 
-    def _shared_ids(self, text: Text, cuts: Cuts, num_threads: int | None) -> UInt32Array:
-        """The ids of a prepared text."""
+    def _encode_shared(self, text: Text, boundaries: Cuts, num_threads: int | None) -> UInt32Array:
+        """The ids of a prepared text, whose parts threads share."""
         threads = thread_count(num_threads)
         if threads > 1:
-            parts, of_parts = parts_of(Utf8(text), cuts, self.vocabulary.pattern, PARTS * threads)
-            # an error names a place in a part: below it is found again in the whole
+            parts, of_parts = parts_of(Utf8(text), boundaries, self.vocabulary.pattern, PARTS * threads)
+            # an error names an offset in a part: the call below raises it again with the offset in the text
             with contextlib.suppress(ValueError):
-                return batches.encoded(self._encoder, parts, of_parts, threads)[0]
-        return self._encoder.encode_to_numpy(text, cuts)
+                return batches.encode_flat(self._encoder, parts, of_parts, threads)[0]
+        return self._encoder.encode_to_numpy(text, boundaries)
 
     @functools.cached_property
     def _special_ids(self) -> Int64Array:
@@ -416,8 +611,8 @@ class Tokenizer:
         return np.array(self.vocabulary.rules.end, np.uint32)
 
     @functools.cached_property
-    def _preparation(self) -> Preparation:
-        return Preparation(self.vocabulary)
+    def _pipeline(self) -> TextPipeline:
+        return TextPipeline(self.vocabulary)
 
     @functools.cached_property
     def _encoder(self) -> Encoder:
@@ -429,14 +624,14 @@ class Tokenizer:
 
     @functools.cached_property
     def cutter(self) -> Cutter:
-        """Where a text that goes on may be cut so that its parts have the ids of the whole."""
-        whole, normalizes = self._preparation.needs_whole_text, self._preparation.normalizes
+        """Finds where a text may be split so that its parts have the ids of the whole text."""
+        whole, normalizes = self._pipeline.needs_whole_text, self._pipeline.normalizes
         return Cutter(list(self.vocabulary.special_tokens), self.vocabulary.pattern, whole, normalizes)
 
     @functools.cached_property
     def text_cutter(self) -> Cutter:
-        """The same where nothing is special."""
-        return Cutter([], self.vocabulary.pattern, bool(self._preparation.prefix), self._preparation.normalizes)
+        """The same for text in which special tokens are ordinary text."""
+        return Cutter([], self.vocabulary.pattern, bool(self._pipeline.prefix), self._pipeline.normalizes)
 
     def __reduce__(self) -> tuple[Callable[[Vocabulary], Tokenizer], tuple[Vocabulary]]:
         return Tokenizer.from_vocabulary, (self.vocabulary,)
@@ -454,14 +649,21 @@ def load(
     pattern: str | None = None,
     special_tokens: Iterable[str] | Mapping[str, int] | None = None,
 ) -> Tokenizer:
-    """The tokenizer in a file, or in a directory. The content, not the name, says which format a file has.
+    """Loads a tokenizer from a file or a directory. Nothing is downloaded or cached.
 
-    A directory is read from `tokenizer.fastlm`, else `tokenizer.json`, else `vocab.json` and `merges.txt`, else the one
-    `.tiktoken`, `tekken.json` or `.model` file in it. A rank file (`.tiktoken`) and `vocab.json` with `merges.txt` hold
-    no pattern and mark no special tokens: `pattern` must be given, and `special_tokens` may be, with their ids where
-    they are not the next ones; of published rank files both are known by the content. Nothing is fetched or cached.
+    The content of a file, not its name, tells the format. In a directory, the first of these is read:
+    `tokenizer.fastlm`; `tokenizer.json`; `vocab.json` with `merges.txt`; the only `.tiktoken`, `tekken.json` or
+    `.model` file.
 
-    Raises OSError for what cannot be read, ValueError naming file and place for what is malformed or ambiguous.
+    Args:
+        path: The file or directory.
+        pattern: The pattern. Rank files (`.tiktoken`) and `vocab.json` with `merges.txt` do not have one, so it must be
+            given, unless the file is a published one, which is recognised by its content.
+        special_tokens: Special tokens, for the same formats; with their ids if these are not the next free ones.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: A file is malformed, or it is not clear which file to read; the message says which file and where.
     """
     from fastlm import formats
 

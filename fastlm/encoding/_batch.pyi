@@ -1,22 +1,31 @@
-from collections.abc import Sequence
+from collections.abc import Iterable
+from types import TracebackType
 
 from fastlm._types import Int64Array, UInt32Array
 from fastlm.encoding._encoder import Encoder
 from fastlm.pretokenize.cutting import Cuts
 from fastlm.text._utf8 import Utf8
 
-class Share:
-    threads: int
+SMALLEST_CHUNK: int
+LARGEST_CHUNK: int
+CHUNKS: int
+
+class Batch:
+    num_threads: int
     def __init__(
         self,
         encoder: Encoder,
-        texts: Sequence[str | bytes | Utf8],
-        cuts: Cuts | list[Cuts],
-        threads: int,
-        lists: bool = False,
+        texts: Iterable[str | bytes | Utf8],
+        boundaries: Cuts | list[Cuts],
+        num_threads: int,
+        as_lists: bool = False,
     ) -> None: ...
-    def encode(self, number: int) -> None: ...
+    def __enter__(self) -> Batch: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+    def encode(self, thread: int) -> None: ...
     def gather(self) -> int: ...
     def copy(self) -> None: ...
-    def result_arrays(self) -> tuple[UInt32Array, Int64Array]: ...
-    def result_lists(self) -> list[list[int]]: ...
+    def arrays(self) -> tuple[UInt32Array, Int64Array]: ...
+    def lists(self) -> list[list[int]]: ...

@@ -1,8 +1,9 @@
-"""Texts that threads encode together, into one array.
+"""Texts that threads encode together, into one array or into lists.
 
-The texts are cut into chunks, and each thread has a stretch of them, so that call after call the same worker meets the
-same words. It takes chunks from the front of its stretch, and when that is done from the back of the longest other one.
-The ids of the first stretch are written where they stay, the others copied behind them when all are there.
+The texts are grouped into chunks, and each thread gets a range of chunks. A thread takes chunks from the front of its
+own range, and when that is empty steals from the back of the longest other range. So in call after call the same
+state meets the same words. The first thread's own ids are written where they stay. The ids of other chunks are copied
+to their places when all texts are encoded.
 """
 import numpy as np
 
@@ -10,256 +11,303 @@ from cpython.pythread cimport (
     PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_type_lock,
     WAIT_LOCK,
 )
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uintptr_t
 from libc.string cimport memcpy
 
-from fastlm.encoding._encoder cimport Encoder, places_of
+from fastlm.encoding._encoder cimport Encoder, exact_list, text_table
+from fastlm.encoding._state cimport EncodeState, boundary_rows
+from fastlm.encoding._tables cimport fastlm_prefetch_text
 from fastlm.text._added_tokens cimport SpecialFinder
 from fastlm.text._utf8 cimport Utf8
-from fastlm.encoding._worker cimport Worker, fastlm_prefetch
 
-# bytes of a chunk: fewer cost more to hand out than they balance, more do not stay in the second cache with their ids
-LEAST_CHUNK = 1 << 15
+# Bytes of a chunk. Smaller chunks cost more to hand out than they balance. The ids of larger ones do not fit into the
+# second-level cache together with their text.
+SMALLEST_CHUNK = 1 << 15
 LARGEST_CHUNK = 1 << 18
-# unless the texts are too few for it, each thread gets so many
+# chunks for each thread, if the texts are enough for it
 CHUNKS = 32
 
+cdef enum:
+    # columns of `done`: the thread that encoded a chunk, and where its ids begin and end among that thread's ids
+    THREAD, START, STOP
 
-cdef class Share:
-    """Texts for so many threads; `cuts` is one for all of them, or a list with one for each, as Encoder takes it.
 
-    encode(k) for all k < threads, each in a thread of its own, but only encode(0) has to be; `threads` is how many are
-    worth while. Then result_lists(), if `lists`; else gather(), copy() in any number of threads, and result_arrays().
+cdef class Batch:
+    """Texts to encode with several threads.
+
+    Use it in a `with` statement, whose end gives the encoder's states back. Call `encode(k)` once for each k <
+    num_threads, each in a thread; only `encode(0)` is necessary. Then, if the batch was made with `as_lists`, call
+    `lists()`; else `gather()`, then `copy()` in any number of threads, then `arrays()`.
+
+    Args:
+        encoder: The encoder.
+        texts: Any iterable of texts, as Encoder takes them.
+        boundaries: The boundaries of every text, or a list with the boundaries of each one.
+        num_threads: The largest number of threads. The attribute `num_threads` is the number that is worthwhile.
+        as_lists: Whether the result is a list of ids for each text.
     """
-    cdef readonly int64_t threads
+    cdef readonly int64_t num_threads
     cdef Encoder encoder
     cdef PyThread_type_lock lock
-    cdef list texts, workers, lists
-    cdef object cuts, offsets_array, ids_array, error
-    cdef bint scans
+    cdef list texts, states, lists_of_ids
+    cdef object boundaries, offsets_array, ids_array, error
+    cdef bint has_scanner, is_gathered, is_closed
     cdef SpecialFinder finder
-    cdef const int64_t[:, ::1] rows
+    cdef int64_t[:, ::1] rows
     cdef int64_t[::1] first_row, first_text, offsets
-    cdef int64_t[:, ::1] places, stretches, done
+    cdef int64_t[:, ::1] table, ranges, done
     cdef uint32_t[::1] ids, stolen
-    cdef int64_t failed, ids_kept, copied
-    cdef uint64_t[::1] outputs
+    cdef int64_t first_failed, ids_kept, next_copy
 
-    def __cinit__(self):
+    def __cinit__(self, Encoder encoder not None, texts, boundaries, int64_t num_threads, bint as_lists=False):
+        cdef int64_t k, chunk_bytes, total = 0, size = 0
+        cdef list first = []
         self.lock = PyThread_allocate_lock()
         if self.lock == NULL:
             raise MemoryError
+        if num_threads < 1:
+            raise ValueError(f"num_threads must be at least 1, got {num_threads}")
+        self.encoder, self.texts = encoder, exact_list(texts)
+        self.has_scanner = encoder.has_scanner()  # without one, encoding needs the GIL
+        self.table = text_table(self.texts)
+        self.lists_of_ids = [None] * len(self.texts) if as_lists else None
+        self._set_boundaries(boundaries)
+        for k in range(self.table.shape[0]):
+            total += self.table[k, 1]
+        chunk_bytes = min(max(total // (num_threads * CHUNKS), SMALLEST_CHUNK), LARGEST_CHUNK)
+        for k in range(self.table.shape[0]):
+            if size >= chunk_bytes or not k:
+                first.append(k)
+                size = 0
+            size += self.table[k, 1]
+        self.num_threads = max(1, min(num_threads, len(first)))
+        # of each thread: the first chunk that is left in its range, and the end of the range
+        bounds = np.linspace(0, len(first), self.num_threads + 1).astype(np.int64)
+        self.ranges = np.stack([bounds[: self.num_threads], bounds[1:]], axis=1)
+        self.done = np.zeros((len(first), 3), np.int64)
+        self.first_failed = len(first)
+        self.first_text = np.array([*first, len(self.texts)], np.int64)
+        self.states = [None] * self.num_threads
+        self.offsets_array = np.zeros(len(self.texts) + 1, np.int64)
+        self.offsets = self.offsets_array
+        self.ids = self.stolen = np.empty(0, np.uint32)
+        self.ids_array = self.error = None
+        self.ids_kept = self.next_copy = 0
+        self.is_gathered = self.is_closed = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.is_closed = True
+        cdef list states = self.states
+        self.states = [None] * self.num_threads
+        for state in states:
+            if state is not None:
+                self.encoder.give_back(state)
 
     def __dealloc__(self):
         if self.lock != NULL:
             PyThread_free_lock(self.lock)
 
-    def __init__(self, Encoder encoder, texts, cuts, int64_t threads, bint lists=False):
-        cdef int64_t k, chunk, total = 0, size = 0
-        cdef list first = []
-        self.encoder, self.texts, self.cuts = encoder, [], cuts
-        self.scans = encoder.scan != NULL  # what has no scanner needs the GIL
-        self.places = places_of(texts, self.texts)
-        self.lists = [None] * len(self.texts) if lists else None
-        self._keep_cuts()
-        for k in range(self.places.shape[0]):
-            total += self.places[k, 1]
-        chunk = min(max(total // (threads * CHUNKS), LEAST_CHUNK), LARGEST_CHUNK)
-        for k in range(self.places.shape[0]):
-            if size >= chunk or not k:
-                first.append(k)
-                size = 0
-            size += self.places[k, 1]
-        self.threads = max(1, min(threads, len(first)))
-        # of each thread's stretch: the first chunk that is left, and the end
-        bounds = np.linspace(0, len(first), self.threads + 1).astype(np.int64)
-        self.stretches = np.stack([bounds[: self.threads], bounds[1:]], axis=1)
-        # of each chunk: who encoded it, and where in what it wrote
-        self.done = np.zeros((len(first), 3), np.int64)
-        self.failed = len(first)
-        self.first_text = np.array([*first, len(self.texts)], np.int64)
-        self.workers, self.outputs = [None] * self.threads, np.zeros(self.threads, np.uint64)
-        self.offsets_array = np.zeros(len(self.texts) + 1, np.int64)
-        self.offsets = self.offsets_array
-        self.ids = self.stolen = self.ids_array = self.error = None
-        self.ids_kept = self.copied = 0
-
-    cdef int _keep_cuts(self) except -1:
-        cuts = self.cuts
+    cdef int _set_boundaries(self, boundaries) except -1:
+        """Sets `finder`, or `rows` and `first_row`: the rows of text k are rows[first_row[k]:first_row[k + 1]]."""
+        cdef int64_t n_texts = self.table.shape[0], total = 0
         self.finder, self.rows, self.first_row = None, None, None
-        if not isinstance(cuts, list):
-            if cuts is None or isinstance(cuts, SpecialFinder):
-                self.finder = cuts
-                return 0
-            cuts = [cuts] * len(self.texts)
-        rows, first, total = [np.empty((0, 3), np.int64)], [0], 0
-        for text, cut in zip(self.texts, cuts):
-            if isinstance(cut, SpecialFinder):
-                cut = (<SpecialFinder>cut).find(memoryview(Utf8(text)))
-            if cut is not None:
-                rows.append(cut)
-                total += len(cut)
+        if isinstance(boundaries, list):
+            self.boundaries = boundaries = exact_list(boundaries)
+            if len(boundaries) != n_texts:
+                raise ValueError(f"expected boundaries of {n_texts} texts, got {len(boundaries)}")
+        elif boundaries is None or isinstance(boundaries, SpecialFinder):
+            self.boundaries = self.finder = boundaries
+            return 0
+        else:
+            self.boundaries, boundaries = boundaries, [boundaries] * n_texts
+        rows, first = [np.empty((0, 3), np.int64)], [0]
+        for text, given in zip(self.texts, boundaries):
+            if isinstance(given, SpecialFinder):
+                given = (<SpecialFinder>given).find(memoryview(Utf8(text)))
+            if given is not None:
+                given = boundary_rows(given)
+                rows.append(given)
+                total += len(given)
             first.append(total)
         self.rows, self.first_row = np.concatenate(rows), np.array(first, np.int64)
         return 0
 
-    def encode(self, int64_t number):
-        """Encodes chunks until none is left."""
+    def encode(self, int64_t thread):
+        """Encodes chunks until none is left.
+
+        Args:
+            thread: The number of the thread; once for each number.
+        """
         cdef int64_t chunk = -1
-        cdef Worker worker = self.encoder.take(number)
-        worker.encoding.written = 0
-        self.workers[number] = worker
-        if self.lists is None:
-            worker.reserve(self._size(number) // 2)
+        if not 0 <= thread < self.num_threads:
+            raise ValueError(f"thread must be at least 0 and below {self.num_threads}, got {thread}")
+        if self.states[thread] is not None or self.is_gathered or self.is_closed:
+            raise RuntimeError(f"encode({thread}) must be called once, and before the results")
+        cdef EncodeState state = self.encoder.take(thread)
+        self.states[thread] = state
+        if self.lists_of_ids is None:
+            state.reserve(self._bytes_of(thread) // 2)
         while True:
             try:
-                if self.scans:
+                if self.has_scanner:
                     with nogil:
-                        self._encode_chunks(worker, number, &chunk)
+                        self._encode_chunks(state, thread, &chunk)
                 else:
-                    self._encode_chunks(worker, number, &chunk)
+                    self._encode_chunks(state, thread, &chunk)
                 return
             except Exception as error:
-                # the chunks before it are still to be encoded, so that the first error of all is the one raised
-                if chunk < self.failed:
-                    self.failed, self.error = chunk, error
+                # earlier chunks are still encoded, so the error that is raised is that of the first text that has one
+                self._note_error(chunk, error)
 
-    cdef int64_t _size(self, int64_t number) except -1:
-        """Bytes of what a thread is to encode, and for the first of what all are: in its output all ids are gathered."""
-        cdef int64_t k, size = 0, stop = self.places.shape[0]
-        if number:
-            stop = self.first_text[self.stretches[number, 1]]
-        for k in range(self.first_text[self.stretches[number, 0]], stop):
-            size += self.places[k, 1]
+    cdef int _note_error(self, int64_t chunk, error) except -1:
+        PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        if chunk < self.first_failed:
+            self.first_failed, self.error = chunk, error
+        PyThread_release_lock(self.lock)
+        return 0
+
+    cdef int64_t _bytes_of(self, int64_t thread) except -1:
+        """Bytes of a thread's range; for the first thread, of all texts, because its array will hold all ids."""
+        cdef int64_t k, size = 0, stop = self.table.shape[0]
+        if thread:
+            stop = self.first_text[self.ranges[thread, 1]]
+        for k in range(self.first_text[self.ranges[thread, 0]], stop):
+            size += self.table[k, 1]
         return size
 
-    cdef int64_t _next(self, int64_t number) except -2 nogil:
-        """The next chunk for a thread, or -1."""
-        cdef int64_t k, left, longest = 0, of = number, chunk = -1
+    cdef int64_t _next_chunk(self, int64_t thread) except -2 nogil:
+        """The next chunk for a thread, or -1. Chunks after one that failed are left out."""
+        cdef int64_t k, left, longest, victim, chunk
         PyThread_acquire_lock(self.lock, WAIT_LOCK)
-        if self.stretches[number, 0] < self.stretches[number, 1]:
-            chunk = self.stretches[number, 0]
-            self.stretches[number, 0] += 1
-        else:
-            for k in range(self.stretches.shape[0]):
-                left = self.stretches[k, 1] - self.stretches[k, 0]
-                if left > longest:
-                    longest, of = left, k
-            if longest:
-                self.stretches[of, 1] -= 1
-                chunk = self.stretches[of, 1]
+        while True:
+            chunk, longest, victim = -1, 0, thread
+            if self.ranges[thread, 0] < self.ranges[thread, 1]:
+                chunk = self.ranges[thread, 0]
+                self.ranges[thread, 0] += 1
+            else:
+                for k in range(self.ranges.shape[0]):
+                    left = self.ranges[k, 1] - self.ranges[k, 0]
+                    if left > longest:
+                        longest, victim = left, k
+                if longest:
+                    self.ranges[victim, 1] -= 1
+                    chunk = self.ranges[victim, 1]
+            if chunk <= self.first_failed:
+                break
         PyThread_release_lock(self.lock)
         return chunk
 
-    cdef int _encode_chunks(self, Worker worker, int64_t number, int64_t *chunk) except -1 nogil:
+    cdef int _encode_chunks(self, EncodeState state, int64_t thread, int64_t *chunk) except -1 nogil:
         cdef int64_t k
         while True:
-            chunk[0] = self._next(number)
+            chunk[0] = self._next_chunk(thread)
             if chunk[0] < 0:
                 return 0
-            if chunk[0] > self.failed:
-                continue
-            self.done[chunk[0], 0], self.done[chunk[0], 1] = number, worker.encoding.written
+            self.done[chunk[0], THREAD], self.done[chunk[0], START] = thread, state.written()
             for k in range(self.first_text[chunk[0]], self.first_text[chunk[0] + 1]):
-                self._encode_text(worker, k)
-                self.offsets[k + 1] = worker.encoding.written
-            self.done[chunk[0], 2] = worker.encoding.written
-            if self.lists is not None:
+                self._encode_text(state, k)
+                self.offsets[k + 1] = state.written()
+            self.done[chunk[0], STOP] = state.written()
+            if self.lists_of_ids is not None:
                 with gil:
-                    self._make_lists(worker, chunk[0])
+                    self._make_lists(state, chunk[0])
 
-    cdef int _make_lists(self, Worker worker, int64_t chunk) except -1:
-        """The lists of a chunk, while others encode."""
-        cdef int64_t k, start = self.done[chunk, 1]
+    cdef int _make_lists(self, EncodeState state, int64_t chunk) except -1:
+        """Makes the lists of a chunk while other threads encode."""
+        cdef int64_t k, start = self.done[chunk, START]
         for k in range(self.first_text[chunk], self.first_text[chunk + 1]):
-            self.lists[k] = self.encoder.list_of(worker, start, self.offsets[k + 1])
+            self.lists_of_ids[k] = state.id_list(start, self.offsets[k + 1])
             start = self.offsets[k + 1]
-        worker.encoding.written = 0
+        state.forget_after(0)
         return 0
 
-    cdef int _encode_text(self, Worker worker, int64_t k) except -1 nogil:
-        cdef const uint8_t *text = <const uint8_t *><uintptr_t>self.places[k, 0]
-        if not self.scans:
+    cdef int _encode_text(self, EncodeState state, int64_t k) except -1 nogil:
+        cdef const uint8_t *text = <const uint8_t *><uintptr_t>self.table[k, 0]
+        if not self.has_scanner:
             with gil:
-                self.encoder.append(worker, self.texts[k], self.cuts[k] if isinstance(self.cuts, list) else self.cuts)
+                boundaries = self.boundaries[k] if isinstance(self.boundaries, list) else self.boundaries
+                state.append(self.texts[k], boundaries)
             return 0
-        if k + 1 < self.places.shape[0]:
-            fastlm_prefetch(<const uint8_t *><uintptr_t>self.places[k + 1, 0], self.places[k + 1, 1])
+        if k + 1 < self.table.shape[0]:
+            fastlm_prefetch_text(<const uint8_t *><uintptr_t>self.table[k + 1, 0], self.table[k + 1, 1])
         if self.rows is None:
-            self.encoder.append_one(worker, text, self.places[k, 1], self.finder)
+            state.start(text, self.table[k, 1], self.finder)
         else:
-            self.encoder.run(worker, text, self.places[k, 1], self.rows[self.first_row[k]:self.first_row[k + 1]], True,
-                             worker.ends)
+            state.start_between(text, self.table[k, 1], self.rows[self.first_row[k]:self.first_row[k + 1]])
+        state.run(0)
         return 0
 
     def gather(self) -> int:
-        """Makes room for all ids in one array; returns how many are to be copied. Raises as result_lists()."""
+        """Makes room for all ids in one array.
+
+        Returns:
+            The number of ids that `copy` has to copy.
+
+        Raises:
+            ValueError, TypeError: The error of the first text that has one.
+        """
         cdef int64_t chunk, k, total = 0, chunks_kept = 0
-        cdef Worker first = self.workers[0]
-        self._check()
+        self._check_encoded()
+        cdef EncodeState first = self.states[0]
         for chunk in range(self.done.shape[0]):
-            # what the first thread took of others' stretches comes later than all that it leaves in its place
-            if chunks_kept == chunk and not self.done[chunk, 0] and self.done[chunk, 1] == total:
-                chunks_kept, self.ids_kept = chunk + 1, self.done[chunk, 2]
+            # chunks that the first thread stole follow, among its ids, all chunks whose ids stay in place
+            if chunks_kept == chunk and not self.done[chunk, THREAD] and self.done[chunk, START] == total:
+                chunks_kept, self.ids_kept = chunk + 1, self.done[chunk, STOP]
             for k in range(self.first_text[chunk], self.first_text[chunk + 1]):
-                self.offsets[k + 1] += total - self.done[chunk, 1]
-            total += self.done[chunk, 2] - self.done[chunk, 1]
-        self.stolen = np.array(first.out[self.ids_kept : first.encoding.written])
-        first.encoding.written = self.ids_kept
-        if first.out.shape[0] < total:
-            first.renew_out(total)
-        self.ids_array = self.encoder.give_ids(first, total)
-        self.ids, self.copied, self.workers[0] = self.ids_array, chunks_kept, None
-        for k in range(1, self.threads):
-            if self.workers[k] is not None:
-                self.outputs[k] = <uintptr_t>&(<Worker>self.workers[k]).out[0]
+                self.offsets[k + 1] += total - self.done[chunk, START]
+            total += self.done[chunk, STOP] - self.done[chunk, START]
+        self.stolen = first.copy_ids(self.ids_kept, first.written())
+        first.forget_after(self.ids_kept)
+        self.ids_array = first.take_ids(total)
+        self.ids, self.next_copy, self.is_gathered = self.ids_array, chunks_kept, True
         return total - self.ids_kept
 
     def copy(self) -> None:
-        """Copies ids to where they belong, until all are there."""
-        with nogil:
-            self._copy()
-
-    cdef int _copy(self) except -1 nogil:
-        cdef int64_t chunk, n
+        """Copies ids to their places, until all are there."""
+        self._check_gathered()
+        cdef list states = self.states
+        cdef int64_t chunk, start, n, thread
+        cdef const uint32_t *source
         while True:
             PyThread_acquire_lock(self.lock, WAIT_LOCK)
-            chunk = self.copied
-            self.copied += 1
+            chunk = self.next_copy
+            self.next_copy += 1
             PyThread_release_lock(self.lock)
             if chunk >= self.done.shape[0]:
-                return 0
-            n = self.done[chunk, 2] - self.done[chunk, 1]
-            if n:
-                memcpy(&self.ids[self.offsets[self.first_text[chunk]]], self._written(chunk), n * sizeof(uint32_t))
+                return
+            thread, start = self.done[chunk, THREAD], self.done[chunk, START]
+            n = self.done[chunk, STOP] - start
+            if not n:
+                continue
+            if thread:
+                source = (<EncodeState>states[thread]).ids_pointer() + start
+            else:
+                source = &self.stolen[start - self.ids_kept]
+            with nogil:
+                memcpy(&self.ids[self.offsets[self.first_text[chunk]]], source, n * sizeof(uint32_t))
 
-    cdef const uint32_t *_written(self, int64_t chunk) except NULL nogil:
-        """Where the ids of a chunk were written."""
-        if not self.done[chunk, 0]:
-            return &self.stolen[self.done[chunk, 1] - self.ids_kept]
-        return <const uint32_t *><uintptr_t>self.outputs[self.done[chunk, 0]] + self.done[chunk, 1]
-
-    def result_arrays(self):
-        """(ids, offsets), uint32 and int64, of all texts."""
-        self._leave()
+    def arrays(self):
+        """(ids, offsets): uint32 (n_ids,) and int64 (n_texts + 1,), after `gather` and `copy`."""
+        self._check_gathered()
         return self.ids_array, self.offsets_array
 
-    def result_lists(self):
-        """A list of ids of each text. Raises the error of the first text that has one."""
-        self._check()
-        self._leave()
-        return self.lists
+    def lists(self):
+        """A list of ids for each text. Raises as `gather`."""
+        self._check_encoded()
+        return self.lists_of_ids
 
-    cdef int _check(self) except -1:
+    cdef int _check_encoded(self) except -1:
+        if self.states[0] is None or self.is_gathered:
+            raise RuntimeError("encode(0) must be called first, and the results once")
         if self.error is not None:
-            self._leave()
-            error, self.error = self.error, None  # which holds what holds this
+            error, self.error = self.error, None  # its traceback refers to this batch
             raise error
         return 0
 
-    cdef int _leave(self) except -1:
-        for worker in self.workers:
-            if worker is not None:
-                self.encoder.put_back(worker)
-        self.workers = []
+    cdef int _check_gathered(self) except -1:
+        if not self.is_gathered or self.is_closed:
+            raise RuntimeError("gather() must be called first")
         return 0

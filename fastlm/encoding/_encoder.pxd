@@ -1,25 +1,25 @@
-"""What _share.pyx needs of _encode.pyx."""
+"""Encoder, as _batch.pyx uses it."""
 from libc.stdint cimport int64_t, uint8_t
 
-from fastlm.encoding._loop cimport EncodingLoop
-from fastlm.text._added_tokens cimport SpecialFinder
-from fastlm.encoding._worker cimport Taken, Worker
+from fastlm.encoding._pretoken_cache cimport PretokenCache
+from fastlm.encoding._state cimport EncodeState
+from fastlm.encoding._tables cimport EncodeTables
 
 
-cdef class Encoder(EncodingLoop):
-    cdef list boxed
-    cdef object _rows(self, const uint8_t *text, int64_t n, cuts)
-    cdef int64_t[::1] _ends_for(self, Worker worker, utf8, rows)
-    cdef object _found_ends(self, bytes text, cuts)
-    cdef Worker _encode(self, text, cuts)
-    cdef int append(self, Worker worker, text, cuts) except -1
-    cdef int append_one(self, Worker worker, const uint8_t *text, int64_t n, SpecialFinder finder) except -1 nogil
-    cdef int _append_all(self, Worker worker, const int64_t[:, ::1] places, SpecialFinder finder,
-                         int64_t[::1] offsets) except -1 nogil
-    cdef int64_t _pass_through(self, utf8, cuts, Taken taken, int64_t[::1] places) except -1
-    cdef list _give_list(self, Worker worker, Py_ssize_t n)
-    cdef list list_of(self, Worker worker, Py_ssize_t start, Py_ssize_t stop)
-    cdef object give_ids(self, Worker worker, int64_t n)
+cdef class Encoder:
+    cdef EncodeTables tables
+    cdef PretokenCache first_cache
+    cdef int64_t cache_entries
+    cdef dict idle
+    cdef readonly int64_t num_states
+    cdef EncodeState take(self, int64_t number)
+    cdef int give_back(self, EncodeState state) except -1
+    cdef bint has_scanner(self)
+    cdef EncodeState _new_state(self)
+    cdef int _fill_first_cache(self) except -1
+    cdef int _find_unmergeable(self, EncodeState state, const int64_t[::1] whole_tokens) except -1
+    cdef bint _merges_to(self, EncodeState state, const uint8_t *token, int64_t length, int64_t token_id) except -1
 
 
-cdef int64_t[:, ::1] places_of(texts, list utf8)
+cdef list exact_list(items)
+cdef int64_t[:, ::1] text_table(list texts)

@@ -1,275 +1,285 @@
-"""Text to ids: one text or many, as lists or arrays, whole or up to a number or between cuts."""
+"""Text to token ids with one vocabulary: the calls that Python makes."""
 import numpy as np
 
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.list cimport PyList_New, PyList_SET_ITEM
-from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uintptr_t
-from libc.string cimport memcpy
 
+from fastlm.encoding._pretoken_cache cimport FASTLM_FIRST_NON_UTF8, FASTLM_MAX_CACHED_BYTES, PretokenCache
+from fastlm.encoding._state cimport EncodeState, IdSink, boundary_rows
+from fastlm.encoding._tables cimport EncodeTables, fastlm_prefetch_text
+from fastlm.native.common cimport FASTLM_NO_ID
 from fastlm.text._added_tokens cimport SpecialFinder
 from fastlm.text._utf8 cimport address_of, with_utf8
-from fastlm.encoding._worker cimport FASTLM_OUT_FULL, OUT_IDS, fastlm_prefetch, fastlm_status
-from fastlm.pretokenize._scan import InvalidUTF8Error
-from fastlm.text._utf8 import utf8_bytes
 
-cdef extern from "Python.h":
-    PyObject *PyList_GET_ITEM(object items, Py_ssize_t k)
-
-cdef enum:
-    # the least that a scanner may be given to fill: more than the characters of a block of 64 bytes
-    FEWEST_ENDS = 128
+# entries of the first pretoken cache besides those of the vocabulary's tokens
+FIRST_ROOM = 1 << 16
 
 
-cdef int64_t[:, ::1] places_of(texts, list utf8):
-    """Address and length of the UTF-8 of each text; what holds it is added to a list."""
-    cdef Py_ssize_t n = 0
-    cdef int64_t k
-    cdef object held
-    utf8 += texts
-    cdef int64_t[:, ::1] places = np.empty((len(utf8), 2), np.int64)
-    for k in range(places.shape[0]):
-        held = with_utf8(utf8[k])
-        utf8[k] = held
-        places[k, 0] = <int64_t><uintptr_t>address_of(held, &n)
-        places[k, 1] = n
-    return places
+cdef class Encoder:
+    """Encodes with one vocabulary. Any number of threads may share it.
 
+    The tables never change. What a call changes is an EncodeState: a call takes an idle one, or makes one if none is
+    idle, and gives it back at the end, also if it raises. The pretoken cache of a new state has the vocabulary's
+    tokens.
 
-cdef class Encoder(EncodingLoop):
-    """Encodes with one vocabulary, see EncodingLoop.
+    Every method takes a str, UTF-8 bytes, or Utf8, and the boundaries in it: a SpecialFinder that finds them; or
+    int64 (k, 3) rows of start and end in bytes and an id, in order, where the id -1 adds no id; or None. Every method
+    raises TypeError for other types, and ValueError for text that is not UTF-8, for a byte without an id, and for
+    rows that are not in order, not inside the text, or without an id of the vocabulary.
 
-    The methods take a str, UTF-8 bytes or Utf8, and with it what cuts it: a SpecialFinder, or an int64 array (k, 3) of
-    start and end in bytes and the id that stands there, in order; or None.
+    Args:
+        vocabulary: A Vocabulary.
+        kernel: The result of kernels.bpe.compiled().
+        whole_tokens: int64 (k,): ids that a pretoken of just their bytes becomes, whatever the merges say.
+
+    Raises:
+        ValueError: The vocabulary's merges or tokens cannot be looked up.
     """
 
-    def __init__(self, *vocabulary):
-        super().__init__(*vocabulary)
-        self.boxed = list(range(self.is_own.shape[0]))
+    def __cinit__(self, vocabulary, kernel, whole_tokens):
+        self.tables = EncodeTables(vocabulary, kernel)
+        self.idle, self.num_states = {}, 0
+        self._fill_first_cache()
+        self._find_unmergeable(EncodeState(self.tables, PretokenCache(16, 16, 16), -1), whole_tokens)
+        self.tables.set_cached(self.first_cache)
 
-    cdef object _rows(self, const uint8_t *text, int64_t n, cuts):
-        """int64 (k, 3): start, end and id of what cuts the text, or None."""
-        if cuts is None or not isinstance(cuts, SpecialFinder):
-            return cuts
-        return (<SpecialFinder>cuts).find_in(text, n) if (<SpecialFinder>cuts).longest else None
+    # --- calls ---
 
-    cdef int64_t[::1] _ends_for(self, Worker worker, utf8, rows):
-        """What a scanner is to fill; without one, all pretoken ends."""
-        cdef int64_t[::1] ends = worker.ends
-        if not self.scan:
-            found = self._found_ends(utf8_bytes(utf8), rows)
-            if len(found):  # else there would be nothing to point to
-                ends = found
-        return ends
+    def encode(self, text, boundaries=None) -> list[int]:
+        """The ids of a text as a list."""
+        cdef EncodeState state = self.take(0)
+        try:
+            return state.id_list(0, state.append(text, boundaries))
+        finally:
+            self.give_back(state)
 
-    cdef object _found_ends(self, bytes text, cuts):
-        """Pretoken ends from `find_ends`, which sees no special token."""
-        parts, start = [np.empty(0, np.int64)], 0
-        for stop, after in [*(() if cuts is None else cuts[:, :2].tolist()), (len(text), 0)]:
-            if stop > start:
-                try:
-                    parts.append(start + self.find_ends(text[start:stop]))
-                except InvalidUTF8Error as error:
-                    raise InvalidUTF8Error(start + error.offset, error.reason) from None
-            start = after
-        return np.concatenate(parts)
+    def encode_to_numpy(self, text, boundaries=None):
+        """The ids of a text as a uint32 array (n_ids,)."""
+        cdef EncodeState state = self.take(0)
+        try:
+            return state.take_ids(state.append(text, boundaries))
+        finally:
+            self.give_back(state)
 
-    cdef Worker _encode(self, text, cuts):
-        """A worker that holds the ids of a text of any length; the caller puts it back."""
-        cdef Worker worker = self.take(0)
-        worker.encoding.written = 0
-        self.append(worker, text, cuts)
-        return worker
+    def encode_batch_flat(self, texts, boundaries=None):
+        """The ids of all texts in one array.
 
-    cdef int append(self, Worker worker, text, cuts) except -1:
-        """Adds the ids of a text to those that a worker holds."""
-        cdef Py_ssize_t n = 0
-        cdef const int64_t[:, ::1] rows
-        cdef int64_t[::1] ends
-        cdef SpecialFinder finder
-        utf8 = with_utf8(text)
-        cdef const uint8_t *start = address_of(utf8, &n)
-        worker.reserve(n // 3)
-        if self.scan and (cuts is None or isinstance(cuts, SpecialFinder)):
-            finder = cuts
-            with nogil:
-                self.append_one(worker, start, n, finder)
-            return 0
-        found = self._rows(start, n, cuts)
-        rows = found
-        ends = self._ends_for(worker, utf8, found)
-        with nogil:
-            self.run(worker, start, n, rows, self.scan != NULL, ends)
-        return 0
+        Args:
+            texts: Any iterable of texts.
+            boundaries: The boundaries of every text, or a list with the boundaries of each one.
 
-    cdef int append_one(self, Worker worker, const uint8_t *text, int64_t n, SpecialFinder finder) except -1 nogil:
-        """Adds the ids of a text; few special tokens in it take no Python objects."""
-        cdef int64_t found = 0, position = 0
-        cdef const int64_t[:, ::1] cuts
-        if finder is not None and finder.longest:
-            found = finder.fill(text, n, &position, worker.cuts)
-        cuts = worker.cuts[:found]
-        if found == worker.cuts.shape[0]:
-            with gil:
-                cuts = finder.find_in(text, n)
-        self.run(worker, text, n, cuts, True, worker.ends)
-        return 0
-
-    cdef int _append_all(self, Worker worker, const int64_t[:, ::1] places, SpecialFinder finder,
-                         int64_t[::1] offsets) except -1 nogil:
-        """Adds the ids of the texts at these addresses and of these lengths; offsets[k + 1] is where the k-th ends.
-
-        All without the GIL: to let it go and take it again for each text would keep threads waiting for each other.
+        Returns:
+            ids: uint32 (n_ids,).
+            offsets: int64 (n_texts + 1,): where the ids of each text begin, and where those of the last one end.
         """
-        cdef int64_t k, n
-        cdef const uint8_t *text
-        for k in range(places.shape[0]):
-            text, n = <const uint8_t *><uintptr_t>places[k, 0], places[k, 1]
-            if k + 1 < places.shape[0]:
-                fastlm_prefetch(<const uint8_t *><uintptr_t>places[k + 1, 0], places[k + 1, 1])
-            self.append_one(worker, text, n, finder)
-            offsets[k + 1] = worker.encoding.written
-        return 0
-
-    def encode(self, text, cuts=None) -> list[int]:
-        """Ids of a text as a list."""
-        cdef Worker worker = self._encode(text, cuts)
-        return self._give_list(worker, worker.encoding.written)
-
-    def encode_to_numpy(self, text, cuts=None):
-        """The same as a uint32 array."""
-        cdef Worker worker = self._encode(text, cuts)
-        return self.give_ids(worker, worker.encoding.written)
-
-    def encode_batch_flat(self, texts, cuts=None):
-        """Ids of all texts in one uint32 array, and where each begins and the last ends, int64 (len(texts) + 1,).
-
-        `cuts`: one for all texts, or a list with one for each.
-        """
-        cdef Worker worker
-        cdef int64_t k, total = 0
-        cdef SpecialFinder finder
-        offsets = np.zeros(len(texts) + 1, np.int64)
+        cdef int64_t k, size = 0, n_texts
+        cdef list items = exact_list(texts)
+        cdef list each = exact_list(boundaries) if isinstance(boundaries, list) else None
+        cdef int64_t[:, ::1] table = text_table(items)
+        n_texts = table.shape[0]
+        if each is not None and len(each) != n_texts:
+            raise ValueError(f"expected boundaries of {n_texts} texts, got {len(each)}")
+        offsets = np.zeros(n_texts + 1, np.int64)
         cdef int64_t[::1] ends = offsets
-        cdef list utf8 = []
-        cdef int64_t[:, ::1] places = places_of(texts, utf8)
-        for k in range(places.shape[0]):
-            total += places[k, 1]
-        worker = self.take(0)
-        worker.encoding.written = 0
-        worker.reserve(total // 3)
-        if self.scan and (cuts is None or isinstance(cuts, SpecialFinder)):
-            finder = cuts
-            with nogil:
-                self._append_all(worker, places, finder, ends)
-        else:
-            for k in range(len(utf8)):
-                self.append(worker, utf8[k], cuts[k] if isinstance(cuts, list) else cuts)
-                ends[k + 1] = worker.encoding.written
-        return self.give_ids(worker, worker.encoding.written), offsets
+        for k in range(n_texts):
+            size += table[k, 1]
+        cdef SpecialFinder finder
+        cdef EncodeState state = self.take(0)
+        try:
+            state.reserve(size // 3)
+            if self.has_scanner() and (boundaries is None or isinstance(boundaries, SpecialFinder)):
+                finder = boundaries
+                with nogil:  # for all texts: threads would wait for each other if each text took the GIL
+                    for k in range(n_texts):
+                        if k + 1 < n_texts:
+                            fastlm_prefetch_text(<const uint8_t *><uintptr_t>table[k + 1, 0], table[k + 1, 1])
+                        state.start(<const uint8_t *><uintptr_t>table[k, 0], table[k, 1], finder)
+                        state.run(0)
+                        ends[k + 1] = state.written()
+            else:
+                for k in range(n_texts):
+                    ends[k + 1] = state.append(items[k], boundaries if each is None else each[k])
+            return state.take_ids(state.written()), offsets
+        finally:
+            self.give_back(state)
 
-    def encode_upto(self, text, int64_t limit, cuts=None) -> list[int]:
-        """The first `limit` ids, or all where there are fewer; what follows them is not encoded."""
-        cdef Py_ssize_t n = 0
-        cdef Worker worker = self.take(0)
-        utf8 = with_utf8(text)
-        cdef const uint8_t *start = address_of(utf8, &n)
-        cdef int64_t room = min(limit, OUT_IDS // 2), out_size
-        cdef fastlm_status status = FASTLM_OUT_FULL
-        rows = self._rows(start, n, cuts)
-        cdef int64_t[::1] ends = self._ends_for(worker, utf8, rows)
-        if self.scan:
-            ends = ends[:min(ends.shape[0], limit + FEWEST_ENDS)]
-        worker.encoding.written = 0
-        self._begin(worker, start, n, rows, self.scan != NULL, ends)
-        while worker.encoding.written < limit and n and status == FASTLM_OUT_FULL:
-            out_size = min(room, worker.out.shape[0])
-            with nogil:
-                status = <fastlm_status>self._step(worker, out_size)
-            room = worker.encoding.written + worker.encoding.wanted
-            if room > worker.out.shape[0]:
-                worker.make_room()
-        return self._give_list(worker, min(limit, worker.encoding.written))
+    def encode_upto(self, text, int64_t limit, boundaries=None) -> list[int]:
+        """The first `limit` ids, or all if there are fewer. Text after them is not encoded."""
+        if limit < 0:
+            raise ValueError(f"limit must not be negative, got {limit}")
+        cdef EncodeState state = self.take(0)
+        try:
+            return state.id_list(0, min(limit, state.append_up_to(text, boundaries, limit)))
+        finally:
+            self.give_back(state)
 
-    def encode_between(self, text, cuts, out):
-        """Ids as the beginning of `out`, uint16 or uint32 (m,), or of a larger array where that has no room for them;
-        and how many of them stand before each cut, int64 (k,).
+    def encode_between(self, text, boundaries, out):
+        """The ids of a text, written into an array.
 
-        A cut with a negative id only cuts. Raises ValueError where the type does not hold the vocabulary's ids.
+        Args:
+            text: See Encoder.
+            boundaries: int64 (k, 3); see Encoder.
+            out: uint16 or uint32 (m,), contiguous.
+
+        Returns:
+            ids: (n_ids,): a view of the beginning of `out`, or of a larger array if `out` is too small.
+            ids_before: int64 (k,): the number of ids before each boundary.
         """
-        if out.dtype != np.uint32 and (out.dtype != np.uint16 or len(self.boxed) > 1 << 16):
-            raise ValueError(f"{out.dtype} does not hold the ids of {len(self.boxed)} tokens")
-        cdef Taken taken = Taken(out)
-        places = np.empty(len(cuts), np.int64)
-        self._pass_through(with_utf8(text), cuts, taken, places)
-        return taken.array[: taken.used], places
+        cdef IdSink sink = IdSink(out)
+        if sink.is_narrow and self.tables.num_ids() > 1 << 16:
+            raise ValueError(f"uint16 does not hold the ids of {self.tables.num_ids()} tokens")
+        boundaries = boundary_rows(boundaries)
+        ids_before = np.empty(len(boundaries), np.int64)
+        cdef EncodeState state = self.take(0)
+        try:
+            state.pass_on(text, boundaries, sink, ids_before)
+            return sink.array[: sink.used], ids_before
+        finally:
+            self.give_back(state)
 
-    def count(self, text, cuts=None) -> int:
-        """Number of ids, without making them all at once."""
-        cdef Py_ssize_t n = 0
-        utf8 = with_utf8(text)
-        cdef const uint8_t *start = address_of(utf8, &n)
-        return self._pass_through(utf8, self._rows(start, n, cuts), None, None)
+    def checked_boundaries(self, boundaries, int64_t n):
+        """A copy of the boundaries of a text of n bytes, int64 (k, 3). Raises as Encoder says."""
+        cdef int64_t[:, ::1] rows = boundary_rows(boundaries)
+        if rows.shape[0]:
+            self.tables.check_boundaries(&rows[0, 0], rows.shape[0], n)
+        return np.asarray(rows)
 
-    cdef int64_t _pass_through(self, utf8, cuts, Taken taken, int64_t[::1] places) except -1:
-        """Encodes a text in parts whose ids stay in the cache, and hands each over; returns the number of ids. `places`
-        is told how many stand before each cut."""
-        cdef Py_ssize_t n = 0
-        cdef const uint8_t *start = address_of(utf8, &n)
-        cdef const int64_t[:, ::1] rows = cuts
-        cdef fastlm_status status = FASTLM_OUT_FULL
-        cdef int64_t room = OUT_IDS, total
-        cdef Worker worker = self.take(0)
-        cdef int64_t[::1] ends = self._ends_for(worker, utf8, cuts)
-        worker.encoding.written = 0
-        self._begin(worker, start, n, rows, self.scan != NULL, ends)
-        if places is not None and places.shape[0]:
-            worker.encoding.places = &places[0]
-        with nogil:
-            while status == FASTLM_OUT_FULL:
-                status = <fastlm_status>self._step(worker, room)
-                if status == FASTLM_OUT_FULL and not worker.encoding.written:
-                    room = worker.encoding.wanted
-                    if room > worker.out.shape[0]:
-                        with gil:
-                            worker.make_room()
-                if taken is not None:
-                    taken.take(&worker.out[0], worker.encoding.written)
-                worker.encoding.taken += worker.encoding.written
-                worker.encoding.written = 0
-        total = worker.encoding.taken
-        self.put_back(worker)
-        return total
+    def count(self, text, boundaries=None) -> int:
+        """The number of ids, in memory that does not depend on the text."""
+        cdef EncodeState state = self.take(0)
+        try:
+            return state.pass_on(text, boundaries, None, None)
+        finally:
+            self.give_back(state)
 
-    cdef list _give_list(self, Worker worker, Py_ssize_t n):
-        """The first n ids that a worker holds; puts the worker back."""
-        cdef list ids = self.list_of(worker, 0, n)
-        self.put_back(worker)
-        return ids
+    # --- states ---
 
-    cdef list list_of(self, Worker worker, Py_ssize_t start, Py_ssize_t stop):
-        """Ids that a worker holds."""
-        cdef Py_ssize_t k
-        cdef list ids = PyList_New(stop - start)
-        for k in range(start, stop):
-            item = <object>PyList_GET_ITEM(self.boxed, worker.out[k])
-            Py_INCREF(item)
-            PyList_SET_ITEM(ids, k - start, item)
-        return ids
+    cdef EncodeState take(self, int64_t number):
+        """The state of this number if it is idle, else another idle one, else a new one."""
+        cdef object state = self.idle.pop(number, None)
+        if state is None:
+            try:
+                state = self.idle.popitem()[1]
+            except KeyError:
+                state = self._new_state()
+        return <EncodeState>state
 
-    cdef object give_ids(self, Worker worker, int64_t n):
-        """An array of n ids, the first of which the worker holds; puts the worker back."""
-        cdef Py_buffer copied
-        if n > OUT_IDS:
-            ids, worker.out_array, worker.out = worker.out_array, None, None
-            worker.encoding.written = 0
-            worker.renew_out(OUT_IDS)
-            ids.resize(n, refcheck=False)
+    cdef int give_back(self, EncodeState state) except -1:
+        """Makes a state idle."""
+        try:
+            state.rest()
+        finally:
+            self.idle[state.number] = state
+        return 0
+
+    cdef EncodeState _new_state(self):
+        """A state whose cache has the vocabulary's tokens.
+
+        The first one has a copy of the first cache, and the second one the first cache itself, so a second thread costs
+        no time to start. Other states fill their caches, each in its own thread.
+        """
+        cdef PretokenCache cache
+        cdef int64_t number = self.num_states
+        self.num_states += 1
+        if number and self.first_cache is not None:
+            cache, self.first_cache = self.first_cache, None
+            return EncodeState(self.tables, cache, number)
+        cache = PretokenCache(self.cache_entries, 16 * self.cache_entries, 8 * self.cache_entries)
+        # other threads may have run while memory was allocated
+        if self.first_cache is not None:
+            cache.copy_from(self.first_cache)
         else:
-            ids = np.empty(n, np.uint32)
-            # by the buffer itself: a memoryview costs as much as a short text
-            PyObject_GetBuffer(ids, &copied, PyBUF_WRITABLE)
-            memcpy(copied.buf, &worker.out[0], 4 * worker.encoding.written)
-            PyBuffer_Release(&copied)
-        self.put_back(worker)
-        return ids
+            with nogil:
+                self.tables.refill(cache)
+        return EncodeState(self.tables, cache, number)
+
+    cdef bint has_scanner(self):
+        """Whether texts are split without the GIL."""
+        return self.tables.scan != NULL
+
+    # --- the vocabulary's tokens ---
+
+    cdef int _fill_first_cache(self) except -1:
+        """Encodes every token as a pretoken, so that most words are cached before they are first seen."""
+        cdef EncodeTables tables = self.tables
+        offsets = np.asarray(tables.token_offsets)
+        cdef int64_t[::1] ends = offsets[1:][np.diff(offsets) > 0]
+        self.cache_entries = 1 << ((ends.shape[0] + FIRST_ROOM) * 4 // 3).bit_length()
+        cache = PretokenCache(self.cache_entries, 16 * self.cache_entries, 8 * self.cache_entries)
+        cdef EncodeState state = EncodeState(tables, cache, -1)
+        if not tables.vocabulary.lacks_bytes and ends.shape[0]:
+            state.start_pretokens(&tables.token_bytes[0], tables.token_bytes.shape[0], ends)
+            with nogil:
+                state.run(0)
+        self.first_cache = state.cache
+        self.cache_entries = self.first_cache.entries()
+        return 0
+
+    cdef int _find_unmergeable(self, EncodeState state, const int64_t[::1] whole_tokens) except -1:
+        """Finds the whole tokens that merging their bytes does not make, and puts them into a table."""
+        cdef EncodeTables tables = self.tables
+        cdef int64_t k, token_id, start, length
+        cdef list unmergeable = []
+        cdef PretokenCache table = None
+        # backwards: the first of several tokens with the same bytes is put last
+        for k in range(whole_tokens.shape[0] - 1, -1, -1):
+            token_id = whole_tokens[k]
+            if not tables.is_token(token_id):
+                raise ValueError(f"whole token {k} has id {token_id}, which is not in the vocabulary")
+            start = tables.token_offsets[token_id]
+            length = tables.token_offsets[token_id + 1] - start
+            if tables.token_bytes[start + length - 1] >= FASTLM_FIRST_NON_UTF8:  # no pretoken ends so
+                continue
+            if length <= FASTLM_MAX_CACHED_BYTES and self.first_cache.find(&tables.token_bytes[start], length) == token_id:
+                continue
+            if self._merges_to(state, &tables.token_bytes[start], length, token_id):
+                continue
+            if length > FASTLM_MAX_CACHED_BYTES:
+                raise ValueError(f"token {token_id} has {length} bytes and no merges make it, so no text has it")
+            unmergeable.append((token_id, start, length))
+        if not unmergeable:
+            return 0
+        # a search looks at a few entries only, so a table that has no room for a token there is tried larger
+        for more_bits in range(2, 6):
+            table = PretokenCache(
+                1 << (len(unmergeable).bit_length() + more_bits), FASTLM_MAX_CACHED_BYTES * len(unmergeable), 0)
+            for token_id, start, length in unmergeable:
+                table.put(&tables.token_bytes[start], length, token_id)
+            if all([table.find(&tables.token_bytes[start], length) >= 0 for _, start, length in unmergeable]):
+                break
+        else:
+            raise ValueError("hash collision among tokens that no merges make; cannot build their table")
+        for token_id, start, length in unmergeable:
+            self.first_cache.put(&tables.token_bytes[start], length, token_id)
+        tables.set_unmergeable(table)
+        return 0
+
+    cdef bint _merges_to(self, EncodeState state, const uint8_t *token, int64_t length, int64_t token_id) except -1:
+        """Whether merging these bytes makes this id."""
+        cdef int64_t k
+        for k in range(length):
+            if self.tables.byte_ids[token[k]] == FASTLM_NO_ID:
+                return False
+        state.forget_after(0)
+        state.start_pretokens(token, length, np.array([length], np.int64))
+        state.run(0)
+        return state.written() == 1 and state.ids_pointer()[0] == token_id
+
+
+cdef list exact_list(items):
+    """A list of the items. Does not use the length that a subclass of list reports."""
+    if type(items) is list:
+        return list(items)
+    return [item for item in items]
+
+
+cdef int64_t[:, ::1] text_table(list texts):
+    """Address and length of the UTF-8 of each text. Replaces the texts by the objects that own the UTF-8."""
+    cdef Py_ssize_t n = 0, k
+    cdef object owner
+    cdef int64_t[:, ::1] table = np.empty((len(texts), 2), np.int64)
+    for k in range(table.shape[0]):
+        owner = with_utf8(texts[k])
+        texts[k] = owner
+        table[k, 0] = <int64_t><uintptr_t>address_of(owner, &n)
+        table[k, 1] = n
+    return table

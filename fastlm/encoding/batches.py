@@ -1,7 +1,8 @@
-"""Ids of many texts: their order over threads, and the arrays in which they are handed over."""
+"""Many texts: threads share them, and their ids become arrays of the form that was asked for."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -17,82 +18,107 @@ if TYPE_CHECKING:
 
     Text = str | bytes | Utf8
 
-# fewer ids are copied before another thread has begun
-LEAST_SHARED = 1 << 19
+# one thread copies fewer ids than this before another one has begun
+LEAST_COPIED = 1 << 19
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def slices(items: Sequence[Item], threads: int) -> Iterator[list[Item]]:
-    """The items in parts for threads: several for each, so that one slow part does not hold up the end."""
+def as_list(items: Sequence[Item]) -> list[Item]:
+    """A list of the items. Raises TypeError for one text, which is a sequence too."""
     if isinstance(items, str | bytes):
-        raise TypeError(f"expected a sequence of texts, not one {type(items).__name__}")
-    items = list(items)
-    size = max(1, len(items) // (4 * threads)) if threads > 1 else max(1, len(items))
+        raise TypeError(f"expected a sequence of texts, got one {type(items).__name__}")
+    if type(items) is list:
+        return items.copy()
+    return [item for item in items]  # noqa: C416 - list(items) would believe the length that a subclass reports
+
+
+def as_int(value: int, name: str) -> int:
+    """The value of an argument as an int. Raises TypeError naming the argument for another type."""
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, got bool")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, got {type(value).__name__}") from None
+
+
+def slices(items: Sequence[Item], num_threads: int) -> Iterator[list[Item]]:
+    """Splits the items into several slices for each thread, so that a slow slice does not delay the end."""
+    items = as_list(items)
+    size = max(1, len(items) // (4 * num_threads)) if num_threads > 1 else max(1, len(items))
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
 
-def mapped(function: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
-    """function(item) of each item, in order."""
-    parts = map_in_order(lambda part: list(map(function, part)), slices(items, threads), threads)
+def map_items(function: Callable[[Item], Result], items: Sequence[Item], num_threads: int) -> list[Result]:
+    """The result of `function` for each item, in order."""
+    parts = map_in_order(lambda part: list(map(function, part)), slices(items, num_threads), num_threads)
     return [result for part in parts for result in part]
 
 
-def encoded(
-    encoder: Encoder, texts: Sequence[Text], cuts: Cuts | list[Cuts], threads: int
+def encode_flat(
+    encoder: Encoder, texts: Sequence[Text], boundaries: Cuts | list[Cuts], num_threads: int
 ) -> tuple[UInt32Array, Int64Array]:
-    """Ids of all texts in one array, and where each begins and the last ends; see Encoder."""
-    if threads == 1:
-        return encoder.encode_batch_flat(texts, cuts)
-    from fastlm.encoding._batch import Share
+    """The ids of all texts in one array.
 
-    share = Share(encoder, texts, cuts, threads)
-    together(share.encode, share.threads)
-    together(lambda _: share.copy(), share.threads if share.gather() >= LEAST_SHARED else 1)
-    return share.result_arrays()
+    Returns:
+        ids: uint32 (n_ids,).
+        offsets: int64 (n_texts + 1,): the ids of text k are ids[offsets[k]:offsets[k + 1]].
+    """
+    if num_threads == 1:
+        return encoder.encode_batch_flat(texts, boundaries)
+    from fastlm.encoding._batch import Batch
 
-
-def encoded_lists(encoder: Encoder, texts: Sequence[Text], cuts: Cuts | list[Cuts], threads: int) -> list[list[int]]:
-    """The same as a list for each text."""
-    from fastlm.encoding._batch import Share
-
-    share = Share(encoder, texts, cuts, threads, True)
-    together(share.encode, share.threads)
-    return share.result_lists()
+    with Batch(encoder, texts, boundaries, num_threads) as batch:
+        together(batch.encode, batch.num_threads)
+        together(lambda _: batch.copy(), batch.num_threads if batch.gather() >= LEAST_COPIED else 1)
+        return batch.arrays()
 
 
-def framed(
+def encode_lists(
+    encoder: Encoder, texts: Sequence[Text], boundaries: Cuts | list[Cuts], num_threads: int
+) -> list[list[int]]:
+    """The ids of each text as a list."""
+    from fastlm.encoding._batch import Batch
+
+    with Batch(encoder, texts, boundaries, num_threads, as_lists=True) as batch:
+        together(batch.encode, batch.num_threads)
+        return batch.lists()
+
+
+def surround(
     ids: UInt32Array, offsets: Int64Array, begin: Sequence[int], end: Sequence[int]
 ) -> tuple[UInt32Array, Int64Array]:
-    """The same with ids put before and after each text."""
+    """Adds ids before and after the ids of each text; takes and returns (ids, offsets)."""
     rows = np.arange(len(offsets))
     shifted = offsets + rows * (len(begin) + len(end))
     result = np.empty(shifted[-1], np.uint32)
-    own = np.ones(len(result), bool)
-    for k, id in enumerate(begin):
-        result[shifted[:-1] + k] = id
-        own[shifted[:-1] + k] = False
-    for k, id in enumerate(reversed(end), 1):
-        result[shifted[1:] - k] = id
-        own[shifted[1:] - k] = False
-    result[own] = ids
+    is_text = np.ones(len(result), bool)
+    for k, token_id in enumerate(begin):
+        result[shifted[:-1] + k] = token_id
+        is_text[shifted[:-1] + k] = False
+    for k, token_id in enumerate(reversed(end), 1):
+        result[shifted[1:] - k] = token_id
+        is_text[shifted[1:] - k] = False
+    result[is_text] = ids
     return result, shifted
 
 
-def padded(
+def pad(
     ids: UInt32Array, offsets: Int64Array, pad_id: int, length: int | None, side: Literal["right", "left"]
 ) -> tuple[UInt32Array, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """(ids, mask) of rows made equally long; see Tokenizer.encode_batch_padded."""
+    """Rows of equal length and their mask; see Tokenizer.encode_batch_padded."""
     if side not in ("right", "left"):
-        raise ValueError(f"side must be 'right' or 'left', not {side!r}")
+        raise ValueError(f"side must be 'right' or 'left', got {side!r}")
+    pad_id = as_int(pad_id, "pad_id")
     if not 0 <= pad_id <= np.iinfo(np.uint32).max:
-        raise ValueError(f"pad_id must fit 32 bits, not {pad_id}")
+        raise ValueError(f"pad_id must have at most 32 bits and not be negative, got {pad_id}")
     sizes = np.diff(offsets)
-    width = int(sizes.max(initial=0)) if length is None else length
+    width = int(sizes.max(initial=0)) if length is None else as_int(length, "length")
     if width < 0:
-        raise ValueError(f"length must not be negative, and is {width}")
+        raise ValueError(f"length must not be negative, got {width}")
     columns, kept = np.arange(width), np.minimum(sizes, width)[:, None]
     mask = columns < kept if side == "right" else columns >= width - kept
     first = offsets[:-1] if side == "right" else offsets[1:] - kept.ravel()
@@ -102,18 +128,18 @@ def padded(
     return rows, mask
 
 
-def delivered(
-    ids: UInt32Array, dtype: Any, out: np.ndarray[Any, Any] | None, vocabulary_length: int
-) -> np.ndarray[Any, Any]:
-    """The ids as `dtype`, or in `out`; see Tokenizer.encode_to_numpy."""
+def converted(ids: UInt32Array, dtype: Any, out: np.ndarray[Any, Any] | None, num_ids: int) -> np.ndarray[Any, Any]:
+    """The ids as `dtype`, or in `out`; see Tokenizer.encode_to_numpy. `num_ids` is that of the vocabulary."""
     if out is None and dtype is np.uint32:
         return ids
-    kind = np.dtype(dtype) if out is None else out.dtype
-    if kind.kind not in "iu" or vocabulary_length - 1 > np.iinfo(kind).max:
-        raise ValueError(f"ids of up to {vocabulary_length - 1} do not fit {kind}")
+    if out is not None and not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an array, got {type(out).__name__}")
+    target = np.dtype(dtype) if out is None else out.dtype
+    if target.kind not in "iu" or num_ids - 1 > np.iinfo(target).max:
+        raise ValueError(f"{target} does not hold all ids of the vocabulary, which are up to {num_ids - 1}")
     if out is None:
-        return ids.astype(kind, copy=False)
-    if out.ndim != 1 or len(out) < len(ids):
-        raise ValueError(f"out must be one-dimensional with room for {len(ids)} ids, not of shape {out.shape}")
+        return ids.astype(target, copy=False)
+    if out.ndim != 1 or out.shape[0] < len(ids):
+        raise ValueError(f"out must have one dimension and room for {len(ids)} ids, got shape {out.shape}")
     out[: len(ids)] = ids
     return out[: len(ids)]

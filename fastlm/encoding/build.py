@@ -1,4 +1,4 @@
-"""The native encoder of a vocabulary."""
+"""The encoder of a vocabulary."""
 
 from __future__ import annotations
 
@@ -7,36 +7,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastlm._types import Int64Array
-from fastlm.pretokenize import _scan
 from fastlm.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from fastlm.encoding._encoder import Encoder
 
 
-def encoder_of(vocabulary: Vocabulary, whole: Int64Array | None = None) -> Encoder:
-    """An encoder. `whole` are the ids that a pretoken of just their bytes becomes; without it, all but the added
-    tokens' where the rules ignore merges.
+def encoder_of(vocabulary: Vocabulary, whole_tokens: Int64Array | None = None) -> Encoder:
+    """Builds the encoder of a vocabulary.
 
-    Raises ValueError for a vocabulary whose merges or tokens cannot be looked up.
+    Args:
+        vocabulary: The vocabulary.
+        whole_tokens: int64 (k,): ids that a pretoken of just their bytes becomes, whatever the merges say. By default
+            all ids but those of added tokens if the vocabulary's rules ignore merges, else none.
+
+    Raises:
+        ValueError: The vocabulary's merges or tokens cannot be looked up.
     """
-    # numba takes longer to import than everything else together, so only encoding pays for it
+    # importing numba takes longer than importing everything else together, so only encoding pays for it
     from fastlm.encoding._encoder import Encoder
     from fastlm.kernels import bpe
 
-    v = vocabulary
-    if whole is None:
-        whole = v.ordinary_ids if v.rules.ignore_merges else np.empty(0, np.int64)
-    return Encoder(
-        v.token_bytes,
-        v.token_offsets,
-        v.merge_left,
-        v.merge_right,
-        v.merge_new,
-        v.byte_ids,
-        v.rules.unknown_bytes == "drop",
-        whole,
-        _scan.scanner(v.pattern.scanner) if v.pattern.scanner else None,
-        v.pattern.find_ends,
-        bpe.compiled(),
-    )
+    if whole_tokens is None:
+        whole_tokens = vocabulary.ordinary_ids if vocabulary.rules.ignore_merges else np.empty(0, np.int64)
+    return Encoder(vocabulary, bpe.compiled(), whole_tokens)

@@ -1,228 +1,240 @@
-/* The loop that encodes a text: it scans a block of pretokens, looks them up among the known ones (known.h), and has those
- * that are new merged by the kernel (kernels/bpe.py). */
-#ifndef FASTLM_ENCODING_H
-#define FASTLM_ENCODING_H
+/* The loop that encodes a text. It scans a block of pretokens and looks each one up in the pretoken cache
+ * (pretoken_cache.h). The kernel (kernels/bpe.py) merges pretokens that the cache lacks. */
+#ifndef FASTLM_ENCODE_LOOP_H
+#define FASTLM_ENCODE_LOOP_H
 #include <stdint.h>
 #include <string.h>
 #include "../native/common.h"
 #include "pretoken_cache.h"
 
-/* so many pretokens ahead an entry is asked for */
-enum { FASTLM_AHEAD = 32 };
-/* what the kernel needs to work with, at least */
-enum { FASTLM_SCRATCH_WORDS = 256 };
+enum {
+    /* Pretokens whose cache entries are prefetched before the first of them is looked up. */
+    FASTLM_LOOKAHEAD = 32,
+    /* Bytes of the next text of a batch that are prefetched: one page, enough for the hardware prefetcher to take
+     * over. */
+    FASTLM_PREFETCH_BYTES = 4096,
+    FASTLM_CACHE_LINE = 64,
+    /* 64-bit words of memory that the kernel needs at least. kernels/bpe.py has the same number. */
+    FASTLM_SCRATCH_WORDS = 256,
+};
+
+/* The tables of the kernel; see kernels/bpe.py, which reads this struct, and _merge_table.pyx, which makes them. */
+typedef struct {
+    const uint32_t *byte_ids, *byte_pairs, *slots;
+    const uint64_t *merges;
+    uint64_t shift, multiplier, row_bits;
+} fastlm_merge_tables;
+
+/* Merges pretoken[:length] and writes at most `length` ids; returns how many, or, if `scratch_words` are too few,
+ * minus the number that it needs. */
+typedef int64_t (*fastlm_merge_fn)(const fastlm_merge_tables *tables, const uint8_t *pretoken, int64_t length,
+                                   uint32_t *ids, uint64_t *scratch, int64_t scratch_words);
+
+/* What decides the ids of a pretoken. No call changes it. */
+typedef struct {
+    fastlm_merge_fn merge;
+    fastlm_merge_tables tables;
+    const fastlm_cache *unmergeable; /* tokens that a pretoken becomes although no merges make them, or NULL */
+    int lacks_bytes;                 /* whether some bytes have no id */
+} fastlm_vocabulary;
 
 typedef enum {
     FASTLM_DONE,
-    FASTLM_INVALID_UTF8,
-    FASTLM_OUT_FULL,
-    FASTLM_SCRATCH_SMALL,
-    FASTLM_PRETOKEN_TOO_LONG,
-    FASTLM_TABLE_FULL,
-    FASTLM_UNKNOWN_BYTE
+    FASTLM_INVALID_UTF8,      /* `position` is the offset of the first byte that is not UTF-8 */
+    FASTLM_IDS_FULL,          /* `needed` is the number of ids to make room for */
+    FASTLM_SCRATCH_FULL,      /* `needed` is the number of words that the kernel needs */
+    FASTLM_CACHE_FULL,
+    FASTLM_PRETOKEN_TOO_LONG, /* the pretoken at `position` has 4 GiB or more */
+    FASTLM_UNKNOWN_BYTE       /* the pretoken at `position`, of `needed` bytes, has a byte without an id */
 } fastlm_status;
 
-typedef int64_t (*fastlm_merge_fn)(const uint8_t *pretoken, int64_t length, const uint32_t *byte_ids,
-                                   const uint32_t *byte_pairs, const uint32_t *slots, uint64_t shift,
-                                   uint64_t multiplier, uint64_t row_bits, const uint64_t *merges, uint32_t *ids,
-                                   uint64_t *scratch, int64_t scratch_words);
-
-/* What a vocabulary brings: the kernel and its tables (kernels/bpe.py, _pairs.pyx), the pretokens that become one id
- * whatever the merges say, and whether there are bytes without an id. */
-typedef struct {
-    fastlm_merge_fn merge;
-    const uint32_t *byte_ids, *byte_pairs, *slots;
-    uint64_t shift, multiplier, row_bits;
-    const uint64_t *merges;
-    const fastlm_known *whole;
-    int partial;
-} fastlm_merges;
-
-/* A text under way. `cuts` (n_cuts, 3) gives start, end and id of each special token, which cuts the text and becomes its
- * id, or nothing where that is negative; `places`, unless NULL, is told how many ids stand before each, with the `taken`
- * ones that were there before those in `out`. Without a scanner `ends` already holds all n_ends pretoken ends, of any
- * bytes. `wanted` says, after OUT_FULL and SCRATCH_SMALL, room for how many more ids or words; after UNKNOWN_BYTE, the
- * length of the pretoken with such a byte. */
+/* The state of the encoding of one text. */
 typedef struct {
     const uint8_t *text;
     int64_t n;
-    const int64_t *cuts;
-    int64_t n_cuts;
-    int64_t *places;
+    /* (n_boundaries, 3): rows of start, end, and id. The text between rows is encoded, and each row adds its id, or
+     * nothing if that is negative. ids_before, unless NULL, gets the number of ids before each row: `taken` plus
+     * those in `ids`. */
+    const int64_t *boundaries;
+    int64_t n_boundaries;
+    int64_t *ids_before;
     int64_t taken;
+    /* Without a scanner, `ends` holds the n_ends pretoken ends of the whole text, which may be any bytes. Else the
+     * scanner fills it, n_ends at a time. */
     fastlm_scan_fn scan;
     int64_t *ends;
     int64_t n_ends;
-    uint32_t *out;
-    int64_t out_size;
+    uint32_t *ids;
+    int64_t ids_size;
     uint64_t *scratch;
     int64_t scratch_words;
-    int64_t position, cut, written, wanted;
-} fastlm_encoding;
+    int64_t position, boundary, written, needed; /* boundary: rows done */
+} fastlm_encode_state;
 
-/* Pretokens to come: their keys, and the first entry of each one's place, which is asked for. */
+/* The keys of the next pretokens, and the first entry of each search. */
 typedef struct {
-    uint64_t keys[FASTLM_AHEAD][2];
-    fastlm_known_entry *entries[FASTLM_AHEAD];
-} fastlm_sought;
+    uint64_t keys[FASTLM_LOOKAHEAD][2];
+    fastlm_cache_entry *entries[FASTLM_LOOKAHEAD];
+} fastlm_lookahead;
 
-/* Asks for the beginning of a text, so that it is in the cache when its turn comes: the processor foresees only how one
- * that it already reads goes on. */
-static inline void fastlm_prefetch(const uint8_t *text, int64_t n) {
-    for (int64_t at = 0; at < n && at < 4096; at += 64)
-        FASTLM_ASK_FOR(text + at);
+/* Starts to load the beginning of a text. The hardware prefetcher only follows a stream that is already read. */
+static inline void fastlm_prefetch_text(const uint8_t *text, int64_t n) {
+    for (int64_t at = 0; at < n && at < FASTLM_PREFETCH_BYTES; at += FASTLM_CACHE_LINE)
+        fastlm_prefetch_read(text + at);
 }
 
-/* A pretoken that is not in the first two entries of its place, or is long: looks further, merges it, remembers it. */
-static FASTLM_APART fastlm_status fastlm_encode_rare(const fastlm_merges *merges, fastlm_known *known,
-                                                     fastlm_encoding *e, int64_t length) {
-    const uint8_t *p = e->text + e->position;
-    uint32_t *out = e->out + e->written;
-    const fastlm_known *of_entry = known;
-    const fastlm_known_entry *entry = NULL;
-    fastlm_key key = {{0, 0}, 0};
-    /* bytes that no text has, at the end of what is no text, would be mistaken for padding or the mark of a long key */
-    int knowable = length <= FASTLM_LONGEST_KEY && p[length - 1] < FASTLM_NOT_IN_TEXT;
-    if (knowable) {
-        key = fastlm_key_of(p, length, e->n - e->position);
-        entry = fastlm_find(known, key, p, length);
-        if (!entry && merges->whole) {
-            of_entry = merges->whole;
-            entry = fastlm_find(of_entry, key, p, length);
+/* Encodes a pretoken that is long, or that the first two entries of its search lack: searches further, else merges the
+ * pretoken and adds it to the cache. */
+static FASTLM_NOINLINE fastlm_status fastlm_encode_rare(const fastlm_vocabulary *vocabulary, fastlm_cache *cache,
+                                                        fastlm_encode_state *s, int64_t length) {
+    const uint8_t *p = s->text + s->position;
+    uint32_t *ids = s->ids + s->written;
+    const fastlm_cache *found_in = cache;
+    fastlm_cache_entry *entry = NULL;
+    fastlm_cache_key key = {{0, 0}, 0};
+    /* A pretoken of arbitrary bytes may end with a byte that a key takes for padding, or for the mark of a long key. */
+    int cacheable = length <= FASTLM_MAX_CACHED_BYTES && p[length - 1] < FASTLM_FIRST_NON_UTF8;
+    if (cacheable) {
+        key = fastlm_key_of(p, length, s->n - s->position);
+        entry = fastlm_find(cache, key, p, length);
+        if (!entry && vocabulary->unmergeable) {
+            found_in = vocabulary->unmergeable;
+            entry = fastlm_find(found_in, key, p, length);
         }
     }
     int64_t n_ids;
     if (entry) {
-        n_ids = fastlm_recall(of_entry, entry, out);
-        knowable = of_entry != known;
-        if (!knowable)
-            fastlm_promote(fastlm_first_entry(known, key.hash), (fastlm_known_entry *)entry);
+        n_ids = fastlm_copy_ids(found_in, entry, ids);
+        cacheable = found_in != cache;
+        if (!cacheable)
+            fastlm_promote(fastlm_first_entry(cache, key.hash), entry);
     } else {
-        if (merges->partial)
+        if (vocabulary->lacks_bytes)
             for (int64_t k = 0; k < length; k++)
-                if (merges->byte_ids[p[k]] == UINT32_MAX) {
-                    e->wanted = length;
+                if (vocabulary->tables.byte_ids[p[k]] == FASTLM_NO_ID) {
+                    s->needed = length;
                     return FASTLM_UNKNOWN_BYTE;
                 }
         if (length >= UINT32_MAX)
             return FASTLM_PRETOKEN_TOO_LONG;
-        n_ids = merges->merge(p, length, merges->byte_ids, merges->byte_pairs, merges->slots, merges->shift,
-                              merges->multiplier, merges->row_bits, merges->merges, out, e->scratch,
-                              e->scratch_words);
+        n_ids = vocabulary->merge(&vocabulary->tables, p, length, ids, s->scratch, s->scratch_words);
         if (n_ids < 0) {
-            e->wanted = -n_ids;
-            return FASTLM_SCRATCH_SMALL;
+            s->needed = -n_ids;
+            return FASTLM_SCRATCH_FULL;
         }
     }
-    if (knowable)
-        fastlm_remember(known, key, p, length, out, n_ids);
-    e->position += length;
-    e->written += n_ids;
+    if (cacheable)
+        fastlm_add(cache, key, p, length, ids, n_ids);
+    s->position += length;
+    s->written += n_ids;
     return FASTLM_DONE;
 }
 
-/* Makes keys of the pretokens ends[:count], the first of which begins at `start`. `careful`: where the text may end within
- * 16 bytes, or may be no UTF-8. */
-static inline void fastlm_seek(const fastlm_known *known, fastlm_sought *sought, const uint8_t *text, int64_t n,
-                               const int64_t *ends, int64_t count, int64_t start, const int careful) {
-    const fastlm_known here = *known; /* which the compiler would read anew after each store */
+/* Makes the keys of the pretokens ends[:count], the first of which begins at `start`, and prefetches their entries.
+ * `careful` is for a text that may end within 16 bytes, or may not be UTF-8. */
+static inline void fastlm_look_ahead(const fastlm_cache *cache, fastlm_lookahead *next, const uint8_t *text, int64_t n,
+                                     const int64_t *ends, int64_t count, int64_t start, const int careful) {
+    const fastlm_cache local = *cache; /* the compiler would reload the fields after each store */
     for (int64_t k = 0; k < count; k++) {
         int64_t end = ends[k], length = end - start;
-        if (FASTLM_RARE(length > FASTLM_INLINE_BYTES)
-            || (careful && FASTLM_RARE(text[end - 1] >= FASTLM_NOT_IN_TEXT))) {
-            /* the key of no entry */
-            sought->keys[k][0] = 0;
-            sought->keys[k][1] = 1;
-            sought->entries[k] = here.entries;
+        if (FASTLM_UNLIKELY(length > FASTLM_ENTRY_BYTES)
+            || (careful && FASTLM_UNLIKELY(text[end - 1] >= FASTLM_FIRST_NON_UTF8))) {
+            /* no entry has this key */
+            next->keys[k][0] = 0;
+            next->keys[k][1] = 1;
+            next->entries[k] = local.entries;
         } else {
-            fastlm_invert(text + start, length, careful ? n - start : FASTLM_INLINE_BYTES, sought->keys[k]);
-            uint64_t hash = fastlm_hash_short(sought->keys[k][0], sought->keys[k][1], fastlm_known_seed);
-            sought->entries[k] = fastlm_first_entry(&here, hash);
-            FASTLM_ASK_FOR(sought->entries[k]);
+            fastlm_invert(text + start, length, careful ? n - start : FASTLM_ENTRY_BYTES, next->keys[k]);
+            uint64_t hash = fastlm_hash_short(next->keys[k][0], next->keys[k][1], fastlm_cache_seed);
+            next->entries[k] = fastlm_first_entry(&local, hash);
+            fastlm_prefetch_read(next->entries[k]);
         }
         start = end;
     }
 }
 
-static FASTLM_APART void fastlm_seek_carefully(const fastlm_known *known, fastlm_sought *sought, const uint8_t *text,
-                                               int64_t n, const int64_t *ends, int64_t count, int64_t start) {
-    fastlm_seek(known, sought, text, n, ends, count, start, 1);
+static FASTLM_NOINLINE void fastlm_look_ahead_carefully(const fastlm_cache *cache, fastlm_lookahead *next,
+                                                        const uint8_t *text, int64_t n, const int64_t *ends,
+                                                        int64_t count, int64_t start) {
+    fastlm_look_ahead(cache, next, text, n, ends, count, start, 1);
 }
 
-/* Encodes the pretokens ends[:count], the first of which begins at e->position. This loop is where the time goes.
+/* Encodes the pretokens ends[:count], the first of which begins at s->position. Encoding spends its time here.
  *
- * Keys are made some pretokens ahead and their entries asked for, because the words of a large text outgrow the caches
- * and the processor itself sees only some ten pretokens ahead. */
-static FASTLM_APART fastlm_status fastlm_encode_block(const fastlm_merges *merges, fastlm_known *known,
-                                                      fastlm_encoding *e, const int64_t *ends, int64_t count) {
-    uint32_t *out = e->out + e->written;
-    int64_t start = e->position;
-    fastlm_sought sought;
-    for (int64_t i = 0; i < count; i += FASTLM_AHEAD) {
-        int64_t some = count - i < FASTLM_AHEAD ? count - i : FASTLM_AHEAD, from = i ? ends[i - 1] : start;
-        if (FASTLM_RARE(e->n - ends[i + some - 1] < FASTLM_INLINE_BYTES || !e->scan))
-            fastlm_seek_carefully(known, &sought, e->text, e->n, ends + i, some, from);
+ * The entries of a large text's words do not fit into the processor's caches, and the processor itself looks only
+ * some ten pretokens ahead. So the entries of the next FASTLM_LOOKAHEAD pretokens are prefetched. */
+static FASTLM_NOINLINE fastlm_status fastlm_encode_block(const fastlm_vocabulary *vocabulary, fastlm_cache *cache,
+                                                         fastlm_encode_state *s, const int64_t *ends, int64_t count) {
+    uint32_t *ids = s->ids + s->written;
+    int64_t start = s->position;
+    fastlm_lookahead next;
+    for (int64_t i = 0; i < count; i += FASTLM_LOOKAHEAD) {
+        int64_t some = count - i < FASTLM_LOOKAHEAD ? count - i : FASTLM_LOOKAHEAD, from = i ? ends[i - 1] : start;
+        if (FASTLM_UNLIKELY(s->n - ends[i + some - 1] < FASTLM_ENTRY_BYTES || !s->scan))
+            fastlm_look_ahead_carefully(cache, &next, s->text, s->n, ends + i, some, from);
         else
-            fastlm_seek(known, &sought, e->text, e->n, ends + i, some, from, 0);
+            fastlm_look_ahead(cache, &next, s->text, s->n, ends + i, some, from, 0);
         for (int64_t k = 0; k < some; k++) {
-            fastlm_known_entry *entry = sought.entries[k];
-            if (FASTLM_RARE(!fastlm_has_key(entry, sought.keys[k])) && !fastlm_is_second(entry, sought.keys[k])) {
-                e->position = i + k ? ends[i + k - 1] : start;
-                e->written = out - e->out;
-                fastlm_status status = fastlm_encode_rare(merges, known, e, ends[i + k] - e->position);
+            fastlm_cache_entry *entry = next.entries[k];
+            if (FASTLM_UNLIKELY(!fastlm_has_key(entry, next.keys[k])) && !fastlm_is_second(entry, next.keys[k])) {
+                s->position = i + k ? ends[i + k - 1] : start;
+                s->written = ids - s->ids;
+                fastlm_status status = fastlm_encode_rare(vocabulary, cache, s, ends[i + k] - s->position);
                 if (status != FASTLM_DONE)
                     return status;
-                out = e->out + e->written;
+                ids = s->ids + s->written;
                 continue;
             }
-            out += fastlm_recall(known, entry, out);
+            ids += fastlm_copy_ids(cache, entry, ids);
         }
     }
-    e->position = ends[count - 1];
-    e->written = out - e->out;
+    s->position = ends[count - 1];
+    s->written = ids - s->ids;
     return FASTLM_DONE;
 }
 
-/* Encodes e->text from e->position on, to the end or until something is lacking; then the caller provides it and calls
- * again. */
-static inline fastlm_status fastlm_encode(const fastlm_merges *merges, fastlm_known *known, fastlm_encoding *e) {
-    int64_t first = 0, count = 0; /* of the ends that lie before the next cut */
+/* Encodes s->text from s->position on, until it is done or something is missing. The caller provides what is missing
+ * and calls again. */
+static inline fastlm_status fastlm_encode(const fastlm_vocabulary *vocabulary, fastlm_cache *cache,
+                                          fastlm_encode_state *s) {
+    int64_t first = 0, count = 0; /* the pretoken ends of the next block */
     for (;;) {
-        int64_t stop = e->cut < e->n_cuts ? e->cuts[3 * e->cut] : e->n;
-        while (e->position < stop) {
-            if (e->scan) {
-                count = e->scan(e->text, stop, e->position, e->ends, e->n_ends);
+        int64_t stop = s->boundary < s->n_boundaries ? s->boundaries[3 * s->boundary] : s->n;
+        while (s->position < stop) {
+            if (s->scan) {
+                count = s->scan(s->text, stop, s->position, s->ends, s->n_ends);
                 if (count < 0) {
-                    e->position = e->ends[0];
+                    s->position = s->ends[0];
                     return FASTLM_INVALID_UTF8;
                 }
             } else {
-                while (count < e->n_ends && e->ends[count] <= e->position) /* done before this call */
+                while (count < s->n_ends && s->ends[count] <= s->position) /* done in an earlier call */
                     count++;
                 first = count;
-                while (count < e->n_ends && e->ends[count] <= stop)
+                while (count < s->n_ends && s->ends[count] <= stop)
                     count++;
             }
-            if (known->used >= known->full_at)
-                return FASTLM_TABLE_FULL;
-            e->wanted = e->ends[count - 1] - e->position + FASTLM_SPARE_IDS;
-            if (e->written + e->wanted > e->out_size)
-                return FASTLM_OUT_FULL;
-            fastlm_status status = fastlm_encode_block(merges, known, e, e->ends + first, count - first);
+            if (cache->used >= cache->full_at)
+                return FASTLM_CACHE_FULL;
+            s->needed = s->ends[count - 1] - s->position + FASTLM_SPARE_IDS;
+            if (s->written + s->needed > s->ids_size)
+                return FASTLM_IDS_FULL;
+            fastlm_status status = fastlm_encode_block(vocabulary, cache, s, s->ends + first, count - first);
             if (status != FASTLM_DONE)
                 return status;
         }
-        if (e->cut == e->n_cuts)
+        if (s->boundary == s->n_boundaries)
             return FASTLM_DONE;
-        e->wanted = 1;
-        if (e->written + e->wanted > e->out_size)
-            return FASTLM_OUT_FULL;
-        if (e->places)
-            e->places[e->cut] = e->taken + e->written;
-        if (e->cuts[3 * e->cut + 2] >= 0)
-            e->out[e->written++] = (uint32_t)e->cuts[3 * e->cut + 2];
-        e->position = e->cuts[3 * e->cut + 1];
-        e->cut++;
+        s->needed = 1;
+        if (s->written + s->needed > s->ids_size)
+            return FASTLM_IDS_FULL;
+        const int64_t *row = s->boundaries + 3 * s->boundary;
+        if (s->ids_before)
+            s->ids_before[s->boundary] = s->taken + s->written;
+        if (row[2] >= 0)
+            s->ids[s->written++] = (uint32_t)row[2];
+        s->position = row[1];
+        s->boundary++;
     }
 }
 #endif

@@ -1,66 +1,68 @@
-/* Known pretokens: the table in which the ids of a pretoken are looked up.
+/* The pretoken cache: a hash table from a pretoken to its token ids.
  *
- * An entry is 32 bytes, two of them a cache line, so that a look-up touches one line. Its key is what a pretoken of up to
- * 16 bytes is made of, inverted and padded with zeros: no text holds the byte 0xFF, so the padding cannot be mistaken for
- * text and an empty entry never matches. A longer pretoken has its 64-bit hash for a key and keeps its bytes in an arena.
- * Up to three ids stand in the entry, more in another arena. A search passes WINDOW entries at most, whatever the text,
- * and entries are replaced but never removed one by one, so that it may end at the first empty one.
+ * An entry has 32 bytes. Two entries share a cache line, so a lookup usually touches one line. The key of a pretoken
+ * of up to 16 bytes is its bytes, inverted and padded with zeros. Text never contains the byte 0xFF, so padding
+ * cannot be mistaken for text, and an empty entry never matches. The key of a longer pretoken is its 64-bit hash and
+ * its length; its bytes are in an arena. An entry holds up to three ids; more ids are in a second arena. A search
+ * looks at FASTLM_MAX_PROBES entries at most, whatever the text. Entries are replaced but never removed one by one,
+ * so a search may stop at the first empty entry.
  */
-#ifndef FASTLM_KNOWN_H
-#define FASTLM_KNOWN_H
+#ifndef FASTLM_PRETOKEN_CACHE_H
+#define FASTLM_PRETOKEN_CACHE_H
 #include <stdint.h>
 #include <string.h>
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
+#include "../native/common.h"
 #include "../native/hash.h"
 
-#if defined(__GNUC__)
-#define FASTLM_RARE(condition) __builtin_expect(!!(condition), 0)
-#define FASTLM_APART __attribute__((noinline))
-#define FASTLM_ASK_FOR(address) __builtin_prefetch(address)
-#else
-#define FASTLM_RARE(condition) (condition)
-#define FASTLM_APART
-#define FASTLM_ASK_FOR(address) ((void)0)
-#endif
+/* This seed is not secret: a search stops after FASTLM_MAX_PROBES entries, so colliding pretokens only cost their
+ * merges. */
+static const uint64_t fastlm_cache_seed[2] = {UINT64_C(0x9E3779B97F4A7C15), UINT64_C(0xD1B54A32D192ED03)};
 
-/* no secret: a search ends after WINDOW entries, so that pretokens made to collide are only merged again */
-static const uint64_t fastlm_known_seed[2] = {UINT64_C(0x9E3779B97F4A7C15), UINT64_C(0xD1B54A32D192ED03)};
-
-enum { FASTLM_WINDOW = 8, FASTLM_INLINE_BYTES = 16, FASTLM_INLINE_IDS = 3, FASTLM_LONGEST_KEY = 255 };
-/* a byte from this on stands in no UTF-8 */
-enum { FASTLM_NOT_IN_TEXT = 0xFE };
-/* ids that are written past the last one, and read past an arena's: copies are of four */
-enum { FASTLM_SPARE_IDS = 4 };
+enum {
+    /* entries that a search looks at */
+    FASTLM_MAX_PROBES = 8,
+    /* bytes of a pretoken and ids that fit into an entry */
+    FASTLM_ENTRY_BYTES = 16,
+    FASTLM_ENTRY_IDS = 3,
+    /* longer pretokens are not cached: the length in a key has 8 bits */
+    FASTLM_MAX_CACHED_BYTES = 255,
+    /* bytes from this one on never occur in UTF-8 */
+    FASTLM_FIRST_NON_UTF8 = 0xFE,
+    /* Ids are copied four at a time: a copy may write this many ids past the last id, and read as many past the
+     * arena's. */
+    FASTLM_SPARE_IDS = 4,
+};
 
 typedef struct {
     uint64_t key[2];
-    uint32_t ids[FASTLM_INLINE_IDS]; /* more than these: ids[0] is where they begin in the arena */
+    uint32_t ids[FASTLM_ENTRY_IDS]; /* if there are more: ids[0] is the position of all ids in the arena */
     uint32_t n_ids;
-} fastlm_known_entry;
+} fastlm_cache_entry;
 
 typedef struct {
-    fastlm_known_entry *entries;
-    uint64_t mask; /* their number, a power of two, less one */
+    fastlm_cache_entry *entries;
+    uint64_t mask; /* number of entries, a power of two, minus 1 */
     int64_t used, full_at;
     uint8_t *bytes;
     int64_t bytes_used, bytes_size;
     uint32_t *ids;
     int64_t ids_used, ids_size;
-} fastlm_known;
+} fastlm_cache;
 
 typedef struct {
     uint64_t words[2], hash;
-} fastlm_key;
+} fastlm_cache_key;
 
-/* `length` bytes, 1 to 16, the first of `readable`, inverted and padded with zeros. */
+/* Inverts `length` bytes, 1 to 16, and pads them with zeros. `readable` bytes may be read at p. */
 static inline void fastlm_invert(const uint8_t *p, int64_t length, int64_t readable, uint64_t inverted[2]) {
-    static const uint8_t keep[32] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
-                                     0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
-    const uint8_t *kept = keep + FASTLM_INLINE_BYTES - length;
-    uint8_t copy[FASTLM_INLINE_BYTES] = {0};
-    if (FASTLM_RARE(readable < FASTLM_INLINE_BYTES)) {
+    static const uint8_t keep[2 * FASTLM_ENTRY_BYTES] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+                                                         0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
+    const uint8_t *kept = keep + FASTLM_ENTRY_BYTES - length;
+    uint8_t copy[FASTLM_ENTRY_BYTES] = {0};
+    if (FASTLM_UNLIKELY(readable < FASTLM_ENTRY_BYTES)) {
         memcpy(copy, p, (size_t)length);
         p = copy;
     }
@@ -73,138 +75,138 @@ static inline void fastlm_invert(const uint8_t *p, int64_t length, int64_t reada
 #endif
 }
 
-/* Key of `length` bytes, 1 to 16, the first of `readable`. */
-static inline fastlm_key fastlm_inline_key(const uint8_t *p, int64_t length, int64_t readable) {
-    fastlm_key key;
+/* The key of 1 to 16 bytes. */
+static inline fastlm_cache_key fastlm_inline_key(const uint8_t *p, int64_t length, int64_t readable) {
+    fastlm_cache_key key;
     fastlm_invert(p, length, readable, key.words);
-    key.hash = fastlm_hash_short(key.words[0], key.words[1], fastlm_known_seed);
+    key.hash = fastlm_hash_short(key.words[0], key.words[1], fastlm_cache_seed);
     return key;
 }
 
-/* Key of 17 to LONGEST_KEY bytes. The top byte of its second word is one that no text has, inverted; the low half is left
- * for the place of the bytes. */
-static inline fastlm_key fastlm_long_key(const uint8_t *p, int64_t length) {
-    fastlm_key key;
-    key.hash = key.words[0] = fastlm_hash_long(p, length, fastlm_known_seed);
+/* The key of 17 to FASTLM_MAX_CACHED_BYTES bytes. The top byte of the second word is 1, which inverted is 0xFE and so
+ * never is the last byte of a short pretoken. The low half takes the position of the bytes in the arena. */
+static inline fastlm_cache_key fastlm_arena_key(const uint8_t *p, int64_t length) {
+    fastlm_cache_key key;
+    key.hash = key.words[0] = fastlm_hash_long(p, length, fastlm_cache_seed);
     key.words[1] = (uint64_t)1 << 56 | (uint64_t)length << 32;
     return key;
 }
 
-static inline fastlm_key fastlm_key_of(const uint8_t *p, int64_t length, int64_t readable) {
-    return length <= FASTLM_INLINE_BYTES ? fastlm_inline_key(p, length, readable) : fastlm_long_key(p, length);
+static inline fastlm_cache_key fastlm_key_of(const uint8_t *p, int64_t length, int64_t readable) {
+    return length <= FASTLM_ENTRY_BYTES ? fastlm_inline_key(p, length, readable) : fastlm_arena_key(p, length);
 }
 
-/* The first entry of a place, where a cache line begins. The hash is masked as it is, without a shift. */
-static inline fastlm_known_entry *fastlm_first_entry(const fastlm_known *known, uint64_t hash) {
-    const uint64_t line = 2 * sizeof(fastlm_known_entry), size = (known->mask + 1) * sizeof(fastlm_known_entry);
-    return (fastlm_known_entry *)((char *)known->entries + (hash & (size - line)));
+/* The first entry of a search. It begins a cache line: the hash is masked to a byte offset, without a shift. */
+static inline fastlm_cache_entry *fastlm_first_entry(const fastlm_cache *cache, uint64_t hash) {
+    const uint64_t line = 2 * sizeof(fastlm_cache_entry), size = (cache->mask + 1) * sizeof(fastlm_cache_entry);
+    return (fastlm_cache_entry *)((char *)cache->entries + (hash & (size - line)));
 }
 
-/* Entry number `probe` of those that a search passes. */
-static inline fastlm_known_entry *fastlm_entry_at(const fastlm_known *known, uint64_t hash, int probe) {
-    uint64_t first = (uint64_t)(fastlm_first_entry(known, hash) - known->entries);
-    return known->entries + ((first + (uint64_t)probe) & known->mask);
+/* The entry that a search looks at after `probe` others. */
+static inline fastlm_cache_entry *fastlm_entry_at(const fastlm_cache *cache, uint64_t hash, int probe) {
+    uint64_t first = (uint64_t)(fastlm_first_entry(cache, hash) - cache->entries);
+    return cache->entries + ((first + (uint64_t)probe) & cache->mask);
 }
 
-static inline int fastlm_is_empty(const fastlm_known_entry *entry) { return !(entry->key[0] | entry->key[1]); }
+static inline int fastlm_is_empty(const fastlm_cache_entry *entry) { return !(entry->key[0] | entry->key[1]); }
 
-/* The first empty entry that a search passes, or NULL. */
-static inline fastlm_known_entry *fastlm_empty_entry(const fastlm_known *known, uint64_t hash) {
-    for (int probe = 0; probe < FASTLM_WINDOW; probe++)
-        if (fastlm_is_empty(fastlm_entry_at(known, hash, probe)))
-            return fastlm_entry_at(known, hash, probe);
+/* The first empty entry of a search, or NULL. */
+static inline fastlm_cache_entry *fastlm_empty_entry(const fastlm_cache *cache, uint64_t hash) {
+    for (int probe = 0; probe < FASTLM_MAX_PROBES; probe++)
+        if (fastlm_is_empty(fastlm_entry_at(cache, hash, probe)))
+            return fastlm_entry_at(cache, hash, probe);
     return NULL;
 }
 
-static inline int fastlm_has_key(const fastlm_known_entry *entry, const uint64_t key[2]) {
+static inline int fastlm_has_key(const fastlm_cache_entry *entry, const uint64_t key[2]) {
     return !((entry->key[0] ^ key[0]) | (entry->key[1] ^ key[1]));
 }
 
-/* Whether the entry is that of the pretoken of `length` bytes at p, whose key this is. */
-static inline int fastlm_is_entry_of(const fastlm_known *known, const fastlm_known_entry *entry, fastlm_key key,
+/* Whether an entry is the one of the `length` bytes at p, which have this key. */
+static inline int fastlm_is_entry_of(const fastlm_cache *cache, const fastlm_cache_entry *entry, fastlm_cache_key key,
                                      const uint8_t *p, int64_t length) {
-    if (length <= FASTLM_INLINE_BYTES)
+    if (length <= FASTLM_ENTRY_BYTES)
         return fastlm_has_key(entry, key.words);
     if (entry->key[0] != key.words[0] || entry->key[1] >> 32 != key.words[1] >> 32)
         return 0;
-    return !memcmp(known->bytes + (uint32_t)entry->key[1], p, (size_t)length);
+    return !memcmp(cache->bytes + (uint32_t)entry->key[1], p, (size_t)length);
 }
 
-/* Entry of a pretoken of up to LONGEST_KEY bytes, or NULL. */
-static inline const fastlm_known_entry *fastlm_find(const fastlm_known *known, fastlm_key key, const uint8_t *p,
-                                                    int64_t length) {
-    for (int probe = 0; probe < FASTLM_WINDOW; probe++) {
-        const fastlm_known_entry *entry = fastlm_entry_at(known, key.hash, probe);
+/* The entry of a pretoken of up to FASTLM_MAX_CACHED_BYTES bytes, or NULL. */
+static inline fastlm_cache_entry *fastlm_find(const fastlm_cache *cache, fastlm_cache_key key, const uint8_t *p,
+                                              int64_t length) {
+    for (int probe = 0; probe < FASTLM_MAX_PROBES; probe++) {
+        fastlm_cache_entry *entry = fastlm_entry_at(cache, key.hash, probe);
         if (fastlm_is_empty(entry))
             return NULL;
-        if (fastlm_is_entry_of(known, entry, key, p, length))
+        if (fastlm_is_entry_of(cache, entry, key, p, length))
             return entry;
     }
     return NULL;
 }
 
-/* The hash of the key of an entry that is not empty. */
-static inline uint64_t fastlm_hash_of(const fastlm_known_entry *entry) {
+/* The hash of the pretoken of an entry that is not empty. */
+static inline uint64_t fastlm_hash_of(const fastlm_cache_entry *entry) {
     if (entry->key[1] >> 56 == 1)
         return entry->key[0];
-    return fastlm_hash_short(entry->key[0], entry->key[1], fastlm_known_seed);
+    return fastlm_hash_short(entry->key[0], entry->key[1], fastlm_cache_seed);
 }
 
-/* Swaps an entry with the first of its place: so the frequent ones come to stand where they are looked for first, and the
- * branch on finding them there is foretold rightly. The other may so leave its window, and is then learned anew. */
-static inline void fastlm_promote(fastlm_known_entry *first, fastlm_known_entry *entry) {
-    fastlm_known_entry held = *first;
+/* Swaps an entry with the first one of its search. Frequent pretokens so come to be first, and the branch on a hit
+ * there is predicted well. The swapped entry may leave the range of its own search; it is then learned again. */
+static inline void fastlm_promote(fastlm_cache_entry *first, fastlm_cache_entry *entry) {
+    fastlm_cache_entry swapped = *first;
     *first = *entry;
-    *entry = held;
+    *entry = swapped;
 }
 
-/* Whether the second entry of a place has this key; then it becomes the first. */
-static FASTLM_APART int fastlm_is_second(fastlm_known_entry *first, const uint64_t key[2]) {
+/* Whether the second entry of a search has this key. If so, it becomes the first one. */
+static FASTLM_NOINLINE int fastlm_is_second(fastlm_cache_entry *first, const uint64_t key[2]) {
     if (!fastlm_has_key(first + 1, key))
         return 0;
     fastlm_promote(first, first + 1);
     return 1;
 }
 
-/* Puts a pretoken that is not there and its ids into the table, in the place of another where its window is full. Where
- * there is no room at all it is left out, and `used` says that the table is full. */
-static inline void fastlm_remember(fastlm_known *known, fastlm_key key, const uint8_t *p, int64_t length,
-                                   const uint32_t *ids, int64_t n_ids) {
-    int64_t in_arena = length > FASTLM_INLINE_BYTES ? length : 0, more_ids = n_ids > FASTLM_INLINE_IDS ? n_ids : 0;
-    if (known->bytes_used + in_arena > known->bytes_size
-        || known->ids_used + more_ids + FASTLM_SPARE_IDS > known->ids_size) {
-        known->used = known->full_at;
+/* Adds a pretoken that the cache lacks. It replaces another one if all entries of the search are taken. If an arena is
+ * full, nothing is added and `used` says that the cache is full. */
+static inline void fastlm_add(fastlm_cache *cache, fastlm_cache_key key, const uint8_t *p, int64_t length,
+                              const uint32_t *ids, int64_t n_ids) {
+    int64_t arena_bytes = length > FASTLM_ENTRY_BYTES ? length : 0, arena_ids = n_ids > FASTLM_ENTRY_IDS ? n_ids : 0;
+    if (cache->bytes_used + arena_bytes > cache->bytes_size
+        || cache->ids_used + arena_ids + FASTLM_SPARE_IDS > cache->ids_size) {
+        cache->used = cache->full_at;
         return;
     }
-    fastlm_known_entry *entry = fastlm_empty_entry(known, key.hash);
+    fastlm_cache_entry *entry = fastlm_empty_entry(cache, key.hash);
     if (entry)
-        known->used++;
+        cache->used++;
     else
-        entry = fastlm_entry_at(known, key.hash, 1 + (int)(key.hash >> 62));
+        entry = fastlm_entry_at(cache, key.hash, 1 + (int)(key.hash >> 62));
     entry->key[0] = key.words[0];
     entry->key[1] = key.words[1];
-    if (in_arena) {
-        entry->key[1] |= (uint64_t)known->bytes_used;
-        memcpy(known->bytes + known->bytes_used, p, (size_t)length);
-        known->bytes_used += length;
+    if (arena_bytes) {
+        entry->key[1] |= (uint64_t)cache->bytes_used;
+        memcpy(cache->bytes + cache->bytes_used, p, (size_t)length);
+        cache->bytes_used += length;
     }
     entry->n_ids = (uint32_t)n_ids;
-    if (more_ids) {
-        entry->ids[0] = (uint32_t)known->ids_used;
-        memcpy(known->ids + known->ids_used, ids, (size_t)n_ids * sizeof *ids);
-        known->ids_used += n_ids;
+    if (arena_ids) {
+        entry->ids[0] = (uint32_t)cache->ids_used;
+        memcpy(cache->ids + cache->ids_used, ids, (size_t)n_ids * sizeof *ids);
+        cache->ids_used += n_ids;
     } else {
-        for (int k = 0; k < FASTLM_INLINE_IDS; k++)
+        for (int k = 0; k < FASTLM_ENTRY_IDS; k++)
             entry->ids[k] = k < n_ids ? ids[k] : 0;
     }
 }
 
-/* Writes the ids of an entry; returns how many. */
-static inline int64_t fastlm_recall(const fastlm_known *known, const fastlm_known_entry *entry, uint32_t *out) {
+/* Copies the ids of an entry, and up to FASTLM_SPARE_IDS more; returns the number of its ids. */
+static inline int64_t fastlm_copy_ids(const fastlm_cache *cache, const fastlm_cache_entry *entry, uint32_t *out) {
     int64_t n_ids = entry->n_ids;
     memcpy(out, entry->ids, 4 * sizeof *out);
-    if (FASTLM_RARE(n_ids > FASTLM_INLINE_IDS)) {
-        const uint32_t *ids = known->ids + entry->ids[0];
+    if (FASTLM_UNLIKELY(n_ids > FASTLM_ENTRY_IDS)) {
+        const uint32_t *ids = cache->ids + entry->ids[0];
         for (int64_t k = 0; k < n_ids; k += 4)
             memcpy(out + k, ids + k, 4 * sizeof *out);
     }

@@ -1,16 +1,16 @@
-"""From a text as given to what is encoded: added tokens found, the rest normalized, blanks put before it.
+"""The steps before encoding: find added tokens, normalize the text, put a space before it.
 
-Most vocabularies need nothing but a search for added tokens, which the native core does itself. The others go through
-here, in the order of Hugging Face's `tokenizers`: added tokens that are not normalized are found in the text as given;
-each stretch between them is normalized; in what results the other added tokens are found; and what is left may get a
-blank before it.
+Most vocabularies need only a search for added tokens, which the encoder does itself. The other vocabularies need the
+steps of Hugging Face's `tokenizers`, in its order. Added tokens that are not normalized are found in the text as
+given. Each span between them is normalized, and the other added tokens are found in the result. A space may be put
+before each span that is left.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from fastlm.pretokenize.cutting import Cuts
 
-# what tokenizers' regular expressions take for white space
+OnSpecial: TypeAlias = Literal["token", "text", "raise"]
+"""Added tokens in a text become their ids; or are text; or raise ValueError."""
+
+# the whitespace of the regular expressions of tokenizers
 _WHITESPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
@@ -33,29 +36,32 @@ _WHITESPACE = (
 
 
 Split: TypeAlias = tuple[int, int, int | None]
-"""Start and end in a text, and the id of the added token that stands there, or None."""
+"""A span of a text, in characters: its start, its end, and the id of the added token that it is, or None."""
 
 
-class Piece(NamedTuple):
-    """A stretch of a text: an added token with its id, or what is to be encoded of it.
+class Span(NamedTuple):
+    """A part of a text: an added token, or text to encode.
 
-    text: what the stretch became. origins: for each character of `text`, which one of the given text it comes from.
+    Attributes:
+        text: The text to encode, or that of the added token.
+        token_id: The id of the added token, or None.
+        origins: For each character of `text`, the index of the character of the given text that it comes from.
     """
 
     text: str
-    id: int | None
+    token_id: int | None
     origins: Sequence[int]
 
 
-class _Search:
-    """Where added tokens stand in a text, with what they say of words and white space about them."""
+class _AddedTokenSearch:
+    """Finds added tokens, and applies their options for neighbouring words and whitespace."""
 
     def __init__(self, tokens: Mapping[str, AddedToken]) -> None:
         self.tokens = list(tokens.values())
         self.finder = SpecialFinder([content.encode() for content in tokens])
 
     def split(self, text: str, recognised: frozenset[int]) -> Iterator[Split]:
-        """Each added token and each stretch between them."""
+        """Yields each added token with a `recognised` id, and each span between them."""
         done = 0
         for start, end, token in self._found(text):
             if token.id not in recognised or (token.single_word and _is_within_word(text, start, end)):
@@ -75,117 +81,142 @@ class _Search:
         if not self.tokens:
             return
         encoded = text.encode()
-        at = characters = 0
+        byte = character = 0
         for start, end, index in self.finder.find(encoded).tolist():
-            characters += len(encoded[at:start].decode())
-            token = self.tokens[index]
+            character += len(encoded[byte:start].decode())
             length = len(encoded[start:end].decode())
-            yield characters, characters + length, token
-            characters += length
-            at = end
+            yield character, character + length, self.tokens[index]
+            character += length
+            byte = end
 
 
-class Preparation:
-    """How the texts of one vocabulary are prepared. Immutable."""
+class TextPipeline:
+    """The steps before encoding of one vocabulary. Immutable.
+
+    Attributes:
+        added_tokens: Finds all added tokens.
+        added_ids: The ids of all added tokens.
+        normalizes: Whether texts are normalized.
+        prefix: What is put before each span of text that does not begin with it: a space, or nothing.
+        needs_whole_text: Whether the result for a part of a text may depend on text outside of its pretokens.
+        is_plain: Whether texts are encoded as they are, between added tokens.
+    """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         rules, tokens = vocabulary.rules, vocabulary.added_tokens
         self.normalizes = rules.normalization is not None
         self.prefix = " " if rules.add_prefix_space else ""
-        self.all = SpecialFinder([token.content.encode() for token in tokens], [token.id for token in tokens])
-        self.recognised = frozenset(token.id for token in tokens)
+        self.added_tokens = SpecialFinder([token.content.encode() for token in tokens], [token.id for token in tokens])
+        self.added_ids = frozenset(token.id for token in tokens)
         as_given = [token for token in tokens if not token.normalized]
         normalized = [token for token in tokens if token.normalized]
-        self._as_given = _Search({token.content: token for token in as_given})
-        self._any = _Search({token.content: token for token in tokens})
+        self._as_given = _AddedTokenSearch({token.content: token for token in as_given})
+        self._any = _AddedTokenSearch({token.content: token for token in tokens})
         spell = nfc if self.normalizes else str
-        self._normalized = _Search({spell(token.content): token for token in normalized})
-        stripping = any(token.single_word or token.lstrip or token.rstrip for token in tokens)
-        # one search for all tokens finds what two do where none of one kind can overlap one of the other
-        one_search = not normalized or (not self.normalizes and not _overlap(as_given, normalized))
-        self.needs_whole_text = stripping or bool(self.prefix) or not one_search
-        """Whether what becomes of a part of a text depends on more of it than pretokens do."""
+        self._normalized = _AddedTokenSearch({spell(token.content): token for token in normalized})
+        strips = any(token.single_word or token.lstrip or token.rstrip for token in tokens)
+        # one search gives the result of both if no token of one kind can overlap one of the other kind
+        one_search = not normalized or (not self.normalizes and not _can_overlap(as_given, normalized))
+        self.needs_whole_text = strips or bool(self.prefix) or not one_search
         self.is_plain = not self.normalizes and not self.needs_whole_text
-        """Whether a text is encoded as it is, cut only where added tokens stand."""
 
-    def prepare(self, text: str | bytes, added_tokens: bool = True) -> tuple[str | bytes, Cuts]:
-        """The text to encode and what cuts it; without `added_tokens` none of these is recognised.
+    def prepare(self, text: str | bytes, on_special: OnSpecial = "token") -> tuple[str | bytes, Cuts]:
+        """Prepares a text for the encoder.
 
-        Raises TypeError for what is neither str nor bytes, ValueError for bytes that are not UTF-8.
+        Args:
+            text: A str or UTF-8 bytes.
+            on_special: What becomes of added tokens in the text.
+
+        Returns:
+            The text to encode, and its boundaries as Encoder takes them.
+
+        Raises:
+            TypeError: The text is neither str nor bytes.
+            ValueError: The text is not UTF-8; or has an added token, and `on_special` is "raise"; or `on_special` is
+                unknown.
         """
-        cuts = self.all if added_tokens else None
+        if on_special == "token":
+            boundaries = self.added_tokens
+        else:
+            boundaries = None
+            self.check(text, on_special)
         if self.is_plain:
-            return text, cuts
-        decoded = text_of(text)
+            return text, boundaries
+        decoded = decoded_text(text)
         if not self.needs_whole_text and is_nfc(decoded):
-            return text, cuts
-        return _joined(self.pieces(decoded, self.recognised if added_tokens else frozenset()))
+            return text, boundaries
+        return _joined(self.spans(decoded, self.added_ids if on_special == "token" else frozenset()))
 
     def prepare_recognised(self, text: str | bytes, recognised: frozenset[int]) -> tuple[bytes, Cuts]:
-        """The same, with only those added tokens recognised that have these ids."""
-        return _joined(self.pieces(text_of(text), recognised))
+        """Like `prepare`, but only added tokens with these ids become ids."""
+        return _joined(self.spans(decoded_text(text), recognised))
 
     def prepare_parts(self, parts: Iterable[tuple[str | bytes, bool]]) -> tuple[bytes, Cuts]:
-        """The text that parts make together and what cuts it; added tokens count only within one trusted part."""
+        """Like `prepare`, for the text of all parts together. An added token counts only inside one trusted part."""
         texts: list[str] = []
         splits: list[Split] = []
         size = 0
         for text, trusted in parts:
-            decoded = text_of(text)
-            for start, end, id in self._any.split(decoded, self.recognised if trusted else frozenset()):
-                if id is None and splits and splits[-1][2] is None:
+            decoded = decoded_text(text)
+            for start, end, token_id in self._any.split(decoded, self.added_ids if trusted else frozenset()):
+                if token_id is None and splits and splits[-1][2] is None:
                     splits[-1] = splits[-1][0], size + end, None
                 else:
-                    splits.append((size + start, size + end, id))
+                    splits.append((size + start, size + end, token_id))
             texts.append(decoded)
             size += len(decoded)
-        return _joined(self._pieces("".join(texts), splits, frozenset()))
+        return _joined(self._spans("".join(texts), splits, frozenset()))
 
-    def refuse_added_tokens(self, text: str | bytes) -> None:
-        """Raises ValueError where an added token stands in a text."""
-        encoded = utf8_bytes(text)
-        for start, end, _ in self.all.find(encoded)[:1].tolist():
-            raise ValueError(f"the text holds the special token {encoded[start:end].decode()!r} at byte {start}")
+    def spans(self, text: str, recognised: frozenset[int]) -> Iterator[Span]:
+        """Yields the spans of a text without lone surrogates, in order.
 
-    def pieces(self, text: str, recognised: frozenset[int]) -> Iterator[Piece]:
-        """The pieces of a text without lone surrogates, in order; only added tokens with a `recognised` id are taken.
-
-        As tokenizers does it, others still hide what they overlap.
+        Only added tokens with a `recognised` id become ids. Other added tokens still hide the added tokens that they
+        overlap, as in tokenizers.
         """
-        return self._pieces(text, self._as_given.split(text, recognised), recognised)
+        return self._spans(text, self._as_given.split(text, recognised), recognised)
 
-    def _pieces(self, text: str, splits: Iterable[Split], recognised: frozenset[int]) -> Iterator[Piece]:
-        for start, end, id in splits:
-            stretch = text[start:end]
-            if id is not None:
-                yield Piece(stretch, id, range(start, end))
+    def _spans(self, text: str, splits: Iterable[Split], recognised: frozenset[int]) -> Iterator[Span]:
+        for start, end, token_id in splits:
+            given = text[start:end]
+            if token_id is not None:
+                yield Span(given, token_id, range(start, end))
                 continue
-            normalized, origins = stretch, cast(Sequence[int], range(start, end))
-            if self.normalizes and not is_nfc(stretch):
-                normalized, relative = aligned_nfc(stretch)
+            normalized, origins = given, cast(Sequence[int], range(start, end))
+            if self.normalizes and not is_nfc(given):
+                normalized, relative = aligned_nfc(given)
                 origins = [start + k for k in relative]
-            for a, b, inner_id in self._normalized.split(normalized, recognised):
-                piece = Piece(normalized[a:b], inner_id, origins[a:b])
-                if inner_id is None and self.prefix and not piece.text.startswith(self.prefix):
-                    piece = Piece(self.prefix + piece.text, None, [piece.origins[0], *piece.origins])
-                yield piece
+            for first, last, inner_id in self._normalized.split(normalized, recognised):
+                span = Span(normalized[first:last], inner_id, origins[first:last])
+                if inner_id is None and self.prefix and not span.text.startswith(self.prefix):
+                    span = Span(self.prefix + span.text, None, [span.origins[0], *span.origins])
+                yield span
+
+    def check(self, text: str | bytes, on_special: OnSpecial) -> None:
+        """Raises ValueError if `on_special` is unknown, or is "raise" and the text has an added token."""
+        if on_special in ("token", "text"):
+            return
+        if on_special != "raise":
+            raise ValueError(f"on_special must be 'token', 'text' or 'raise', got {on_special!r}")
+        encoded = utf8_bytes(text)
+        for start, end, _ in self.added_tokens.find(encoded)[:1].tolist():
+            raise ValueError(f"the text has the special token {encoded[start:end].decode()!r} at byte {start}")
 
 
-def _joined(pieces: Iterable[Piece]) -> tuple[bytes, Cuts]:
+def _joined(spans: Iterable[Span]) -> tuple[bytes, Cuts]:
     parts: list[bytes] = []
     rows: list[tuple[int, int, int]] = []
     size = 0
-    for piece in pieces:
-        part = piece.text.encode()
+    for span in spans:
+        part = span.text.encode()
         parts.append(part)
-        if piece.id is not None:
-            rows.append((size, size + len(part), piece.id))
+        if span.token_id is not None:
+            rows.append((size, size + len(part), span.token_id))
         size += len(part)
     return b"".join(parts), np.array(rows, np.int64).reshape(-1, 3)
 
 
-def text_of(text: str | bytes) -> str:
-    """The text that is encoded: lone surrogates as U+FFFD. Raises as `Preparation.prepare`."""
+def decoded_text(text: str | bytes) -> str:
+    """The text as a str in which U+FFFD replaces lone surrogates. Raises TypeError, or ValueError if not UTF-8."""
     if type(text) is str and text.isascii():
         return text
     encoded = utf8_bytes(text)
@@ -207,10 +238,10 @@ def _word_character() -> regex.Pattern[str]:
     return regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]")
 
 
-def _overlap(first: list[AddedToken], second: list[AddedToken]) -> bool:
-    """Whether a token of one list can share a character of a text with one of the other."""
-    one, other = [token.content for token in first], [token.content for token in second]
-    return any(_ends_as_begins(a, b) or _contains(a, b) for a, b in ((one, other), (other, one)))
+def _can_overlap(first: list[AddedToken], second: list[AddedToken]) -> bool:
+    """Whether a token of one list can share a character of a text with a token of the other list."""
+    contents = [token.content for token in first], [token.content for token in second]
+    return any(_ends_as_begins(a, b) or _contains(a, b) for a, b in (contents, contents[::-1]))
 
 
 def _ends_as_begins(first: list[str], second: list[str]) -> bool:

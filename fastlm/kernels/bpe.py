@@ -1,24 +1,33 @@
-"""The merge-rank loop, compiled by Numba into one C function: a pretoken to its ids.
+"""The merge loop of BPE, compiled by Numba into one C function: the bytes of a pretoken to token ids.
 
-The function is called for a pretoken that is not known yet (known.h); what it returns is remembered, so that it runs
-once for each distinct pretoken, more or less. Its tables come from `_pairs.PairTables`:
+The encoder calls the function for a pretoken that its cache lacks (encoding/pretoken_cache.h) and caches the result,
+so it runs about once for each distinct pretoken.
 
-    byte_pairs (65536,)  rank of the merge of two bytes, by `first << 8 | second`; all ones: none
-    slots (8 * 2^k,)     buckets of 8 slots of 32 bits, which one vector comparison searches. A slot is a pair's row in
-                         `merges`, in its low `row_bits` bits, under as many bits of the pair's hash as there is room
-                         for; 0 is empty. A bucket that is full goes on in the next one
-    merges (2 * rows,)   in row `rank + 1` the pair `left << 32 | right` and the id that it becomes. In row 0 is no pair
+Why Numba: the loop is fast because it compares 16 to 64 ranks with a few vector instructions. Numba compiles this one
+source on the machine where it runs, for the vectors of that machine: AVX-512, AVX2, SSE2 or NEON. C would need a
+build of the same code for each of them and a choice at run time. On one machine C was as fast. The price is the
+import of Numba with the first text, and its size.
 
-Most pairs have no merge, and that is told by the slots alone, which are few enough to stay in a processor's second
-cache. Beside speed this is why nothing here branches on the text where it can be helped: a branch that could go either
-way costs more than the search for the smallest of 16 ranks.
+The tables are those of `encoding._merge_table.MergeTable`:
 
-Module constants are frozen into Numba's disk cache, and a jitted function here calls only functions of this file,
-because that cache does not see edits elsewhere.
+    byte_ids (256,)      id of each byte byte_pairs (65536,)  rank of the merge of two bytes, by `first << 8 |
+    second`; all ones: none slots (8 * 2^k,)     buckets of 8 slots of 32 bits; one vector comparison searches a
+    bucket. The low `row_bits` bits of a
+                         slot are a pair's row in `merges`, and the bits above them are those of the pair's hash. 0 is
+                         an empty slot. If a bucket is full, the search continues in the next one
+    merges (2 * rows,)   row `rank + 1` has the pair, `left << 32 | right`, and the id that it becomes. Row 0 has no
+    pair
+
+Most pairs have no merge. The slots alone tell that, and they are few enough for a processor's second-level cache. The
+code avoids branches that depend on the text: a mispredicted branch costs more than finding the smallest of 16 ranks.
+
+Module constants are frozen into Numba's disk cache. A jitted function here calls functions of this file only, because
+that cache does not notice edits of other files.
 """
 
 import functools
-from typing import Any
+import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -27,23 +36,37 @@ from numba.core import cgutils
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
-# a pretoken of up to so many bytes is merged at once, a longer one by windows of as many, or of more with a heap
+# A pretoken of up to this many bytes is merged at once, a longer one in windows of this many bytes, or of more with a
+# heap.
 SHORT_PRETOKEN = 64
-SCRATCH_WORDS = 256  # at least
+SCRATCH_WORDS = 256  # the least memory to work in; encoding/encode_loop.h has the same number
 
-NONE = np.uint32(0xFFFFFFFF)  # no rank; no id
-NO_RANK = np.uint32(0xFFFFFFC0)  # from here on a lane holds none; _pairs.pyx refuses as many merges as reach this
+NONE = np.uint32(0xFFFFFFFF)  # no rank, and no id
+NO_RANK = np.uint32(0xFFFFFFC0)  # a lane from here on has no rank; _merge_table.pyx refuses merges of such a rank
 ZERO, ONE, TWO, SIX, SEVEN, EIGHT = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(6), np.uint64(7), np.uint64(8)
 LOW_6 = np.uint64(63)
 U29, U32, U64 = np.uint64(29), np.uint64(32), np.uint64(64)
 LOW_32 = np.uint64(0xFFFFFFFF)
 ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
 
+
+class Tables(NamedTuple):
+    """The tables of a merge table, in the order of struct fastlm_merge_tables in encoding/encode_loop.h."""
+
+    byte_ids: Any
+    byte_pairs: Any
+    slots: Any
+    merges: Any
+    shift: np.uint64
+    multiplier: np.uint64
+    row_bits: np.uint64
+
+
 # --- vectors of 32-bit lanes ---
 #
-# What a loop over an array would do, in a few instructions and without a branch. The operations are LLVM's own on
-# vectors, so the same code becomes AVX-512, AVX2, SSE2 or NEON. Each loads the whole vector from memory and stores it
-# whole, because a processor forwards a store only to a load that it covers.
+# They replace loops over an array by a few instructions without branches. The operations are LLVM's own on vectors,
+# so the same code becomes AVX-512, AVX2, SSE2 or NEON. Each loads the whole vector from memory and stores it whole,
+# because a processor forwards a store only to a load that it covers.
 
 I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 ALL_ONES = 0xFFFFFFFF
@@ -51,14 +74,28 @@ ALL_ONES = 0xFFFFFFFF
 
 @intrinsic
 def trailing_zeros(typingctx, word):
-    """Number of zero bits below the lowest one of a uint64; 64 of 0."""
+    """Number of zero bits below the lowest set bit of a uint64; 64 for 0."""
     return types.uint64(types.uint64), lambda context, builder, signature, args: builder.cttz(args[0], I1(0))
 
 
 @intrinsic
 def leading_zeros(typingctx, word):
-    """Number of zero bits above the highest one of a uint64; 64 of 0."""
+    """Number of zero bits above the highest set bit of a uint64; 64 for 0."""
     return types.uint64(types.uint64), lambda context, builder, signature, args: builder.ctlz(args[0], I1(0))
+
+
+@intrinsic
+def uint32_pointer(typingctx, address):
+    """A pointer to uint32 from an address, which is a uint64."""
+    codegen = lambda context, builder, signature, args: builder.inttoptr(args[0], I32.as_pointer())  # noqa: E731
+    return types.CPointer(types.uint32)(types.uint64), codegen
+
+
+@intrinsic
+def uint64_pointer(typingctx, address):
+    """A pointer to uint64 from an address, which is a uint64."""
+    codegen = lambda context, builder, signature, args: builder.inttoptr(args[0], I64.as_pointer())  # noqa: E731
+    return types.CPointer(types.uint64)(types.uint64), codegen
 
 
 def _splat(builder: ir.IRBuilder, value: Any, lanes: int) -> Any:
@@ -74,11 +111,12 @@ def _bits(builder: ir.IRBuilder, condition: Any, lanes: int) -> Any:
 
 
 class Lanes:
-    """Operations on array[first:first + lanes] of an uint32 array, unchecked; to be called from jitted functions.
+    """Operations on array[first:first + lanes] of a uint32 array, for jitted functions. No index is checked.
 
-    fill(array, first): all lanes 0xFFFFFFFF. least(array, first): the smallest lane. equal_masked(array, first, mask,
-    value): a bit for each lane that is `value` where `mask` has ones. put(array, first, a, x, b, y, c, z): lane a
-    becomes x, b becomes y, c becomes z; a number past the lanes is none.
+    fill(array, first): sets all lanes to 0xFFFFFFFF. least(array, first): returns the smallest lane.
+    equal_masked(array, first, mask, value): returns a bit for each lane that equals `value` in the bits of `mask`.
+    put(array, first, a, x, b, y, c, z): sets lane a to x, b to y, and c to z. A lane number that is too large is
+    ignored.
     """
 
     def __init__(self, lanes: int) -> None:
@@ -144,29 +182,29 @@ equal_slots = Lanes(8).equal_masked
 
 
 @njit(inline="always")
-def rank_of(slots, shift, multiplier, row_bits, merges, left, right):
-    """Merge rank of a pair of ids, or NONE."""
+def rank_of(tables, left, right):
+    """The merge rank of a pair of ids, or NONE."""
     pair = np.uint64(left) << U32 | np.uint64(right)
-    hashed = (pair ^ pair >> U29) * multiplier
-    rows = np.uint32((ONE << row_bits) - ONE)
+    hashed = (pair ^ pair >> U29) * tables.multiplier
+    rows = np.uint32((ONE << tables.row_bits) - ONE)
     tag = np.uint32(hashed) & ~rows
-    bucket = hashed >> shift
+    bucket = hashed >> tables.shift
     while True:
-        found = equal_slots(slots, bucket * EIGHT, ~rows, tag)
+        found = equal_slots(tables.slots, bucket * EIGHT, ~rows, tag)
         while found != ZERO:
-            row = np.uint64(slots[bucket * EIGHT + trailing_zeros(found)] & rows)
-            if merges[TWO * row] == pair:
+            row = np.uint64(tables.slots[bucket * EIGHT + trailing_zeros(found)] & rows)
+            if tables.merges[TWO * row] == pair:
                 return np.uint32(row - ONE)
             found &= found - ONE
-        if slots[bucket * EIGHT + SEVEN] == np.uint32(0):
+        if tables.slots[bucket * EIGHT + SEVEN] == np.uint32(0):
             return NONE
-        bucket = (bucket + ONE) & ((ONE << (U64 - shift)) - ONE)
+        bucket = (bucket + ONE) & ((ONE << (U64 - tables.shift)) - ONE)
 
 
 @njit(inline="always")
-def id_made(merges, rank):
-    """The id that the merge of this rank makes."""
-    return np.uint32(merges[TWO * np.uint64(rank) + np.uint64(3)])
+def id_made(tables, rank):
+    """The id that the merge of a rank makes."""
+    return np.uint32(tables.merges[TWO * np.uint64(rank) + np.uint64(3)])
 
 
 # --- pretokens ---
@@ -174,33 +212,34 @@ def id_made(merges, rank):
 
 @njit(inline="always")
 def rank_at(rank, position):
-    """A rank, or NONE, over a position of up to 63, as a lane holds them."""
+    """A lane: a rank or NONE in the high bits, above a position of up to 63."""
     return np.uint32(np.uint64(rank) << SIX | position)
 
 
 def settling_in_lanes(size):
-    """A function that merges text[start:start + n], 1 to `size` bytes, as far as it goes; `size` is 16, 32 or 64.
+    """Makes a function that merges text[start:start + n], 1 to `size` bytes, until no merge is left.
 
-    The symbols stay where their first bytes were: bit k of `alive`, which is returned, says that one begins at byte k,
-    `symbols[k + 1]` is its id, NONE where none begins, and lane k of `ranks` is the rank of its merge with the next,
-    over k: the smallest lane tells both at once, and of equal ranks the first. The symbols before the first and after
-    the last are NONE, which merges with nothing. Quadratic, with a small constant.
+    `size` is 16, 32 or 64. A symbol is a part of the text that has become one id. It stays at the place of its first
+    byte k: bit k of `alive`, which the function returns, is set, symbols[k + 1] is its id, and lane k of `ranks` is
+    the rank of its merge with the next symbol, above k. So the smallest lane gives the next merge and its place, and
+    of equal ranks the first. At other places the id is NONE; so it is before the first and after the last symbol.
+    NONE merges with nothing. The time is quadratic, with a small constant.
     """
     lanes = Lanes(size)
     fill, least, put = lanes.fill, lanes.least, lanes.put
     end = np.uint64(size)
 
     @njit
-    def settle(text, start, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ranks, symbols):
+    def settle(text, start, n, tables, ranks, symbols):
         fill(ranks, ZERO)
         before = np.uint64(text[start])
         symbols[ZERO] = symbols[end + ONE] = NONE
-        symbols[ONE] = byte_ids[before]
+        symbols[ONE] = tables.byte_ids[before]
         k = ONE
         while k < n:
             byte = np.uint64(text[start + k])
-            symbols[k + ONE] = byte_ids[byte]
-            ranks[k - ONE] = rank_at(byte_pairs[before << EIGHT | byte], k - ONE)
+            symbols[k + ONE] = tables.byte_ids[byte]
+            ranks[k - ONE] = rank_at(tables.byte_pairs[before << EIGHT | byte], k - ONE)
             before = byte
             k += ONE
         alive = ALL_BITS >> (U64 - n)
@@ -214,11 +253,11 @@ def settling_in_lanes(size):
             alive &= ~(ONE << merged)
             after = min(trailing_zeros(later & (later - ONE)), end)
             one_past_previous = U64 - leading_zeros(alive & ((ONE << at) - ONE))
-            new = id_made(merges, rank)
+            new = id_made(tables, rank)
             symbols[at + ONE] = new
             symbols[merged + ONE] = NONE
-            left = rank_of(slots, shift, multiplier, row_bits, merges, symbols[one_past_previous], new)
-            right = rank_of(slots, shift, multiplier, row_bits, merges, new, symbols[after + ONE])
+            left = rank_of(tables, symbols[one_past_previous], new)
+            right = rank_of(tables, new, symbols[after + ONE])
             previous = one_past_previous - ONE
             put(ranks, ZERO, previous, rank_at(left, previous), at, rank_at(right, at), merged, NONE)
         return alive
@@ -231,7 +270,7 @@ settle_16, settle_32, settle_64 = settling_in_lanes(16), settling_in_lanes(32), 
 
 @njit
 def sift_down(heap, size, item):
-    """Puts `item` into the min-heap heap[:size] whose root is free."""
+    """Puts `item` into the min-heap heap[:size], whose root is free."""
     hole = 0
     child = 1
     while child < size:
@@ -258,24 +297,22 @@ def sift_up(heap, size, item):
 
 
 @njit
-def settle_with_heap(
-    text, start, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, heap_and_links, symbols
-):  # fmt: skip
-    """The same for any number of bytes, O(n log n): symbols[k] is the id of the symbol at byte k, or NONE.
+def settle_with_heap(text, start, n, tables, heap_and_links, symbols):
+    """Does the same for any number of bytes, in O(n log n): symbols[k] is the id of the symbol at byte k, or NONE.
 
-    A linked list of symbols and a heap of `merge rank << 32 | position`; an entry is stale when the pair at its
-    position no longer has that rank. `heap_and_links` (3 * n,) holds two links to a word, then the heap: every merge
-    takes one entry out and puts at most two in, so 2 * n are enough.
+    Uses a linked list of symbols and a heap of `merge rank << 32 | position`. An entry of the heap is stale if the
+    pair at its position no longer has that rank. `heap_and_links` (3 * n,) has two links in each of its first n
+    words, then the heap: a merge removes one entry and adds two at most, so 2 * n words are enough.
     """
     link = heap_and_links[:n]  # next << 32 | previous; the end of the list is `n`
     heap = heap_and_links[n : 3 * n]
     size = 0
     for k in range(n):
-        symbols[k] = byte_ids[text[start + k]]
+        symbols[k] = tables.byte_ids[text[start + k]]
         previous = k - 1 if k > 0 else n
         link[k] = np.uint64(k + 1) << U32 | np.uint64(previous)
     for k in range(n - 1):
-        rank = byte_pairs[np.uint64(text[start + k]) << EIGHT | np.uint64(text[start + k + 1])]
+        rank = tables.byte_pairs[np.uint64(text[start + k]) << EIGHT | np.uint64(text[start + k + 1])]
         if rank != NONE:
             sift_up(heap, size, np.uint64(rank) << U32 | np.uint64(k))
             size += 1
@@ -287,22 +324,22 @@ def settle_with_heap(
         after = np.int64(link[at] >> U32)
         if symbols[at] == NONE or after == n:
             continue
-        rank = rank_of(slots, shift, multiplier, row_bits, merges, symbols[at], symbols[after])
+        rank = rank_of(tables, symbols[at], symbols[after])
         if rank == NONE or np.uint64(rank) != entry >> U32:
             continue
-        symbols[at] = id_made(merges, rank)
+        symbols[at] = id_made(tables, rank)
         symbols[after] = NONE
         next_after = np.int64(link[after] >> U32)
         before = np.int64(link[at] & LOW_32)
         link[at] = np.uint64(next_after) << U32 | np.uint64(before)
         if next_after < n:
             link[next_after] = (link[next_after] & ~LOW_32) | np.uint64(at)
-            rank = rank_of(slots, shift, multiplier, row_bits, merges, symbols[at], symbols[next_after])
+            rank = rank_of(tables, symbols[at], symbols[next_after])
             if rank != NONE:
                 sift_up(heap, size, np.uint64(rank) << U32 | np.uint64(at))
                 size += 1
         if before < n:
-            rank = rank_of(slots, shift, multiplier, row_bits, merges, symbols[before], symbols[at])
+            rank = rank_of(tables, symbols[before], symbols[at])
             if rank != NONE:
                 sift_up(heap, size, np.uint64(rank) << U32 | np.uint64(before))
                 size += 1
@@ -310,7 +347,7 @@ def settle_with_heap(
 
 @njit
 def next_start(symbols, at, n):
-    """Where the symbol after that at `at` begins, or n."""
+    """The start of the symbol after the one at `at`, or n."""
     at += 1
     while at < n and symbols[at] == NONE:
         at += 1
@@ -327,49 +364,46 @@ def is_repeated(text, first, second, n):
 
 
 @njit
-def settle_window(
-    text, start, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, window, scratch, symbols
-):  # fmt: skip
-    """Merges text[start:start + n] in lanes, or with a heap in larger windows; symbols[k + 1] is that of byte k."""
+def settle_window(text, start, n, tables, window, scratch, symbols):
+    """Merges text[start:start + n] in lanes, or a larger window with a heap; symbols[k + 1] is the symbol at byte k."""
     if window == SHORT_PRETOKEN:
         settle_64(
-            text, np.uint64(start), np.uint64(n), byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges,
-            scratch.view(np.uint32), symbols,
-        )  # fmt: skip
-    else:
-        settle_with_heap(
-            text, start, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, scratch, symbols[1:]
+            text,
+            np.uint64(start),
+            np.uint64(n),
+            tables,
+            scratch.view(np.uint32),
+            symbols,
         )
+    else:
+        settle_with_heap(text, start, n, tables, scratch, symbols[1:])
 
 
 @njit
-def merge_by_windows(
-    text, length, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ids, window, scratch
-):  # fmt: skip
-    """Ids of a pretoken from windows of `window` bytes that overlap; returns how many, or -1 where that fails.
+def merge_by_windows(text, length, tables, ids, window, scratch):
+    """Merges a pretoken in windows of `window` bytes that overlap; returns the number of ids, or -1 if that fails.
 
-    Tokens are what merging makes of a text if and only if merging makes each two neighbours of what the two spell: the
-    merges within two neighbours happen in the same order with any text around them, up to the first that would reach
-    across, and then it would reach across in the two alone as well. So where two windows have a token in common, same
-    bytes and same place, those of the first up to it and those of the second from it on are what merging makes of both
-    together: each two neighbours come from one window. The second window begins at a token of the first; then what
-    they make of the overlap differs only towards the first window's end, if at all.
+    A sequence of tokens is the result of merging a text if and only if each two neighbours are the result of merging
+    the bytes of the two. The merges within two neighbours happen in the same order with any text around them, up to
+    the first merge that would cross their border, and that merge would cross it in the two alone as well. So if two
+    windows have a token in common, with the same bytes at the same place, then the tokens of the first window up to
+    it and those of the second window from it on are the result for both windows together: each two neighbours come
+    from one window. The second window begins at a token of the first one, so the two differ only near the end of the
+    first window, if at all.
 
-    `scratch`: (4 * window,) words.
+    `scratch` has 4 * window words.
     """
     room = scratch.view(np.uint32)
-    # two windows take turns; their symbols begin at index 1, as the lanes have them
+    # two windows alternate; their symbols begin at index 1, as for lanes
     if window == SHORT_PRETOKEN:
         held, other = room[2 * window :], room[4 * window :]
     else:
         held, other = room[6 * window - 1 :], room[7 * window - 1 :]
-    start = done = count = 0  # done: how far into the held window its tokens are in `ids`
+    start = done = count = 0  # done: the bytes of the first window whose tokens are in `ids`
     size = min(window, length)
-    settle_window(
-        text, 0, size, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, window, scratch, held
-    )
+    settle_window(text, 0, size, tables, window, scratch, held)
     while start + size < length:
-        # the next window begins at the last token of the first five eighths
+        # the next window begins at the last token that starts in the first five eighths
         step = 5 * window // 8
         while step > done and held[step + 1] == NONE:
             step -= 1
@@ -377,15 +411,20 @@ def merge_by_windows(
             return -1
         next_size = min(window, length - start - step)
         repeated = next_size == size and is_repeated(text, start, start + step, size)
-        if repeated:  # is merged once
+        if repeated:  # merge it once
             following = held
         else:
             following = other
             settle_window(
-                text, start + step, next_size, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges,
-                window, scratch, other,
-            )  # fmt: skip
-        # a token that both have
+                text,
+                start + step,
+                next_size,
+                tables,
+                window,
+                scratch,
+                other,
+            )
+        # find a token that both windows have
         at = step
         while at < size:
             end = next_start(held[1:], at, size)
@@ -411,19 +450,23 @@ def merge_by_windows(
     return count
 
 
-def merge(
-    pretoken_p, length, byte_ids_p, byte_pairs_p, slots_p, shift, multiplier, row_bits, merges_p,
-    ids_p, scratch_p, scratch_words,
-):  # fmt: skip
-    """Ids of pretoken[:length], at least one byte, into ids[:length]; returns how many. Every byte has an id.
+def merge(tables_p, pretoken_p, length, ids_p, scratch_p, scratch_words):
+    """Writes the ids of pretoken[:length], at least one byte, to ids[:length]; returns their number.
 
-    `scratch` has SCRATCH_WORDS or more. Where that is too little, the negative of how many it takes is returned.
+    Every byte has an id. `scratch` has SCRATCH_WORDS or more words. If these are too few, the function returns minus
+    the number that it needs.
     """
+    fields = carray(tables_p, 7)
+    tables = Tables(
+        carray(uint32_pointer(fields[0]), 256),
+        carray(uint32_pointer(fields[1]), 65536),
+        carray(uint32_pointer(fields[2]), 8),  # slots and merges are larger: no index is checked here
+        carray(uint64_pointer(fields[3]), 2),
+        fields[4],
+        fields[5],
+        fields[6],
+    )
     pretoken = carray(pretoken_p, length)
-    byte_ids = carray(byte_ids_p, 256)
-    byte_pairs = carray(byte_pairs_p, 65536)
-    slots = carray(slots_p, 8)  # these two are larger: nothing here checks an index
-    merges = carray(merges_p, 2)
     ids = carray(ids_p, length)
     scratch = carray(scratch_p, scratch_words)
     if length > SHORT_PRETOKEN:
@@ -431,26 +474,18 @@ def merge(
         while True:
             if 4 * window > scratch_words:
                 return -4 * window
-            count = merge_by_windows(
-                pretoken, length, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ids, window, scratch
-            )
+            count = merge_by_windows(pretoken, length, tables, ids, window, scratch)
             if count >= 0:
                 return count
             window = min(8 * window, length)
     n, words = np.uint64(length), scratch.view(np.uint32)
     ranks, symbols = words[:64], words[64:]
     if length <= 16:
-        alive = settle_16(
-            pretoken, ZERO, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ranks, symbols
-        )
+        alive = settle_16(pretoken, ZERO, n, tables, ranks, symbols)
     elif length <= 32:
-        alive = settle_32(
-            pretoken, ZERO, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ranks, symbols
-        )
+        alive = settle_32(pretoken, ZERO, n, tables, ranks, symbols)
     else:
-        alive = settle_64(
-            pretoken, ZERO, n, byte_ids, byte_pairs, slots, shift, multiplier, row_bits, merges, ranks, symbols
-        )
+        alive = settle_64(pretoken, ZERO, n, tables, ranks, symbols)
     count = 0
     while alive != ZERO:
         ids[count] = symbols[trailing_zeros(alive) + ONE]
@@ -459,21 +494,24 @@ def merge(
     return count
 
 
-_u8, _u32, _u64 = (types.CPointer(t) for t in (types.uint8, types.uint32, types.uint64))
-SIGNATURE = types.int64(
-    _u8, types.int64, _u32, _u32, _u32, types.uint64, types.uint64, types.uint64, _u64, _u32, _u64,
-    types.int64,
-)  # fmt: skip
+_u8, _u32, _u64 = (types.CPointer(kind) for kind in (types.uint8, types.uint32, types.uint64))
+SIGNATURE = types.int64(_u64, _u8, types.int64, _u32, _u64, types.int64)
 
 
 @functools.cache
 def compiled() -> CFunc:
-    """The compiled kernel, from Numba's disk cache where that works.
+    """The compiled kernel, from Numba's disk cache if possible.
 
-    A read-only installation with an unwritable home has no place for the cache, and a cache file may be damaged:
-    both cost compilation in this process, nothing else.
+    If no folder for the cache is writable, or a cache file is damaged, the kernel is compiled in this process, and a
+    RuntimeWarning names the cause.
     """
     try:
         return cfunc(SIGNATURE, nopython=True, cache=True)(merge)
-    except Exception:  # Numba raises RuntimeError, OSError or whatever unpickling a damaged file gives
+    except Exception as error:
+        warnings.warn(
+            "Numba cannot cache the compiled merge kernel, so each process compiles it, which takes some seconds: "
+            f"{type(error).__name__}: {error}. Set NUMBA_CACHE_DIR to a writable folder, or delete the damaged cache",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return cfunc(SIGNATURE, nopython=True)(merge)

@@ -11,7 +11,7 @@ import pytest
 
 import fastlm
 from fastlm import threads
-from fastlm.encoding import _batch, _loop, batches
+from fastlm.encoding import _batch, _encoder, _state, batches
 from tests import texts
 
 END = "<|endoftext|>"
@@ -20,8 +20,8 @@ END = "<|endoftext|>"
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks and copies so small that short texts are shared too."""
-    monkeypatch.setattr(_batch, "LEAST_CHUNK", 8)
-    monkeypatch.setattr(batches, "LEAST_SHARED", 16)
+    monkeypatch.setattr(_batch, "SMALLEST_CHUNK", 8)
+    monkeypatch.setattr(batches, "LEAST_COPIED", 16)
 
 
 def many_texts(seed: int) -> list[str]:
@@ -44,12 +44,12 @@ def test_shared_texts_have_the_ids_of_each_alone(trained, small_chunks, seed):
 
 def test_who_is_not_called_is_not_waited_for(trained, small_chunks):
     batch = many_texts(3)
-    share = _batch.Share(trained._encoder, batch, None, 4)
-    for number in (2, 0):  # 1 and 3 never begin
-        share.encode(number)
-    share.gather()
-    share.copy()
-    ids, _ = share.result_arrays()
+    with _batch.Batch(trained._encoder, batch, None, 4) as encoded:
+        for number in (2, 0):  # 1 and 3 never begin
+            encoded.encode(number)
+        encoded.gather()
+        encoded.copy()
+        ids, _ = encoded.arrays()
     assert ids.tolist() == [id for text in batch for id in trained.encode_ordinary(text)]
 
 
@@ -80,8 +80,8 @@ def test_a_pattern_without_scanner_is_shared(small_chunks):
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_tables_that_begin_anew_give_the_same_ids(trained, small_chunks, monkeypatch, number):
     expected = trained.encode_batch(many_texts(1), 1)
-    monkeypatch.setattr(_loop, "FIRST_ROOM", 16)
-    monkeypatch.setattr(_loop, "LARGEST_TABLE", 16)
+    monkeypatch.setattr(_encoder, "FIRST_ROOM", 16)
+    monkeypatch.setattr(_state, "LARGEST_CACHE", 16)
     tokenizer = fastlm.Tokenizer.from_vocabulary(trained.vocabulary)
     rng = random.Random(number)
     words = ["".join(rng.choices("abcdefgh", k=rng.randrange(2, 30))) for _ in range(20_000)]

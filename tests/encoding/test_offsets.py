@@ -52,7 +52,7 @@ def test_nothing_and_nonsense(trained):
     ids, spans = trained.encode_with_offsets("")
     assert ids.shape == (0,)
     assert spans.shape == (0, 2)
-    with pytest.raises(ValueError, match="unit must be 'character' or 'byte', not 'word'"):
+    with pytest.raises(ValueError, match="unit must be 'character' or 'byte', got 'word'"):
         trained.encode_with_offsets("a", unit="word")
     with pytest.raises(TypeError, match="text must be str"):
         trained.encode_with_offsets(None)

@@ -25,4 +25,4 @@ def mapped(function: Callable[[Item], Result], items: Iterable[Item], num_thread
     threads = processors if num_threads is None else min(int(num_threads), processors)
     if threads == 1 or len(items) < 2 or sum(map(length_hint, items)) < SMALLEST_THREADED:
         return list(map(function, items))
-    return batches.mapped(function, items, threads)
+    return batches.map_items(function, items, threads)

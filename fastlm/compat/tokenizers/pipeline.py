@@ -20,9 +20,9 @@ from fastlm.compat.tokenizers.models import BPE
 from fastlm.compat.tokenizers.normalizers import Normalizer
 from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer
 from fastlm.decoding._decoder import Decoder
-from fastlm.encoding.batches import encoded
+from fastlm.encoding.batches import encode_flat
 from fastlm.encoding.build import encoder_of
-from fastlm.encoding.text_pipeline import Preparation
+from fastlm.encoding.text_pipeline import TextPipeline
 from fastlm.formats.gpt2 import spells_bytes, unspell
 from fastlm.formats.tokenizer_json.added_tokens import FLAGS
 from fastlm.formats.tokenizer_json.vocabularies import vocabulary_of_components
@@ -65,7 +65,7 @@ class Pipeline:
             spelled = [token_id for token, token_id in model.vocab.items() if token and spells_bytes(token)]
             self._whole = np.array(sorted(spelled), np.int64)
         self.token_lengths = self.vocabulary.token_lengths
-        self.preparation = Preparation(self.vocabulary)
+        self.preparation = TextPipeline(self.vocabulary)
         self.recognised = frozenset(added.tokens)
         """Ids of added tokens that are found in a text."""
         ordinary = {added.ids[content] for content in added.ids.keys() - added.special}
@@ -98,17 +98,17 @@ class Pipeline:
         preparation = self.preparation
         takes_all = recognised == self.recognised
         if preparation.is_plain and (takes_all or not recognised):
-            return encoded(self._encoder, texts, preparation.all if takes_all else None, threads)
+            return encode_flat(self._encoder, texts, preparation.added_tokens if takes_all else None, threads)
         prepared: list[str | bytes] = []
         cuts: list[Cuts] = []
         for text in texts:
             if takes_all or not recognised:
-                one, cut = preparation.prepare(text, added_tokens=takes_all)
+                one, cut = preparation.prepare(text, "token" if takes_all else "text")
             else:
                 one, cut = preparation.prepare_recognised(text, recognised)
             prepared.append(one)
             cuts.append(cut)
-        return encoded(self._encoder, prepared, cuts, threads)
+        return encode_flat(self._encoder, prepared, cuts, threads)
 
     @functools.cached_property
     def _encoder(self) -> Encoder:

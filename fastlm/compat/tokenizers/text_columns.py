@@ -10,7 +10,7 @@ import numpy as np
 from fastlm._types import Int64Array, UInt32Array
 from fastlm.compat.tokenizers.pipeline import Pipeline
 from fastlm.compat.tokenizers.spans import Offsets
-from fastlm.encoding.text_pipeline import Piece
+from fastlm.encoding.text_pipeline import Span
 from fastlm.vocabulary.vocabulary import NO_ID
 
 
@@ -46,7 +46,7 @@ class TextColumns:
         return self._words[start:stop].tolist()  # type: ignore[no-any-return]
 
     @functools.cached_property
-    def _pieces(self) -> list[tuple[Piece, bytes, int, int]]:
+    def _pieces(self) -> list[tuple[Span, bytes, int, int]]:
         """Each piece of the text with its UTF-8 and the stretch of ids that it became."""
         pipeline, at = self._pipeline, 0
         lengths, byte_ids = pipeline.token_lengths, pipeline.vocabulary.byte_ids
@@ -54,9 +54,9 @@ class TextColumns:
         drops = pipeline.vocabulary.rules.unknown_bytes == "drop"
         sizes = np.cumsum(lengths[self._ids])
         found = []
-        for piece in pipeline.preparation.pieces(self._text, self._recognised):
+        for piece in pipeline.preparation.spans(self._text, self._recognised):
             encoded = piece.text.encode()
-            if piece.id is not None:
+            if piece.token_id is not None:
                 found.append((piece, encoded, at, at + 1))
                 at += 1
                 continue
@@ -72,7 +72,7 @@ class TextColumns:
     @functools.cached_property
     def _found_tokens(self) -> tuple[list[int], list[str]]:
         """The index of each added token, and its text."""
-        found = [(start, piece.text) for piece, _, start, _ in self._pieces if piece.id is not None]
+        found = [(start, piece.text) for piece, _, start, _ in self._pieces if piece.token_id is not None]
         return [start for start, _ in found], [text for _, text in found]
 
     @functools.cached_property
@@ -82,7 +82,7 @@ class TextColumns:
             return self._spans_of_lengths()
         starts, ends = np.zeros(len(self._ids), np.int64), np.zeros(len(self._ids), np.int64)
         for piece, encoded, first, stop in self._pieces:
-            if piece.id is not None:
+            if piece.token_id is not None:
                 starts[first], ends[first] = piece.origins[0], piece.origins[-1] + 1
                 continue
             if first == stop:
@@ -140,7 +140,7 @@ class TextColumns:
         words = np.zeros(len(self._ids), np.int64)
         pipeline, word = self._pipeline, 0
         for piece, encoded, first, stop in self._pieces:
-            if piece.id is not None:
+            if piece.token_id is not None:
                 words[first] = word
                 word += 1
                 continue

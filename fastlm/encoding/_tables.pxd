@@ -1,0 +1,61 @@
+"""Declarations of encode_loop.h, and EncodeTables."""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from fastlm.encoding._merge_table cimport MergeTable, fastlm_merge_tables
+from fastlm.encoding._pretoken_cache cimport PretokenCache, fastlm_cache
+from fastlm.native.common cimport fastlm_scan_fn
+
+cdef extern from "encoding/encode_loop.h" nogil:
+    enum:
+        FASTLM_SCRATCH_WORDS
+    ctypedef int64_t (*fastlm_merge_fn)(
+        const fastlm_merge_tables *tables, const uint8_t *pretoken, int64_t length, uint32_t *ids, uint64_t *scratch,
+        int64_t scratch_words) noexcept nogil
+    ctypedef struct fastlm_vocabulary:
+        fastlm_merge_fn merge
+        fastlm_merge_tables tables
+        const fastlm_cache *unmergeable
+        int lacks_bytes
+    ctypedef enum fastlm_status:
+        FASTLM_DONE, FASTLM_INVALID_UTF8, FASTLM_IDS_FULL, FASTLM_SCRATCH_FULL, FASTLM_CACHE_FULL
+        FASTLM_PRETOKEN_TOO_LONG, FASTLM_UNKNOWN_BYTE
+    ctypedef struct fastlm_encode_state:
+        const uint8_t *text
+        int64_t n
+        const int64_t *boundaries
+        int64_t n_boundaries
+        int64_t *ids_before
+        int64_t taken
+        fastlm_scan_fn scan
+        int64_t *ends
+        int64_t n_ends
+        uint32_t *ids
+        int64_t ids_size
+        uint64_t *scratch
+        int64_t scratch_words
+        int64_t position, boundary, written, needed
+    void fastlm_prefetch_text(const uint8_t *text, int64_t n)
+    fastlm_status fastlm_encode(const fastlm_vocabulary *vocabulary, fastlm_cache *cache, fastlm_encode_state *state)
+
+
+cdef class EncodeTables:
+    cdef const uint8_t[::1] token_bytes
+    cdef const int64_t[::1] token_offsets
+    cdef const uint32_t[::1] byte_ids
+    cdef uint8_t[::1] is_cached
+    cdef MergeTable merge_table
+    cdef PretokenCache unmergeable
+    cdef fastlm_vocabulary vocabulary
+    cdef fastlm_scan_fn scan
+    cdef bint drops_unknown
+    cdef object find_ends, kernel, scanner
+    cdef list int_objects
+    cdef int _check_offsets(self) except -1
+    cdef int _check_ids(self, merge_new) except -1
+    cdef int64_t num_ids(self) noexcept nogil
+    cdef bint is_token(self, int64_t token_id) except -1 nogil
+    cdef int check_boundaries(self, const int64_t *boundaries, int64_t n_boundaries, int64_t n) except -1 nogil
+    cdef int set_unmergeable(self, PretokenCache tokens) except -1
+    cdef int set_cached(self, PretokenCache cache) except -1
+    cdef int refill(self, PretokenCache cache) except -1 nogil
+    cdef object pretoken_ends(self, bytes text, boundaries)

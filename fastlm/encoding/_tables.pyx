@@ -1,0 +1,145 @@
+"""What encoding reads and no call changes: the tables of a vocabulary, in the form that the loop in C takes."""
+import numpy as np
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uintptr_t
+
+from fastlm.encoding._merge_table cimport MergeTable
+from fastlm.encoding._pretoken_cache cimport PretokenCache, fastlm_add, fastlm_key_of
+from fastlm.native.common cimport FASTLM_NO_ID, scanner_function
+from fastlm.pretokenize import _scan
+from fastlm.pretokenize._scan import InvalidUTF8Error
+
+
+cdef class EncodeTables:
+    """The tables of a vocabulary.
+
+    Args:
+        vocabulary: A Vocabulary.
+        kernel: The result of kernels.bpe.compiled().
+
+    Raises:
+        ValueError: An id or an offset is out of range, or the merges cannot be looked up.
+    """
+
+    def __cinit__(self, vocabulary, kernel):
+        self.token_bytes, self.token_offsets = vocabulary.token_bytes, vocabulary.token_offsets
+        self._check_offsets()
+        self.merge_table = MergeTable(
+            vocabulary.merge_left, vocabulary.merge_right, vocabulary.merge_new, vocabulary.byte_ids)
+        self.byte_ids = self.merge_table.byte_ids
+        self._check_ids(vocabulary.merge_new)
+        self.kernel = kernel  # owns the machine code
+        self.vocabulary.merge = <fastlm_merge_fn><uintptr_t>kernel.address
+        self.vocabulary.tables = self.merge_table.tables
+        self.vocabulary.unmergeable = NULL
+        self.vocabulary.lacks_bytes = bool((self.merge_table.byte_ids == FASTLM_NO_ID).any())
+        self.drops_unknown = vocabulary.rules.unknown_bytes == "drop"
+        pattern = vocabulary.pattern
+        self.scanner = _scan.scanner(pattern.scanner) if pattern.scanner else None
+        self.scan = NULL if self.scanner is None else scanner_function(self.scanner)
+        self.find_ends = pattern.find_ends
+        self.is_cached = np.zeros(self.num_ids(), np.uint8)
+        # lists of ids refer to these objects: creating an int costs more than looking it up
+        self.int_objects = list(range(self.num_ids()))
+
+    cdef int _check_offsets(self) except -1:
+        cdef int64_t k, n = self.token_offsets.shape[0] - 1
+        cdef bint ascends = n >= 1 and self.token_offsets[0] == 0 and self.token_offsets[n] == self.token_bytes.shape[0]
+        for k in range(n):
+            ascends = ascends and self.token_offsets[k] <= self.token_offsets[k + 1]
+        if not ascends:
+            raise ValueError("token offsets must ascend from 0 to the number of token bytes")
+        return 0
+
+    cdef int _check_ids(self, merge_new) except -1:
+        byte_ids = self.merge_table.byte_ids
+        for name, ids in (("merge_new", np.asarray(merge_new)), ("byte_ids", byte_ids[byte_ids != FASTLM_NO_ID])):
+            if len(ids) and ids.max() >= self.num_ids():
+                raise ValueError(f"{name} holds id {ids.max()}, but the vocabulary has {self.num_ids()} ids")
+        return 0
+
+    cdef int64_t num_ids(self) noexcept nogil:
+        return self.token_offsets.shape[0] - 1
+
+    cdef bint is_token(self, int64_t token_id) except -1 nogil:
+        """Whether a token has this id."""
+        return (0 <= token_id < self.num_ids()
+                and self.token_offsets[token_id] < self.token_offsets[token_id + 1])
+
+    cdef int check_boundaries(self, const int64_t *boundaries, int64_t n_boundaries, int64_t n) except -1 nogil:
+        """Raises ValueError unless the rows are in order, inside a text of n bytes, and have an id of a token, or -1."""
+        cdef int64_t k, start, end, token_id, previous = 0
+        for k in range(n_boundaries):
+            start, end, token_id = boundaries[3 * k], boundaries[3 * k + 1], boundaries[3 * k + 2]
+            if not previous <= start <= end <= n:
+                with gil:
+                    raise ValueError(f"boundary {k} is ({start}, {end}, {token_id}): expected "
+                                     f"{previous} <= start <= end <= {n}")
+            if token_id != -1 and not self.is_token(token_id):
+                with gil:
+                    raise ValueError(f"boundary {k} is ({start}, {end}, {token_id}): no token has id {token_id}")
+            previous = end
+        return 0
+
+    cdef int set_unmergeable(self, PretokenCache tokens) except -1:
+        """Sets the tokens that a pretoken becomes although no merges make them."""
+        self.unmergeable = tokens
+        self.vocabulary.unmergeable = &tokens.table
+        return 0
+
+    cdef int set_cached(self, PretokenCache cache) except -1:
+        """Makes `refill` add the tokens that are cached as themselves."""
+        cache.mark_tokens(self.is_cached)
+        return 0
+
+    cdef int refill(self, PretokenCache cache) except -1 nogil:
+        """Clears a cache and adds the vocabulary's tokens."""
+        cdef int64_t token_id, start, length
+        cdef uint32_t narrow
+        cache.clear()
+        for token_id in range(self.num_ids()):
+            if self.is_cached[token_id]:
+                start = self.token_offsets[token_id]
+                length = self.token_offsets[token_id + 1] - start
+                narrow = <uint32_t>token_id
+                fastlm_add(&cache.table, fastlm_key_of(&self.token_bytes[start], length, length),
+                           &self.token_bytes[start], length, &narrow, 1)
+        cache.allow_progress()
+        return 0
+
+    cdef object pretoken_ends(self, bytes text, boundaries):
+        """The pretoken ends of a text by the pattern's `find_ends`, which sees no special token.
+
+        Args:
+            text: UTF-8.
+            boundaries: int64 (k, 3), checked, or None.
+
+        Returns:
+            int64 (n_pretokens,): ends as offsets into the text.
+
+        Raises:
+            InvalidUTF8Error: The text is not UTF-8.
+            ValueError: The pattern returned ends that are not those of the text.
+        """
+        parts, start = [np.empty(0, np.int64)], 0
+        for stop, after in [*(() if boundaries is None else boundaries[:, :2].tolist()), (len(text), 0)]:
+            if stop > start:
+                try:
+                    ends = self.find_ends(text[start:stop])
+                except InvalidUTF8Error as error:
+                    raise InvalidUTF8Error(start + error.offset, error.reason) from None
+                if not _are_ends(ends, stop - start):
+                    raise ValueError(f"the pattern must return ascending pretoken ends up to {stop - start}, got {ends}")
+                parts.append(start + ends)
+            start = after
+        return np.concatenate(parts)
+
+
+cdef bint _are_ends(const int64_t[::1] ends, int64_t size) except -1:
+    """Whether ends ascend from more than 0 to `size`."""
+    cdef int64_t k, previous = 0
+    for k in range(ends.shape[0]):
+        if ends[k] <= previous:
+            return False
+        previous = ends[k]
+    return previous == size
