@@ -1,9 +1,14 @@
-"""fastlm: raw text to a trained language model. What is loaded with it is the tokenizer side."""
+"""fastlm: from raw text to a trained language model.
+
+Importing the package loads the tokenizer only; `encode_corpus` and `generate` are loaded when they are first used.
+"""
 
 from typing import TYPE_CHECKING, Any
 
 try:
     from fastlm.bpe_training.trainer import train_bpe
+    from fastlm.corpus.read import Corpus
+    from fastlm.pretokenize._scan import InvalidUTF8Error
     from fastlm.tokenizer import Tokenizer, load
 except ModuleNotFoundError as error:
     from pathlib import Path
@@ -18,16 +23,36 @@ except ModuleNotFoundError as error:
     ) from error
 
 if TYPE_CHECKING:
+    from fastlm.corpus.encode_corpus import encode_corpus
     from fastlm.generation import generate
 
+InvalidUTF8Error.__module__ = __name__  # the name by which users import it
+
 __version__ = "0.1.0"
-__all__ = ["Tokenizer", "__version__", "generate", "load", "train_bpe"]
+__all__ = [
+    "Corpus",
+    "InvalidUTF8Error",
+    "Tokenizer",
+    "__version__",
+    "encode_corpus",
+    "generate",
+    "load",
+    "train_bpe",
+]
+
+# where each name that is loaded late is defined: generate loads torch
+_LATE = {"encode_corpus": "fastlm.corpus.encode_corpus", "generate": "fastlm.generation"}
 
 
 def __getattr__(name: str) -> Any:
-    # loads torch, which nothing else of this module needs
-    if name == "generate":
-        from fastlm.generation import generate
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
 
-        return generate
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(_LATE[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,7 +1,8 @@
-"""The `fastlm` command."""
+"""The `fastlm` command line."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,8 @@ from fastlm.commands.decode import decode
 from fastlm.commands.demo import demo
 from fastlm.commands.encode import encode
 from fastlm.commands.generate import generate
+from fastlm.commands.helps import one_line_helps
+from fastlm.commands.output import escaped, note, warnings_as_notes
 from fastlm.commands.plan import plan
 from fastlm.commands.train import train
 from fastlm.commands.train_tokenizer import train_tokenizer
@@ -35,7 +38,10 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
 }
 
-# who brings a package that is not always there
+DESCRIPTION = """Train tokenizers and language models, encode corpora to token ids, and generate text.
+`fastlm COMMAND --help` describes the options of a command; `fastlm --version` prints the version."""
+
+# the extra of pip install that brings a package
 EXTRAS = {
     "torch": "model",
     "safetensors": "model",
@@ -45,22 +51,65 @@ EXTRAS = {
     "matplotlib": "report",
 }
 
+# exit codes of a shell for a process that SIGINT and SIGPIPE end
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
 
 def main(args: list[str] | None = None) -> int:
-    """Runs the command; returns 0, or 1 after printing what was wrong with its input."""
+    """Runs the command line.
+
+    Args:
+        args: The arguments; by default those of the process.
+
+    Returns:
+        The exit code: 0; 1 for an error, which is printed as one line; 130 after Ctrl-C; 141 where standard output was
+        closed.
+    """
+    arguments = sys.argv[1:] if args is None else args
+    if arguments == ["--version"]:
+        from fastlm import __version__
+
+        print(f"fastlm {__version__}")
+        return 0
     try:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="fastlm", description=__doc__, args=args)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else error
-        print(f"fastlm: {message}", file=sys.stderr)
-        return 1
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
+        with warnings_as_notes():
+            commands = {name: one_line_helps(command) for name, command in COMMANDS.items()}
+            tyro.extras.subcommand_cli_from_dict(commands, prog="fastlm", description=DESCRIPTION, args=arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whatever is still buffered has no reader
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - in use until the process ends
+        return BROKEN_PIPE
+    except KeyboardInterrupt as error:
+        note(f"interrupted{': ' + str(error) if error.args else ''}")
+        return INTERRUPTED
+    except (ValueError, TypeError, KeyError, OSError, MemoryError, RuntimeError, ModuleNotFoundError) as error:
+        message = _message(error)
+        if message is None:
             raise
-        print(f"fastlm: {package} is not installed; pip install 'fastlm[{EXTRAS[package]}]'", file=sys.stderr)
+        note(message)
         return 1
     return 0
+
+
+def _message(error: Exception) -> str | None:
+    """One line for an error that a user can cause; None for an error of the program."""
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            return None
+        return f"{package} is not installed; pip install 'fastlm[{EXTRAS[package]}]'"
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    first = (text.strip().splitlines() or [""])[0]
+    if isinstance(error, MemoryError):
+        return f"out of memory{': ' + first if first else ''}"
+    if isinstance(error, RuntimeError):
+        # torch raises RuntimeError for a lack of memory and of a compiler
+        if "memory" in text:
+            return f"out of memory: {first}"
+        is_of_torch = any(type_.__module__.partition(".")[0] == "torch" for type_ in type(error).__mro__)
+        return first if is_of_torch else None
+    return escaped(text) or type(error).__name__
 
 
 if __name__ == "__main__":

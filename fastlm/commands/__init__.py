@@ -1,1 +1,1 @@
-"""The commands of `fastlm`, beside those of the tokenizer, which stand in `cli`."""
+"""The commands of `fastlm`, one module each."""

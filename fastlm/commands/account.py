@@ -1,4 +1,4 @@
-"""`fastlm account`: what a model costs, before it is made."""
+"""`fastlm account`: computes the cost of a model before it is trained."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from fastlm.commands.inputs import OptionalPath, option
 from fastlm.commands.sizes import parse_size
 from fastlm.model.config import ModelConfig
 
@@ -17,38 +18,39 @@ from fastlm.model.config import ModelConfig
 def account(
     model: Annotated[Positional[str], arg(metavar="MODEL")] = "gpt2-xl",
     /,
-    context: int | None = None,
-    batch: int = 1,
-    compute: Literal["bfloat16", "float32"] = "bfloat16",
+    context_length: Annotated[int | None, option("INT", "--context")] = None,
+    batch_size: Annotated[int, arg(aliases=["--batch"])] = 1,
+    compute_dtype: Annotated[Literal["bfloat16", "float32"], arg(aliases=["--compute"])] = "bfloat16",
     optimizer: Literal["adamw", "muon"] = "adamw",
     kernel: Literal["sdpa", "explicit"] = "sdpa",
-    checkpointing: bool = False,
-    memory: str = "80GB",
-    tokens: int | None = None,
-    peak: str = "h100-bfloat16",
+    checkpoint_activations: Annotated[bool, arg(aliases=["--checkpointing"])] = False,
+    device_memory: Annotated[str, arg(aliases=["--memory"])] = "80GB",
+    tokens: Annotated[int | None, option("INT")] = None,
+    peak_flops: Annotated[str, arg(aliases=["--peak"])] = "h100-bfloat16",
     mfu: float = 0.4,
     json: bool = False,
-    plot: Path | None = None,
+    plot: OptionalPath = None,
     writeup: bool = False,
 ) -> None:
     """Count the parameters, FLOPs, memory and training time of a model.
 
     Args:
-        model: A preset (gpt2, gpt2-medium, gpt2-large, gpt2-xl, tinystories, llama2-7b, llama3-8b), a model's folder,
-            the configuration of a training run, or another .toml or .json file with the fields of a model at its top.
-        context: Tokens of a sequence, and the context length where it is longer than the model's.
-        batch: Sequences of a training step.
-        compute: Type of the products; parameters, gradients and moments are float32.
-        optimizer: AdamW keeps two numbers a parameter, Muon one of the matrices of the blocks.
-        kernel: Of attention; "explicit" keeps all scores.
-        checkpointing: Whether the blocks' activations are computed again in the backward pass.
-        memory: Of a device, for the largest batch, such as 80GB or 24GiB.
-        tokens: Of a training run; 20 a parameter where it is not given.
-        peak: FLOP/s of a device: a number, or a100-float32, a100-bfloat16, h100-float32, h100-bfloat16.
-        mfu: The part of the peak that training reaches.
+        model: A preset (gpt2, gpt2-medium, gpt2-large, gpt2-xl, tinystories, llama2-7b, llama3-8b), a model's
+            directory, the configuration of a training run, or another .toml or .json file with the fields of a model.
+        context_length: Tokens of a sequence. A value above the model's context length replaces it.
+        batch_size: Sequences of a training step.
+        compute_dtype: Dtype of matrix products; parameters, gradients and optimizer states are float32.
+        optimizer: AdamW stores two numbers for each parameter; Muon stores one for each parameter of a layer's
+            matrices.
+        kernel: Attention: sdpa, or explicit, which stores all scores.
+        checkpoint_activations: Recompute the activations of the layers in the backward pass.
+        device_memory: Memory of a device, such as 80GB or 24GiB; gives the largest batch.
+        tokens: Tokens of a training run; by default 20 for each parameter.
+        peak_flops: FLOP/s of a device: a number, or a100-float32, a100-bfloat16, h100-float32, h100-bfloat16.
+        mfu: Fraction of the peak that training reaches.
         json: Print JSON.
-        plot: An image to write: shares of FLOPs against size and context length.
-        writeup: Print the figures of the write-up that fastlm grew out of, each computed and compared.
+        plot: Image file to write: shares of FLOPs by model size and by context length.
+        writeup: Print the figures of the write-up that fastlm reproduces, each with the computed value.
     """
     from fastlm.model import account as accounting
     from fastlm.model import writeup as printed
@@ -62,19 +64,19 @@ def account(
         print(_as_json([claim.to_dict() for claim in claims]) if json else printed.table(claims))
         return
     config = read_model(model)
-    if context is not None and context > config.context_length:
-        config = replace(config, context_length=context)
+    if context_length is not None and context_length > config.context_length:
+        config = replace(config, context_length=context_length)
     found = accounting.account(
         config,
-        length=context,
-        batch=batch,
-        compute=compute,
+        length=context_length,
+        batch=batch_size,
+        compute=compute_dtype,
         optimizer=optimizer,
         kernel=kernel,
-        checkpointing=checkpointing,
-        device_memory=parse_size(memory),
+        checkpointing=checkpoint_activations,
+        device_memory=parse_size(device_memory, "device_memory"),
         tokens=tokens,
-        peak_flops=_peak(peak),
+        peak_flops=_peak(peak_flops),
         mfu=mfu,
     )
     print(_as_json(found.to_dict()) if json else accounting.table(found))
@@ -85,10 +87,14 @@ def _as_json(value: Any) -> str:
 
 
 def read_model(name: str) -> ModelConfig:
-    """The preset of this name, or the model that a .toml or .json file, or a model's folder, describes.
+    """Reads the shape of a model.
 
-    Raises ValueError that names the file and the field for one that does not describe a model, OSError for one that
-    cannot be read.
+    Args:
+        name: A preset, a model's directory, or a .toml or .json file.
+
+    Raises:
+        ValueError: for a name or file that describes no model, with the file and the field.
+        OSError: for a file that cannot be read.
     """
     from fastlm.model.presets import PRESETS
 
@@ -98,7 +104,7 @@ def read_model(name: str) -> ModelConfig:
     if path.is_dir():
         path = path / "model.json"
     if path.suffix not in (".toml", ".json"):
-        raise ValueError(f"{name!r} is no preset; expected one of {', '.join(PRESETS)}, or a .toml or .json file")
+        raise ValueError(f"{name!r} is not a preset; expected one of {', '.join(PRESETS)}, or a .toml or .json file")
     try:
         parse, table = (tomllib.loads, "model") if path.suffix == ".toml" else (loads, "config")
         fields = parse(path.read_text("utf-8"))
@@ -116,4 +122,4 @@ def _peak(text: str) -> float:
     try:
         return PEAKS.get(text) or float(text)
     except ValueError:
-        raise ValueError(f"peak is {text!r}; expected a number of FLOP/s or one of {', '.join(PEAKS)}") from None
+        raise ValueError(f"peak_flops is {text!r}; expected a number of FLOP/s or one of {', '.join(PEAKS)}") from None

@@ -1,4 +1,4 @@
-"""How the commands reach a cluster."""
+"""The connection of a command to a cluster."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from typing import Any
 
 
 def cluster(engine: str, workers: int | None, address: str | None) -> contextlib.AbstractContextManager[Any]:
-    """What keeps a connection to the cluster of an engine. Raises ValueError for an address where there is none."""
+    """A context in which the cluster of an engine is connected.
+
+    Args:
+        engine: "local" or "ray".
+        workers: Number of workers of a cluster that is started here.
+        address: Address of a running cluster.
+
+    Raises:
+        ValueError: for an address with the engine "local".
+    """
     from fastlm.cluster.connection import connected
 
     if engine == "ray":
         return connected(workers, address)
     if address is not None:
-        raise ValueError("--address is of a Ray cluster: give --engine ray too")
+        raise ValueError("--address needs --engine ray")
     return contextlib.nullcontext()

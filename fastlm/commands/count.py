@@ -1,4 +1,4 @@
-"""`fastlm count`: how many tokens files have."""
+"""`fastlm count`: counts the tokens of files."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from fastlm.commands.output import say
 
-def count(inputs: Annotated[Positional[tuple[Path, ...]], arg(metavar="INPUT...")], /, tokenizer: Path) -> None:
-    """Count the tokens of UTF-8 text, file by file.
+
+def count(
+    inputs: Annotated[Positional[tuple[Path, ...]], arg(metavar="INPUT...", help_behavior_hint="(required)")],
+    /,
+    tokenizer: Path,
+) -> None:
+    """Count the tokens of files.
 
     Args:
-        inputs: Files of text.
+        inputs: Files of text, JSON lines, Parquet or Arrow.
         tokenizer: Directory or file of the tokenizer.
     """
     from fastlm import load
     from fastlm.corpus.block_encoder import count_tokens
 
+    if not inputs:
+        raise ValueError("give at least one INPUT")
     loaded = load(tokenizer)
     total = 0
     for path in inputs:
         found = count_tokens(loaded, path)
         total += found
-        print(f"{found:>15,}  {path}")
+        say(f"{found:>15,}  {path}")
     if len(inputs) > 1:
-        print(f"{total:>15,}  in all")
+        say(f"{total:>15,}  total")

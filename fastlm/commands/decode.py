@@ -1,4 +1,4 @@
-"""`fastlm decode`: token ids to text."""
+"""`fastlm decode`: decodes token ids to text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tyro.conf import Positional, arg
 def decode(
     ids: Annotated[Positional[Path], arg(metavar="DIR|FILE.npy")], /, tokenizer: Path, split: str = "train"
 ) -> None:
-    """Write the text of ids to standard output, as the very bytes.
+    """Decode token ids, and write the text to standard output as raw bytes.
 
     Args:
-        ids: A directory that `fastlm encode` wrote, or a .npy file.
+        ids: A directory that `fastlm encode` wrote, or a .npy file of ids.
         tokenizer: Directory or file of the tokenizer.
-        split: Which shards of a directory: train or val.
+        split: Split of a directory to decode: train or val.
     """
     from fastlm import load
     from fastlm.corpus.manifest import read_manifest
@@ -38,6 +38,7 @@ def decode(
                 sys.stdout.buffer.write(loaded.decode_bytes(part))
             except KeyError:
                 known = loaded.vocab
-                at, id = next((at, id) for at, id in enumerate(part.tolist(), start) if id not in known)
-                raise ValueError(f"{ids}: id {id} at position {at} is not in the vocabulary") from None
+                wrong = next(k for k, token_id in enumerate(part.tolist()) if token_id not in known)
+                message = f"{ids}: id {part[wrong]} at position {start + wrong} is not in the vocabulary"
+                raise ValueError(message) from None
     sys.stdout.buffer.flush()

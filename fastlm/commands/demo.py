@@ -1,25 +1,43 @@
-"""`fastlm demo`: train, encode, decode and compare."""
+"""`fastlm demo`: trains, encodes, decodes and compares."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
+
+from fastlm.commands.inputs import TOKENIZER_FILES, OptionalPath, refuse_to_overwrite
+
+_DEMO_FILES = (*TOKENIZER_FILES, "corpus.txt", "report.txt", "ids")
+_MODEL_FILES = (*TOKENIZER_FILES, "train.npy", "valid.npy", "log.jsonl", "loss.svg", "model", "checkpoints")
 
 
-def demo(input: Positional[Path | None] = None, /, out: Path | None = None, model: bool = False) -> None:
-    """Train, encode, decode and compare, and print what it took: on English that comes with CPython, or on a file.
+def demo(
+    source: Annotated[Positional[Path | None], arg(metavar="FILE", help_behavior_hint="(optional)")] = None,
+    /,
+    out: OptionalPath = None,
+    model: bool = False,
+    force: bool = False,
+) -> None:
+    """Train a tokenizer, encode, decode and compare, and print the measurements.
+
+    The text is English that comes with CPython, or a file.
 
     Args:
-        input: A UTF-8 file to use instead.
-        out: Directory that keeps what is made.
-        model: Train a small language model too, and let it write; some two minutes on two cores.
+        source: A UTF-8 file to use instead of the built-in text.
+        out: Directory that keeps the results.
+        model: Also train a small language model and generate text; takes about two minutes on two cores.
+        force: Overwrite files in OUT that the demo did not write.
     """
+    if out is not None:
+        names, mark = (_MODEL_FILES, "log.jsonl") if model else (_DEMO_FILES, "report.txt")
+        refuse_to_overwrite(out, names, mark, force)
     if model:
         from fastlm.demo.model import run_model_demo
 
-        run_model_demo(input, out)
+        run_model_demo(source, out)
     else:
         from fastlm.demo.tokenizer import run_demo
 
-        run_demo(input, out)
+        run_demo(source, out)

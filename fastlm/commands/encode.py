@@ -1,13 +1,29 @@
-"""`fastlm encode`: a corpus to shards of ids."""
+"""`fastlm encode`: encodes a corpus to shards of token ids."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import arg
 
 from fastlm.commands.cluster import cluster
-from fastlm.commands.inputs import AS_NAMED, Inputs, ReadingOptions, corpus_of, skipped_line
+from fastlm.commands.inputs import (
+    AS_NAMED,
+    Address,
+    Inputs,
+    NumThreads,
+    ReadingOptions,
+    corpus_of,
+    option,
+    skipped_line,
+)
+from fastlm.commands.output import note, plural, say
 from fastlm.commands.progress import bars
+
+if TYPE_CHECKING:
+    from fastlm.corpus.manifest import Manifest
+    from fastlm.tokenizer import Tokenizer
 
 
 def encode(
@@ -17,53 +33,85 @@ def encode(
     out: Path,
     format: Literal["bin", "npy", "megatron"] = "npy",
     shard_tokens: int = 100_000_000,
-    eot: str | None = None,
+    end_of_text: Annotated[str | None, option("TOKEN", "--eot")] = None,
     on_special: Literal["token", "text", "raise"] = "token",
-    validation: float = 0.0,
+    validation_fraction: Annotated[float, arg(aliases=["--validation"])] = 0.0,
     resume: bool = False,
-    threads: int | None = None,
+    num_threads: NumThreads = None,
     engine: Literal["local", "ray"] = "local",
-    address: str | None = None,
+    address: Address = None,
     reading: ReadingOptions = AS_NAMED,
 ) -> None:
-    """Encode a corpus to shards of ids, with a manifest that holds their sha256.
+    """Encode a corpus to shards of token ids, with a manifest of their checksums.
 
     Args:
-        inputs: Files, directories, globs, addresses such as s3://bucket/name, or - for the standard input. Text, JSON
-            lines, Parquet and Arrow are told apart by their names, and .gz, .zst and .xz are decompressed.
+        inputs: Files, directories, globs, addresses such as s3://bucket/name, or - for standard input. The names tell
+            text, JSON lines, Parquet and Arrow apart; .gz, .zst and .xz are decompressed.
         tokenizer: Directory or file of the tokenizer.
-        out: Directory for the shards; it must be missing or empty, unless the run is resumed.
-        format: Arrays of NumPy (npy), raw ids as nanoGPT reads them (bin), or Megatron-LM's .bin and .idx.
-        shard_tokens: Ids of each shard but the last.
-        eot: Special token that is put after each document.
-        on_special: Whether special tokens in a text become their ids, count as text, or are refused.
-        validation: Share of the documents that go to shards of their own, val-*.
-        resume: Go on with a run that was cut off, or begin one where there is none.
-        threads: Number of threads, or of workers of a cluster; all processors where it is not given.
-        engine: Whether threads of this process do the work, or a Ray cluster.
-        address: Address of a running Ray cluster; without it the one that RAY_ADDRESS names, or one made here.
+        out: Directory for the shards; it must be missing or empty, except with --resume.
+        format: npy: arrays of NumPy; bin: raw ids, as nanoGPT reads them; megatron: .bin and .idx of Megatron-LM.
+        shard_tokens: Number of ids of each shard but the last.
+        end_of_text: Special token to put after each document, such as <|endoftext|>.
+        on_special: Special tokens in the text become their ids (token), are encoded as text (text), or are an error
+            (raise).
+        validation_fraction: Fraction of the documents that go to shards of their own, val-*.
+        resume: Continue an interrupted run, or start one if there is none.
+        num_threads: Number of threads, or of workers of a cluster; by default one for each processor.
+        engine: Encode with threads of this process, or on a Ray cluster.
+        address: Address of a running Ray cluster; by default RAY_ADDRESS, or else a new cluster on this machine.
         reading: How the inputs are read.
     """
     from fastlm import load
-    from fastlm.corpus.encode_corpus import encode_corpus
+    from fastlm.corpus.encode_corpus import STATE, UNFINISHED, encode_corpus
 
     corpus = corpus_of(inputs, reading)
-    with cluster(engine, threads, address), bars() as report:
-        manifest = encode_corpus(
-            load(tokenizer),
-            corpus,
-            out,
-            format=format,
-            shard_tokens=shard_tokens,
-            end_of_text=eot,
-            on_special=on_special,
-            validation_fraction=validation,
-            resume=resume,
-            num_threads=threads,
-            engine=engine,
-            progress=lambda done, total: report("encode", done, total),
-        )
-    number = sum(map(len, manifest.splits.values()))
-    print(f"{manifest.tokens} ids of {manifest.documents} documents in {number} shards in {out}")
+    loaded = load(tokenizer)
+    try:
+        with cluster(engine, num_threads, address), bars() as report:
+            manifest = encode_corpus(
+                loaded,
+                corpus,
+                out,
+                format=format,
+                shard_tokens=shard_tokens,
+                end_of_text=end_of_text,
+                on_special=on_special,
+                validation_fraction=validation_fraction,
+                resume=resume,
+                num_threads=num_threads,
+                engine=engine,
+                progress=lambda done, total: report("encode", done, total),
+            )
+    except KeyboardInterrupt:
+        if (out / UNFINISHED / STATE).exists():
+            raise KeyboardInterrupt(f"--resume continues from the last checkpoint in {out}") from None
+        raise
+    number = plural(sum(map(len, manifest.splits.values())), "shard")
+    say(f"{plural(manifest.tokens, 'id')} of {plural(manifest.documents, 'document')} in {number} in {out}")
     if manifest.skipped:
-        print(skipped_line(manifest.skipped))
+        say(skipped_line(manifest.skipped))
+    for line in _notes(manifest, loaded, out):
+        note(line)
+
+
+def _notes(manifest: Manifest, tokenizer: Tokenizer, out: Path) -> list[str]:
+    """Notes about options that a user may have forgotten."""
+    job = manifest.job
+    if job.end_of_text_id is None and manifest.documents > len(job.inputs):
+        tokens = ", ".join(map(repr, tokenizer.special_tokens)) or "none"
+        return [
+            "note: no token separates the documents in the shards; --end-of-text TOKEN puts one after each "
+            f"(special tokens: {tokens})"
+        ]
+    if job.reading.separator is None and job.on_special == "token" and manifest.documents <= len(job.inputs):
+        split = next(split for split in manifest.splits if manifest.splits[split])
+        ids = manifest.map(out, split)[0]
+        for token, token_id in tokenizer.special_tokens.items():
+            count = int((ids == token_id).sum()) - (manifest.documents if token_id == job.end_of_text_id else 0)
+            if count > 0:
+                files = "the input is" if manifest.documents == 1 else "each file is"
+                return [
+                    f"note: the text contains {token!r} {plural(count, 'time')}, but without --separator {files} one "
+                    "document"
+                ]
+    return []

@@ -1,26 +1,30 @@
-"""`fastlm generate`: text from a trained model."""
+"""`fastlm generate`: generates text with a trained model."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from fastlm.commands.inputs import OptionalPath, option
+from fastlm.commands.output import escaped
+
 
 def generate(
     model: Annotated[Positional[Path], arg(metavar="MODEL_DIR")],
     /,
     prompt: str = "<|endoftext|>",
-    tokenizer: Path | None = None,
+    tokenizer: OptionalPath = None,
     max_new_tokens: int = 256,
     temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
+    top_k: Annotated[int | None, option("INT")] = None,
+    top_p: Annotated[float | None, option("FLOAT")] = None,
+    min_p: Annotated[float | None, option("FLOAT")] = None,
     repetition_penalty: float = 1.0,
-    stop: UseAppendAction[tuple[str, ...]] = (),
+    stop_string: Annotated[UseAppendAction[tuple[str, ...]], arg(aliases=["--stop"])] = (),
     seed: int = 0,
     int8: bool = False,
     device: str = "cpu",
@@ -37,7 +41,7 @@ def generate(
         top_p: Keep the fewest most likely tokens whose probabilities sum to this.
         min_p: Keep tokens with at least this share of the greatest probability.
         repetition_penalty: Divides the logits of earlier tokens if positive, multiplies them if negative.
-        stop: A string that ends the text; repeat the option for several. The model's end tokens always end it.
+        stop_string: A string that ends the text; repeat the option for several. The model's end tokens always end it.
         seed: Seed of the random numbers; the same seed gives the same text.
         int8: Store the weights in 8 bits: faster, and slightly less exact.
         device: Device, as torch names it; on "cpu" in float32, elsewhere in the dtype of the weights.
@@ -60,12 +64,13 @@ def generate(
         top_p=top_p,
         min_p=min_p,
         repetition_penalty=repetition_penalty,
-        stop_strings=stop,
+        stop_strings=stop_string,
         seed=seed,
         step=KernelStep(lm, int8=True) if int8 else None,
     )
-    sys.stdout.write(prompt)
-    for piece in pieces:
-        sys.stdout.write(piece)
+    # a terminal acts on control characters; a file or pipe gets the text as it is
+    is_terminal = sys.stdout.isatty()
+    for piece in itertools.chain([prompt], pieces):
+        sys.stdout.write(escaped(piece, keep="\n\t") if is_terminal else piece)
         sys.stdout.flush()
     sys.stdout.write("\n")

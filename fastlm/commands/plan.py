@@ -1,4 +1,4 @@
-"""`fastlm plan`: what a corpus would take, before it is there."""
+"""`fastlm plan`: estimates the time and memory that a corpus takes, before it exists."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from fastlm.commands.inputs import OptionalPath
 from fastlm.commands.sizes import parse_size
 from fastlm.planning.estimate import ASSUMPTIONS, GROWTHS, Cluster, Growth, Plan, Rates
 from fastlm.planning.estimate import plan as plan_of
@@ -22,27 +23,27 @@ def plan(
     disk: str = "2GB",
     vocab_size: int = 32_000,
     growth: Literal["openwebtext", "tinystories"] = "openwebtext",
-    task: str = "1GB",
-    text: Path | None = None,
-    tokenizer: Path | None = None,
-    rates: Path | None = None,
+    task_size: Annotated[str, arg(aliases=["--task"])] = "1GB",
+    text: OptionalPath = None,
+    tokenizer: OptionalPath = None,
+    rates: OptionalPath = None,
     json: bool = False,
 ) -> None:
-    """Say what training a tokenizer on a corpus and encoding it would take on so many cores.
+    """Estimate the time and memory to train a tokenizer on a corpus, and to encode the corpus.
 
     Args:
-        size: Of the corpus, as text, such as 825GB or 15TB.
+        size: Size of the corpus as text, such as 825GB or 15TB.
         cores: Numbers of cores to plan for.
         machine_cores: Cores of a machine.
-        memory: Of a machine.
-        disk: What a machine reads or writes in a second.
+        memory: Memory of a machine.
+        disk: Bytes that a machine reads or writes in a second.
         vocab_size: Number of tokens.
-        growth: How distinct pretokens grow with text: as in OpenWebText or as in TinyStories.
-        task: Bytes of text that are given to a core at a time.
-        text: A file to measure the rates on, some 100 MB like the corpus; English and Python that come with CPython
-            where it is not given.
-        tokenizer: Directory or file of the tokenizer that encodes; one learned from the text where it is not given.
-        rates: What --json printed before, or JSON of its "rates": nothing is measured then.
+        growth: Growth of the number of distinct pretokens with the text: as in OpenWebText, or as in TinyStories.
+        task_size: Bytes of text that a core gets at a time.
+        text: File to measure the rates on, about 100 MB of text like the corpus; by default English and Python that
+            come with CPython.
+        tokenizer: Directory or file of the tokenizer that encodes; by default one trained on the text.
+        rates: JSON that --json printed before, or its "rates"; then nothing is measured.
         json: Print JSON.
     """
     size_bytes = parse_size(size, "size")
@@ -50,7 +51,8 @@ def plan(
     machine = (machine_cores, parse_size(memory), parse_size(disk, "disk"))
     clusters = [Cluster(number, *machine) for number in cores]
     found = _read(rates) if rates else _measured(text, tokenizer, vocab_size)
-    plans = [plan_of(size_bytes, law, found, cluster, vocab_size, parse_size(task, "task")) for cluster in clusters]
+    task_bytes = parse_size(task_size, "task_size")
+    plans = [plan_of(size_bytes, law, found, cluster, vocab_size, task_bytes) for cluster in clusters]
     if json:
         content = {
             "size": size_bytes,
@@ -81,7 +83,7 @@ def _read(path: Path) -> Rates:
 
 
 def table(size: float, growth: Growth, rates: Rates, plans: list[Plan]) -> str:
-    """Plans side by side, and what they were made from, as lines of text."""
+    """The plans side by side, with their rates and assumptions, as lines of text."""
     from fastlm.model.account import duration
     from fastlm.model.account import size as bytes_of
 

@@ -1,4 +1,4 @@
-"""Progress on a terminal: what is done, the rate, and the time that remains."""
+"""Progress bars on a terminal: what is done, the rate, and the time that remains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A progress callback that draws one bar a phase on a terminal, and nothing elsewhere."""
+    """A progress callback that draws one bar for each phase on a terminal, and nothing elsewhere."""
     drawn: dict[str, tqdm[None]] = {}
 
     def report(phase: str, done: int, total: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Sizes as people write them."""
+"""Sizes in bytes with units."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import re
 
 
 def parse_size(text: str, name: str = "memory") -> int:
-    """Bytes that a text such as 80GB, 24GiB or 1000 means; ValueError, which says of what, for another."""
+    """Parses a size.
+
+    Args:
+        text: A size such as 80GB, 24GiB or 1000.
+        name: The name of the option, for messages.
+
+    Returns:
+        The size in bytes.
+
+    Raises:
+        ValueError: for another text.
+    """
     found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([kMGT]?)(i?)B?", text)
     if found is None or (found[3] and not found[2]):
         raise ValueError(f"{name} is {text!r}; expected a size such as 80GB or 24GiB")

@@ -1,29 +1,47 @@
-"""`fastlm train`: a model from files of token ids."""
+"""`fastlm train`: trains a model on files of token ids."""
 
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from tyro.conf import Positional, arg
 
+from fastlm.commands.helps import one_line_helps
+from fastlm.commands.output import say
 from fastlm.training.config import TrainingConfig, load_config
 
-# what an option is that was not given: then the file decides
+# the value of an option that was not given, so that the file decides
 FROM_FILE = "from CONFIG"
 
 
 def _options(config: type) -> type:
-    """A dataclass with the fields of a configuration, each of which may also be left to the file."""
+    """A dataclass with the fields of a configuration. By default each field is left to the file."""
     fields: list[Any] = []
     for name, hint in typing.get_type_hints(config).items():
         if dataclasses.is_dataclass(hint):
             fields.append((name, kind := _options(typing.cast(type, hint)), dataclasses.field(default_factory=kind)))
         else:
-            fields.append((name, hint | Literal[FROM_FILE], FROM_FILE))
-    return dataclasses.make_dataclass(f"{config.__name__}Options", fields, namespace={"__doc__": config.__doc__})
+            # the metavar names the type only; every option may be left to the file
+            shown = arg(metavar=_metavar(hint), help_behavior_hint="")
+            fields.append((name, Annotated[hint | Literal[FROM_FILE], shown], FROM_FILE))
+    options = dataclasses.make_dataclass(f"{config.__name__}Options", fields, namespace={"__doc__": config.__doc__})
+    return one_line_helps(options)
+
+
+def _metavar(hint: Any) -> str:
+    """The type of a field for the help text, such as INT, FLOAT|None or {ddp,fsdp}."""
+    members = [member for member in typing.get_args(hint) if member is not type(None)]
+    if isinstance(hint, types.UnionType):
+        return "|".join([*map(_metavar, members), "None"])
+    if typing.get_origin(hint) is Literal:
+        return "{" + ",".join(map(str, members)) + "}"
+    if typing.get_origin(hint) is tuple:
+        return f"[{_metavar(members[0])} ...]"
+    return "{True,False}" if hint is bool else getattr(hint, "__name__", str(hint)).upper()
 
 
 def _given(options: Any) -> dict[str, Any]:
@@ -50,14 +68,22 @@ def train(
     /,
     options: Annotated[Options, arg(name="")],
 ) -> None:
-    """Train a language model, or go on with a run that was stopped.
+    """Train a language model, or resume an interrupted run.
 
-    Options stand above the fields of the file. Start it by torchrun to share the work among processes.
+    Options take precedence over the file. Start the command with torchrun to share the work among processes.
 
     Args:
-        config: TOML with the fields below, those of the model in a table [model].
+        config: TOML file with the fields below; the fields of the model are in a table [model].
         options: Fields.
     """
     from fastlm.training.loop import train as run
 
-    print(f"model in {run(load_config(config, _given(options)))}")
+    try:
+        say(f"model in {run(load_config(config, _given(options)))}")
+    except RuntimeError as error:
+        # torch raises it for a lack of memory
+        if "memory" not in str(error):
+            raise
+        first = str(error).strip().splitlines()[0]
+        hint = "a smaller micro_batch_size or checkpoint_activations = true needs less"
+        raise MemoryError(f"{first}; {hint}") from error

@@ -1,14 +1,27 @@
-"""`fastlm train-tokenizer`: text to a tokenizer."""
+"""`fastlm train-tokenizer`: trains a tokenizer on text."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import UseAppendAction
+from tyro.conf import UseAppendAction, arg
 
 from fastlm.commands.cluster import cluster
-from fastlm.commands.inputs import AS_NAMED, Inputs, ReadingOptions, corpus_of
+from fastlm.commands.inputs import (
+    AS_NAMED,
+    TOKENIZER_FILES,
+    TOKENIZER_MARK,
+    Address,
+    Inputs,
+    NumThreads,
+    OptionalPath,
+    ReadingOptions,
+    corpus_of,
+    option,
+    refuse_to_overwrite,
+)
+from fastlm.commands.output import plural, say
 from fastlm.commands.progress import bars
 from fastlm.commands.sizes import parse_size
 
@@ -18,53 +31,60 @@ def train_tokenizer(
     /,
     vocab_size: tuple[int, ...],
     out: Path,
-    special: UseAppendAction[tuple[str, ...]] = (),
-    pattern: str | None = None,
+    special_token: Annotated[UseAppendAction[tuple[str, ...]], arg(aliases=["--special"])] = (),
+    pattern: Annotated[str | None, option("PATTERN")] = None,
     tie_break: Literal["cs336", "hf"] = "cs336",
     min_frequency: int = 1,
-    max_token_length: int | None = None,
-    base: Path | None = None,
-    max_memory: str | None = None,
-    checkpoint: Path | None = None,
+    max_token_length: Annotated[int | None, option("INT")] = None,
+    base: OptionalPath = None,
+    max_memory: Annotated[str | None, option("SIZE")] = None,
+    checkpoint: OptionalPath = None,
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
-    threads: int | None = None,
+    force: bool = False,
+    num_threads: NumThreads = None,
     engine: Literal["local", "ray"] = "local",
-    address: str | None = None,
+    address: Address = None,
     reading: ReadingOptions = AS_NAMED,
 ) -> None:
-    """Train a byte-level BPE tokenizer on UTF-8 text.
+    """Train a byte-level BPE tokenizer on text.
 
     Args:
-        inputs: Files, directories, globs, addresses such as s3://bucket/name, or - for the standard input. Text, JSON
-            lines, Parquet and Arrow are told apart by their names, and .gz, .zst and .xz are decompressed.
-        vocab_size: Number of tokens: 256 bytes, the special tokens, and the merges' results. Of several numbers each
-            gives a tokenizer, in a directory of OUT named by it.
-        out: Directory that gets vocab.json, merges.txt, tokenizer.json and tokenizer.fastlm.
-        special: A special token, which cuts the text and never merges; give the option once for each.
-            <|endoftext|> where it is not given.
-        pattern: Name or regular expression of the pre-tokenisation; gpt2 where it is not given.
-        tie_break: Which of equally frequent pairs merges first: the greatest bytes (cs336) or the smallest ids (hf).
-        min_frequency: Pairs that occur less often are not merged.
-        max_token_length: The most bytes that a token may have.
-        base: Directory or file of a tokenizer to go on from, with its special tokens and pattern.
-        max_memory: What the process is to stay within, up to 15 %, such as 512MB.
-        checkpoint: Directory for what is needed to go on after a kill.
-        checkpoint_seconds: How old a checkpoint grows before the next one is saved.
-        resume: Go on from the checkpoint, or begin where there is none.
-        threads: Number of threads, or of workers of a cluster; all processors where it is not given.
-        engine: Whether threads of this process do the work, or a Ray cluster.
-        address: Address of a running Ray cluster; without it the one that RAY_ADDRESS names, or one made here.
+        inputs: Files, directories, globs, addresses such as s3://bucket/name, or - for standard input. The names tell
+            text, JSON lines, Parquet and Arrow apart; .gz, .zst and .xz are decompressed.
+        vocab_size: Number of tokens: 256 bytes, the special tokens, and the merges. Several numbers give several
+            tokenizers, each in a directory of OUT with that name.
+        out: Directory for the tokenizer: tokenizer.fastlm and, if they can hold it, tokenizer.json, vocab.json and
+            merges.txt.
+        special_token: A special token, at which the text is split; repeat the option for several. By default
+            <|endoftext|>.
+        pattern: Name or regular expression that splits the text into pretokens; by default gpt2.
+        tie_break: Which of several equally frequent pairs merges first: the one with the greatest bytes (cs336), or
+            with the smallest ids (hf).
+        min_frequency: Minimum frequency of a pair that is merged.
+        max_token_length: Maximum length of a token in bytes.
+        base: Directory or file of a tokenizer to extend; its special tokens and pattern are kept.
+        max_memory: Memory limit of the process, such as 512MB; it may be exceeded by 15 %.
+        checkpoint: Directory for checkpoints.
+        checkpoint_seconds: Seconds between two checkpoints.
+        resume: Continue from the checkpoint, or start if there is none.
+        force: Overwrite files in OUT that do not belong to a tokenizer of fastlm.
+        num_threads: Number of threads, or of workers of a cluster; by default one for each processor.
+        engine: Count with threads of this process, or on a Ray cluster.
+        address: Address of a running Ray cluster; by default RAY_ADDRESS, or else a new cluster on this machine.
         reading: How the inputs are read.
     """
     from fastlm import load, train_bpe
 
     corpus = corpus_of(inputs, reading)
-    with cluster(engine, threads, address), bars() as report:
+    folders = {size: out if len(vocab_size) == 1 else out / str(size) for size in vocab_size}
+    for folder in folders.values():
+        refuse_to_overwrite(folder, TOKENIZER_FILES, TOKENIZER_MARK, force)
+    with cluster(engine, num_threads, address), bars() as report:
         tokenizer = train_bpe(
             corpus,
             max(vocab_size, default=0),
-            special or None,
+            special_token or None,
             pattern=pattern,
             tie_break=tie_break,
             min_frequency=min_frequency,
@@ -74,12 +94,11 @@ def train_tokenizer(
             checkpoint=checkpoint,
             checkpoint_seconds=checkpoint_seconds,
             resume=resume,
-            num_threads=threads,
+            num_threads=num_threads,
             engine=engine,
             progress=report,
         )
-    for size in vocab_size:
-        directory = out if len(vocab_size) == 1 else out / str(size)
+    for size, folder in folders.items():
         smaller = tokenizer if size >= tokenizer.vocab_size else tokenizer.truncated(size)
-        smaller.save(directory)
-        print(f"{smaller.vocab_size} tokens in {directory}")
+        smaller.save(folder)
+        say(f"{plural(smaller.vocab_size, 'token')} in {folder}")

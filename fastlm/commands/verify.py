@@ -1,4 +1,4 @@
-"""`fastlm verify`: whether shards are what was written."""
+"""`fastlm verify`: checks shards against their manifest."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from fastlm.commands.output import plural, say
+
 
 def verify(folder: Annotated[Positional[Path], arg(metavar="DIR")], /) -> None:
-    """Read all shards again and check their sha256, their ids, and where documents end.
+    """Check the shards of a directory: the manifest, the sha256 of each file, the ids, and the ends of documents.
 
     Args:
         folder: Directory that `fastlm encode` wrote.
@@ -17,5 +19,5 @@ def verify(folder: Annotated[Positional[Path], arg(metavar="DIR")], /) -> None:
     from fastlm.corpus.verify import verify_shards
 
     manifest = verify_shards(folder)
-    number = sum(map(len, manifest.splits.values()))
-    print(f"{manifest.tokens} ids of {manifest.documents} documents in {number} shards are as the manifest says")
+    number = plural(sum(map(len, manifest.splits.values())), "shard")
+    say(f"{plural(manifest.tokens, 'id')} of {plural(manifest.documents, 'document')} in {number} match the manifest")

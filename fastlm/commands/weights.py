@@ -1,12 +1,14 @@
-"""`fastlm export` and `fastlm import`: a model's weights to the files of other programs, and from them."""
+"""`fastlm export` and `fastlm import`: write a model for other programs, and read the models of other programs."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
+
+from fastlm.commands.inputs import OptionalPath, option
+from fastlm.commands.output import note, say
 
 if TYPE_CHECKING:
     from fastlm.model.transformer import TransformerLM
@@ -18,16 +20,15 @@ def export_model(
     /,
     out: Path,
     format: Literal["llama", "llama2c"] = "llama",
-    tokenizer: Path | None = None,
+    tokenizer: OptionalPath = None,
 ) -> None:
     """Write a model for other programs.
 
     Args:
         model: Directory of the model: model.json and model.safetensors.
-        out: Directory to write: for llama, that of transformers; for llama2c,
-            model.bin and tokenizer.bin.
-        format: Whose files to write.
-        tokenizer: Directory or file of the tokenizer; that in DIR, where there is one, if it is not given.
+        out: Directory to write.
+        format: llama: a model directory of transformers; llama2c: model.bin and tokenizer.bin of llama2.c.
+        tokenizer: Directory or file of the tokenizer; by default the one in DIR, if there is one.
     """
     from fastlm.files.atomic import write_files
     from fastlm.formats import llama2c
@@ -44,23 +45,24 @@ def export_model(
         export_llama2c(loaded, out / "model.bin")
         if known is not None:
             write_files(out, llama2c.write(known.vocabulary, loaded.config.vocab_size))
-    print(f"{_parameters(loaded)} parameters in {out}{'' if known else ', without a tokenizer'}")
+    say(f"{_parameters(loaded)} parameters in {out}{'' if known else ', without a tokenizer'}")
 
 
 def import_model(
     source: Annotated[Positional[Path], arg(metavar="SOURCE")],
     /,
     out: Path,
-    tokenizer: Path | None = None,
-    dtype: Literal["float32", "bfloat16", "float16", "float64"] | None = None,
+    tokenizer: OptionalPath = None,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16", "float64"] | None, option("float32|bfloat16|float16|float64")
+    ] = None,
 ) -> None:
     """Convert a model of another program to fastlm's format.
 
     Args:
-        source: A directory of transformers with a Llama in it, or a model file (.bin) of llama2.c.
-        out: Directory that gets model.json and model.safetensors, and the tokenizer, if there is one.
-        tokenizer: Directory or file of the tokenizer; tokenizer.json in a directory of transformers, where fastlm can
-            read it, if it is not given.
+        source: A directory of transformers that holds a Llama, or a model file (.bin) of llama2.c.
+        out: Directory for model.json, model.safetensors and, if there is one, the tokenizer.
+        tokenizer: Directory or file of the tokenizer; by default tokenizer.json in SOURCE, if fastlm can read it.
         dtype: Dtype of the weights; by default that of the file, or, where weights have several dtypes, the one that
             config.json names.
     """
@@ -80,7 +82,7 @@ def import_model(
     save_model(model, out)
     if known is not None:
         known.save(out)
-    print(f"{_parameters(model)} parameters in {out}{'' if known else ', without a tokenizer'}")
+    say(f"{_parameters(model)} parameters in {out}{'' if known else ', without a tokenizer'}")
 
 
 def _load(path: Path) -> Tokenizer:
@@ -90,7 +92,7 @@ def _load(path: Path) -> Tokenizer:
 
 
 def _tokenizer_in(directory: Path) -> Tokenizer | None:
-    """The tokenizer that lies beside a model; None, and a word about it, where it is of a kind that fastlm lacks."""
+    """The tokenizer in a model's directory; None, with a note, for a tokenizer that fastlm cannot read."""
     from fastlm.formats import native, tokenizer_json
 
     if (directory / native.FILE).exists():
@@ -99,7 +101,7 @@ def _tokenizer_in(directory: Path) -> Tokenizer | None:
         try:
             return _load(directory / tokenizer_json.FILE)
         except ValueError as error:
-            print(f"fastlm: the tokenizer is left out: {error}", file=sys.stderr)
+            note(f"the tokenizer is left out: {error}")
     return None
 
 

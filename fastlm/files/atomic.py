@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -124,7 +125,15 @@ def _staged(path: Path) -> Iterator[BinaryIO]:
     file = open(temporary, "x+b")  # noqa: SIM115 - closed below, before the name is given up
     try:
         with file:
+            # a new file follows the umask; a replaced one keeps its mode
+            if path.exists() and hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             yield file
+    except OSError as error:
+        # write and fsync name no file
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

@@ -1,0 +1,7 @@
+"""Runs the command line: `python -m fastlm`."""
+
+import sys
+
+from fastlm.cli import main
+
+sys.exit(main())
