@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import END_OF_TEXT, MB, memory
 from benchmarks.measure import Timing
 from fastlm import _merge, load, train_bpe
-from fastlm.bpe_training import run_files, trainer
+from fastlm.bpe_training import phases, run_files
 from fastlm.bpe_training.memory_limit import merge_bytes
 from fastlm.corpus.encode_corpus import encode_corpus
 from fastlm.corpus.manifest import TRAIN
@@ -58,8 +58,8 @@ class Observed(_merge.MergeLearner):
         return learned
 
 
-class ObservedRuns(run_files.Runs):
-    """Runs that note how many tables were written to them."""
+class ObservedRuns(run_files.RunFiles):
+    """Run files that note how many tables were written to them."""
 
     spilled = 0
 
@@ -72,7 +72,7 @@ def train(path: str, out: str, vocab_size: str, threads: str, max_memory: str) -
     """Seconds of a training from file and of its phases, peaks of memory in MB, what was counted, and the tokenizer's
     fingerprint; the tokenizer is saved in `out`."""
     _merge.MergeLearner = Observed  # type: ignore[misc]
-    trainer.Runs = ObservedRuns  # type: ignore[misc,attr-defined]
+    phases.RunFiles = ObservedRuns  # type: ignore[misc,attr-defined]
     counted: list[Clock] = []
 
     def progress(phase: str, done: int, total: int | None) -> None:

@@ -41,7 +41,7 @@ cdef enum:
 
 ENTRY_BYTES = ENTRY * sizeof(uint64_t)
 SLOT_BYTES = sizeof(uint64_t)
-MAX_LOAD = LOAD_TENTHS / 10
+MAX_LOAD = LOAD_TENTHS / 10.0
 MIN_SLOTS = FIRST_SLOTS
 
 # a slot is half of the hash, and the number of the entry plus 1; 0 is an empty slot

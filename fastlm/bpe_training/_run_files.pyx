@@ -11,6 +11,8 @@ import numpy as np
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memmove
 
+from fastlm.merging._words cimport HEADER
+
 cdef extern from "bpe_training/sort_entries.hpp" nogil:
     enum:
         FASTLM_ENTRY_WORDS
@@ -72,6 +74,8 @@ cdef class RunReader:
         size: Bytes of the run.
         checksum: zlib.crc32 of these bytes.
         buffer_bytes: Size of the read buffer; it grows for longer records.
+        words: Number of words, if known.
+        cells: Cells that these words need in a MergeLearner, if known.
 
     Reading raises ValueError for a damaged run, at the latest at its end.
     """
@@ -81,9 +85,12 @@ cdef class RunReader:
     cdef uint64_t checksum, expected
     # the current record
     cdef int64_t word, length, count
+    # words and cells up to it, and expected ones, or -1
+    cdef int64_t words, cells, expected_words, expected_cells
 
-    def __cinit__(self, file, name, int64_t size, uint64_t checksum, int64_t buffer_bytes):
+    def __cinit__(self, file, name, int64_t size, uint64_t checksum, int64_t buffer_bytes, *, words=None, cells=None):
         self.file, self.name, self.left, self.expected = file, name, size, checksum
+        self.expected_words, self.expected_cells = -1 if words is None else words, -1 if cells is None else cells
         self.buffer_array = np.empty(max(buffer_bytes, 4 * NUMBER), np.uint8)
         self.buffer = self.buffer_array
 
@@ -94,8 +101,7 @@ cdef class RunReader:
         if self.end - self.at < NUMBER:
             self._fill(NUMBER)
             if self.at == self.end:
-                if self.checksum != self.expected:
-                    raise self._damaged("its bytes have another checksum")
+                self._check_end()
                 return False
         self.length = self._number()
         if self.length > self.end - self.at + self.left:
@@ -109,10 +115,22 @@ cdef class RunReader:
             raise self._damaged("its words do not ascend")
         self.word = self.at
         self.at += self.length
+        self.words += 1
+        if self.length >= 2:
+            self.cells += HEADER + self.length
         self.count = self._number()
         if self.count < 1:
             raise self._damaged("a length and a count must be at least 1")
         return True
+
+    cdef int _check_end(self) except -1:
+        if self.checksum != self.expected:
+            raise self._damaged("its bytes have another checksum")
+        if self.expected_words not in (-1, self.words):
+            raise self._damaged(f"it has {self.words} words, not {self.expected_words}")
+        if self.expected_cells not in (-1, self.cells):
+            raise self._damaged(f"its words take {self.cells} cells, not {self.expected_cells}")
+        return 0
 
     cdef int64_t _number(self) except -1:
         cdef uint64_t number = 0, digit

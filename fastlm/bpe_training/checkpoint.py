@@ -1,4 +1,4 @@
-"""The checkpoint of a training: state.json in a directory of its own, beside the runs it lists."""
+"""The checkpoint of a training: state.json in a directory, with the run files that it lists."""
 
 from __future__ import annotations
 
@@ -7,46 +7,62 @@ import hashlib
 import json
 import re
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from fastlm.bpe_training.run_files import PREFIX, Run
+from fastlm.bpe_training.run_files import PREFIX, RunFile
 from fastlm.files.atomic import remove_unfinished, replacing
+from fastlm.files.reading import parse_json
+from fastlm.merging._words import HEADER_CELLS
 
 STATE = "state.json"
 VERSION = 1
+MOST = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class State:
-    """How far a training is: `counted` bytes of text, whose counts are in the runs and whose sha256 is `digest` where
-    that tells the input; whether that is all of it, and then the merges that were learned, as pairs of symbols."""
+    """The state of a training.
+
+    Attributes:
+        counted: Bytes of text whose counts are in the run files.
+        digest: sha256 of these bytes if the input is not files; otherwise None.
+        runs: The run files.
+        all_counted: Whether that is the whole input.
+        merges: The merges learned so far, as pairs of symbols; empty until all is counted.
+    """
 
     counted: int = 0
     digest: str | None = None
-    runs: tuple[Run, ...] = ()
+    runs: tuple[RunFile, ...] = ()
     all_counted: bool = False
     merges: tuple[tuple[int, int], ...] = ()
 
 
 class Checkpoint:
-    """Saves the state of a training in a directory, each time the former one is `seconds` old.
+    """Saves the state of a training in a directory, each time the last save is `seconds` old.
 
-    job: all that decides the result, as JSON. resume: goes on from the state that is there, if any.
+    Args:
+        directory: Made if it does not exist.
+        job: Everything that decides the result, as JSON.
+        seconds: Time between two saves.
+        resume: Whether to continue from the state in the directory, if there is one.
 
-    Raises FileExistsError where there is a state and `resume` is not given; ValueError where it is one of another job,
-    or damaged, or `seconds` is not positive; OSError where the directory cannot be read or written.
+    Raises:
+        FileExistsError: There is a state, and `resume` is false.
+        ValueError: The state is damaged or of another job, or `seconds` is not positive.
+        OSError: The directory cannot be read or written.
     """
 
     def __init__(self, directory: Path, job: dict[str, Any], seconds: float, resume: bool) -> None:
         if not seconds > 0:
-            raise ValueError(f"checkpoint_seconds must be above 0, not {seconds}")
+            raise ValueError(f"checkpoint_seconds must be above 0, got {seconds}")
         directory.mkdir(parents=True, exist_ok=True)
         self.directory, self.state = directory, State()
         self.job, self._seconds = json.loads(json.dumps(job)), seconds
-        self._path = directory / STATE
-        if self._path.exists():
+        self.path = directory / STATE
+        if self.path.exists():
             if not resume:
                 raise FileExistsError(errno.EEXIST, "Holds a checkpoint, and resume is not given", str(directory))
             self.state = self._read()
@@ -58,35 +74,125 @@ class Checkpoint:
         return time.monotonic() - self._saved >= self._seconds
 
     def save(self, **changes: Any) -> None:
-        """Replaces the state by one with these fields changed."""
+        """Saves the state with these fields changed."""
         self.state = replace(self.state, **changes)
         content = json.dumps({"version": VERSION, "job": self.job, "state": asdict(self.state)}, separators=(",", ":"))
-        with replacing(self._path) as file:
+        with replacing(self.path) as file:
             file.write(f"{hashlib.sha256(content.encode()).hexdigest()}\n{content}\n".encode())
         self._saved = time.monotonic()
 
     def _read(self) -> State:
         try:
-            checksum, content, *_ = self._path.read_text("utf-8").split("\n")
+            checksum, content, *_ = self.path.read_text("utf-8").split("\n")
         except ValueError:
-            raise ValueError(f"{self._path} is damaged: it is not two lines of UTF-8") from None
+            raise ValueError(f"{self.path} is damaged: it is not two lines of UTF-8") from None
         if hashlib.sha256(content.encode()).hexdigest() != checksum:
-            raise ValueError(f"{self._path} is damaged: its content has another sha256 than its first line says")
-        read = json.loads(content)
-        if read["version"] != VERSION:
-            raise ValueError(f"{self._path}: version {read['version']} is not {VERSION}, which this fastlm writes")
-        for name, value in self.job.items():
-            was = read["job"].get(name)
-            if was != value:
-                raise ValueError(f"{self._path}: the training it is of had {name} {_short(was)}, not {_short(value)}")
-        state = read["state"]
-        runs = tuple(Run(**run) for run in state["runs"])
-        if not all(re.fullmatch(rf"{PREFIX}\d+", run.name) for run in runs):
-            raise ValueError(f"{self._path} is damaged: a run has the name of another file")
-        merges = tuple((int(left), int(right)) for left, right in state["merges"])
-        return State(state["counted"], state["digest"], runs, state["all_counted"], merges)
+            raise ValueError(f"{self.path} is damaged: its content has another sha256 than its first line says")
+        try:
+            return _state_of(parse_json(content), self.job)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from None
 
 
-def _short(value: object) -> str:
-    shown = json.dumps(value)
+# --- the schema of state.json: every function raises ValueError that names the field ---
+
+
+def _state_of(content: Any, job: dict[str, Any]) -> State:
+    """The state that state.json describes; it must be of this job."""
+    _check_object("the file", content, ("version", "job", "state"))
+    if content["version"] is True or content["version"] != VERSION:
+        raise _wrong("version", str(VERSION), content["version"])
+    _check_object("job", content["job"], job)
+    for name, value in job.items():
+        was, now = _shown(content["job"][name]), _shown(value)
+        if was != now:
+            raise ValueError(f"the checkpoint was created with {name}={_short(was)}; this call has {_short(now)}")
+    state = content["state"]
+    _check_object("state", state, [field.name for field in fields(State)])
+    counted = _count("state.counted", state["counted"])
+    _check_digest(state["digest"], needed=job.get("files") is None)
+    if not isinstance(state["all_counted"], bool):
+        raise _wrong("state.all_counted", "true or false", state["all_counted"])
+    merges = _merges_of(state["merges"], state["all_counted"])
+    return State(counted, state["digest"], _runs_of(state["runs"]), state["all_counted"], merges)
+
+
+def _check_digest(digest: object, needed: bool) -> None:
+    if needed and not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
+        raise _wrong("state.digest", "a sha256 of 64 hexadecimal digits", digest)
+    if not needed and digest is not None:
+        raise _wrong("state.digest", "null", digest)
+
+
+def _runs_of(content: object) -> tuple[RunFile, ...]:
+    runs = tuple(_run_of(f"state.runs[{k}]", run) for k, run in enumerate(_list("state.runs", content)))
+    if len({run.name for run in runs}) < len(runs):
+        raise ValueError("state.runs lists a file twice")
+    return runs
+
+
+def _run_of(field: str, content: Any) -> RunFile:
+    _check_object(field, content, [one.name for one in fields(RunFile)])
+    name = content["name"]
+    if not isinstance(name, str) or not re.fullmatch(rf"{PREFIX}[0-9]{{6,18}}", name):
+        raise _wrong(f"{field}.name", f"{PREFIX} and a number of at least six digits", name)
+    size = _count(f"{field}.size", content["size"])
+    words = _count(f"{field}.words", content["words"], least=1)
+    cells = _count(f"{field}.cells", content["cells"])
+    # a record takes at least three bytes
+    if 3 * words > size:
+        raise _wrong(f"{field}.words", f"at most {size // 3} for {size} bytes", words)
+    if cells > HEADER_CELLS * words + size:
+        raise _wrong(f"{field}.cells", f"at most {HEADER_CELLS * words + size} for {words} words", cells)
+    return RunFile(name, size, _count(f"{field}.checksum", content["checksum"], most=2**32 - 1), words, cells)
+
+
+def _merges_of(content: object, all_counted: bool) -> tuple[tuple[int, int], ...]:
+    merges = []
+    for k, pair in enumerate(_list("state.merges", content)):
+        field = f"state.merges[{k}]"
+        if len(_list(field, pair)) != 2:
+            raise _wrong(field, "two symbols", pair)
+        left, right = (_count(field, symbol, most=2**31 - 1) for symbol in pair)
+        merges.append((left, right))
+    if merges and not all_counted:
+        raise ValueError("state.merges must be empty while state.all_counted is false")
+    return tuple(merges)
+
+
+def _check_object(field: str, content: object, names: Any) -> None:
+    if not isinstance(content, dict):
+        raise _wrong(field, "an object", content)
+    for name in names:
+        if name not in content:
+            raise ValueError(f"{field} has no {name!r}")
+    for name in content:
+        if name not in names:
+            raise ValueError(f"{field} has an unknown entry {name!r}")
+
+
+def _list(field: str, content: object) -> list[Any]:
+    if not isinstance(content, list):
+        raise _wrong(field, "an array", content)
+    return content
+
+
+def _count(field: str, content: object, least: int = 0, most: int = MOST) -> int:
+    if not isinstance(content, int) or isinstance(content, bool) or not least <= content <= most:
+        raise _wrong(field, f"an integer from {least} to {most}", content)
+    return content
+
+
+def _wrong(field: str, expected: str, found: object) -> ValueError:
+    return ValueError(f"{field} must be {expected}, got {_short(_shown(found))}")
+
+
+def _shown(value: object) -> str:
+    try:
+        return json.dumps(value)
+    except RecursionError:
+        return "a deeply nested value"
+
+
+def _short(shown: str) -> str:
     return shown if len(shown) <= 200 else shown[:197] + "..."

@@ -1,8 +1,8 @@
-"""Text to counts of its pretokens: each thread counts blocks in a table of its own.
+"""Text to counts of its pretokens: each thread counts blocks in its own table.
 
-Without a limit of memory the tables grow and are added up. Otherwise a table that is full is spilled to a sorted run,
-and the runs are merged in the end; at a checkpoint all tables are spilled, between two blocks, so that the runs hold
-the counts of the text up to there and of nothing else.
+Without a memory limit the tables grow, and are added up at the end. With a limit a full table is written to a sorted
+run file, and the run files are merged at the end. At a checkpoint, between two blocks, all tables are written, so that
+the run files hold exactly the counts of the text up to there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from fastlm.bpe_training._count import PretokenCounter
-from fastlm.bpe_training.run_files import MOST_RUNS, Runs
+from fastlm.bpe_training.run_files import MOST_RUNS, RunFiles
 from fastlm.corpus.text_blocks import Block
 from fastlm.pretokenize import _scan
 from fastlm.pretokenize._scan import InvalidUTF8Error
@@ -23,16 +23,19 @@ from fastlm.pretokenize.patterns import Pattern
 from fastlm.threads import map_in_order
 
 Counted: TypeAlias = Callable[[int], None]
-"""Called with the bytes of the input, as it is stored, that are counted."""
+"""Called with the number of bytes of the input, as stored, that are counted."""
 
 Part: TypeAlias = tuple[Block, int]
-"""A block and the offset from which on it is to be counted."""
+"""A block, and the offset in it where counting starts."""
 
 
 class Tables:
-    """A table of counts for each thread that counts at a time.
+    """Tables of counts, one for each thread that counts at the same time.
 
-    spill: takes the counts out of a table that is full; needed where those that `new` makes have a limit.
+    Args:
+        pattern: Splits the text.
+        new: Makes a table.
+        spill: Takes the counts out of a full table and clears it; needed if the tables of `new` have a limit.
     """
 
     def __init__(
@@ -71,14 +74,14 @@ class Tables:
         return block.consumed
 
     def idle(self) -> list[PretokenCounter]:
-        """All tables, while none is in use."""
+        """All tables. Call it while none is in use."""
         tables = [self._idle.get() for _ in range(self._idle.qsize())]
         for table in tables:
             self._idle.put(table)
         return tables
 
     def added_up(self, threads: int) -> PretokenCounter:
-        """One table with the counts of all, which ends their use."""
+        """One table with the counts of all. The others are gone afterwards."""
         tables = sorted(self.idle(), key=len, reverse=True) or [self._new()]
         self._idle = SimpleQueue()
         while len(tables) > 1:
@@ -97,21 +100,21 @@ class Tables:
                 segments = np.maximum(segments, stopped)
             stopped = table.count(block.text, segments, self._scanner)
             if stopped is not None:
-                self._make_room(table)
+                self._make_space(table)
 
     def _count_matches(self, block: Block, start: int, table: PretokenCounter) -> None:
         for first, end in block.segments.tolist():
             if end <= start:
                 continue
-            stretch = bytes(block.text[max(first, start) : end])
-            ends = self._pattern.find_ends(stretch)
-            while (counted := table.count_ends(stretch, ends)) is not None:
-                self._make_room(table)
+            span = bytes(block.text[max(first, start) : end])
+            ends = self._pattern.find_ends(span)
+            while (counted := table.count_ends(span, ends)) is not None:
+                self._make_space(table)
                 if counted:
-                    cut = int(ends[counted - 1])
-                    stretch, ends = stretch[cut:], ends[counted:] - cut
+                    at = int(ends[counted - 1])
+                    span, ends = span[at:], ends[counted:] - at
 
-    def _make_room(self, table: PretokenCounter) -> None:
+    def _make_space(self, table: PretokenCounter) -> None:
         assert self._spill is not None
         self._spill(table)
 
@@ -123,7 +126,7 @@ def _add(tables: tuple[PretokenCounter, PretokenCounter]) -> None:
 def count_pretokens(
     blocks: Iterable[Block], pattern: Pattern, threads: int, counted: Counted = lambda size: None
 ) -> PretokenCounter:
-    """Counts of all distinct pretokens, in one table."""
+    """Counts all distinct pretokens in memory and returns one table."""
     tables = Tables(pattern)
     total = 0
     for size in map_in_order(tables.count, ((block, 0) for block in blocks), threads):
@@ -132,27 +135,47 @@ def count_pretokens(
     return tables.added_up(threads)
 
 
-class Text:
-    """The blocks of an input from an offset in all its text on, and how far they were taken.
+class TextReader:
+    """Reads the blocks of an input and skips the text that is counted already.
 
-    digest: of the text up to `start`, as `digest` gave it, where what is skipped is to be told from other text; None
-    keeps no digest. Raises ValueError where the text before `start` is not what it was.
+    Args:
+        blocks: The blocks of the whole input.
+        start: Bytes of text to skip.
+        digest: sha256 of these bytes, to detect another input; None skips the check.
+        keep_digest: Whether to compute the sha256 of the text.
+        origin: The file that `start` and `digest` come from; error messages name it.
+
+    Attributes:
+        taken: Bytes of text read so far.
+        passed: Bytes of input, as stored, of skipped blocks.
+        ended: Whether there are no more blocks.
     """
 
-    def __init__(self, blocks: Iterable[Block], start: int = 0, digest: str | None = None, keep_digest: bool = False):
-        self._blocks, self.start, self._expected = iter(blocks), start, digest
+    def __init__(
+        self,
+        blocks: Iterable[Block],
+        start: int = 0,
+        digest: str | None = None,
+        keep_digest: bool = False,
+        origin: object = "the start",
+    ) -> None:
+        self._blocks, self.start, self._expected, self._origin = iter(blocks), start, digest, origin
         self._digest = hashlib.sha256() if keep_digest else None
         self.taken = 0
-        self.passed = 0  # bytes of input, as it is stored, of blocks that were skipped
+        self.passed = 0
         self.ended = False
 
     @property
     def digest(self) -> str | None:
-        """sha256 of the text that was taken."""
+        """sha256 of the text read so far."""
         return self._digest.hexdigest() if self._digest else None
 
     def until(self, enough: Callable[[], bool]) -> Iterator[Part]:
-        """The next blocks, at least one, until it is enough or there are no more: then `ended` is true."""
+        """The next blocks, at least one, until `enough()` is true or the input ends.
+
+        Raises:
+            ValueError: The input is shorter than the text to skip, or that text has another digest.
+        """
         for block in self._blocks:
             size = len(block.text)
             skipped = min(size, max(0, self.start - self.taken))
@@ -172,25 +195,38 @@ class Text:
                 return
         self.ended = True
         if self.taken < self.start:
-            raise ValueError(f"the input has {self.taken:,} bytes of text, but {self.start:,} were counted before")
+            raise ValueError(
+                f"{self._origin}: state.counted: the input has {self.taken:,} bytes of text, but {self.start:,} were "
+                "counted before"
+            )
 
     def _check(self) -> None:
         if self.digest != self._expected:
-            raise ValueError(f"the first {self.start:,} bytes of the text are not those that were counted before")
+            raise ValueError(
+                f"{self._origin}: state.digest: the first {self.start:,} bytes of the text differ from the text that "
+                "was counted before"
+            )
 
 
 def count_in_runs(
-    text: Text,
+    text: TextReader,
     tables: Tables,
-    runs: Runs,
+    runs: RunFiles,
     threads: int,
     due: Callable[[], bool],
     save: Callable[[], None],
     counted: Counted,
 ) -> None:
-    """Counts all distinct pretokens into `runs`, of which one is left in the end.
+    """Counts all distinct pretokens into `runs`; one run file is left at the end.
 
-    save: called when it is `due`, with the runs holding the counts of exactly the text that was taken.
+    Args:
+        text: The input.
+        tables: Tables that spill to `runs`.
+        runs: The run files.
+        threads: Number of threads.
+        due: Whether it is time to save.
+        save: Called when it is due, and at the end. The run files then hold exactly the counts of the text read so far.
+        counted: Called with the progress.
     """
     total = 0
     while not text.ended:

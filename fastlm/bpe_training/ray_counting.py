@@ -14,8 +14,8 @@ from fastlm._merge import cells_of
 from fastlm._types import UInt8Array
 from fastlm.bpe_training._count import PretokenCounter
 from fastlm.bpe_training._run_files import MergedRuns, RunReader, records
-from fastlm.bpe_training.counting import Counted, Tables, Text, count_in_runs
-from fastlm.bpe_training.run_files import BUFFER_BYTES, PART, Runs, Words
+from fastlm.bpe_training.counting import Counted, Tables, TextReader, count_in_runs
+from fastlm.bpe_training.run_files import BUFFER_BYTES, PART, RunFiles, Words
 from fastlm.cluster.connection import RETRIES, connected, local_error, worker_count
 from fastlm.corpus.partitions import Partition, partitions_of
 from fastlm.corpus.read import Blocks, Corpus
@@ -152,11 +152,11 @@ class _Tree:
 def _count(reading: tuple[Corpus, Cutter, Pattern], stretch: Partition) -> tuple[Table, int]:
     """The counts of a stretch, and its stored bytes."""
     corpus, cutter, pattern = reading
-    runs = Runs(None)
+    runs = RunFiles(None)
     try:
         tables = Tables(pattern, _new_table, runs.spill)
         sizes = [0]
-        text = Text(stretch.blocks(corpus, cutter))
+        text = TextReader(stretch.blocks(corpus, cutter))
         count_in_runs(text, tables, runs, 1, lambda: False, lambda: None, sizes.append)
         return table_of(runs.words()), sizes[-1]
     finally:

@@ -1,9 +1,10 @@
-"""Words with their counts on disk: sorted runs, spilled where a table is full, merged into one, and read in parts."""
+"""Words with their counts on disk: sorted run files, written when a table is full, merged, and read in parts."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -18,20 +19,27 @@ from fastlm.bpe_training._run_files import MergedRuns, RunReader, records
 from fastlm.files.atomic import remove_unfinished, replacing
 
 Words: TypeAlias = tuple[UInt8Array, Int64Array, Int64Array]
-"""(bytes, starts, counts) of some words, as PretokenCounter.words gives them."""
+"""(bytes, starts, counts) of words, as PretokenCounter.words returns them."""
 
-# words that are taken out of a table or a run at a time
+# words that are taken out of a table or a run file at a time
 PART = 1 << 15
-# runs are merged into one when there are so many, so that neither files nor buffers become too many
+# this many run files are merged into one, which limits the number of files and buffers
 MOST_RUNS = 64
 BUFFER_BYTES = 1 << 17
 PREFIX = "run-"
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run on disk: the name of its file, its bytes and their zlib.crc32, how many words it has, and the cells that a
-    MergeLearner needs for them."""
+class RunFile:
+    """The description of a run file.
+
+    Attributes:
+        name: Name of the file.
+        size: Its bytes.
+        checksum: zlib.crc32 of its bytes.
+        words: Number of words in it.
+        cells: Cells that a MergeLearner needs for these words.
+    """
 
     name: str
     size: int
@@ -40,18 +48,20 @@ class Run:
     cells: int
 
 
-class Runs:
-    """The runs of one training, `listed`.
+class RunFiles:
+    """The run files of one training, described by `listed`.
 
-    directory: where they are kept under their names, each whole or not there at all; without it they are in files that
-    have no name, in the system's directory for temporary files, and vanish when the process ends, however that happens.
-    check: told of the words and cells of a run as it is written, and may refuse them.
+    Args:
+        directory: Directory that keeps the files under their names; each is complete or absent. Without it the files
+            have no name: they are in the system's directory for temporary files and vanish when the process ends.
+        listed: Files that are already there.
+        check: Called with the words and cells of a file while it is written; it may raise to refuse them.
 
-    Raises OSError where a run cannot be written or read; what was written of it is removed.
+    Methods raise OSError if a file cannot be written or read. A file that could not be completed is removed.
     """
 
     def __init__(
-        self, directory: Path | None, listed: Iterable[Run] = (), check: Callable[[int, int], None] | None = None
+        self, directory: Path | None, listed: Iterable[RunFile] = (), check: Callable[[int, int], None] | None = None
     ) -> None:
         self.listed = list(listed)
         self._directory, self._check = directory, check
@@ -60,7 +70,10 @@ class Runs:
         self._numbers = itertools.count(max(numbers, default=-1) + 1)
 
     def spill(self, counter: PretokenCounter) -> None:
-        """Writes what a table has counted, and clears it. May be called from several threads, of different tables."""
+        """Writes the counts of a table to a new file and clears the table.
+
+        Several threads may call it at the same time with different tables.
+        """
         if len(counter):
             counter.sort()
             parts = (counter.words(first, first + PART) for first in range(0, len(counter), PART))
@@ -68,29 +81,24 @@ class Runs:
             counter.clear()
 
     def merge(self) -> None:
-        """Makes one run of all. Their files stay until `discard`."""
+        """Merges all files into one. The merged files stay until `discard`."""
         if len(self.listed) > 1:
             self.listed = [self._written(self.words())]
 
     def words(self) -> Iterator[Words]:
-        """The words of all runs, sorted, each once, in parts. Raises ValueError for a run that is damaged."""
+        """The words of all files, sorted, each once, in parts.
+
+        Raises:
+            ValueError: A file is damaged, or a sum of counts exceeds 2^63 - 1.
+            OSError: A file cannot be read.
+        """
         with contextlib.ExitStack() as stack:
-            readers = []
-            for run in self.listed:
-                file = self._unnamed.get(run.name)
-                if file is not None:
-                    file.seek(0)
-                else:
-                    path = self._path(run.name)
-                    file = stack.enter_context(open(path, "rb", buffering=0))
-                name = str(self._path(run.name))
-                readers.append(RunReader(file, name, run.size, run.checksum, BUFFER_BYTES))
-            merged = MergedRuns(readers)
+            merged = MergedRuns([self._reader(run, stack) for run in self.listed])
             while len((part := merged.words(PART))[2]):
                 yield part
 
     def discard(self) -> None:
-        """Removes all files of runs but those listed."""
+        """Removes all run files except those in `listed`."""
         kept = {run.name for run in self.listed}
         for name in self._unnamed.keys() - kept:
             self._unnamed.pop(name).close()
@@ -106,7 +114,20 @@ class Runs:
             file.close()
         self._unnamed.clear()
 
-    def _written(self, parts: Iterable[Words]) -> Run:
+    def _reader(self, run: RunFile, stack: contextlib.ExitStack) -> RunReader:
+        path = self._path(run.name)
+        file = self._unnamed.get(run.name)
+        if file is not None:
+            file.seek(0)
+        else:
+            file = open(path, "rb", buffering=0)  # noqa: SIM115 - the stack closes it
+            stack.callback(file.close)
+            size = os.fstat(file.fileno()).st_size
+            if size > run.size:
+                raise ValueError(f"{path} is damaged: it has {size} bytes, not {run.size}")
+        return RunReader(file, str(path), run.size, run.checksum, BUFFER_BYTES, words=run.words, cells=run.cells)
+
+    def _written(self, parts: Iterable[Words]) -> RunFile:
         name = f"{PREFIX}{next(self._numbers):06}"
         if self._directory is not None:
             with replacing(self._directory / name) as file:
@@ -120,7 +141,7 @@ class Runs:
         self._unnamed[name] = file
         return run
 
-    def _write(self, name: str, file: BinaryIO, parts: Iterable[Words]) -> Run:
+    def _write(self, name: str, file: BinaryIO, parts: Iterable[Words]) -> RunFile:
         size = checksum = words = cells = 0
         for text, starts, counts in parts:
             chunk = records(text, starts, counts).data
@@ -132,7 +153,7 @@ class Runs:
                 self._check(words, cells)
             while chunk:
                 chunk = chunk[file.write(chunk) :]
-        return Run(name, size, checksum, words, cells)
+        return RunFile(name, size, checksum, words, cells)
 
     def _path(self, name: str) -> Path:
         return (self._directory or Path(tempfile.gettempdir())) / name

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import numpy as np
+from typing import Any, cast
 
 from fastlm import _merge
-from fastlm._types import Int32Array
-from fastlm.bpe_training._count import PretokenCounter
-from fastlm.bpe_training.base import byte_symbols, check_can_grow, grown_vocabulary, known_merges, new_vocabulary
-from fastlm.bpe_training.checkpoint import Checkpoint
-from fastlm.bpe_training.counting import Tables, Text, count_in_runs, count_pretokens
+from fastlm.bpe_training.base import check_can_grow, grown_vocabulary, merges_of, new_vocabulary
+from fastlm.bpe_training.checkpoint import MOST, Checkpoint
 from fastlm.bpe_training.memory_limit import MemoryLimit, resident_bytes
-from fastlm.bpe_training.ray_counting import count_on_cluster, words_of
-from fastlm.bpe_training.run_files import Runs
+from fastlm.bpe_training.phases import Progress, Training
 from fastlm.cluster.connection import Engine, check_engine
-from fastlm.corpus.read import Blocks, Corpus, Source
-from fastlm.merging._merge_list import MergeList
+from fastlm.corpus.read import Blocks, Source
 from fastlm.pretokenize.cutting import Cutter
 from fastlm.pretokenize.patterns import find_pattern
 from fastlm.threads import thread_count
 from fastlm.tokenizer import Tokenizer
 from fastlm.vocabulary.vocabulary import Vocabulary, checked_special_tokens
 
-Progress: TypeAlias = Callable[[str, int, int | None], None]
-"""Called with the phase ("count" or "merge"), what is done (bytes or tokens), and of how much, where that is known."""
-
 SPECIAL_TOKENS = ("<|endoftext|>",)
 PATTERN = "gpt2"
-Merges: TypeAlias = tuple[Int32Array, Int32Array]
 
 
 def train_bpe(
@@ -55,65 +44,78 @@ def train_bpe(
     engine: Engine = "local",
     progress: Progress | None = None,
 ) -> Tokenizer:
-    """A byte-level BPE tokenizer of `vocab_size` tokens, learned from text.
+    """Trains a byte-level BPE tokenizer.
 
-    input: a path or address; an iterable whose str and bytes are documents and whose path objects (pathlib.Path) are
-    files; a Hugging Face dataset; or a corpus.read.Corpus, which says what files are read and how: compressed text,
-    JSON lines, Parquet, Arrow, directories. All is read block by block, so none of it need fit in memory; what must are
-    the distinct pretokens.
-    vocab_size: `Tokenizer.truncated` gives smaller ones out of the same run.
-    special_tokens: cut the text, never merge, and get the first ids in the order given; <|endoftext|> where it is not
-    given. The 256 bytes follow in GPT-2's order (vocabulary.BYTE_ORDER), then the merged tokens.
-    pattern: the name or regular expression of the split; "gpt2" where it is not given.
-    tie_break: of pairs that occur equally often, "cs336" merges the one with the lexicographically greatest bytes, "hf"
-    the one with the smallest ids, as Hugging Face's trainer does.
-    min_frequency: pairs that occur less often are not merged. max_token_length: nor are those that would make a token
-    of more bytes.
-    base: a tokenizer to go on from. Its tokens keep their ids, its merges come first, its special tokens and pattern
-    hold, and `vocab_size` counts its tokens too.
-    max_memory: bytes that the process is to stay within, up to 15 %. Counts that do not fit are spilled to files, which
-    have no name and lie in the system's directory for temporary files, or in that of the checkpoint. Learning merges
-    takes 5.4 bytes for each byte of the distinct pretokens, 16 for each of them, and 24 MB.
-    checkpoint: a directory for what is needed to go on after the process was killed; saved whenever the last save is
-    checkpoint_seconds old. resume: go on from there, or begin where nothing was saved yet. The directory stays.
+    The result is bit-identical for both engines, any number of threads, any division of the text into blocks or files,
+    any memory limit, and any moment of a kill. All text is read block by block; only the distinct pretokens must fit in
+    memory. If the text has no more pairs to merge, the vocabulary is smaller, with a UserWarning.
 
-    engine: "ray" has files read and counted by `num_threads` workers of a Ray cluster, by all its processors where that
-    is None: the one that ray is connected to or that RAY_ADDRESS names, else one made on this machine. Merges are
-    learned here. It knows neither max_memory nor checkpoint.
+    The arguments come in four groups: the text (`input`), the vocabulary (`vocab_size` to `base`), resources
+    (`max_memory` to `num_threads`), and where the work is done and reported (`engine`, `progress`).
 
-    The result is the same to the bit for either engine, any number of threads, any division into blocks or files, any
-    limit of memory, and any moment of a kill. Warns (UserWarning) and gives a smaller vocabulary where the text has no
-    more pairs to merge.
+    Args:
+        input: A str is the path or address of a file, a directory or a glob. In an iterable, str and bytes are
+            documents and pathlib.Path objects are files. A corpus.read.Corpus says which files are read and how
+            (compressed text, JSON lines, Parquet, Arrow, directories). A Hugging Face dataset is read by its column
+            "text".
 
-    Raises ValueError for a vocab_size below 256 and the special tokens, or below the size of the base, a limit below 1,
-    an input without text, bytes that are not UTF-8, with file and offset, a max_memory that does not do, a base whose
-    merges do not make its tokens, or a checkpoint of another training; FileExistsError for a checkpoint that is there
-    without `resume`; OSError for files that cannot be read or written; TypeError for an input of another type.
+        vocab_size: Maximum number of tokens: special tokens, 256 bytes, and merged tokens. `Tokenizer.truncated` makes
+            smaller vocabularies of the same training.
+        special_tokens: Tokens that separate text and are never merged. They get the first ids, in this order; the bytes
+            follow in GPT-2's order (vocabulary.BYTE_ORDER), then the merged tokens. Default: <|endoftext|>.
+        pattern: Name or regular expression that splits text into pretokens. Default: "gpt2".
+        tie_break: Which pair of equal count is merged first: "cs336" takes the one whose bytes are lexicographically
+            greatest, "hf" the one with the smallest ids, as Hugging Face's trainer does.
+        min_frequency: Pairs that occur less often are not merged.
+        max_token_length: Pairs that would make a token of more bytes are not merged.
+        base: A tokenizer to extend. Its tokens keep their ids, its merges come first, its special tokens and pattern
+            are used, and `vocab_size` includes its tokens.
+
+        max_memory: Memory limit for the process in bytes (soft: it may be exceeded by 15 %). Counts that do not fit are
+            written to files, in the checkpoint directory or without a name in the system's directory for temporary
+            files. Learning merges takes 5.67 bytes for each byte of the distinct pretokens, 17 for each of them, and
+            24 MiB.
+        checkpoint: Directory in which the state of the training is saved, so that it can be resumed after a kill. It is
+            not removed.
+        checkpoint_seconds: Time between two saves.
+        resume: Whether to continue from the checkpoint; without a saved state, training starts from the beginning.
+        num_threads: Number of threads, or of workers of the cluster. Default: all processors.
+
+        engine: "local", or "ray": the workers of a Ray cluster read and count files. It is the cluster that ray is
+            connected to, or the one at RAY_ADDRESS, or a new one on this machine. Merges are learned in this process.
+            Not supported together with max_memory or checkpoint.
+        progress: Called with the phase ("count" or "merge"), the bytes or merges done, and their total or None.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        TypeError: An argument has a wrong type.
+        ValueError: vocab_size is less than the number of bytes and special tokens, or of the tokens of the base; a
+            number is out of range; the input holds no text, or bytes that are not UTF-8 (with file and offset);
+            max_memory is too small; the merges of the base do not make its tokens; the checkpoint is damaged or of
+            another training; a count exceeds 2^63 - 1; or options exclude each other.
+        FileExistsError: The directory holds a checkpoint, and `resume` is false.
+        FileNotFoundError: A file does not exist; also for a text where a path is expected.
+        OSError: A file cannot be read or written.
+
+    Example:
+        >>> import fastlm
+        >>> tokenizer = fastlm.train_bpe(["the cat sat on the mat", "the cat ate the rat"], vocab_size=260)
+        >>> tokenizer.vocab_size, tokenizer.merges
+        (260, [(b'a', b't'), (b't', b'h'), (b'th', b'e')])
     """
-    if not isinstance(vocab_size, int) or isinstance(vocab_size, bool):
-        raise TypeError(f"vocab_size must be an int, not {type(vocab_size).__name__}")
-    if tie_break not in _merge.TIE_BREAKS:
-        raise ValueError(f"tie_break must be one of {_merge.TIE_BREAKS}, not {tie_break!r}")
-    least_one = {"min_frequency": min_frequency, "max_token_length": max_token_length, "max_memory": max_memory}
-    for name, value in least_one.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
-    if resume and checkpoint is None:
-        raise ValueError("resume needs the directory of a checkpoint")
-    check_engine(engine)
-    if engine == "ray" and (max_memory is not None or checkpoint is not None):
-        raise ValueError("max_memory and checkpoint are of the engine 'local'; leave them out with 'ray'")
+    _check_types(locals())
+    _check_values(locals())
     beginning = _beginning(base, special_tokens, pattern)
-    special = [token.content for token in beginning.added_tokens]
     if vocab_size < len(beginning):
-        what = f"256 bytes and {len(special)} special tokens" if base is None else "the tokens of the base"
-        raise ValueError(f"vocab_size must be at least {len(beginning)}, for {what}, not {vocab_size}")
-
-    training = _Training(
-        blocks=Blocks(input, Cutter(special, beginning.pattern)),
+        what = f"256 bytes and {len(beginning) - 256} special tokens" if base is None else "the tokens of the base"
+        raise ValueError(f"vocab_size must be at least {len(beginning)}, for {what}, got {vocab_size}")
+    training = Training(
+        blocks=_blocks(input, beginning),
         vocabulary=beginning,
-        known=known_merges(beginning),
-        merges=len(beginning.merge_new) + vocab_size - len(beginning),
+        known=merges_of(beginning),
+        num_merges=len(beginning.merge_new) + vocab_size - len(beginning),
         options={"tie_break": tie_break, "min_count": min_frequency, "max_token_length": max_token_length},
         threads=thread_count(num_threads),
         report=progress or (lambda phase, done, total: None),
@@ -126,10 +128,8 @@ def train_bpe(
         limit = None if max_memory is None else MemoryLimit(max_memory, training.threads, resident_bytes())
         saved = None
         if checkpoint is not None:
-            job = training.job(input, special)
-            saved = Checkpoint(Path(checkpoint), job, checkpoint_seconds, resume)
+            saved = Checkpoint(Path(checkpoint), training.job(), checkpoint_seconds, resume)
         left, right = training.in_runs(limit, saved)
-
     made = len(beginning) + len(left) - len(beginning.merge_new)
     if made < vocab_size:
         warnings.warn(
@@ -138,139 +138,75 @@ def train_bpe(
     return Tokenizer.from_vocabulary(grown_vocabulary(beginning, left, right))
 
 
+# name -> the types of an argument, and their description
+_TYPES: dict[str, tuple[tuple[Any, ...], str]] = {
+    "vocab_size": ((int,), "an int"),
+    "special_tokens": ((Iterable, type(None)), "a list of str"),
+    "pattern": ((str, Sequence, type(None)), "a str"),
+    "tie_break": ((str,), "a str"),
+    "min_frequency": ((int,), "an int"),
+    "max_token_length": ((int, type(None)), "an int or None"),
+    "base": ((Tokenizer, type(None)), "a Tokenizer or None"),
+    "max_memory": ((int, type(None)), "an int or None"),
+    "checkpoint": ((str, os.PathLike, type(None)), "a path or None"),
+    "checkpoint_seconds": ((int, float), "a number"),
+    "resume": ((bool,), "a bool"),
+    "num_threads": ((int, type(None)), "an int or None"),
+    "engine": ((str,), "a str"),
+    "progress": ((Callable, type(None)), "a function or None"),
+}
+
+
+def _check_types(arguments: Mapping[str, object]) -> None:
+    for name, (types, description) in _TYPES.items():
+        value = arguments[name]
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise TypeError(f"{name} must be {description}, got {type(value).__name__}")
+
+
+def _check_values(arguments: Mapping[str, Any]) -> None:
+    if arguments["tie_break"] not in _merge.TIE_BREAKS:
+        raise ValueError(f"tie_break must be one of {_merge.TIE_BREAKS}, got {arguments['tie_break']!r}")
+    for name in ("min_frequency", "max_token_length", "max_memory", "num_threads"):
+        value = arguments[name]
+        if value is not None and not 1 <= value <= MOST:
+            limit = "at least 1" if value < 1 else "at most 2^63 - 1"
+            raise ValueError(f"{name} must be {limit}, got {value}")
+    if not arguments["checkpoint_seconds"] > 0:
+        raise ValueError(f"checkpoint_seconds must be above 0, got {arguments['checkpoint_seconds']}")
+    if arguments["resume"] and arguments["checkpoint"] is None:
+        raise ValueError("resume=True needs checkpoint")
+    check_engine(arguments["engine"])
+    for name in ("max_memory", "checkpoint"):
+        if arguments["engine"] == "ray" and arguments[name] is not None:
+            raise ValueError(f"engine='ray' does not support {name}")
+    for name in ("special_tokens", "pattern"):
+        if arguments["base"] is not None and arguments[name] is not None:
+            raise ValueError(f"{name} cannot be given together with base, which has its own")
+
+
 def _beginning(base: Tokenizer | None, special_tokens: Sequence[str] | None, pattern: str | None) -> Vocabulary:
+    """The vocabulary to start with."""
     if base is None:
         special = checked_special_tokens(SPECIAL_TOKENS if special_tokens is None else special_tokens)
         return new_vocabulary(special, find_pattern(PATTERN if pattern is None else pattern))
-    if special_tokens is not None or pattern is not None:
-        raise ValueError("special_tokens and pattern are those of the base; give neither beside it")
     check_can_grow(base.vocabulary)
     return base.vocabulary
 
 
-@dataclass
-class _Training:
-    """One run from text to merges on symbols."""
-
-    blocks: Blocks
-    vocabulary: Vocabulary
-    known: MergeList
-    merges: int  # to know in the end
-    options: dict[str, Any]
-    threads: int
-    report: Progress
-
-    def job(self, input: Source, special: Sequence[str]) -> dict[str, Any]:
-        """What a checkpoint must be of to be gone on with."""
-        return {
-            "vocab_size": self.merges,
-            "special_tokens": list(special),
-            "pattern": list(self.vocabulary.pattern.splits),
-            "base": self.vocabulary.fingerprint,
-            "files": self._files(),
-            "reading": _reading(input),
-            **self.options,
-        }
-
-    def _files(self) -> list[dict[str, Any]] | None:
-        """What the files of the input are told from others by; None where it is not files that stay."""
-        files = self.blocks.inputs
-        known = self.blocks.files is not None and all(file["version"] is not None for file in files)
-        return files if known else None
-
-    def in_memory(self) -> Merges:
-        counter = count_pretokens(self.blocks, self.vocabulary.pattern, self.threads, self._counted)
-        if not len(counter):
-            raise ValueError("the input holds no text")
-        words = counter.words()
-        del counter
-        cells = _merge.cells_of(words[1])
-        learner = self._learner(cells, self.known)
-        learner.add(*words)
-        del words
-        return self._learn(learner, cells)
-
-    def on_cluster(self, workers: int | None) -> Merges:
-        table = count_on_cluster(self.blocks, self.vocabulary.pattern, workers, self._counted)
-        if not table.words:
-            raise ValueError("the input holds no text")
-        learner = self._learner(table.cells, self.known)
-        for words in words_of(table):
-            learner.add(*words)
-        return self._learn(learner, table.cells)
-
-    def in_runs(self, limit: MemoryLimit | None, checkpoint: Checkpoint | None) -> Merges:
-        state = checkpoint.state if checkpoint else None
-        runs = Runs(
-            checkpoint.directory if checkpoint else None,
-            state.runs if state else (),
-            limit.check_words if limit else None,
-        )
-        try:
-            runs.discard()
-            if not state or not state.all_counted:
-                self._count_in_runs(runs, limit, checkpoint)
-            if not sum(run.words for run in runs.listed):
-                raise ValueError("the input holds no text")
-            return self._learn_from(runs, checkpoint)
-        finally:
-            runs.close()
-
-    def _count_in_runs(self, runs: Runs, limit: MemoryLimit | None, checkpoint: Checkpoint | None) -> None:
-        state = checkpoint.state if checkpoint else None
-        keep_digest = bool(checkpoint and checkpoint.job["files"] is None)
-        text = Text(self.blocks, state.counted if state else 0, state.digest if state else None, keep_digest)
-        tables = Tables(self.vocabulary.pattern, limit.table if limit else PretokenCounter, runs.spill)
-
-        def save() -> None:
-            if checkpoint:
-                checkpoint.save(counted=text.taken, digest=text.digest, runs=tuple(runs.listed), all_counted=text.ended)
-
-        due = checkpoint.due if checkpoint else lambda: False
-        count_in_runs(text, tables, runs, self.threads, due, save, self._counted)
-
-    def _learn_from(self, runs: Runs, checkpoint: Checkpoint | None) -> Merges:
-        known = self.known
-        if checkpoint and checkpoint.state.merges:
-            left, right = np.array(checkpoint.state.merges, np.int64).T.astype(np.int32)
-            known = MergeList(np.ascontiguousarray(left), np.ascontiguousarray(right))
-        cells = sum(run.cells for run in runs.listed)
-        learner = self._learner(cells, known)
-        for words in runs.words():
-            learner.add(*words)
-
-        def save() -> None:
-            if checkpoint:
-                left, right = learner.merged
-                checkpoint.save(merges=tuple(zip(left.tolist(), right.tolist(), strict=True)))
-
-        merges = self._learn(learner, cells, lambda: save() if checkpoint and checkpoint.due() else None)
-        save()
-        return merges
-
-    def _learner(self, cells: int, known: MergeList) -> _merge.MergeLearner:
-        return _merge.MergeLearner(
-            cells, max(len(known), self._goal(cells)), byte_symbols(self.vocabulary), known=known, **self.options
-        )
-
-    def _goal(self, cells: int) -> int:
-        # a merge takes at least one symbol away, so more than this cannot be learned, nor need room
-        return min(self.merges, len(self.known) + cells)
-
-    def _learn(self, learner: _merge.MergeLearner, cells: int, save: Callable[[], object] = lambda: None) -> Merges:
-        already, goal = len(self.known), self._goal(cells)
-
-        def progress(done: int) -> None:
-            self.report("merge", done - already, goal - already)
-            save()
-
-        return learner.learn(progress)
-
-    def _counted(self, size: int) -> None:
-        self.report("count", size, self.blocks.total_bytes)
-
-
-def _reading(input: Source) -> list[str | None]:
-    """How the files of an input are read."""
-    corpus = input if isinstance(input, Corpus) else Corpus(())
-    return [corpus.field, corpus.separator, corpus.kind, corpus.on_error]
+def _blocks(source: Source, vocabulary: Vocabulary) -> Blocks:
+    """The blocks of an input, cut at the added tokens of a vocabulary."""
+    cutter = Cutter([token.content for token in vocabulary.added_tokens], vocabulary.pattern)
+    if not isinstance(source, str):
+        if not isinstance(source, Iterable | os.PathLike) and hasattr(type(source), "__getitem__"):
+            source = iter(cast(Any, source))  # a lazy column that offers items by number only
+        return Blocks(source, cutter)
+    try:
+        return Blocks(source, cutter)
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError) or getattr(error, "errno", None) == errno.ENAMETOOLONG
+        if os.path.lexists(source) or "://" in source or not (missing or "\0" in source):
+            raise
+        shown = source if len(source) <= 80 else source[:77] + "..."
+        reason = "No such file. A str is a path; to train on text, pass a list of documents, such as [text]"
+        raise FileNotFoundError(errno.ENOENT, reason, shown) from None

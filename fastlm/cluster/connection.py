@@ -46,7 +46,7 @@ def connected(num_workers: int | None = None, address: str | None = None) -> Ite
 def check_engine(engine: str) -> None:
     """Raises ValueError for what is no Engine."""
     if engine not in ("local", "ray"):
-        raise ValueError(f"engine must be 'local' or 'ray', not {engine!r}")
+        raise ValueError(f"engine must be 'local' or 'ray', got {engine!r}")
 
 
 def worker_count(ray: Any, num_workers: int | None) -> int:

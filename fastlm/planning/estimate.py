@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastlm.bpe_training.memory_limit import ENTRY_BYTES, FULL, SLOT_BYTES, merge_bytes
+from fastlm.bpe_training._count import ENTRY_BYTES, MAX_LOAD, SLOT_BYTES
+from fastlm.bpe_training.memory_limit import merge_bytes
+from fastlm.merging._words import HEADER_CELLS
 
-# cells of a word beside its bytes, as _merge keeps them
-HEADER_CELLS = 3
 # a table has just doubled: the most that an entry with its slots takes
-TABLE_BYTES = ENTRY_BYTES + 2 * SLOT_BYTES / FULL
+TABLE_BYTES = ENTRY_BYTES + 2 * SLOT_BYTES / MAX_LOAD
 # a record of a run beside its bytes: a count and a length
 RECORD_BYTES = 10
 ASSUMPTIONS = (

@@ -66,7 +66,7 @@ def test_limits(limits):
     words = Counter(word for text in documents for word in bpe.pretokens(text))
     assert tokenizer.merges == bpe.learn(words, 700 - 257, "cs336", **limits)
     for name in limits:
-        with pytest.raises(ValueError, match=f"{name} must be at least 1, not 0"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
             fastlm.train_bpe(documents, 700, **{name: 0})
 
 
@@ -125,7 +125,7 @@ def test_a_short_text_gives_a_smaller_vocabulary_and_a_warning():
 @pytest.mark.parametrize("size", [0, -1, 255, 257])
 def test_impossible_vocab_size(size):
     with pytest.raises(
-        ValueError, match=f"vocab_size must be at least 258, for 256 bytes and 2 special tokens, not {size}"
+        ValueError, match=f"vocab_size must be at least 258, for 256 bytes and 2 special tokens, got {size}"
     ):
         fastlm.train_bpe(["text"], size, SPECIAL)
 

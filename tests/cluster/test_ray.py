@@ -276,9 +276,9 @@ def test_a_file_that_a_worker_sees_otherwise(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"engine": "dask"}, "engine must be 'local' or 'ray', not 'dask'"),
-        ({"engine": "ray", "max_memory": 10**9}, "max_memory and checkpoint are of the engine 'local'"),
-        ({"engine": "ray", "checkpoint": "there"}, "max_memory and checkpoint are of the engine 'local'"),
+        ({"engine": "dask"}, "engine must be 'local' or 'ray', got 'dask'"),
+        ({"engine": "ray", "max_memory": 10**9}, "engine='ray' does not support max_memory"),
+        ({"engine": "ray", "checkpoint": "there"}, "engine='ray' does not support checkpoint"),
     ],
 )
 def test_options_that_do_not_go_together(options, message):
