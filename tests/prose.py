@@ -3,7 +3,7 @@
 CONTRIBUTING.md asks for plain technical English, and docs/glossary.md defines the terms. This command finds the words
 that are easy to find: metaphors, old names of a term, and clauses without a noun. It prints each line with the word and
 the reason, and exits with 1 if there are any. In Python and Cython files it reads strings and comments, in C files
-comments only.
+comments only, in Markdown everything but code.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ AVOIDED: dict[str, str] = {
     r"those of": CLAUSE,
     r"so many": "name the number",
     r"(what|that) which": CLAUSE,
-    r"what (is|are|was|were)": CLAUSE,
+    r"what (is|are)": CLAUSE,
     r"all that": CLAUSE,
-    r"whoever|whatever": CLAUSE,
 }
 """Regular expression of a word or phrase -> what to write."""
 
@@ -48,8 +47,11 @@ _DOCTEST = re.compile(r"^\s*(>>>|\.\.\. )")
 
 
 def prose_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Line number and text of each line of a comment, and in Python of a string."""
+    """Line number and text of each line of prose."""
     text = path.read_text("utf-8")
+    if path.suffix == ".md":
+        yield from _markdown(text)
+        return
     in_c = path.suffix in (".h", ".hpp")
     for found in (_C if in_c else _PYTHON).finditer(text):
         if in_c and not found["comment"]:
@@ -58,6 +60,16 @@ def prose_of(path: Path) -> Iterator[tuple[int, str]]:
         for offset, line in enumerate(found[0].splitlines()):
             if not _DOCTEST.match(line):
                 yield first + offset, line
+
+
+def _markdown(text: str) -> Iterator[tuple[int, str]]:
+    """The lines outside fenced code."""
+    in_code = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            in_code = not in_code
+        elif not in_code:
+            yield number, line
 
 
 def avoided_words(path: Path) -> Iterator[str]:
@@ -70,8 +82,8 @@ def avoided_words(path: Path) -> Iterator[str]:
 
 
 def sources(paths: list[Path]) -> list[Path]:
-    """The Python, Cython and C files among files and below folders."""
-    suffixes = {".py", ".pyx", ".pxd", ".pyi", ".h", ".hpp"}
+    """The Python, Cython, C and Markdown files among files and below folders."""
+    suffixes = {".py", ".pyx", ".pxd", ".pyi", ".h", ".hpp", ".md"}
     files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
     return sorted(file for file in files if file.suffix in suffixes)
 

@@ -24,3 +24,10 @@ def test_links_lead_somewhere(page):
 def test_the_site_lists_every_page():
     listed = set(re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text()))
     assert {str(page.relative_to(ROOT / "docs")) for page in PAGES} == listed
+
+
+def test_pre_commit_has_the_versions_of_the_constraints():
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    versions = {name: version for name, version in re.findall(r"([\w-]+)\n +rev: v([\d.]+)", hooks)}
+    constraints = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    assert versions == {"ruff-pre-commit": constraints["ruff"], "codespell": constraints["codespell"]}
