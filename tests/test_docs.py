@@ -28,6 +28,6 @@ def test_the_site_lists_every_page():
 
 def test_pre_commit_has_the_versions_of_the_constraints():
     hooks = (ROOT / ".pre-commit-config.yaml").read_text()
-    versions = {name: version for name, version in re.findall(r"([\w-]+)\n +rev: v([\d.]+)", hooks)}
+    versions = dict(re.findall(r"([\w-]+)\n +rev: v([\d.]+)", hooks))
     constraints = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
     assert versions == {"ruff-pre-commit": constraints["ruff"], "codespell": constraints["codespell"]}
