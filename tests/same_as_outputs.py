@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
+import logging
 import random
 import time
 import warnings
@@ -327,6 +328,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data, folder = arguments.data, arguments.folder
     warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
     folders = ("english", "code", "multilingual", "tinystories", "webtext", "unicode")
     paths = [path for name in folders for path in sorted((data / name).glob("*.*"))]
     texts = {path.name: path.read_bytes().decode("utf-8", "replace") for path in paths}
