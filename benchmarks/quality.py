@@ -53,7 +53,7 @@ def prepare(directory: Path, steps: int) -> tuple[TrainingConfig, Tokenizer, str
         model=ModelConfig(vocab_size=VOCAB_SIZE, context_length=128, d_model=192, num_layers=4, num_heads=6, d_ff=512),
         out=str(directory / "run"),
         train_data=(str(directory / "train.npy"),),
-        valid_data=(str(directory / "valid.npy"),),
+        validation_data=(str(directory / "valid.npy"),),
         tokenizer=str(directory),
         steps=steps,
         batch_size=16,
@@ -91,7 +91,7 @@ def of_transformers(config: TrainingConfig, tokenizer: Tokenizer) -> dict[str, f
     optimizers = make_optimizers(model, config)
     start = time.process_time()
     for step in range(1, config.steps + 1):
-        windows = data.windows(window_starts(config.seed, step, config.batch_size, data.places))
+        windows = data.windows(window_starts(config.seed, step, config.batch_size, data.num_starts))
         loss = _loss(model, windows)
         loss.backward()  # type: ignore[no-untyped-call]
         clip_gradients(model.parameters(), config.max_gradient_norm or math.inf)
@@ -100,7 +100,7 @@ def of_transformers(config: TrainingConfig, tokenizer: Tokenizer) -> dict[str, f
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-    valid = TokenFiles(config.valid_data, shape.vocab_size, shape.context_length)
+    valid = TokenFiles(config.validation_data, shape.vocab_size, shape.context_length)
     windows = valid.windows(valid.spread(EVALUATED))
     with torch.no_grad():
         mean = float(

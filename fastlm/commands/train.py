@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 import types
 import typing
 from pathlib import Path
@@ -12,10 +14,11 @@ from tyro.conf import Positional, arg
 
 from fastlm.commands.helps import one_line_helps
 from fastlm.commands.output import say
-from fastlm.training.config import TrainingConfig, load_config
+from fastlm.training.config import ALIASES, NO_VALUE, TrainingConfig, load_config, may_be_none
 
-# the value of an option that was not given, so that the file decides
-FROM_FILE = "from CONFIG"
+# The value of an option that was not given, so that the file decides. It is compared by identity, because a directory
+# may have the same name.
+FROM_FILE = "".join(("from ", "CONFIG"))
 
 
 def _options(config: type) -> type:
@@ -26,17 +29,30 @@ def _options(config: type) -> type:
             fields.append((name, kind := _options(typing.cast(type, hint)), dataclasses.field(default_factory=kind)))
         else:
             # the metavar names the type only; every option may be left to the file
-            shown = arg(metavar=_metavar(hint), help_behavior_hint="")
-            fields.append((name, Annotated[hint | Literal[FROM_FILE], shown], FROM_FILE))
+            aliases = tuple(f"--{old.replace('_', '-')}" for old, new in ALIASES.items() if new == name)
+            shown = arg(metavar=_metavar(hint), help_behavior_hint="", aliases=aliases or None)
+            fields.append((name, Annotated[_option(hint), shown], FROM_FILE))
     options = dataclasses.make_dataclass(f"{config.__name__}Options", fields, namespace={"__doc__": config.__doc__})
     return one_line_helps(options)
+
+
+def _option(hint: Any) -> Any:
+    """The type of an option: the field's, with "none" for None, or FROM_FILE."""
+    members = [member for member in _members(hint) if member is not types.NoneType]
+    if may_be_none(hint) and str not in members:  # a text "none" needs no type of its own
+        members.append(Literal[NO_VALUE])
+    return functools.reduce(operator.or_, [*members, Literal["from CONFIG"]])
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
 
 
 def _metavar(hint: Any) -> str:
     """The type of a field for the help text, such as INT, FLOAT|None or {ddp,fsdp}."""
     members = [member for member in typing.get_args(hint) if member is not type(None)]
-    if isinstance(hint, types.UnionType):
-        return "|".join([*map(_metavar, members), "None"])
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return "|".join([*map(_metavar, members), "none"])
     if typing.get_origin(hint) is Literal:
         return "{" + ",".join(map(str, members)) + "}"
     if typing.get_origin(hint) is tuple:
@@ -52,7 +68,7 @@ def _given(options: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             if inner := _given(value):
                 given[field.name] = inner
-        elif value != FROM_FILE:
+        elif value is not FROM_FILE:
             given[field.name] = value
     return given
 
@@ -76,14 +92,13 @@ def train(
         config: TOML file with the fields below; the fields of the model are in a table [model].
         options: Fields.
     """
+    from fastlm.training.hardware import explained
     from fastlm.training.loop import train as run
 
+    settings = load_config(config, _given(options))
     try:
-        say(f"model in {run(load_config(config, _given(options)))}")
-    except RuntimeError as error:
-        # torch raises it for a lack of memory
-        if "memory" not in str(error):
+        say(f"model in {run(settings)}")
+    except (RuntimeError, MemoryError) as error:
+        if (line := explained(error)) is None:
             raise
-        first = str(error).strip().splitlines()[0]
-        hint = "a smaller micro_batch_size or checkpoint_activations = true needs less"
-        raise MemoryError(f"{first}; {hint}") from error
+        raise ValueError(line) from error

@@ -1,1 +1,1 @@
-"""The whole road on text that ships with CPython."""
+"""Demonstrations from text to tokenizer, ids and model, on text that ships with CPython."""

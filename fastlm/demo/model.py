@@ -1,4 +1,4 @@
-"""`fastlm demo --model`: from text to a tokenizer, token ids, a trained model, and what it writes."""
+"""`fastlm demo --model`: from text to a tokenizer, token ids, a trained model, and generated text."""
 
 from __future__ import annotations
 
@@ -26,18 +26,23 @@ from fastlm.training import TrainingConfig, train
 
 VOCAB_SIZE = 2048
 STEPS = 700
-# characters of a docstring that is taken
+# minimum number of characters of a docstring
 SHORTEST = 80
-# of documents, this one and each that follows so many later is kept to evaluate on
+# the first of each 20 documents is for validation
 EVALUATED = 20
 BARS = "▁▂▃▄▅▆▇█"
 
 
 def run_model_demo(source: Path | None, out: Path | None) -> None:
-    """Trains a tokenizer and a small model on a file, or on the built-in corpus, prints the loss as it falls and lets
-    the model write; `out` keeps tokenizer, ids, the run and the model.
+    """Trains a tokenizer and a small model, prints the losses, and generates text.
 
-    Raises OSError for a file that cannot be read or written, ValueError for one that is not UTF-8 or too short.
+    Args:
+        source: A UTF-8 file of text; None for the built-in corpus.
+        out: Directory that keeps tokenizer, ids, the run and the model; None to keep nothing.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        ValueError: The file is not UTF-8, or has too few documents.
     """
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary) if out is None else out
@@ -66,7 +71,7 @@ def run_model_demo(source: Path | None, out: Path | None) -> None:
 
 
 def _prose(documents: list[str]) -> list[str]:
-    """The help topics and docstrings of the demo's text: English, of which a small model learns more than of code."""
+    """The help topics and docstrings of the built-in corpus. A small model learns more from English than from code."""
     found = []
     for text in documents:
         try:
@@ -83,7 +88,7 @@ def _prose(documents: list[str]) -> list[str]:
 
 
 def _documents(source: Path) -> list[str]:
-    """The documents of a file: what the end-of-text token separates, or paragraphs where it does not occur."""
+    """The documents of a file: its parts between end-of-text tokens, or its paragraphs if it has no such token."""
     text = read_text(source)
     documents = text.split(END_OF_TEXT if END_OF_TEXT in text else "\n\n")
     if len(documents) < 2 * EVALUATED:
@@ -92,8 +97,9 @@ def _documents(source: Path) -> list[str]:
 
 
 def _tokenizer(documents: list[str], directory: Path) -> Tokenizer:
+    """Trains and saves a tokenizer."""
     with warnings.catch_warnings():
-        # a short text has fewer pairs than the demo would like
+        # a short text has too few pairs for the vocabulary size
         warnings.simplefilter("ignore", UserWarning)
         tokenizer = train_bpe(documents, VOCAB_SIZE, [END_OF_TEXT])
     tokenizer.save(directory)
@@ -101,12 +107,12 @@ def _tokenizer(documents: list[str], directory: Path) -> Tokenizer:
 
 
 def _ids(documents: list[str], tokenizer: Tokenizer, directory: Path) -> int:
-    """Writes train.npy and valid.npy; returns the number of ids in the first."""
+    """Writes train.npy and valid.npy. Returns the number of ids in the first."""
     end = np.array(tokenizer.encode(END_OF_TEXT), ids_dtype("npy", len(tokenizer.vocabulary)))
     lengths = {}
     for name, chosen in {"train.npy": False, "valid.npy": True}.items():
-        of_it = [text for number, text in enumerate(documents) if (number % EVALUATED == 0) == chosen]
-        ids, offsets = tokenizer.encode_batch_flat(of_it)
+        texts = [text for number, text in enumerate(documents) if (number % EVALUATED == 0) == chosen]
+        ids, offsets = tokenizer.encode_batch_flat(texts)
         with_ends = np.insert(ids.astype(end.dtype), offsets[1:], end[0])
         lengths[name] = len(with_ends)
         file = BytesIO()
@@ -122,7 +128,7 @@ def _config(tokenizer: Tokenizer, directory: Path) -> TrainingConfig:
         ),
         out=str(directory),
         train_data=(str(directory / "train.npy"),),
-        valid_data=(str(directory / "valid.npy"),),
+        validation_data=(str(directory / "valid.npy"),),
         tokenizer=str(directory),
         steps=STEPS,
         batch_size=16,
@@ -139,7 +145,7 @@ def _config(tokenizer: Tokenizer, directory: Path) -> TrainingConfig:
 
 
 def _logged(log: Path, name: str) -> dict[int, float]:
-    """The values of this name by step."""
+    """The logged values of a name by step."""
     lines = map(json.loads, log.read_text("utf-8").splitlines())
     return {line["step"]: line[name] for line in lines if name in line}
 
@@ -155,16 +161,16 @@ def _add_losses(report: Report, log: Path) -> None:
 
 
 def _write(folder: Path, tokenizer: Tokenizer) -> None:
-    """Prints what the model goes on with after a few words."""
+    """Prints continuations of a few prompts."""
     model = load_model(folder, tokenizer)
-    print("\nwhat it writes:")
+    print("\ngenerated text:")
     for seed, prompt in enumerate(["The", "Return the", "If the"]):
         found = generate(model, prompt, tokenizer, max_new_tokens=60, temperature=0.7, top_p=0.9, seed=seed)
         print(f"--- {prompt}{found.text}")
 
 
 def _plot(log: Path, path: Path) -> bool:
-    """Draws the loss against the steps, where matplotlib is there; returns whether it is."""
+    """Plots the loss by step if matplotlib is installed. Returns whether it is."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""`fastlm demo`: train a tokenizer, encode, decode and compare, on English that every CPython ships or on a file."""
+"""`fastlm demo`: trains a tokenizer, encodes, decodes and compares, on English that ships with CPython or on a file."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from fastlm.tokenizer import Tokenizer
 VOCAB_SIZE = 10_000
 END_OF_TEXT = "<|endoftext|>"
 MB = 1e6
-# background colours of the 256-colour palette, pale enough for black letters
+# pale background colours of the 256-colour palette, for black letters
 COLOURS = (224, 194, 159, 230, 189, 225)
 
 
 def demo_corpus() -> list[str]:
-    """Documents that come with CPython: the language reference's help topics, then the standard library's sources."""
+    """Documents that ship with CPython: the language reference's help topics, then the standard library's sources."""
     from pydoc_data import topics
 
     library = Path(sysconfig.get_path("stdlib"))
@@ -43,7 +43,12 @@ def demo_corpus() -> list[str]:
 
 @dataclass
 class Report:
-    """Rows of the table that the demo prints; what a `timed` block measures goes into `seconds`."""
+    """The table that the demo prints, and the wall times of its phases.
+
+    Attributes:
+        rows: Names and values of the table.
+        seconds: Wall time of each `timed` block.
+    """
 
     rows: list[tuple[str, str]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -67,10 +72,16 @@ class Report:
 
 
 def run_demo(source: Path | None, out: Path | None) -> None:
-    """Runs the demo on a file, or on the built-in corpus; `out` keeps tokenizer, text, ids and table.
+    """Runs the demo.
 
-    Raises OSError for a file that cannot be read or written, ValueError for one that is not UTF-8 or is empty, and
-    RuntimeError should the text not come back as it was.
+    Args:
+        source: A UTF-8 file of text; None for the built-in corpus.
+        out: Directory that keeps tokenizer, text, ids and table; None to keep nothing.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        ValueError: The file is not UTF-8, or is empty.
+        RuntimeError: The decoded text differs from the text.
     """
     report = Report()
     documents = demo_corpus() if source is None else [read_text(source)]
@@ -82,7 +93,7 @@ def run_demo(source: Path | None, out: Path | None) -> None:
     tokenizer = _train(documents, size, report)
     ids = _encode_and_decode(tokenizer, text, size, report)
     special = set(tokenizer.special_tokens.values())
-    longest = max((token for id, token in tokenizer.vocab.items() if id not in special), key=len)
+    longest = max((token for token_id, token in tokenizer.vocab.items() if token_id not in special), key=len)
     report.add("tokens", f"{len(ids):,}, stored as {ids_dtype('npy', len(tokenizer.vocabulary)).name}")
     report.add("bytes per token", f"{size / len(ids):.3f}")
     report.add("longest token", f"{longest.decode('utf-8', 'replace')!r}, {len(longest)} bytes")
@@ -98,7 +109,7 @@ def _train(documents: list[str], size: int, report: Report) -> Tokenizer:
     ends: dict[str, float] = {}
     start = time.perf_counter()
     with warnings.catch_warnings():
-        # a short text has fewer pairs than the demo would like; the table shows how many tokens came of it
+        # a short text has too few pairs for the vocabulary size; the table shows the number of tokens
         warnings.simplefilter("ignore", UserWarning)
         tokenizer = train_bpe(
             documents, VOCAB_SIZE, [END_OF_TEXT], progress=lambda phase, *_: ends.update({phase: time.perf_counter()})
@@ -121,7 +132,7 @@ def _encode_and_decode(tokenizer: Tokenizer, text: str, size: int, report: Repor
     with report.timed("decode"):
         decoded = tokenizer.decode(ids)
     if decoded != text or not np.array_equal(ids, again):
-        raise RuntimeError("the text did not come back as it was: please report this with the text")
+        raise RuntimeError("the decoded text differs from the text: please report this with the text")
     report.add("set up the encoder", f"{report.seconds['compile']:.3f} s (compiles once, then cached on disk)")
     report.add_rate("encode, first time", "cold", size)
     report.add_rate("encode, again", "warm", size)
@@ -145,9 +156,9 @@ def _keep(tokenizer: Tokenizer, text: str, report: Report, out: Path) -> None:
 
 
 def coloured_sample(tokenizer: Tokenizer, text: str, length: int = 400) -> str:
-    """The tokens of a paragraph of the text, side by side: coloured on a terminal, else with bars between them."""
+    """The tokens of a paragraph of the text: coloured on a terminal, else with bars between them."""
     start = max(0, text.find("\n\n", min(len(text) // 3, 20_000)))
-    tokens = [tokenizer.decode([id]) for id in tokenizer.encode(text[start : start + length].strip())]
+    tokens = [tokenizer.decode([token_id]) for token_id in tokenizer.encode(text[start : start + length].strip())]
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return "|".join(tokens)
     coloured = []

@@ -141,6 +141,13 @@ def archive_digest(path: str | os.PathLike[str]) -> str:
         return _check_digest(file, os.fstat(file.fileno()).st_size)
 
 
+def named_digest(path: str | os.PathLike[str]) -> str:
+    """The sha256 that the header of an archive names. It is not checked."""
+    with open(path, "rb") as file:
+        found = DIGEST.search(file.read(min(int.from_bytes(file.read(8), "little"), MAX_HEADER_BYTES)))
+    return found[1].decode() if found else ""
+
+
 def _check_digest(file: BinaryIO, size: int) -> str:
     """Returns the digest that a header names; ValueError unless the bytes of the file have it."""
     prefix = file.read(8)

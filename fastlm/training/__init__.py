@@ -1,4 +1,4 @@
-"""Training of a model: data, optimizers, checkpoints, the loop; needs the extra `fastlm[model]`."""
+"""Training of a model: data, optimizers, checkpoints, the training loop; needs the extra `fastlm[model]`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from fastlm.training.optimizer import AdamW, clip_gradients
     from fastlm.training.schedule import cosine_schedule
 
-# imported when asked for: a configuration, and the command with it, must not load torch
-_HOMES = {
+# imported on first access: neither a configuration nor the command that reads it loads torch
+_MODULES = {
     "AdamW": "optimizer",
     "TrainingConfig": "config",
     "clip_gradients": "optimizer",
@@ -38,6 +38,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,7 +1,7 @@
-"""Model, optimizers and place of a run as tensors and JSON; nothing is pickled.
+"""Checkpoints: the state of model, optimizers and run as tensors and JSON. Nothing is pickled.
 
-Tensors are `model.NAME`, and `optimizer.I.J.KEY` for what optimizer I keeps of its parameter J. Nothing changes before
-everything in a file is known to fit.
+Tensors are named `model.NAME`, and `optimizer.I.J.KEY` for the state KEY of parameter J in optimizer I. Nothing changes
+before everything in a file is known to fit.
 """
 
 from __future__ import annotations
@@ -12,31 +12,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from fastlm.files.atomic import replacing
-from fastlm.model.safetensors_file import FileOrPath as Place
-from fastlm.model.safetensors_file import read_archive, write_archive
+from fastlm.model.safetensors_file import FileOrPath, read_archive, write_archive
 from fastlm.model.state import unwrapped
-from fastlm.training.parallel import whole
+from fastlm.training.parallel import gathered
 
 Snapshot = tuple[dict[str, Tensor], dict[str, Any]]
 
 VERSION = 1
 
 
-def save_checkpoint(model: nn.Module, optimizer: Optimizer, iteration: int, out: Place) -> None:
+def save_checkpoint(model: nn.Module, optimizer: Optimizer, iteration: int, out: FileOrPath) -> None:
     """Writes the state of a model and its optimizer, and the number of steps done.
 
     Args:
-        model: Any module; what torch.compile and DistributedDataParallel put before names is left out.
-        optimizer: One whose state is numbers and tensors of its parameters' shapes, as AdamW, SGD and Muon.
-        iteration: Steps done.
-        out: Path, which gets the file whole or not at all, or a binary file to write to.
+        model: Any module. Prefixes that torch.compile and DistributedDataParallel add to names are left out.
+        optimizer: An optimizer whose state is numbers and tensors of its parameters' shapes, as AdamW, SGD and Muon.
+        iteration: Number of steps done.
+        out: A path, where the file appears whole or not at all, or a binary file to write to.
 
-    Raises OSError where it cannot be written, TypeError for a state that is not as said.
+    Raises:
+        OSError: The file cannot be written.
+        TypeError: The optimizer has a state of another kind.
     """
     tensors, document = snapshot(model, [optimizer], iteration, {})
     if isinstance(out, str | os.PathLike):
@@ -46,12 +48,20 @@ def save_checkpoint(model: nn.Module, optimizer: Optimizer, iteration: int, out:
         write_archive(out, tensors, document)
 
 
-def load_checkpoint(src: Place, model: nn.Module, optimizer: Optimizer) -> int:
-    """Brings model and optimizer to the state that `save_checkpoint` wrote to a path or binary file; returns the
-    iteration.
+def load_checkpoint(src: FileOrPath, model: nn.Module, optimizer: Optimizer) -> int:
+    """Restores the state of a model and its optimizer that `save_checkpoint` wrote.
 
-    Raises OSError where it cannot be read, ValueError where anything in it is damaged or does not fit model and
-    optimizer, which then are as they were.
+    Args:
+        src: The path, or a binary file.
+        model: The model.
+        optimizer: The optimizer.
+
+    Returns:
+        The number of steps done.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The file is damaged, or does not fit model and optimizer, which are then unchanged.
     """
     where, tensors, document = read_checkpoint(src)
     restore(where, tensors, document, model, [optimizer])
@@ -60,8 +70,20 @@ def load_checkpoint(src: Place, model: nn.Module, optimizer: Optimizer) -> int:
 
 
 def snapshot(model: nn.Module, optimizers: Sequence[Optimizer], iteration: int, run: Mapping[str, Any]) -> Snapshot:
-    """Tensors, in main memory, and JSON of a state; `run` is JSON that goes with it. Shards are gathered, which all
-    processes must take part in. Raises TypeError as save_checkpoint."""
+    """Copies a state to main memory. Shards are gathered, so all processes must call this.
+
+    Args:
+        model: The model.
+        optimizers: Its optimizers.
+        iteration: Number of steps done.
+        run: Other values to save, which JSON can represent.
+
+    Returns:
+        Tensors by name, and a document.
+
+    Raises:
+        TypeError: An optimizer has a state that cannot be saved.
+    """
     tensors = {f"model.{name}": _saved(tensor) for name, tensor in unwrapped(model.state_dict()).items()}
     described = []
     for number, optimizer in enumerate(optimizers):
@@ -80,8 +102,8 @@ def snapshot(model: nn.Module, optimizers: Sequence[Optimizer], iteration: int, 
     return tensors, {"version": VERSION, "iteration": iteration, "optimizers": described, "run": dict(run)}
 
 
-def read_checkpoint(src: Place) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
-    """The name of a file for messages, its tensors and its JSON. Raises as `read_archive`."""
+def read_checkpoint(src: FileOrPath) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
+    """Reads a checkpoint, as `read_archive`, and checks its document."""
     where, tensors, document = read_archive(src)
     try:
         _check_document(document)
@@ -97,8 +119,7 @@ def restore(
     model: nn.Module,
     optimizers: Sequence[Optimizer],
 ) -> None:
-    """Brings a model and its optimizers to what `read_checkpoint` returned, or raises ValueError and leaves them as
-    they were."""
+    """Restores the state that `read_checkpoint` returned, or raises ValueError and changes nothing."""
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     live = model.state_dict()
     bare = dict(zip(live, unwrapped(live), strict=True))
@@ -125,7 +146,7 @@ def restore(
 def _optimizer_state(
     number: int, optimizer: Optimizer, tensors: Mapping[str, Tensor], described: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What Optimizer.load_state_dict takes; ValueError where a checkpoint's does not fit the optimizer."""
+    """The argument of Optimizer.load_state_dict; ValueError if a checkpoint's state does not fit the optimizer."""
     own = optimizer.state_dict()["param_groups"]
     groups = described["groups"]
     if len(groups) != len(own):
@@ -151,18 +172,25 @@ def _optimizer_state(
     return {"state": state, "param_groups": merged}
 
 
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that contains nan or infinity, if any."""
+    return next((name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())), None)
+
+
 def _fits(value: Tensor, parameter: Tensor) -> bool:
-    """Whether a tensor can be of an optimizer's state: a number, or one for each weight."""
+    """Whether a tensor can be a state of a parameter: one number, or one number per weight."""
     return value.dim() == 0 or (value.shape == parameter.shape and value.dtype == parameter.dtype)
 
 
 def _index(text: str, parameters: Sequence[Tensor]) -> int:
+    """The number of a parameter, checked."""
     if not text.isdecimal() or len(text) > 9 or int(text) >= len(parameters):
         raise ValueError(f"state of parameter {text!r:.20}; expected 0 to {len(parameters) - 1}")
     return int(text)
 
 
 def _is_like(value: Any, expected: Any) -> bool:
+    """Whether an option has the type of an optimizer's own."""
     numbers = (int, float)
     if isinstance(expected, tuple | list):
         return isinstance(value, list) and len(value) == len(expected) and all(map(_is_like, value, expected))
@@ -187,14 +215,14 @@ def _check_document(document: Any) -> None:
 
 
 def _saved(tensor: Any) -> Tensor:
-    """A copy in main memory of a tensor, all shards of it."""
+    """A copy in main memory of a tensor, with all its shards."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"a state of {type(tensor)} cannot be saved; expected tensors")
-    return whole(tensor.detach()).to("cpu", copy=True).contiguous()
+    return gathered(tensor.detach()).to("cpu", copy=True).contiguous()
 
 
 def _placed(tensor: Tensor, like: Tensor) -> Tensor:
-    """The tensor in shards where `like` is in shards; each process takes its own from the whole that it has read."""
+    """The tensor, sharded as `like` is. Each process takes its shards of the whole, which it has read itself."""
     if isinstance(like, DTensor):
         return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
     return tensor

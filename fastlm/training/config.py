@@ -1,9 +1,10 @@
-"""What a training run is: one typed record, from TOML and from the command line, without torch."""
+"""The configuration of a training run: one typed record, from TOML and the command line. Needs no torch."""
 
 from __future__ import annotations
 
+import functools
 import json
-import math
+import sys
 import tomllib
 import types
 import typing
@@ -14,7 +15,8 @@ from typing import Any, Literal, Self
 
 from fastlm.model.config import ModelConfig
 
-# fields that, beside the model's, decide losses and weights but for rounding: a run goes on only with the same
+# Fields that, with the model's, decide losses and weights except for rounding. A run resumes only with the same values,
+# except that `steps` may grow and the learning rates may fall.
 DECIDING = (
     "end_of_text",
     "steps",
@@ -30,6 +32,7 @@ DECIDING = (
     "max_gradient_norm",
     "seed",
     "precision",
+    "allow_tf32",
 )
 POSITIVE_INTEGERS = (
     "steps",
@@ -41,6 +44,10 @@ POSITIVE_INTEGERS = (
     "checkpoint_every",
     "keep_checkpoints",
 )
+# names that were used before, and are still accepted
+ALIASES = {"valid_data": "validation_data"}
+# the spellings of no value, which TOML and command lines lack
+NO_VALUE = ("none", "None")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,52 +55,66 @@ class TrainingConfig:
     """A training run.
 
     Args:
-        model: Shape of the model; its context_length is the length of the sequences.
-        out: Directory of the run: configuration, log, checkpoints, and in the end the model.
-        train_data: Files of token ids, one sequence of tokens together: .npy as `fastlm encode` writes, or .bin of raw
-            little-endian uint16.
-        valid_data: Files of token ids for evaluation.
-        tokenizer: Directory or file of the tokenizer; gives bits per byte, and is stored with the model.
-        end_of_text: Id of the token between documents; then tokens see only those of their own document. None for
-            windows without regard to documents.
+        model: Configuration of the model; its context_length is the length of the sequences. In a file it may be left
+            out, in part or as a whole, if init_from is given.
+        out: Directory of the run: configuration, log, checkpoints, and finally the model.
+        init_from: Model whose weights the run starts from: a folder of fastlm, a folder of transformers with a Llama,
+            or a .bin file of llama2.c. None for random weights.
+        train_data: Token ids: folders that `fastlm encode` wrote, files, and globs of both. Files are .npy, .bin of
+            Megatron-LM with its .idx, .bin of llm.c, or other .bin of raw little-endian ids. Together they are one
+            sequence of tokens.
+        validation_data: Token ids for evaluation, in the same forms. By default the validation split of the folders in
+            train_data, if they have one. The earlier name valid_data is accepted.
+        data_dtype: Dtype of the ids in .bin files that have neither a manifest nor a header nor an .idx file.
+        tokenizer: Directory or file of the tokenizer. It gives bits per byte, and is saved with the model. It must be
+            the one that made the ids.
+        end_of_text: Id of the token between documents. Tokens then see tokens of their own document only. "auto" takes
+            the id from the manifests of the folders in train_data; if documents have no such token there, it takes
+            their recorded ends. None ignores documents.
         steps: Number of updates of the weights.
-        batch_size: Sequences of an update, over all processes.
-        micro_batch_size: Sequences that a process computes at a time; None for all of its share of a batch.
-        optimizer: "adamw", or "muon" for the matrices of the blocks and AdamW for the rest.
-        learning_rate: The highest, at the end of the warm-up.
-        min_learning_rate: At the last step.
+        batch_size: Sequences per update, over all processes.
+        micro_batch_size: Sequences that a process computes at once; None for its whole share of a batch.
+        optimizer: "adamw", or "muon" for the matrices of the layers and AdamW for the rest.
+        learning_rate: Maximum learning rate, at the end of the warm-up.
+        min_learning_rate: Learning rate of the last step. With 0 the last step changes nothing.
         warmup_steps: Steps in which the learning rate rises from 0; then it falls along half a cosine.
         beta1: Decay of AdamW's mean of gradients.
         beta2: Decay of AdamW's mean of squared gradients.
-        eps: What AdamW adds to the root of the latter.
-        weight_decay: Of matrices; vectors have none.
-        max_gradient_norm: Gradients are scaled down to this l2 norm; None for no limit.
-        seed: Decides first weights and windows.
-        precision: Of matrix products: "bfloat16" by autocast, "float32", or "auto" for bfloat16 where the hardware
-            multiplies it; elsewhere it saves memory and is no faster than float32.
-        checkpoint_activations: Whether the backward pass computes the activations within blocks again instead of
-            keeping them.
-        compile: Whether the model is compiled by torch.compile.
-        device: "cpu", "cuda", another device of torch, or "auto" for cuda where there is one.
-        parallel: What processes started by torchrun share: "ddp", the batch; "fsdp", also weights, gradients and
-            states of the optimizer.
+        eps: Value that AdamW adds to the root of the mean of squared gradients.
+        weight_decay: Weight decay of matrices; vectors have none.
+        max_gradient_norm: Maximum l2 norm of the gradient, which is scaled down to it; None for no limit.
+        seed: Seed of the first weights and of the windows.
+        precision: Dtype of matrix products: "bfloat16" by autocast, "float32", or "auto" for bfloat16 where the
+            hardware multiplies it. Elsewhere bfloat16 saves memory and is no faster than float32. A run that resumes
+            with "auto" keeps the dtype that it began with.
+        allow_tf32: Whether float32 products on CUDA may use TF32, which has 10 bits of mantissa and is several times as
+            fast. It applies during the run only.
+        checkpoint_activations: Whether the backward pass recomputes the activations within layers instead of storing
+            them.
+        compile: Whether torch.compile compiles the model.
+        device: "cpu", "cuda", another device of torch, or "auto" for cuda if available.
+        parallel: What the processes started by torchrun share: "ddp", the batch; "fsdp", also weights, gradients and
+            optimizer states.
         log_every: Steps between lines of the log.
-        eval_every: Steps between evaluations, and one follows the last step.
-        eval_sequences: The most sequences of an evaluation, spread evenly over the data; None for all.
-        checkpoint_every: Steps between checkpoints, and one follows the last step.
-        keep_checkpoints: Number of checkpoints that are kept.
-        peak_flops: FLOP/s of a device that count as full utilisation; None to measure those of a matrix product.
+        eval_every: Steps between evaluations; one follows the last step.
+        eval_sequences: Maximum number of sequences in an evaluation, spread evenly over the data; None for all.
+        checkpoint_every: Steps between checkpoints; one follows the last step.
+        keep_checkpoints: Number of checkpoints to keep.
+        peak_flops: FLOP/s of a device at full utilization; None to measure them with a matrix product.
         tensorboard: Whether the log is also written for TensorBoard.
 
-    Raises ValueError that names the field, its value and what was expected.
+    Raises:
+        ValueError: A field has a wrong value. The message names the field, the value and the expected values.
     """
 
     model: ModelConfig
     out: str
+    init_from: str | None = None
     train_data: tuple[str, ...]
-    valid_data: tuple[str, ...] = ()
+    validation_data: tuple[str, ...] = ()
+    data_dtype: Literal["uint16", "uint32", "int32"] | None = None
     tokenizer: str | None = None
-    end_of_text: int | None = None
+    end_of_text: int | Literal["auto"] | None = "auto"
     steps: int
     batch_size: int
     micro_batch_size: int | None = None
@@ -108,6 +129,7 @@ class TrainingConfig:
     max_gradient_norm: float | None = 1.0
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    allow_tf32: bool = False
     checkpoint_activations: bool = False
     compile: bool = False
     device: str = "auto"
@@ -121,56 +143,76 @@ class TrainingConfig:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        hints = _hints(type(self))
         for field in fields(self):
             _check_type(field.name, getattr(self, field.name), hints[field.name])
-        for name in POSITIVE_INTEGERS:
-            if (value := getattr(self, name)) is not None:
-                _check(name, value, 0 < value < 1 << 62, "a positive integer")
-        for name in ("learning_rate", "eps", "max_gradient_norm", "peak_flops"):
-            if (value := getattr(self, name)) is not None:
-                _check(name, value, math.isfinite(value) and value > 0, "a positive number")
-        for name in ("beta1", "beta2"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a number from 0 to less than 1")
-        _check("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "a number not below 0")
-        within = 0 <= self.min_learning_rate <= self.learning_rate
-        _check("min_learning_rate", self.min_learning_rate, within, f"from 0 to learning_rate, {self.learning_rate}")
-        _check("warmup_steps", self.warmup_steps, 0 <= self.warmup_steps <= self.steps, f"0 to steps, {self.steps}")
-        _check("seed", self.seed, 0 <= self.seed < 1 << 63, "an integer from 0 to less than 2^63")
-        _check("train_data", self.train_data, bool(self.train_data), "at least one file")
-        if self.end_of_text is not None:
+        self._check_ranges()
+        _check("train_data", self.train_data, bool(self.train_data), "at least one file or folder")
+        if isinstance(self.end_of_text, int):
             known = 0 <= self.end_of_text < self.model.vocab_size
             _check("end_of_text", self.end_of_text, known, f"an id below vocab_size, {self.model.vocab_size}")
         if self.parallel == "fsdp" and (self.compile or self.optimizer == "muon"):
             other = "compile" if self.compile else "optimizer 'muon'"
             raise ValueError(f"parallel is 'fsdp', which does not go with {other}; expected 'ddp'")
 
+    def _check_ranges(self) -> None:
+        for name in POSITIVE_INTEGERS:
+            if (value := getattr(self, name)) is not None:
+                _check(name, value, 0 < value < 1 << 62, "a positive integer")
+        for name in ("learning_rate", "eps", "max_gradient_norm", "peak_flops"):
+            if (value := getattr(self, name)) is not None:
+                _check(name, value, 0 < value <= sys.float_info.max, "a positive number")
+        for name in ("beta1", "beta2"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a number from 0 to less than 1")
+        decay = self.weight_decay
+        _check("weight_decay", decay, 0 <= decay <= sys.float_info.max, "a number not below 0")
+        within = 0 <= self.min_learning_rate <= self.learning_rate
+        _check("min_learning_rate", self.min_learning_rate, within, f"from 0 to learning_rate, {self.learning_rate}")
+        _check("warmup_steps", self.warmup_steps, 0 <= self.warmup_steps <= self.steps, f"0 to steps, {self.steps}")
+        _check("seed", self.seed, 0 <= self.seed < 1 << 63, "an integer from 0 to less than 2^63")
+
+    @property
+    def valid_data(self) -> tuple[str, ...]:
+        """The earlier name of validation_data. Deprecated."""
+        return self.validation_data
+
     def deciding(self) -> dict[str, Any]:
-        """The fields that decide the result, those of the model as `model.NAME`, of types that JSON has."""
+        """The fields that decide the result, with the model's as `model.NAME`, with values that JSON can represent."""
         own = {name: getattr(self, name) for name in DECIDING}
         return own | {f"model.{name}": value for name, value in self.model.to_dict().items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The configuration of which `values` has the fields, `model` as a mapping and files as lists; ValueError for a
-        field that is missing, unknown or wrong. "none" stands for None, which TOML does not have."""
+        """Makes a configuration from a mapping as TOML gives it: `model` is a mapping, and tuples are lists.
+
+        "none" means None in fields that may be None. Fields of `model` that are missing come from the model that
+        init_from names.
+
+        Raises:
+            ValueError: A field is missing, unknown, given under two names, or wrong.
+            OSError: The model that init_from names cannot be read.
+        """
+        values = _renamed(values)
         required = {"model", "out", "train_data", "steps", "batch_size", "learning_rate"}
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"unknown field {unknown[0]!r}; expected some of {', '.join(sorted(known))}")
+        arguments = _python_values(values, _hints(cls))
+        if arguments.get("init_from") is not None:
+            values = {"model": {}, **values}
         if missing := sorted(required - set(values)):
             raise ValueError(f"field {missing[0]!r} is missing")
-        arguments = {name: _without_none(value) for name, value in values.items()}
         if not isinstance(values["model"], Mapping):
             raise ValueError(f"model is {values['model']!r}; expected a table of fields")
         try:
-            arguments["model"] = ModelConfig.from_dict({k: _without_none(v) for k, v in values["model"].items()})
+            model = _python_values(values["model"], _hints(ModelConfig))
+            arguments["model"] = ModelConfig.from_dict(_completed(model, arguments.get("init_from")))
         except ValueError as error:
             raise ValueError(f"model: {error}") from None
         return cls(**arguments)
 
     def to_toml(self) -> str:
-        """The configuration as TOML that `load_config` reads."""
+        """Formats the configuration as TOML that `load_config` reads."""
         lines = [
             f"{field.name} = {_toml(getattr(self, field.name))}" for field in fields(self) if field.name != "model"
         ]
@@ -178,34 +220,90 @@ class TrainingConfig:
         return "\n".join(lines) + "\n"
 
 
-def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> TrainingConfig:
-    """The configuration in a TOML file, `overrides` standing above it, field by field, those of `model` too.
+def _accept_aliases(cls: type[TrainingConfig]) -> None:
+    """Lets the constructor accept earlier names of fields."""
+    original = cls.__init__
 
-    Raises OSError where the file cannot be read, ValueError naming file and field for what is wrong in it.
+    @functools.wraps(original)
+    def init(self: TrainingConfig, **values: Any) -> None:
+        original(self, **_renamed(values))
+
+    cls.__init__ = init  # type: ignore[method-assign]
+
+
+_accept_aliases(TrainingConfig)
+
+
+def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> TrainingConfig:
+    """Reads a configuration from a TOML file.
+
+    Args:
+        path: The file.
+        overrides: Fields that replace those of the file one by one, also within `model`.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        OSError: The file, or the model that init_from names, cannot be read.
+        ValueError: The content is wrong. The message names the file and the field.
     """
     try:
         values = tomllib.loads(Path(path).read_bytes().decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not TOML: {error}") from None
     changes = dict(overrides or {})
-    if isinstance(values.get("model", {}), dict):
+    if isinstance(values.get("model", {}), dict) and ("model" in values or "model" in changes):
         changes["model"] = {**values.get("model", {}), **changes.get("model", {})}
     try:
-        return TrainingConfig.from_dict({**values, **changes})
+        return TrainingConfig.from_dict({**_renamed(values), **_renamed(changes)})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _without_none(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    return None if value == "none" else value
+def may_be_none(hint: Any) -> bool:
+    """Whether a field of this type may be None."""
+    return types.NoneType in typing.get_args(hint)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with today's names of fields."""
+    renamed = dict(values)
+    for old, new in ALIASES.items():
+        if old in renamed:
+            if new in renamed:
+                raise ValueError(f"{old} and {new} are given; expected only {new}, the new name")
+            renamed[new] = renamed.pop(old)
+    return renamed
+
+
+def _python_values(values: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with lists as tuples, and None for "none" in fields that may be None."""
+    found = {}
+    for name, value in values.items():
+        is_none = name in hints and may_be_none(hints[name]) and isinstance(value, str) and value in NO_VALUE
+        found[name] = None if is_none else tuple(value) if isinstance(value, list) else value
+    return found
+
+
+def _completed(model: dict[str, Any], init_from: Any) -> dict[str, Any]:
+    """The fields of the model, with missing ones from the model that init_from names."""
+    if init_from is None or all(field.name in model for field in fields(ModelConfig)):
+        return model
+    # imported late, because it loads torch
+    from fastlm.training.initial_model import load_initial_model
+
+    return {**load_initial_model(init_from).config.to_dict(), **model}
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
-    # what JSON writes of strings, numbers and booleans is TOML as well, if characters stand for themselves
+    # JSON's strings, numbers and booleans are TOML too, if non-ASCII characters are not escaped
     return '"none"' if value is None else json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -217,13 +315,21 @@ def _check(name: str, value: Any, holds: bool, expected: str) -> None:
 def _check_type(name: str, value: Any, hint: Any) -> None:
     if not _is_of(value, hint):
         raise ValueError(f"{name} is {value!r}; expected {_described(hint)}")
+    for text in value if isinstance(value, tuple) else [value]:
+        if isinstance(text, str):
+            plain = "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+            _check(name, value, plain, "text without NUL and surrogates, which TOML lacks")
+    if may_be_none(hint) and value in NO_VALUE:
+        raise ValueError(
+            f"{name} is {value!r}, which means no value in a file; expected another name, such as './none'"
+        )
 
 
 def _is_of(value: Any, hint: Any) -> bool:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
-        return value in arguments
-    if origin is types.UnionType:
+        return isinstance(value, str) and value in arguments
+    if origin in (types.UnionType, typing.Union):
         return any(_is_of(value, argument) for argument in arguments)
     if origin is tuple:
         return isinstance(value, tuple) and all(isinstance(item, arguments[0]) for item in value)
@@ -233,8 +339,8 @@ def _is_of(value: Any, hint: Any) -> bool:
 def _described(hint: Any) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
-        return f"one of {', '.join(arguments)}"
-    if origin is types.UnionType:
+        return f"one of {', '.join(arguments)}" if len(arguments) > 1 else repr(arguments[0])
+    if origin in (types.UnionType, typing.Union):
         return " or ".join(map(_described, arguments))
     names = {int: "an integer", float: "a number", bool: "true or false", str: "text", types.NoneType: "none"}
     return "a list of texts" if origin is tuple else names.get(hint, hint.__name__)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,26 +15,27 @@ import torch
 from torch import Tensor
 
 from fastlm._types import Int64Array
-from fastlm.corpus.shard_formats import map_npy
-
-# of each file, what its fingerprint reads: so many stretches of so many ids
-SAMPLES, SAMPLE_IDS = 64, 2048
+from fastlm.training.token_source import check_ids, open_token_files
 
 
 def get_batch(
     dataset: np.ndarray[Any, np.dtype[Any]], batch_size: int, context_length: int, device: str | torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Windows of a sequence of ids, at starts drawn uniformly by torch's generator, and the ids that follow each.
+    """Draws windows of a sequence of ids, at starts that torch's generator draws uniformly.
 
     Args:
         dataset: Integer ids, (n), in memory or memory-mapped.
         batch_size: B.
         context_length: T.
-        device: Where the result lies.
+        device: Device of the result.
 
-    Returns inputs and targets, (B, T), int64; each target is the id after its input. Raises ValueError for a dataset
-    with fewer than T + 1 ids, TypeError for one that is not a sequence of integers; torch says what is wrong with a
-    device.
+    Returns:
+        Inputs and targets, (B, T) each, int64. Each target is the id after its input.
+
+    Raises:
+        ValueError: The dataset has fewer than T + 1 ids.
+        TypeError: The dataset is not a sequence of integers.
+        RuntimeError: torch cannot use the device.
     """
     if dataset.ndim != 1 or dataset.dtype.kind not in "iu":
         raise TypeError(f"dataset is {dataset.dtype} of shape {dataset.shape}; expected a sequence of integers")
@@ -46,43 +47,76 @@ def get_batch(
     return windows[:, :-1], windows[:, 1:]
 
 
-def window_starts(seed: int, step: int, count: int, places: int) -> Int64Array:
-    """Starts of the windows of a step, (count), each uniform over 0 .. places - 1.
+def window_starts(seed: int, step: int, count: int, num_starts: int) -> Int64Array:
+    """Draws the starts of the windows of a step, each uniform over 0 .. num_starts - 1.
 
-    They depend on nothing else, so that a run goes on at any step without a state of the sampler: Philox (Salmon et al.
-    2011) with seed and step as its key. numpy keeps the raw numbers of a bit generator the same from version to
-    version; taken modulo `places` some are more probable than others by a part in 2^64 / places.
+    They depend on the arguments only, so a run can resume at any step without a sampler state. The generator is Philox
+    (Salmon et al. 2011) with seed and step as its key; numpy keeps the raw numbers of a bit generator the same from
+    version to version. Taken modulo `num_starts`, some starts are more probable by a part in 2^64 / num_starts.
+
+    Args:
+        seed: Seed of the run.
+        step: The step.
+        count: Number of windows.
+        num_starts: Number of possible starts.
+
+    Returns:
+        The starts, (count), int64.
     """
     raw = np.random.Philox(key=[seed, step]).random_raw(count)
-    return (raw % np.uint64(places)).astype(np.int64)
+    return (raw % np.uint64(num_starts)).astype(np.int64)
 
 
 def document_ids(token_ids: Tensor, end_of_text: int) -> Tensor:
-    """Numbers of the documents that ids, (B, T), belong to. The token between two documents begins the second: from it
-    the first token of a document is predicted, and it is itself predicted from the document that it ends."""
+    """Numbers the documents that ids belong to.
+
+    The end-of-text token belongs to the document after it: the first token of a document is predicted from it, and it
+    is itself predicted from the document before it.
+
+    Args:
+        token_ids: Ids, (B, T).
+        end_of_text: Id of the token between documents.
+
+    Returns:
+        Document numbers, (B, T), int64.
+    """
     return (token_ids == end_of_text).cumsum(-1)
 
 
 class TokenFiles:
-    """Files of ids as one sequence, memory-mapped; a window may begin in one and end in the next.
+    """Files of ids as one sequence, memory-mapped. A window may begin in one file and end in the next.
 
     Args:
-        paths: .npy of one dimension, uint16 or uint32, as `fastlm encode` writes; or .bin, raw little-endian uint16.
-        vocab_size: Ids must be below it; each window is checked when it is read.
-        context_length: T; the files must have more ids together.
+        paths: Folders that `fastlm encode` wrote, files, and globs of both; see TrainingConfig.train_data.
+        vocab_size: Ids must be below it. `check` checks all ids, and `windows` those that it reads.
+        context_length: T. There must be more than T ids.
+        data_dtype: Dtype of .bin files of which nothing else tells the dtype.
+        splits: Splits to read of folders, "train" or "val": the first that a folder has.
 
-    Raises OSError where a file cannot be read, ValueError that names it where it is none of these.
+    Attributes:
+        files: The files.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: A file holds no ids, nothing tells their dtype, or there are too few.
     """
 
-    def __init__(self, paths: Sequence[str], vocab_size: int, context_length: int):
-        self.paths = [Path(path) for path in paths]
+    def __init__(
+        self,
+        paths: Sequence[str],
+        vocab_size: int,
+        context_length: int,
+        *,
+        data_dtype: str | None = None,
+        splits: Sequence[str] = ("train",),
+    ):
+        self.files = open_token_files(paths, splits, data_dtype)
         self.vocab_size = vocab_size
         self.context_length = context_length
-        self._arrays = [_mapped(path) for path in self.paths]
-        self._ends = np.cumsum([len(array) for array in self._arrays], dtype=np.int64)
+        self._ends = np.cumsum([len(file.ids) for file in self.files], dtype=np.int64)
         if len(self) <= context_length:
             raise ValueError(
-                f"{', '.join(map(str, self.paths))}: {len(self)} ids; "
+                f"{', '.join(str(file.path) for file in self.files)}: {len(self)} ids; "
                 f"a context_length of {context_length} needs at least {context_length + 1}"
             )
 
@@ -90,59 +124,95 @@ class TokenFiles:
         return int(self._ends[-1])
 
     @property
-    def places(self) -> int:
-        """Number of places where a window can start."""
+    def num_starts(self) -> int:
+        """Number of positions where a window can start."""
         return len(self) - self.context_length
 
-    def windows(self, starts: Int64Array) -> Tensor:
-        """The T + 1 ids from each start on, (B, T + 1), int64.
+    @property
+    def tokenizers(self) -> dict[str, str]:
+        """Fingerprints of the tokenizers that made the ids, with the manifests that name them."""
+        listings = [file.listing for file in self.files if file.listing is not None]
+        return {listing.manifest.job.tokenizer: str(listing.manifest_path) for listing in listings}
 
-        Raises ValueError that names file and position of an id that is not below vocab_size.
+    @property
+    def end_of_text_ids(self) -> dict[int | None, str]:
+        """Ids between documents (None for none), with the manifests that name them."""
+        listings = [file.listing for file in self.files if file.listing is not None]
+        return {listing.end_of_text_id: str(listing.manifest_path) for listing in listings}
+
+    @property
+    def has_document_ends(self) -> bool:
+        """Whether all files are of folders, whose documents' ends are recorded."""
+        return all(file.in_folder for file in self.files)
+
+    def check(self) -> None:
+        """Checks all ids against vocab_size, by manifests where possible, else by reading the files.
+
+        Raises:
+            ValueError: An id is not below vocab_size, or a file was changed after its manifest was written.
+        """
+        for file in self.files:
+            file.check_ids(self.vocab_size)
+
+    def windows(self, starts: Int64Array) -> Tensor:
+        """Reads windows.
+
+        Args:
+            starts: Positions of the first ids, (B).
+
+        Returns:
+            T + 1 ids from each start, (B, T + 1), int64.
+
+        Raises:
+            ValueError: An id is not below vocab_size. The message names file and position.
         """
         rows = np.empty((len(starts), self.context_length + 1), np.int64)
         for row, start in zip(rows, starts.tolist(), strict=True):
             self._read(start, row)
         return torch.from_numpy(rows)
 
+    def window_documents(self, starts: Int64Array) -> Tensor:
+        """Numbers the documents of windows by their recorded ends.
+
+        Args:
+            starts: Positions of the first ids, (B).
+
+        Returns:
+            Document numbers, (B, T), int64.
+        """
+        positions = starts[:, None] + np.arange(self.context_length)
+        return torch.from_numpy(np.searchsorted(self._document_ends, positions, "right").astype(np.int64))
+
     def spread(self, most: int | None) -> Int64Array:
-        """Starts of windows that do not overlap, spread evenly; all that there are, or the most that are wanted."""
+        """Chooses windows that do not overlap: all, or `most` windows spread evenly. Returns their starts, int64."""
         count = (len(self) - 1) // self.context_length
         if most is None or most >= count:
             return np.arange(count, dtype=np.int64) * self.context_length
         return np.arange(most, dtype=np.int64) * count // most * self.context_length
 
     def fingerprint(self) -> str:
-        """sha256 of the files' lengths and of stretches of ids spread over them; the same in either type of ids."""
+        """Identifies the ids: sha256 over the lengths and checksums of the files.
+
+        A checksum is the manifest's, or sha256 of all ids of the file, which does not depend on their dtype.
+        """
         digest = hashlib.sha256()
-        for array in self._arrays:
-            digest.update(len(array).to_bytes(8, "little"))
-            for start in np.linspace(0, max(0, len(array) - SAMPLE_IDS), SAMPLES).astype(np.int64).tolist():
-                digest.update(array[start : start + SAMPLE_IDS].astype("<u4").tobytes())
+        for file in self.files:
+            digest.update(f"{len(file.ids)} {file.digest}\n".encode())
         return digest.hexdigest()
 
+    @cached_property
+    def _document_ends(self) -> Int64Array:
+        """The ends of documents in the whole sequence."""
+        starts = (int(end) - len(file.ids) for end, file in zip(self._ends, self.files, strict=True))
+        return np.concatenate([file.document_ends() + start for file, start in zip(self.files, starts, strict=True)])
+
     def _read(self, start: int, row: Int64Array) -> None:
-        file = int(np.searchsorted(self._ends, start, "right"))
-        at = start - (int(self._ends[file]) - len(self._arrays[file]))
+        number = int(np.searchsorted(self._ends, start, "right"))
+        at = start - (int(self._ends[number]) - len(self.files[number].ids))
         filled = 0
         while filled < len(row):
-            part = self._arrays[file][at : at + len(row) - filled]
-            if len(part) and (highest := int(part.max())) >= self.vocab_size:
-                position = at + int(part.argmax())
-                raise ValueError(
-                    f"{self.paths[file]}: id {highest} at position {position}; "
-                    f"expected ids below the model's vocab_size, {self.vocab_size}"
-                )
+            file = self.files[number]
+            part = file.ids[at : at + len(row) - filled]
+            check_ids(part, self.vocab_size, file.path, at)
             row[filled : filled + len(part)] = part
-            filled, file, at = filled + len(part), file + 1, 0
-
-
-def _mapped(path: Path) -> np.ndarray[Any, np.dtype[Any]]:
-    if path.suffix == ".bin":
-        size = path.stat().st_size
-        if size == 0 or size % 2:
-            raise ValueError(f"{path}: {size} bytes; expected uint16 ids, so an even number of them")
-        return np.memmap(path, dtype="<u2", mode="r")
-    array = map_npy(path)
-    if array.ndim != 1 or array.dtype not in (np.uint16, np.uint32):
-        raise ValueError(f"{path}: {array.dtype} of shape {array.shape}; expected a sequence of uint16 or uint32")
-    return array
+            filled, number, at = filled + len(part), number + 1, 0

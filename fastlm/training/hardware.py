@@ -1,9 +1,11 @@
-"""What the device can do: which one, how precise, how fast."""
+"""The device: its selection, its precision, its speed."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
+from collections.abc import Iterator
 
 import torch
 
@@ -12,7 +14,18 @@ from fastlm.training.config import TrainingConfig
 
 
 def find_device(name: str, local_rank: int) -> torch.device:
-    """The device of a process; "auto" is cuda where there is one. Raises ValueError for one that torch cannot use."""
+    """Selects the device of a process.
+
+    Args:
+        name: A device of torch, or "auto" for cuda if available.
+        local_rank: Number of the process on its machine, and of its CUDA device.
+
+    Returns:
+        The device.
+
+    Raises:
+        ValueError: torch cannot use the device.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -20,15 +33,29 @@ def find_device(name: str, local_rank: int) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device is {name!r}: {str(error).splitlines()[0]}") from None
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-        # TF32: of the float32 products that remain beside autocast's bfloat16, ten bits of mantissa are enough
-        torch.set_float32_matmul_precision("high")
     return device
 
 
+@contextlib.contextmanager
+def device_settings(device: torch.device, allow_tf32: bool) -> Iterator[None]:
+    """Makes a CUDA device the current one, and allows or forbids TF32 for its float32 products, within a block.
+
+    Both are settings of the whole process; they are restored afterwards. TF32 has ten bits of mantissa.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if allow_tf32 else "highest")
+    try:
+        with torch.cuda.device(device):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def autocast_type(config: TrainingConfig, device: torch.device) -> torch.dtype | None:
-    """bfloat16 where products are to be of it, else None; warns where that is asked for and no faster."""
+    """The dtype of autocast: bfloat16, or None for float32. Warns if bfloat16 is configured and no faster."""
     if config.precision == "auto":
         return torch.bfloat16 if bfloat16.multiplies_bfloat16(device) else None
     if config.precision == "float32":
@@ -46,7 +73,7 @@ def autocast_type(config: TrainingConfig, device: torch.device) -> torch.dtype |
 
 
 def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a square matrix product, the best of five: what full utilisation means where no figure is given."""
+    """Measures the FLOP/s of a square matrix product, the best of five, as the device's peak."""
     size = 8192 if device.type == "cuda" else 768
     a, b = torch.ones(2, size, size, device=device, dtype=dtype).unbind()
     best = float("inf")
@@ -55,3 +82,21 @@ def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
         bfloat16.product(a, b)[0, 0].item()  # waits for the device
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
+
+
+def explained(error: BaseException) -> str | None:
+    """One line for an error of torch that is due to the machine, with the settings to change; None for other errors."""
+    first = next(iter(str(error).splitlines()), "")
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
+        return (
+            f"not enough memory ({first[:200] or 'no details'}); lower micro_batch_size, batch_size, context_length or "
+            "the model's sizes, or set checkpoint_activations = true"
+        )
+    module = type(error).__module__
+    if module.startswith(("torch._inductor", "torch._dynamo")):
+        reason = next((line for line in str(error).splitlines() if "ompiler" in line or "rror:" in line), first)
+        return (
+            f"torch.compile failed ({reason.strip()[:200]}); it needs a C++ compiler, which the variable CXX may name; "
+            "set compile = false to train without it"
+        )
+    return None

@@ -1,10 +1,11 @@
-"""What a run reports: a JSON line a logged step, TensorBoard, and a line on the terminal."""
+"""The reports of a run: a JSON line per logged step, TensorBoard, and text on the standard error."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,13 +16,22 @@ from tqdm import tqdm
 from fastlm.training.config import TrainingConfig
 
 Value = int | float | None
+# without a terminal, seconds between lines about the loss
+SECONDS_BETWEEN_LINES = 60
 
 
 class RunLog:
-    """Writes `log.jsonl` in the directory of a run, which goes on after `step`: what was logged later is dropped, as
-    those steps are done again. On a terminal it also draws a line of progress.
+    """Writes `log.jsonl` in the directory of a run, a progress bar on a terminal, and lines of text elsewhere.
 
-    Raises ValueError where TensorBoard is wanted and missing, OSError where files cannot be written.
+    A run that resumes after `step` drops the lines of later steps, because it does these steps again.
+
+    Args:
+        config: The configuration of the run.
+        step: Number of steps done.
+
+    Raises:
+        ValueError: TensorBoard is configured and missing, or log.jsonl is no log.
+        OSError: A file cannot be written.
     """
 
     def __init__(self, config: TrainingConfig, step: int):
@@ -34,6 +44,7 @@ class RunLog:
         self._file.truncate(end)
         # disable=None: only on a terminal
         self._bar = tqdm(initial=step, total=config.steps, unit="step", disable=None, file=sys.stderr)
+        self._last_line = float("-inf")
 
     def __enter__(self) -> Self:
         return self
@@ -45,33 +56,42 @@ class RunLog:
         self._file.close()
 
     def write(self, step: int, values: Mapping[str, Value]) -> None:
-        """Logs values of a step; those that are None are left out."""
+        """Logs values of a step. Values that are None are left out."""
         known = {name: value for name, value in values.items() if value is not None}
         self._file.write(json.dumps({"step": step, **known}).encode() + b"\n")
         self._file.flush()
         if "loss" in known:
             shown = f"loss {known['loss']:.4f}, {known['tokens_per_second']:,.0f} tokens/s, MFU {known['mfu']:.1%}"
             self._bar.set_postfix_str(shown, refresh=False)
+            if self._bar.disable and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+                self._last_line = time.monotonic()
+                self.say(f"step {step}: {shown}")
+        if "valid_loss" in known:
+            self.say(f"step {step}: validation loss {known['valid_loss']:.4f}")
         if self._board is not None:
             for name, value in known.items():
                 self._board.add_scalar(name, value, step)
 
+    def say(self, text: str) -> None:
+        """Prints a line on the standard error, above the progress bar."""
+        tqdm.write(text, file=sys.stderr)
+
     def advance(self) -> None:
-        """One step more on the line of progress."""
+        """Advances the progress bar by one step."""
         self._bar.update()
 
     def sync(self) -> None:
-        """Until all lines are on disk: a checkpoint must not be there before them."""
+        """Waits until all lines are on disk, which must precede a checkpoint."""
         os.fsync(self._file.fileno())
 
 
 def read_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The lines of a log; one that was cut off in the middle is left out."""
+    """Reads the lines of a log, without a last line that is cut off."""
     return [json.loads(line) for line in Path(path).read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 def _end_of_step(path: Path, step: int) -> int:
-    """Where in a log the lines of steps up to `step` end. Raises ValueError for a file that is no log."""
+    """The position in a log after the lines of steps up to `step`; ValueError for a file that is no log."""
     end = 0
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
         try:

@@ -1,4 +1,4 @@
-"""Optimizers, and the clipping of gradients."""
+"""Optimizers and gradient clipping."""
 
 from __future__ import annotations
 
@@ -14,20 +14,36 @@ __all__ = ["AdamW", "clip_gradients", "make_optimizers", "set_learning_rate"]
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_l2_norm: float) -> Tensor:
-    """Scales gradients, in place, by max_l2_norm / (norm + 1e-6) where their l2 norm over all parameters is larger.
+    """Scales gradients in place so that their l2 norm over all parameters is at most `max_l2_norm`.
 
-    Parameters without a gradient are passed over. Returns the norm before (Pascanu et al. 2013,
-    https://arxiv.org/abs/1211.5063).
+    The factor is max_l2_norm / (norm + 1e-6) (Pascanu et al. 2013, https://arxiv.org/abs/1211.5063).
+
+    Args:
+        parameters: The parameters; those without a gradient are skipped.
+        max_l2_norm: The maximum norm.
+
+    Returns:
+        The norm before scaling, a scalar.
     """
     return nn.utils.clip_grad_norm_(parameters, max_l2_norm)
 
 
 def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[Optimizer]:
-    """Fused AdamW for all parameters, or Muon for the matrices of `model.layers` and AdamW for the others.
+    """Makes fused AdamW for all parameters, or Muon for the matrices of `model.layers` and AdamW for the others.
 
     Matrices decay, vectors do not (Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101). Muon (Jordan et al.
     2024) scales its updates to the size of AdamW's (Liu et al. 2025, https://arxiv.org/abs/2502.16982), so that both
-    use the same learning rate and decay. Raises ValueError where torch has no Muon.
+    use the same learning rate and decay.
+
+    Args:
+        model: The model.
+        config: The configuration of the run.
+
+    Returns:
+        The optimizers.
+
+    Raises:
+        ValueError: torch has no Muon.
     """
     hidden, matrices, vectors = [], [], []
     for name, parameter in model.named_parameters():
@@ -59,7 +75,7 @@ def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[Optimizer]
 
 
 def set_learning_rate(optimizers: Iterable[Optimizer], learning_rate: float) -> None:
-    """Sets the learning rate of the next step, for all parameters."""
+    """Sets the learning rate of all parameters for the next step."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate

@@ -1,4 +1,4 @@
-"""How fast a run goes, and what part of the device's speed that is."""
+"""The speed of a run, and the share of the device's peak that it reaches."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 
 class Speed:
-    """A clock of a run.
+    """Measures the time of a run.
 
     Args:
-        step: Steps done before.
-        seconds: That they took.
-        step_tokens: Tokens of a step.
-        step_flops: Operations of the matrix products of a step.
-        peak_flops: FLOP/s of all devices together at full utilisation.
+        step: Number of steps done before.
+        seconds: Wall time of these steps.
+        step_tokens: Tokens per step.
+        step_flops: FLOPs of the matrix products per step.
+        peak_flops: FLOP/s of all devices together at full utilization.
     """
 
     def __init__(self, *, step: int, seconds: float, step_tokens: int, step_flops: int, peak_flops: float):
@@ -25,12 +25,12 @@ class Speed:
 
     @property
     def seconds(self) -> float:
-        """Seconds of the run so far, whatever they were spent on."""
+        """Wall time of the run so far, with evaluations and checkpoints."""
         return time.perf_counter() - self._began
 
     def since_last(self, step: int) -> dict[str, float]:
-        """Tokens a second and model FLOPs utilisation (https://arxiv.org/abs/2204.02311, appendix B) since this was
-        last asked for, without what was paused."""
+        """Tokens per second and model FLOPs utilization (https://arxiv.org/abs/2204.02311, appendix B) since the last
+        call, without paused time."""
         now = time.perf_counter()
         steps_per_second = (step - self._last_step) / (now - self._last_time)
         self._last_step, self._last_time = step, now
@@ -41,7 +41,7 @@ class Speed:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Evaluations and checkpoints do not count as time of training."""
+        """Excludes the time of a block, such as an evaluation or a checkpoint."""
         start = time.perf_counter()
         yield
         self._last_time += time.perf_counter() - start

@@ -22,10 +22,10 @@ import torch
 
 from fastlm.model.files import load_model
 from fastlm.model.safetensors_file import read_archive
+from fastlm.training.checkpoint_rotation import CheckpointRotation
 from fastlm.training.config import TrainingConfig
 from fastlm.training.log import read_log
 from fastlm.training.loop import train
-from fastlm.training.rotation import Checkpoints
 from tests.model import tiny
 
 TIMES = ("seconds", "tokens_per_second", "mfu")
@@ -35,7 +35,7 @@ def result(config: TrainingConfig) -> tuple[Any, ...]:
     """All that a run leaves but times: its log, the tensors and JSON of its last checkpoint, its model."""
     out = Path(config.out)
     log = [{name: value for name, value in line.items() if name not in TIMES} for line in read_log(out / "log.jsonl")]
-    newest = Checkpoints(out / "checkpoints", 1).newest()
+    newest = CheckpointRotation(out / "checkpoints", 1).newest()
     assert newest is not None
     _, tensors, document = read_archive(newest)
     document["run"].pop("seconds")

@@ -15,8 +15,8 @@ from fastlm.model import TransformerLM  # noqa: E402
 from fastlm.model.safetensors_file import write_archive  # noqa: E402
 from fastlm.training import AdamW, clip_gradients, cosine_schedule, load_checkpoint, save_checkpoint  # noqa: E402
 from fastlm.training.checkpoint import snapshot  # noqa: E402
+from fastlm.training.checkpoint_rotation import CheckpointRotation  # noqa: E402
 from fastlm.training.optimizer import make_optimizers  # noqa: E402
-from fastlm.training.rotation import Checkpoints  # noqa: E402
 from tests.model import damage, tiny  # noqa: E402
 from tests.reference import training as reference  # noqa: E402
 
@@ -26,7 +26,9 @@ def test_the_schedule_is_the_handouts():
         for t in range(30):
             assert cosine_schedule(t, *arguments) == pytest.approx(reference.learning_rate(t, *arguments), abs=1e-15)
     assert cosine_schedule(0, 1.0, 0.1, 7, 21) == 0
-    assert cosine_schedule(5, 1.0, 0.1, 5, 5) == 0.1
+    # a warm-up of all steps ends at the highest rate
+    assert [cosine_schedule(it, 1.0, 0.1, 5, 5) for it in (4, 5, 6)] == [0.8, 1.0, 0.1]
+    assert cosine_schedule(1, 1.0, 0.0, 1, 1) == 1.0
 
 
 @pytest.mark.parametrize("most", [1e-2, 1e3])
@@ -200,7 +202,7 @@ def test_damage_is_refused_before_anything_changes():
 
 
 def test_the_newest_checkpoints_stay(tmp_path):
-    checkpoints = Checkpoints(tmp_path / "made", 2)
+    checkpoints = CheckpointRotation(tmp_path / "made", 2)
     assert checkpoints.newest() is None
     for step in (9, 10, 100_000_000):
         checkpoints.save(step, ({"a": torch.zeros(2)}, {}))

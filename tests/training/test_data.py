@@ -66,10 +66,10 @@ def test_windows_over_files_are_those_of_one_sequence(tmp_path_factory, lengths,
         paths.append(str(path))
     if len(whole) <= context:
         with pytest.raises(ValueError, match=f"{len(whole)} ids"):
-            TokenFiles(paths, 1000, context)
+            TokenFiles(paths, 1000, context, data_dtype="uint16")
         return
-    files = TokenFiles(paths, 1000, context)
-    starts = np.array(data.draw(st.lists(st.integers(0, files.places - 1), min_size=1, max_size=9)))
+    files = TokenFiles(paths, 1000, context, data_dtype="uint16")
+    starts = np.array(data.draw(st.lists(st.integers(0, files.num_starts - 1), min_size=1, max_size=9)))
     expected = starts[:, None] + np.arange(context + 1)
     assert np.array_equal(files.windows(starts).numpy(), expected)
     spread = files.windows(files.spread(None)).numpy()
@@ -87,16 +87,18 @@ def test_files_of_other_ids_are_refused(tmp_path):
         with pytest.raises(ValueError, match=f"{name}.npy: .*expected a sequence of uint16 or uint32"):
             TokenFiles([str(tmp_path / f"{name}.npy")], 10, 4)
     (tmp_path / "odd.bin").write_bytes(b"123")
+    (tmp_path / "empty.bin").touch()
     (tmp_path / "text.npy").write_text("no array")
-    for name in ("odd.bin", "text.npy"):
+    for name in ("odd.bin", "empty.bin", "text.npy"):
         with pytest.raises(ValueError, match=name):
-            TokenFiles([str(tmp_path / name)], 10, 4)
+            TokenFiles([str(tmp_path / name)], 10, 4, data_dtype="uint16")
     with pytest.raises(OSError, match=r"nothing\.npy"):
         TokenFiles([str(tmp_path / "nothing.npy")], 10, 4)
     np.save(tmp_path / "high.npy", np.array([1] * 20 + [10] + [1] * 20, np.uint16))
     files = TokenFiles([str(tmp_path / "high.npy")], 10, 4)
-    with pytest.raises(ValueError, match=r"high.npy: id 10 at position 20; .* vocab_size, 10"):
-        files.windows(np.array([3, 18]))
+    for check in (lambda: files.windows(np.array([3, 18])), files.check):
+        with pytest.raises(ValueError, match=r"high.npy: id 10 at position 20; .* vocab_size, 10"):
+            check()
 
 
 def test_a_fingerprint_tells_data_apart(tmp_path):
@@ -105,8 +107,12 @@ def test_a_fingerprint_tells_data_apart(tmp_path):
     np.save(tmp_path / "b.npy", ids.astype(np.uint32))
     ids[50_000:52_000] += 1
     np.save(tmp_path / "c.npy", ids)
-    first, same, other = (TokenFiles([str(tmp_path / f"{n}.npy")], 100, 4).fingerprint() for n in "abc")
-    assert first == same != other
+    ids[50_000:52_000] -= 1
+    ids[77_777] += 1
+    np.save(tmp_path / "d.npy", ids)
+    first, same, *others = (TokenFiles([str(tmp_path / f"{n}.npy")], 100, 4).fingerprint() for n in "abcd")
+    assert first == same
+    assert len({first, *others}) == 3
 
 
 def test_the_end_of_text_begins_a_document():
@@ -133,7 +139,13 @@ def test_a_configuration_goes_to_toml_and_back(tmp_path):
         ("optimizer", "sgd", "optimizer is 'sgd'; expected one of adamw, muon"),
         ("min_learning_rate", 1.0, "min_learning_rate is 1.0; expected from 0 to learning_rate"),
         ("train_data", "file.npy", "train_data is 'file.npy'; expected a list of texts"),
-        ("train_data", (), "expected at least one file"),
+        ("train_data", (), "expected at least one file or folder"),
+        ("train_data", ("a\0b",), "expected text without NUL and surrogates"),
+        ("out", "\udc80", "expected text without NUL and surrogates"),
+        ("tokenizer", "none", r"tokenizer is 'none', which means no value in a file; expected another name"),
+        ("end_of_text", "none", "end_of_text is 'none'; expected an integer or 'auto' or none"),
+        ("data_dtype", "uint8", "data_dtype is 'uint8'; expected one of uint16, uint32, int32 or none"),
+        ("learning_rate", 10**400, "learning_rate is 1000.*; expected a positive number"),
         ("compile", "yes", "compile is 'yes'; expected true or false"),
         ("end_of_text", 40, "end_of_text is 40; expected an id below vocab_size"),
         ("seed", -1, "seed is -1"),

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: the last few, named by their steps."""
+"""The rotation of a run's checkpoints: the newest few files, named by their steps."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import re
 from pathlib import Path
 
 from fastlm.files.atomic import replacing
-from fastlm.model.safetensors_file import write_archive
+from fastlm.model.safetensors_file import archive_digest, write_archive
 from fastlm.training.checkpoint import Snapshot
 
 NAME = re.compile(r"step-(\d{8,18})\.safetensors")
 
 
-class Checkpoints:
-    """A directory of checkpoints, of which the newest `keep` stay."""
+class CheckpointRotation:
+    """A directory of checkpoints, of which the newest are kept.
+
+    Args:
+        directory: The directory.
+        keep: Number of checkpoints to keep.
+    """
 
     def __init__(self, directory: Path, keep: int):
         self.directory = directory
@@ -23,8 +28,23 @@ class Checkpoints:
         """The checkpoint of the last step, if there is one."""
         return max(self._all(), default=(0, None))[1]
 
+    def whole_before(self, path: Path) -> tuple[int, Path] | None:
+        """The newest undamaged checkpoint before `path`, with its step. It reads the older files."""
+        known = sorted(self._all(), reverse=True)
+        for step, older in known[[file for _, file in known].index(path) + 1 :]:
+            try:
+                archive_digest(older)
+            except (OSError, ValueError):
+                continue
+            return step, older
+        return None
+
     def save(self, step: int, snapshot: Snapshot) -> None:
-        """Writes a checkpoint, which appears whole or not at all, and only then removes old ones. Raises OSError."""
+        """Writes a checkpoint, which appears whole or not at all, and then removes old ones.
+
+        Raises:
+            OSError: A file cannot be written.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
         with replacing(self.directory / f"step-{step:08d}.safetensors") as file:
             write_archive(file, *snapshot)
