@@ -139,7 +139,7 @@ def layers_of(model: TransformerLM) -> list[TransformerBlock]:
     return cast(list[TransformerBlock], list(model.layers))
 
 
-def torch_step(model: TransformerLM, *, compile: bool = False) -> Step:
+def torch_step(model: TransformerLM, *, compile: bool = False) -> Step:  # noqa: A002 - as torch.compile
     """Makes a step that calls `decode_step`.
 
     Args:

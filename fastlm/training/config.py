@@ -8,6 +8,7 @@ import sys
 import tomllib
 import types
 import typing
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -226,6 +227,9 @@ def _accept_aliases(cls: type[TrainingConfig]) -> None:
 
     @functools.wraps(original)
     def init(self: TrainingConfig, **values: Any) -> None:
+        for old, new in ALIASES.items():
+            if old in values:
+                warnings.warn(f"{old} is deprecated; use {new}", DeprecationWarning, stacklevel=2)
         original(self, **_renamed(values))
 
     cls.__init__ = init  # type: ignore[method-assign]

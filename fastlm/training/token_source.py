@@ -53,7 +53,7 @@ class Listing:
     @property
     def end_of_text_id(self) -> int | None:
         """The id after each document."""
-        return self.manifest.job.eot_id
+        return self.manifest.job.end_of_text_id
 
 
 @dataclass(frozen=True, eq=False)

@@ -152,14 +152,18 @@ def test_the_earlier_name_of_the_validation_data(other, tmp_path):
     renamed = dataclasses.replace(config, validation_data=("a", "b"))
     values = {**{field.name: getattr(config, field.name) for field in dataclasses.fields(config)}}
     del values["validation_data"]
-    assert TrainingConfig(**values, valid_data=("a", "b")) == renamed
+    with pytest.warns(DeprecationWarning, match="valid_data is deprecated; use validation_data"):
+        assert TrainingConfig(**values, valid_data=("a", "b")) == renamed
     assert renamed.valid_data == ("a", "b")
     assert load_config(other, {"valid_data": ["a", "b"]}) == renamed
     path = tmp_path / "config.toml"
     path.write_text(other.read_text().replace("validation_data", "valid_data"))
     assert load_config(path) == config
     assert load_config(path, {"validation_data": ["a", "b"]}) == renamed
-    with pytest.raises(ValueError, match="valid_data and validation_data are given"):
+    with (
+        pytest.warns(DeprecationWarning, match="valid_data is deprecated"),
+        pytest.raises(ValueError, match="valid_data and validation_data are given"),
+    ):
         TrainingConfig(**values, valid_data=("a",), validation_data=("b",))
     path.write_text('validation_data = ["c"]\n' + path.read_text())
     with pytest.raises(ValueError, match=r"config.toml: valid_data and validation_data are given"):

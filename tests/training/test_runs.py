@@ -58,8 +58,8 @@ def ids(tokenizer, tmp_path_factory):
     """Folders of ids, and the tokenizer's."""
     directory = tmp_path_factory.mktemp("ids")
     tokenizer.save(directory / "tokenizer")
-    encode_corpus(tokenizer, TEXTS, directory / "eot", eot="<|endoftext|>", shard_tokens=200)
-    encode_corpus(tokenizer, TEXTS, directory / "split", eot="<|endoftext|>", validation=0.3)
+    encode_corpus(tokenizer, TEXTS, directory / "eot", end_of_text="<|endoftext|>", shard_tokens=200)
+    encode_corpus(tokenizer, TEXTS, directory / "split", end_of_text="<|endoftext|>", validation_fraction=0.3)
     encode_corpus(tokenizer, TEXTS, directory / "bare")
     return directory
 
@@ -131,7 +131,7 @@ def test_documents_without_a_token_between_them_are_told_apart_by_their_ends(ids
 @pytest.mark.parametrize("given", ["tokenizer", "validation", "init_from", "two folders"])
 def test_what_does_not_belong_together_is_refused(ids, other_tokenizer, tmp_path, given):
     other_tokenizer.save(tmp_path / "other")
-    encode_corpus(other_tokenizer, TEXTS, tmp_path / "other-ids", eot="<|endoftext|>")
+    encode_corpus(other_tokenizer, TEXTS, tmp_path / "other-ids", end_of_text="<|endoftext|>")
     save_model(made(SHAPE), tmp_path / "model", other_tokenizer)
     folders, changes = [ids / "eot"], {}
     if given == "tokenizer":

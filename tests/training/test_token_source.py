@@ -32,7 +32,12 @@ def folders(tokenizers, tmp_path_factory):
     for name, tokenizer in tokenizers.items():
         for kind in ("npy", "bin", "megatron"):
             encode_corpus(
-                tokenizer, TEXTS, directory / f"{name}-{kind}", format=kind, shard_tokens=300, eot="<|endoftext|>"
+                tokenizer,
+                TEXTS,
+                directory / f"{name}-{kind}",
+                format=kind,
+                shard_tokens=300,
+                end_of_text="<|endoftext|>",
             )
     return directory
 
@@ -159,8 +164,8 @@ def test_megatrons_index_of_fastlm(tmp_path):
 
 def test_splits(tokenizers, tmp_path):
     tokenizer = tokenizers["small"]
-    encode_corpus(tokenizer, TEXTS, tmp_path / "both", eot="<|endoftext|>", validation=0.3)
-    encode_corpus(tokenizer, TEXTS, tmp_path / "train", eot="<|endoftext|>")
+    encode_corpus(tokenizer, TEXTS, tmp_path / "both", end_of_text="<|endoftext|>", validation_fraction=0.3)
+    encode_corpus(tokenizer, TEXTS, tmp_path / "train", end_of_text="<|endoftext|>")
     both, train = str(tmp_path / "both"), str(tmp_path / "train")
     parts = [TokenFiles([both], 300, 8, splits=splits) for splits in (["train"], ["val"], ["val", "train"])]
     assert [file.path.name for part in parts for file in part.files] == [

@@ -258,9 +258,7 @@ def test_a_run_goes_on_only_as_what_it_was(tmp_path, plain):
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     config = tiny.config(tmp_path / "run", learning_rate=1e30, max_gradient_norm=None, warmup_steps=0)
-    with pytest.raises(
-        ValueError, match=r"the (loss|gradient norm) of step .* is (nan|inf); try a lower learning_rate"
-    ):
+    with pytest.raises(ValueError, match=r"the (loss|gradient norm) of step .* is (nan|inf); try a lower"):
         train(config)
 
 
