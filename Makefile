@@ -25,7 +25,7 @@ NATIVE_TESTS = tests/native tests/text tests/pretokenize tests/vocabulary tests/
     tests/bpe_training tests/corpus/test_text_blocks.py tests/corpus/test_shards.py tests/test_tokenizer.py
 
 test-debug: debug
-	$(PYTHON) -m pytest tests -k "not cache and not compile_at_once and not read_only"
+	$(PYTHON) -m pytest tests
 
 # without the tests that fork, limit memory, or compile with Numba in other processes
 test-sanitize: sanitize

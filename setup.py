@@ -5,11 +5,18 @@ FASTLM_SANITIZE=1  the same, with AddressSanitizer and UndefinedBehaviorSanitize
 The directives stand here and not in the .pyx files, because a directive in a file's header cannot be switched off.
 """
 
+import hashlib
 import os
+import sys
 from glob import glob
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+sys.path.insert(0, "tools")  # an isolated build does not have the folder of setup.py on the path
+from compile_kernels import compile_all
 
 SANITIZE = os.environ.get("FASTLM_SANITIZE") == "1"
 DEBUG = SANITIZE or os.environ.get("FASTLM_DEBUG") == "1"
@@ -21,6 +28,22 @@ if SANITIZE:
     compile_args += ["-O1", *flags]
     link_args += flags
 
+KERNELS = "fastlm.kernels._compiled"
+KERNEL_SOURCE = "fastlm/kernels/bpe.py"
+
+
+class BuildExt(build_ext):
+    """Links the kernels that Numba compiles into their extension."""
+
+    def build_extension(self, ext: Extension) -> None:
+        if ext.name == KERNELS:
+            ext.extra_objects = [str(path) for path in compile_all(Path("build/kernels")).values()]
+            source = hashlib.sha256(Path(KERNEL_SOURCE).read_bytes()).hexdigest()
+            ext.define_macros = [("FASTLM_KERNEL_SOURCE", f'"{source}"')]
+            ext.depends = [*ext.depends, KERNEL_SOURCE, *ext.extra_objects]
+        super().build_extension(ext)
+
+
 CPP_MODULES = ["bpe_training._run_files"]
 MODULES = sorted(
     path.removeprefix("fastlm/").removesuffix(".pyx").replace("/", ".")
@@ -28,6 +51,7 @@ MODULES = sorted(
 )
 
 setup(
+    cmdclass={"build_ext": BuildExt},
     options={"build_ext": {"parallel": os.cpu_count()}},
     ext_modules=cythonize(
         [

@@ -17,7 +17,6 @@ from benchmarks.peers import UnsupportedError
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.trainers import TRAINERS
 from benchmarks.vocabulary import shared_vocabulary
-from fastlm.kernels import bpe
 
 PROCESSORS = pytest.StashKey[int]()
 LIBRARIES = ("numpy", "numba", *(name for name in peers.ADAPTERS if name != OURS))
@@ -86,7 +85,6 @@ def sizes(request: pytest.FixtureRequest) -> Sizes:
 @pytest.fixture(scope="session")
 def participants_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Participants]:
     """The participants of a vocabulary by name. Only the last vocabulary is kept."""
-    bpe.compiled()  # once a process, and not what any benchmark measures
     last: dict[str, Participants] = {}
 
     def get(name: str) -> Participants:

@@ -28,7 +28,7 @@ cdef class Encoder:
 
     Args:
         vocabulary: A Vocabulary.
-        kernel: The result of kernels.bpe.compiled().
+        kernel: The result of kernels.merge.merge_kernel().
         whole_tokens: int64 (k,): ids that a pretoken of just their bytes becomes, whatever the merges say.
 
     Raises:

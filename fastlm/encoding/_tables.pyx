@@ -15,7 +15,7 @@ cdef class EncodeTables:
 
     Args:
         vocabulary: A Vocabulary.
-        kernel: The result of kernels.bpe.compiled().
+        kernel: The result of kernels.merge.merge_kernel().
 
     Raises:
         ValueError: An id or an offset is out of range, or the merges cannot be looked up.

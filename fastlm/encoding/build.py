@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from fastlm._types import Int64Array
+from fastlm.encoding._encoder import Encoder
+from fastlm.kernels.merge import merge_kernel
 from fastlm.vocabulary.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from fastlm.encoding._encoder import Encoder
 
 
 def encoder_of(vocabulary: Vocabulary, whole_tokens: Int64Array | None = None) -> Encoder:
@@ -24,10 +21,6 @@ def encoder_of(vocabulary: Vocabulary, whole_tokens: Int64Array | None = None) -
     Raises:
         ValueError: The vocabulary's merges or tokens cannot be looked up.
     """
-    # importing numba takes longer than importing everything else together, so only encoding pays for it
-    from fastlm.encoding._encoder import Encoder
-    from fastlm.kernels import bpe
-
     if whole_tokens is None:
         whole_tokens = vocabulary.ordinary_ids if vocabulary.rules.ignore_merges else np.empty(0, np.int64)
-    return Encoder(vocabulary, bpe.compiled(), whole_tokens)
+    return Encoder(vocabulary, merge_kernel(), whole_tokens)

@@ -3,30 +3,28 @@
 The encoder calls the function for a pretoken that its cache lacks (encoding/pretoken_cache.h) and caches the result,
 so it runs about once for each distinct pretoken.
 
-Why Numba: the loop is fast because it compares 16 to 64 ranks with a few vector instructions. Numba compiles this one
-source on the machine where it runs, for the vectors of that machine: AVX-512, AVX2, SSE2 or NEON. C would need a
-build of the same code for each of them and a choice at run time. On one machine C was as fast. The price is the
-import of Numba with the first text, and its size.
+Why Numba: the loop is fast because it compares 16 to 64 ranks with a few vector instructions. From this one source
+the build compiles machine code for each level of x86-64, or for the architecture at hand (tools/compile_kernels.py),
+and the best one is chosen at run time (merge.py). C would need intrinsics for each instruction set; on one machine it
+was as fast. Nothing is compiled at run time, and Numba is not imported.
 
 The tables are those of `encoding._merge_table.MergeTable`:
 
-    byte_ids (256,)      id of each byte byte_pairs (65536,)  rank of the merge of two bytes, by `first << 8 |
-    second`; all ones: none slots (8 * 2^k,)     buckets of 8 slots of 32 bits; one vector comparison searches a
-    bucket. The low `row_bits` bits of a
-                         slot are a pair's row in `merges`, and the bits above them are those of the pair's hash. 0 is
+    byte_ids (256,)      id of each byte
+    byte_pairs (65536,)  rank of the merge of two bytes, by `first << 8 | second`; all ones: none
+    slots (8 * 2^k,)     buckets of 8 slots of 32 bits; one vector comparison searches a bucket. The low `row_bits` bits
+                         of a slot are a pair's row in `merges`, and the bits above are those of the pair's hash. 0 is
                          an empty slot. If a bucket is full, the search continues in the next one
     merges (2 * rows,)   row `rank + 1` has the pair, `left << 32 | right`, and the id that it becomes. Row 0 has no
-    pair
+                         pair
 
 Most pairs have no merge. The slots alone tell that, and they are few enough for a processor's second-level cache. The
 code avoids branches that depend on the text: a mispredicted branch costs more than finding the smallest of 16 ranks.
 
-Module constants are frozen into Numba's disk cache. A jitted function here calls functions of this file only, because
-that cache does not notice edits of other files.
+The build compares a hash of this file only, so a jitted function here calls functions of this file only.
 """
 
 import functools
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -500,18 +498,5 @@ SIGNATURE = types.int64(_u64, _u8, types.int64, _u32, _u64, types.int64)
 
 @functools.cache
 def compiled() -> CFunc:
-    """The compiled kernel, from Numba's disk cache if possible.
-
-    If no folder for the cache is writable, or a cache file is damaged, the kernel is compiled in this process, and a
-    RuntimeWarning names the cause.
-    """
-    try:
-        return cfunc(SIGNATURE, nopython=True, cache=True)(merge)
-    except Exception as error:
-        warnings.warn(
-            "Numba cannot cache the compiled merge kernel, so each process compiles it, which takes some seconds: "
-            f"{type(error).__name__}: {error}. Set NUMBA_CACHE_DIR to a writable folder, or delete the damaged cache",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return cfunc(SIGNATURE, nopython=True)(merge)
+    """The kernel compiled in this process, which takes some seconds; merge.py has the one compiled by the build."""
+    return cfunc(SIGNATURE, nopython=True)(merge)

@@ -1,13 +1,9 @@
-"""The Numba kernels by themselves, and how their compilation survives a hostile file system."""
+"""The merge kernel by itself: as jitted functions, compiled in this process, and compiled ahead of time."""
 
 import ctypes
-import os
+import functools
 import random
-import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +14,10 @@ from numba import njit
 import fastlm
 from fastlm.encoding import _merge_table, _state
 from fastlm.encoding._merge_table import MergeTable
+from fastlm.kernels import _compiled
 from fastlm.kernels import bpe as kernel
 from tests import texts
 from tests.reference import bpe
-
-ROOT = Path(fastlm.__file__).resolve().parents[1]
 
 
 def test_kernel_and_driver_agree_on_the_least_scratch():
@@ -46,17 +41,31 @@ def tables_of(table: MergeTable) -> kernel.Tables:
     return kernel.Tables(*arrays, *map(np.uint64, (table.shift, table.multiplier, table.row_bits)))
 
 
+POINTER = ctypes.c_void_p
+FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int64, POINTER, POINTER, ctypes.c_int64, POINTER, POINTER, ctypes.c_int64)
+
+
+@functools.cache
+def functions() -> dict[str, Any]:
+    """The kernel compiled in this process, and ahead of time for each instruction set of this processor."""
+    addresses = {isa: _compiled.kernel_address(isa) for isa in _compiled.supported_isas()}
+    return {name: FUNCTION(address) for name, address in (addresses | {"jit": kernel.compiled().address}).items()}
+
+
 def merged(pretoken: bytes, table: MergeTable, words: int = kernel.SCRATCH_WORDS) -> list[int]:
-    """Ids of a pretoken as the compiled kernel gives them."""
+    """Ids of a pretoken, which all compiled kernels give."""
+    found = {name: merged_by(function, pretoken, table, words) for name, function in functions().items()}
+    assert all(ids == found["jit"] for ids in found.values()), found
+    return found["jit"]
+
+
+def merged_by(function: Any, pretoken: bytes, table: MergeTable, words: int) -> list[int]:
     text = np.frombuffer(pretoken, np.uint8)
     ids = np.full(len(pretoken) + 1, 77, np.uint32)
     scratch = np.empty(words, np.uint64)
-    function = kernel.compiled().ctypes
-    struct = ctypes.cast(table.address, function.argtypes[0])
-    given = zip((text, len(text), ids, scratch, words), function.argtypes[1:], strict=True)
-    n = function(struct, *(x.ctypes.data_as(kind) if isinstance(x, np.ndarray) else int(x) for x, kind in given))
+    n = function(table.address, text.ctypes.data, len(text), ids.ctypes.data, scratch.ctypes.data, words)
     assert ids[-1] == 77
-    return merged(pretoken, table, -n) if n < 0 else ids[:n].tolist()
+    return merged_by(function, pretoken, table, -n) if n < 0 else ids[:n].tolist()
 
 
 def settled(pretoken: bytes, table: MergeTable) -> list[int]:
@@ -177,102 +186,3 @@ def test_pairs_made_to_collide_are_refused(monkeypatch):
         MergeTable(ids, ids, ids, ids[:256])
     monkeypatch.setattr(_merge_table, "MULTIPLIERS", (0, 0x9E3779B97F4A7C15))
     assert MergeTable(ids, ids, ids, ids[:256]).multiplier == 0x9E3779B97F4A7C15
-
-
-# --- the disk cache ---
-
-PROGRAM = """
-import fastlm
-tokenizer = fastlm.Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")])
-assert tokenizer.encode("abab c") == [256, 256, 32, 99]
-print("encoded")
-"""
-
-
-# all warnings are errors but the one that says that the kernel cannot be cached
-COMMAND = [sys.executable, "-W", "error", "-W", "default:Numba cannot cache:RuntimeWarning", "-c", PROGRAM]
-
-
-def run(env: dict[str, str], package: Path) -> subprocess.CompletedProcess[str]:
-    base = {key: value for key, value in os.environ.items() if key not in ("NUMBA_CACHE_DIR", "PYTHONPATH")}
-    return subprocess.run(
-        COMMAND,
-        env=base | {"PYTHONPATH": str(package), "PYTHONDONTWRITEBYTECODE": "1"} | env,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def succeeded(result: subprocess.CompletedProcess[str], cause: str = "") -> bool:
-    """Whether the program encoded, with one warning that names the cause, or none."""
-    warned = re.fullmatch(r"\S+: RuntimeWarning: Numba cannot cache .*\n.*\n", result.stderr) and cause in result.stderr
-    said = bool(warned) if cause else result.stderr == ""
-    return result.returncode == 0 and result.stdout == "encoded\n" and said
-
-
-def copy_of_the_package(folder: Path) -> Path:
-    ignored = shutil.ignore_patterns("__pycache__", "*.c", "*.pyx")
-    shutil.copytree(ROOT / "fastlm", folder / "site" / "fastlm", ignore=ignored)
-    return folder / "site"
-
-
-@pytest.fixture
-def installation(tmp_path) -> Path:
-    """A copy of the package in a folder of its own."""
-    return copy_of_the_package(tmp_path)
-
-
-def test_a_read_only_installation_and_an_unwritable_home(installation):
-    """As root nothing is unwritable, so the folders that Numba would use are files."""
-    for folder in installation.rglob("*"):
-        folder.chmod(0o555 if folder.is_dir() else 0o444)
-    (installation / "fastlm" / "kernels").chmod(0o755)
-    (installation / "fastlm" / "kernels" / "__pycache__").touch()
-    home = installation / "home"
-    home.touch()
-    result = run({"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "NUMBA_CACHE_DIR": ""}, installation)
-    assert succeeded(result, "RuntimeError: cannot cache function"), result.stderr
-
-
-@pytest.fixture(scope="module")
-def cached(tmp_path_factory) -> tuple[Path, Path]:
-    """An installation, and what it has cached."""
-    folder = tmp_path_factory.mktemp("cached")
-    site = copy_of_the_package(folder)
-    assert succeeded(run({"NUMBA_CACHE_DIR": str(folder / "cache")}, site))
-    return site, folder / "cache"
-
-
-@pytest.mark.parametrize(
-    ("files", "damage", "cause"),
-    [
-        ("*.nb*", lambda content: b"", "EOFError"),
-        ("*.nb*", lambda content: b"garbage", "UnpicklingError"),
-        ("*.nb*", lambda content: content[: len(content) // 2], "UnpicklingError"),
-        ("*.nbc", lambda content: content[: len(content) // 2], "UnpicklingError"),
-    ],
-)
-def test_a_damaged_cache(cached, tmp_path, files, damage, cause):
-    """All files, of which the index is read first; and the machine code alone, to which it points."""
-    site, cache = cached
-    shutil.copytree(cache, tmp_path / "cache")
-    damaged = list((tmp_path / "cache").rglob(files))
-    assert damaged, "nothing was cached, so there is nothing to damage"
-    for path in damaged:
-        path.write_bytes(damage(path.read_bytes()))
-    result = run({"NUMBA_CACHE_DIR": str(tmp_path / "cache")}, site)
-    assert succeeded(result, cause), result.stderr
-
-
-def test_processes_that_compile_at_once(installation, tmp_path):
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    env |= {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(installation)}
-    started = [subprocess.Popen(COMMAND, env=env, cwd="/", stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    try:
-        assert [process.communicate()[0] for process in started] == ["encoded\n"] * 4
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()

@@ -1,0 +1,37 @@
+"""The merge kernel: compiled ahead of time, or in this process for work on the kernel."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import NamedTuple
+
+from fastlm.kernels import _compiled
+
+
+class Kernel(NamedTuple):
+    """A compiled merge function; its signature stands in bpe.py."""
+
+    address: int
+    isa: str
+    """Instruction set, or "jit"."""
+    owner: object = None
+    """Object that keeps machine code of this process alive."""
+
+
+@functools.cache
+def merge_kernel() -> Kernel:
+    """The kernel for the best instruction set of this processor.
+
+    FASTLM_JIT=1 compiles fastlm/kernels/bpe.py in this process with Numba instead, to try a change without a build.
+
+    Raises:
+        ValueError: the kernel was not compiled for this processor.
+        ImportError: FASTLM_JIT is set and numba is not installed.
+    """
+    if os.environ.get("FASTLM_JIT") == "1":
+        from fastlm.kernels import bpe
+
+        compiled = bpe.compiled()
+        return Kernel(compiled.address, "jit", compiled)
+    return Kernel(_compiled.kernel_address(), _compiled.supported_isas()[-1])
