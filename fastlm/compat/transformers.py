@@ -21,6 +21,7 @@ except ImportError as error:
 
 from fastlm.compat.tokenizers import Tokenizer as CompatTokenizer
 from fastlm.compat.transformers_backend import Backend
+from fastlm.compat.transformers_defaults import class_defaults
 
 __all__ = ["FastLMTokenizer"]
 
@@ -67,14 +68,15 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **options: Any) -> dict[str, Any]:
-        """The options of the constructor from what from_pretrained found. Raises OSError without a tokenizer.json."""
+        """The options of the constructor from what from_pretrained found, with the defaults of the class that
+        AutoTokenizer would choose. Raises OSError without a tokenizer.json."""
         file = options.get("tokenizer_file")
         if file is None or not os.path.isfile(file):
             raise OSError(
                 f"{options.get('name_or_path')}: holds no tokenizer.json; what fastlm.load reads can be given to "
                 "FastLMTokenizer"
             )
-        return options
+        return class_defaults(Path(file).parent) | options
 
     @classmethod
     def _patch_mistral_regex(cls, tokenizer: Backend, *arguments: Any, **options: Any) -> Backend:

@@ -37,6 +37,14 @@ _QWEN35 = (
     *("<|audio_start|>", "<|audio_end|>", "<tts_pad>", "<tts_text_bos>", "<tts_text_eod>", "<tts_text_bos_single>"),
     "<|audio_pad|>",
 )
+_KIMI_K2_NAMES = {
+    163584: "[BOS]", 163585: "[EOS]", 163586: "<|im_end|>", 163587: "<|im_user|>", 163588: "<|im_assistant|>",
+    163590: "<|start_header_id|>", 163591: "<|end_header_id|>", 163593: "[EOT]", 163594: "<|im_system|>",
+    163595: "<|tool_calls_section_begin|>", 163596: "<|tool_calls_section_end|>", 163597: "<|tool_call_begin|>",
+    163598: "<|tool_call_argument_begin|>", 163599: "<|tool_call_end|>", 163601: "<|im_middle|>",
+    163838: "[UNK]", 163839: "[PAD]",
+}  # fmt: skip
+_KIMI_K2 = {_KIMI_K2_NAMES.get(k, f"<|reserved_token_{k}|>"): k for k in range(163584, 163840)}
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,12 @@ ENCODINGS = [
         "qwen3.5",
         {token: 248044 + k for k, token in enumerate(_QWEN35)},
         "NFC",
+    ),
+    Encoding(
+        "kimi-k2",
+        "b6c497a7469b33ced9c38afb1ad6e47f03f5e5dc05f15930799210ec050c5103",
+        "kimi-k2",
+        _KIMI_K2,
     ),
 ]
 """Where several share a file, the first is what the file alone is taken for."""

@@ -1,10 +1,10 @@
-"""Arguments as tokenizers' native code takes them, with its types of exception."""
+"""Arguments as the native code of tokenizers converts them, with its types of exceptions."""
 
 from __future__ import annotations
 
-import collections.abc
 import operator
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -62,14 +62,21 @@ def optional_string(value: Any) -> str | None:
     return None if value is None else string(value)
 
 
+def is_sequence(value: Any) -> bool:
+    """Whether PyO3 takes an object for a sequence: it can be indexed and is not a dict. A str is not taken for one."""
+    kind = type(value)
+    return hasattr(kind, "__getitem__") and not issubclass(kind, dict | str | MappingProxyType)
+
+
 def sequence(value: Any) -> Sequence[Any]:
-    """A sequence that is no str. Raises TypeError."""
+    """The items of a sequence, such as a list, an array or a column of a table. Raises TypeError."""
+    if type(value) in (list, tuple):
+        return value  # type: ignore[no-any-return]
     if isinstance(value, str):
         raise TypeError("Can't extract `str` to `Vec`")
-    if isinstance(value, np.ndarray) and value.ndim:
-        return list(value)
-    is_instance(value, collections.abc.Sequence)
-    return value  # type: ignore[no-any-return]
+    if not is_sequence(value):
+        raise TypeError(f"{type(value).__name__!r} object is not an instance of 'Sequence'")
+    return list(value)
 
 
 def ids(value: Any) -> Int64Array:

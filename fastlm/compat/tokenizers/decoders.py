@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn, Protocol
 
-from fastlm.compat.tokenizers.arguments import boolean, sequence, string, unsigned
+from fastlm.compat.tokenizers.arguments import boolean, is_sequence, sequence, string, unsigned
 from fastlm.compat.tokenizers.arguments import ids as id_array
 from fastlm.compat.tokenizers.component import Component, Steps, refused, supported, unsupported
 from fastlm.compat.tokenizers.pipeline import bytes_of
@@ -87,7 +87,7 @@ class DecodeStream:
     def step(self, tokenizer: Decodes, id: int | list[int]) -> str | None:
         """The text that one more id, or several, complete. Raises as `Tokenizer.decode`."""
         try:
-            new = id_array(id).tolist() if hasattr(id, "__len__") else [unsigned(id, 32)]
+            new = id_array(id).tolist() if is_sequence(id) else [unsigned(id, 32)]
         except OverflowError as error:
             raise TypeError(f"{id!r} is no id: {error}") from None
         if not self._prefix and self._ids:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
+
+from fastlm.compat.tokenizers.arguments import is_sequence
 
 _TEXTS = "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]"
 _WORDS = "PreTokenizedInputSequence must be Union[List[str], Tuple[str]]"
@@ -50,12 +53,21 @@ def one_of_words(words: Any) -> Words:
     return list(words)
 
 
+def _pair(given: Any) -> list[Any] | None:
+    """The two items of a sequence, or None for what is not a sequence of two."""
+    if not is_sequence(given):
+        return None
+    items = list(itertools.islice(iter(given), 3))
+    return items if len(items) == 2 else None
+
+
 def text_or_pair(given: Any) -> list[Words]:
     """A text, or two of them. Raises TypeError."""
     if _is_text(given):
         return [[given]]
-    if isinstance(given, list | tuple) and len(given) == 2 and all(map(_is_text, given)):
-        return [[text] for text in given]
+    pair = _pair(given)
+    if pair is not None and all(map(_is_text, pair)):
+        return [[text] for text in pair]
     raise TypeError(_TEXTS)
 
 
@@ -63,6 +75,7 @@ def words_or_pair(given: Any) -> list[Words]:
     """The same, given as words. Raises TypeError."""
     if _are_words(given):
         return [list(given)]
-    if isinstance(given, list | tuple) and len(given) == 2 and all(map(_are_words, given)):
-        return [list(words) for words in given]
+    pair = _pair(given)
+    if pair is not None and all(map(_are_words, pair)):
+        return [list(words) for words in pair]
     raise TypeError(_WORD_TEXTS)

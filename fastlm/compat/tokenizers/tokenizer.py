@@ -442,7 +442,7 @@ class Tokenizer:
         self._train(_lines(paths), trainer)
 
     def train_from_iterator(self, iterator: Any, trainer: Trainer | None = None, length: int | None = None) -> None:
-        """Trains the model on texts, or lists of texts."""
+        """Trains the model on texts, or on iterables of texts."""
         self._train(_texts(iter(iterator)), trainer)
 
     def _train(self, texts: Iterable[str], trainer: Trainer | None) -> None:
@@ -489,11 +489,12 @@ def _lines(paths: list[str]) -> Iterator[str]:
 
 
 def _texts(items: Iterator[Any]) -> Iterator[str]:
+    """The texts of items that are each a str or an iterable of str."""
     for item in items:
         if isinstance(item, str):
             yield string(item)
         else:
-            yield from map(string, sequence(item))
+            yield from map(string, item)
 
 
 def _from_json(text: str | bytes, check: bool = True) -> Tokenizer:
