@@ -1,7 +1,7 @@
-"""A tokenizer of `transformers` 5 on fastlm: FastLMTokenizer stands where PreTrainedTokenizerFast does.
+"""Compatibility layer for `transformers` 5: FastLMTokenizer replaces PreTrainedTokenizerFast.
 
-transformers keeps all that it does itself, such as special tokens, chat templates and tensors; this module gives it
-something to encode and decode with. Nothing is patched, and nothing is fetched. Needs the extra [transformers].
+transformers handles special tokens, chat templates and tensors itself. This module encodes and decodes for it. Nothing
+is patched, and nothing is downloaded. It needs the extra [transformers].
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["FastLMTokenizer"]
 
 Source: TypeAlias = Tokenizer | CompatTokenizer | tokenizers.Tokenizer | str | os.PathLike[str]
 
-# what a saved tokenizer is loaded as where fastlm is not
+# the class that loads a saved tokenizer without fastlm
 _SAVED_AS = transformers.PreTrainedTokenizerFast.__name__
 
 
@@ -35,9 +35,9 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
     """transformers' fast tokenizer, with fastlm to encode and decode.
 
     `source` is a fastlm Tokenizer, one of fastlm.compat.tokenizers, one of Hugging Face's `tokenizers`, or the path of
-    a tokenizer.json; `tokenizer_object` and `tokenizer_file` mean the same, as in transformers. All else is as in
-    PreTrainedTokenizerFast. Any number of threads may share one while none adds tokens: a call's padding and truncation
-    are its own.
+    a tokenizer.json. `tokenizer_object` and `tokenizer_file` are other names for it, as in transformers. The rest is as
+    in PreTrainedTokenizerFast. Any number of threads may share a tokenizer while none adds tokens: each call has its
+    own padding and truncation.
 
     Raises TypeError for another source, OSError for a file that cannot be read, ValueError or NotImplementedError for
     one that holds no byte-level BPE that fastlm follows.

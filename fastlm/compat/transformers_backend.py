@@ -1,7 +1,7 @@
-"""What stands behind FastLMTokenizer in the place of a `tokenizers.Tokenizer`.
+"""The backend of FastLMTokenizer, in place of a `tokenizers.Tokenizer`.
 
-transformers sets the padding and the truncation of a call on this object, and then has it encode. So here each thread
-has settings of its own, and none are kept in copies and files.
+transformers sets the padding and the truncation of a call on this object before it encodes. So each thread has its own
+settings here, and copies and files do not keep them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fastlm.tokenizer import Tokenizer as FastLMTokenizer
 
 
 class _Settings(threading.local):
-    """What a call may set; each thread begins with what the tokenizer was made with."""
+    """The settings of a call. Each thread begins with those that the tokenizer was made with."""
 
     def __init__(self, truncation: Truncation | None, padding: Padding | None) -> None:
         self.truncation, self.padding = truncation, padding
@@ -46,7 +46,7 @@ class Backend(Tokenizer):
 
     @classmethod
     def of(cls, source: Any) -> Backend:
-        """That of a tokenizer, or of the path of a tokenizer.json. Raises TypeError for anything else."""
+        """The backend of a tokenizer, or of the path of a tokenizer.json. Raises TypeError for another source."""
         if isinstance(source, Tokenizer):
             return copy.deepcopy(source) if isinstance(source, Backend) else cls(source)
         if isinstance(source, FastLMTokenizer):
@@ -89,7 +89,7 @@ class Backend(Tokenizer):
         copied = Backend(self)
         copied._made_with = self._made_with
         copied._per_thread = _Settings(*self._made_with)
-        # a model's tables are replaced where they change, never written to
+        # the tables of a model are replaced, never changed
         copied._model = object.__new__(type(self._model))
         copied._model.__dict__.update(self._model.__dict__)
         for name in ("_normalizer", "_pre_tokenizer", "_post_processor", "_decoder"):
@@ -122,10 +122,10 @@ class Backend(Tokenizer):
     def get_added_tokens_decoder(self) -> dict[int, Any]:
         """id -> added token, one of `tokenizers`."""
         added = super().get_added_tokens_decoder()
-        return {id: tokenizers.AddedToken(**token.__getstate__()) for id, token in added.items()}
+        return {token_id: tokenizers.AddedToken(**token.__getstate__()) for token_id, token in added.items()}
 
     def encode_text(self, text: str) -> list[int]:
-        """Ids of a text in which nothing is an added token."""
+        """The ids of a text in which no added token is found."""
         (ids,) = self._pipeline().encode([text], frozenset())
         found: list[int] = ids.tolist()
         return found
@@ -136,7 +136,7 @@ def _from_str(content: str) -> Backend:
 
 
 def _own(tokens: Any) -> Any:
-    """A list of tokens with those of `tokenizers` as ours."""
+    """A list of tokens, with each AddedToken of `tokenizers` converted."""
     if not isinstance(tokens, list):
         return tokens
     return [_converted(token) if isinstance(token, tokenizers.AddedToken) else token for token in tokens]
@@ -144,8 +144,8 @@ def _own(tokens: Any) -> Any:
 
 def _converted(token: Any) -> AddedToken:
     options = token.__getstate__()
-    # a token that was not told whether it is normalized takes it from `special`, also when that is set later, and
-    # nothing but setting it shows which of the two it is
+    # without an explicit `normalized` it is the opposite of `special`, also if that is set later; only setting
+    # `special` shows which of the two cases it is
     token.special = not options["special"]
     if token.normalized != options["normalized"]:
         del options["normalized"]

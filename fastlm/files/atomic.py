@@ -111,7 +111,7 @@ def remove_unfinished(directory: Path) -> None:
 
 
 def _temporary_name(path: Path) -> Path:
-    """A new name beside a file, which TEMPORARY matches."""
+    """A new name in the folder of a file. TEMPORARY matches it."""
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
 
 

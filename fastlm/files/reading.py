@@ -14,7 +14,7 @@ _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """Reads a UTF-8 file. Raises OSError, or ValueError naming the file and what is wrong with it."""
+    """Reads a UTF-8 file. Raises OSError, or ValueError naming the file and the fault."""
     content = Path(path).read_bytes()
     try:
         return decoded(content)
@@ -23,7 +23,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def decoded(content: bytes) -> str:
-    """Decodes UTF-8. Raises ValueError naming the first wrong byte, or what the content is instead of a text."""
+    """Decodes UTF-8. Raises ValueError naming the first wrong byte, or the kind of file if it is recognized."""
     refuse_foreign(content)
     try:
         return content.decode()
@@ -32,7 +32,7 @@ def decoded(content: bytes) -> str:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Reads a JSON file. Raises OSError, or ValueError naming the file and what `parse_json` says."""
+    """Reads a JSON file. Raises OSError, or ValueError naming the file and the fault that `parse_json` names."""
     text = read_text(path)
     try:
         return parse_json(text)

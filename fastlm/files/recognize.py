@@ -1,4 +1,4 @@
-"""What a file is that a reader did not expect, and what to do about it."""
+"""Recognizes files that are not tokenizer files, so that errors can name them and the way out."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def foreign_content(start: bytes) -> str | None:
     """Recognizes content that is not a tokenizer file.
 
     Args:
-        start: The first bytes of a file, START_BYTES of them if it has so many.
+        start: The first START_BYTES bytes of a file, or all of a smaller one.
 
     Returns:
-        What the file is and what to do, as the end of a sentence about it; None if nothing is recognized.
+        The kind of the file and the remedy, as the end of a sentence about it; None if nothing is recognized.
     """
     for magic, advice in _STARTS.items():
         if start.startswith(magic):
@@ -71,7 +71,7 @@ def foreign_content(start: bytes) -> str | None:
 
 
 def refuse_foreign(start: bytes) -> None:
-    """Raises ValueError saying what the content is, if it is recognized as something else than a tokenizer file."""
+    """Raises ValueError naming the kind of a file, if it is recognized as another kind than a tokenizer file."""
     found = foreign_content(start[:START_BYTES])
     if found is not None:
         raise ValueError(f"the file {found}")

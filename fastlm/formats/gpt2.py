@@ -1,6 +1,6 @@
-"""vocab.json and merges.txt, as published with GPT-2: bytes are written as printable characters.
+"""vocab.json and merges.txt, as published with GPT-2. Bytes are written as printable characters.
 
-Neither file names the pattern or says which tokens are special; special tokens stand in vocab.json as themselves.
+Neither file names the pattern or marks the special tokens. vocab.json has special tokens as plain text.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from fastlm.vocabulary.vocabulary import (
 VOCAB, MERGES = "vocab.json", "merges.txt"
 VERSION_LINE = "#version: 0.2"
 
-# bytes that Latin-1 prints keep their character, the others follow from U+0100 on
+# bytes that Latin-1 prints keep their character; the others get the characters from U+0100 on
 CHAR_OF_BYTE = {b: chr(b) for b in PRINTABLE_BYTES} | {b: chr(0x100 + k) for k, b in enumerate(OTHER_BYTES)}
 _BYTE_OF_CHAR = {char: byte for byte, char in CHAR_OF_BYTE.items()}
-# for str.translate to Latin-1; what stands for another byte in Latin-1 is no spelling, and must not pass for one
+# for str.translate to Latin-1: characters of Latin-1 that spell no byte must not be read as one
 _TO_LATIN_1 = dict.fromkeys(OTHER_BYTES, 0xFFFF) | {ord(char): byte for char, byte in _BYTE_OF_CHAR.items()}
 _CHARS = frozenset(_BYTE_OF_CHAR)
 _TO_SPELLING = {byte: ord(char) for byte, char in CHAR_OF_BYTE.items()}
@@ -41,7 +41,7 @@ def spell(token: bytes) -> str:
 
 
 def unspell(spelled: str) -> bytes:
-    """The bytes of a token so spelled. Raises ValueError naming the character that spells no byte."""
+    """The bytes of a spelled token. Raises ValueError naming a character that spells no byte."""
     try:
         return spelled.translate(_TO_LATIN_1).encode("latin-1")
     except UnicodeEncodeError as error:
@@ -49,23 +49,25 @@ def unspell(spelled: str) -> bytes:
 
 
 def spells_bytes(text: str) -> bool:
-    """Whether each character of a text stands for a byte."""
+    """Whether each character of a text spells a byte."""
     return _CHARS.issuperset(text)
 
 
 def spelled_vocab(vocabulary: Vocabulary) -> dict[str, int]:
-    """Spelled token -> id, special tokens as themselves.
+    """Spelled token -> id, with special tokens as plain text.
 
     Raises ValueError for two tokens that would be spelled alike.
     """
-    # an added token stands as itself, unless its id is that of a token spelled otherwise
+    # an added token is plain text, unless the token of its id has other bytes
     special = {token.id: token.content for token in reversed(vocabulary.added_tokens)}
     spelled: dict[str, int] = {}
-    for id, token in vocabulary.tokens.items():
-        key = special[id] if id in special and token == special[id].encode() else spell(token)
+    for token_id, token in vocabulary.tokens.items():
+        key = special[token_id] if token_id in special and token == special[token_id].encode() else spell(token)
         if key in spelled:
-            raise ValueError(f"ids {spelled[key]} and {id} would both be spelled {key!r} in {VOCAB} and tokenizer.json")
-        spelled[key] = id
+            raise ValueError(
+                f"ids {spelled[key]} and {token_id} would both be spelled {key!r} in {VOCAB} and tokenizer.json"
+            )
+        spelled[key] = token_id
     return spelled
 
 
@@ -94,7 +96,7 @@ def read(
 
     Raises:
         OSError: If a file cannot be read.
-        ValueError: Naming the file and what is wrong in it.
+        ValueError: Naming the file and the fault.
     """
     special: list[str | AddedToken] = list(special_tokens)
     entries = read_spelled_vocab(vocab)
@@ -142,7 +144,7 @@ def read_spelled_vocab(path: str | os.PathLike[str]) -> dict[str, int]:
 
 
 def spelled_vocab_of(content: Any) -> dict[str, int]:
-    """The vocab of a JSON value. Raises ValueError for what is not an object of tokens with ids of 32 bits."""
+    """The vocab of a JSON value. Raises ValueError unless it is an object of tokens with ids of 32 bits."""
     if not isinstance(content, dict):
         raise ValueError(f"expected an object of tokens and ids, found {type(content).__name__}")
     ids = content.values()

@@ -27,16 +27,21 @@ _NEVER = -1e10
 
 
 def write(vocabulary: Vocabulary, vocab_size: int | None = None) -> dict[str, bytes]:
-    """Name -> content of the file, of `vocab_size` ids (those of the vocabulary where it is None): llama2.c reads as
-    many as its model has, and an id without a token gets a text that says so."""
+    """Name -> content of the file.
+
+    Args:
+        vocabulary: The vocabulary.
+        vocab_size: The number of ids; llama2.c reads as many as its model has. An id without a token gets a text that
+            says so. By default the ids of the vocabulary.
+    """
     size = len(vocabulary) if vocab_size is None else vocab_size
     scores: dict[int, float] = {}
-    for rank, id in enumerate(vocabulary.merge_new.tolist()):
-        scores.setdefault(id, -float(rank))
-    tokens = [vocabulary.tokens.get(id, _unused(id)) for id in range(size)]
+    for rank, token_id in enumerate(vocabulary.merge_new.tolist()):
+        scores.setdefault(token_id, -float(rank))
+    tokens = [vocabulary.tokens.get(token_id, _unused(token_id)) for token_id in range(size)]
     parts = [_LONGEST.pack(max(map(len, tokens)))]
-    for id, token in enumerate(tokens):
-        score = scores.get(id, 0.0 if len(token) == 1 else _NEVER)
+    for token_id, token in enumerate(tokens):
+        score = scores.get(token_id, 0.0 if len(token) == 1 else _NEVER)
         parts += [_ENTRY.pack(score, len(token)), token]
     return {FILE: b"".join(parts)}
 
@@ -51,15 +56,15 @@ def read(path: str | os.PathLike[str], pattern: Pattern) -> Vocabulary:
     entries = _parse(Path(path).read_bytes(), path)
     tokens: dict[int, bytes] = {}
     special: dict[int, bytes] = {}
-    for id, (score, token) in enumerate(entries):
-        if token != _unused(id):
-            (special if len(token) > 1 and score <= _NEVER else tokens)[id] = token
+    for token_id, (score, token) in enumerate(entries):
+        if token != _unused(token_id):
+            (special if len(token) > 1 and score <= _NEVER else tokens)[token_id] = token
     single = {token for token in tokens.values() if len(token) == 1}
     if len(single) < 256:
         lacking = next(byte for byte in range(256) if bytes([byte]) not in single)
         raise ValueError(f"{path}: byte 0x{lacking:02x} is no token; expected a vocabulary of bytes")
-    order = sorted(tokens, key=lambda id: (len(tokens[id]) > 1, -entries[id][0], id))
-    in_order = [tokens[id] for id in order]
+    order = sorted(tokens, key=lambda token_id: (len(tokens[token_id]) > 1, -entries[token_id][0], token_id))
+    in_order = [tokens[token_id] for token_id in order]
     text = np.frombuffer(b"".join(in_order), np.uint8)
     left, right, _ = merges_of_ranks(text, np.cumsum([0, *map(len, in_order)], dtype=np.int64))
     merges = [(in_order[a], in_order[b]) for a, b in zip(left.tolist(), right.tolist(), strict=True)]
@@ -70,8 +75,8 @@ def read(path: str | os.PathLike[str], pattern: Pattern) -> Vocabulary:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _unused(id: int) -> bytes:
-    return b"<|unused %d|>" % id
+def _unused(token_id: int) -> bytes:
+    return b"<|unused %d|>" % token_id
 
 
 def _parse(content: bytes, path: str | os.PathLike[str]) -> list[tuple[float, bytes]]:

@@ -1,6 +1,6 @@
 """minbpe's `.model`: a version, the pattern, the special tokens, and the two ids of each merge, all as lines of text.
 
-The bytes have the ids 0 to 255, merges those that follow.
+The bytes have the ids 0 to 255, merges the following ids.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
     lines = [FIRST_LINE, vocabulary.pattern.regex, str(len(vocabulary.added_tokens))]
     for token in vocabulary.added_tokens:
         if token != AddedToken(token.content, token.id) or len(token.content.split()) != 1:
-            raise ValueError(f"{SUFFIX} cannot hold the special token {token.content!r} with white space or options")
+            raise ValueError(f"{SUFFIX} cannot hold the special token {token.content!r} with whitespace or options")
         lines.append(f"{token.content} {token.id}")
     if any("\n" in line or line != line.strip() for line in lines):
-        raise ValueError(f"{SUFFIX} cannot hold a pattern with white space around it: {vocabulary.pattern.regex!r}")
+        raise ValueError(f"{SUFFIX} cannot hold a pattern with whitespace around it: {vocabulary.pattern.regex!r}")
     pairs = zip(vocabulary.merge_left.tolist(), vocabulary.merge_right.tolist(), strict=True)
     return {FILE: "".join(f"{line}\n" for line in (*lines, *(f"{a} {b}" for a, b in pairs))).encode()}
 
@@ -54,9 +54,9 @@ def _parse(lines: Iterator[tuple[int, str]]) -> Vocabulary:
         raise ValueError(f"expected the number of special tokens, found {number[:80]!r}")
     special: list[AddedToken] = []
     for _ in range(int(number)):
-        content, id = _two(next(lines, (0, ""))[1], "a special token and its id")
-        special.append(AddedToken(content, _id(id)))
-    tokens = {id: bytes([id]) for id in range(256)}
+        content, token_id = _two(next(lines, (0, ""))[1], "a special token and its id")
+        special.append(AddedToken(content, _id(token_id)))
+    tokens = {token_id: bytes([token_id]) for token_id in range(256)}
     merges = []
     for _, line in lines:
         if not line.strip():

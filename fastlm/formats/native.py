@@ -60,7 +60,7 @@ def write(vocabulary: Vocabulary, siblings: Mapping[str, str] | None = None) -> 
 
 
 def read(path: str | os.PathLike[str]) -> Vocabulary:
-    """Reads a file. Raises OSError, or ValueError naming the file and what is wrong with it."""
+    """Reads a file. Raises OSError, or ValueError naming the file and the fault."""
     return read_with_siblings(path)[0]
 
 

@@ -1,6 +1,6 @@
 """tekken.json, Mistral's tokenizers: ranked tokens in base64, the pattern, and special tokens, whose ids come first.
 
-Of the ranked tokens only so many are used as fit the vocabulary beside the special tokens.
+Only the first ranked tokens are used: as many as the vocabulary size leaves after the special tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fastlm.vocabulary.vocabulary import Vocabulary
 
 FILE = "tekken.json"
 
-# the names that files without a list of special tokens leave to the reader, by id
+# the names by id, for files without a list of special tokens
 _FIRST_SPECIAL_TOKENS = (
     *("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]"),
     *("[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]", "[PREFIX]", "[MIDDLE]"),
@@ -26,13 +26,13 @@ _FIRST_SPECIAL_TOKENS = (
 
 
 def is_tekken(path: str | os.PathLike[str]) -> bool:
-    """Whether a JSON file is one of these, by how it begins."""
+    """Whether a JSON file begins as a tekken.json does."""
     start = begins_with(path, 4096)
     return b'"config"' in start and b'"model"' not in start and b'"added_tokens"' not in start
 
 
 def read(path: str | os.PathLike[str]) -> Vocabulary:
-    """The vocabulary of a file. Raises OSError, or ValueError naming the file and what is malformed."""
+    """The vocabulary of a file. Raises OSError, or ValueError naming the file and the malformed entry."""
     content = read_json(path)
     try:
         return _parse(content)
@@ -64,15 +64,15 @@ def _parse(content: Any) -> Vocabulary:
 
 def _special_tokens(content: Any, number: int) -> dict[str, int]:
     listed = content.get("special_tokens")
-    names = {id: f"<SPECIAL_{id}>" for id in range(number)}
+    names = {token_id: f"<SPECIAL_{token_id}>" for token_id in range(number)}
     if listed is None:
-        names |= {id: name for id, name in enumerate(_FIRST_SPECIAL_TOKENS) if id < number}
+        names |= {token_id: name for token_id, name in enumerate(_FIRST_SPECIAL_TOKENS) if token_id < number}
     else:
         for entry in listed:
             if not isinstance(entry["token_str"], str) or entry["rank"] not in names:
                 raise ValueError(f"special token {entry!r:.80} has no rank below {number}")
             names[entry["rank"]] = entry["token_str"]
-    special = {name: id for id, name in names.items()}
+    special = {name: token_id for token_id, name in names.items()}
     if len(special) < number:
         raise ValueError("two special tokens have the same name")
     return special

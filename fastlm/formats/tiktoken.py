@@ -28,7 +28,7 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
 
 
 def content_of(ranks: Mapping[bytes, int]) -> bytes:
-    """What tiktoken writes for token -> rank."""
+    """The content that tiktoken writes for token -> rank."""
     in_order = sorted(ranks.items(), key=lambda item: item[1])
     return b"".join(base64.b64encode(token) + b" %d\n" % rank for token, rank in in_order)
 
@@ -42,9 +42,9 @@ def read(
 
     Args:
         path: The file.
-        special_tokens: Special token -> id, or special tokens that get the next ids. By default those of the
-            published encoding.
-        pattern: The pattern that splits a text. By default that of the published encoding.
+        special_tokens: Special token -> id, or special tokens that get the next ids. By default the tokens of
+            the published encoding.
+        pattern: The pattern that splits a text. By default the pattern of the published encoding.
 
     Returns:
         The vocabulary. The id of an empty token, which Whisper's files have, stays unused.
@@ -55,7 +55,7 @@ def read(
     """
     content = Path(path).read_bytes()
     ranks = parse(content, path)
-    # as published, or, where line ends or the order of lines are others, as it would be
+    # as published, or with other line ends or another order of lines
     known = _encoding_of(content) or _encoding_of(content_of(ranks))
     if known is None and pattern is None:
         raise ValueError(f"{path} is no published rank file and does not say how text is split: give pattern=")
@@ -102,7 +102,7 @@ def parse(content: bytes, path: str | os.PathLike[str]) -> dict[bytes, int]:
         Token -> rank. One token may be empty, written as `=`.
 
     Raises:
-        ValueError: Naming the file and the line that is malformed, or what the file is instead.
+        ValueError: Naming the file and the malformed line, or the kind of the file if it is recognized.
     """
     try:
         refuse_foreign(content)

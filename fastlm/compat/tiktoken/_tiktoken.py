@@ -64,9 +64,11 @@ class CoreBPE:
         self._internal_special_ids = specials
         # of two tokens with one id, decoding knows the first, and an ordinary one before a special one
         taken = set(ranks.values())
-        own = {token: id for token, id in reversed(specials.items()) if token and id not in taken}
-        first = {id: token for token, id in own.items()}
-        self._vocabulary = vocabulary_from_ranks(ranks, {token: id for id, token in first.items()}, self._pattern)
+        own = {token: token_id for token, token_id in reversed(specials.items()) if token and token_id not in taken}
+        first = {token_id: token for token, token_id in own.items()}
+        self._vocabulary = vocabulary_from_ranks(
+            ranks, {token: token_id for token_id, token in first.items()}, self._pattern
+        )
         self._finders: dict[frozenset[str], SpecialFinder] = {}
         self._has_warned = False
 
@@ -201,17 +203,17 @@ class CoreBPE:
         """rank -> bytes of the ordinary tokens."""
         return {rank: token for token, rank in self._ranks.items()}
 
-    def _bytes_of(self, id: int) -> bytes:
-        known = self._token_of.get(id)
+    def _bytes_of(self, token_id: int) -> bytes:
+        known = self._token_of.get(token_id)
         if known is None:
-            raise KeyError(f"Invalid token for decoding: {id}")
+            raise KeyError(f"Invalid token for decoding: {token_id}")
         return known
 
     def _numbered(self, ids: list[int]) -> list[int]:
         """Ids as users see them, of those in the core."""
         if self._external is None:
             return ids
-        numbered = [self._external[id] for id in ids]
+        numbered = [self._external[token_id] for token_id in ids]
         if numbered and min(numbered) < 0:
             missing = self._vocabulary.bytes_of(ids[numbered.index(-1)])
             raise ValueError(f"the text holds the byte 0x{missing.hex()}, which has no token")
@@ -230,11 +232,11 @@ class CoreBPE:
         ids: list[int] = []
         at = 0
         rows = [] if cuts is None else cuts.find(utf8).tolist()
-        for start, end, id in [*rows, (len(utf8), len(utf8), None)]:
+        for start, end, token_id in [*rows, (len(utf8), len(utf8), None)]:
             pieces = self._pattern.pieces(utf8[at:start].decode())
             ids += self._pieces.encode_batch_flat(pieces)[0].tolist()
-            if id is not None:
-                ids.append(id)
+            if token_id is not None:
+                ids.append(token_id)
             at = end
         return ids
 
@@ -260,5 +262,5 @@ class CoreBPE:
 
     @functools.cached_property
     def _token_of(self) -> dict[int, bytes]:
-        special = {id: token.encode() for token, id in reversed(self._special_ids.items())}
+        special = {token_id: token.encode() for token, token_id in reversed(self._special_ids.items())}
         return special | self.ordinary

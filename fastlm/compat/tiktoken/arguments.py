@@ -25,10 +25,10 @@ def a_str(token: Any) -> str:
 
 def checked_id(token: Any) -> int:
     """The id as an int. Raises TypeError for what is no integer, OverflowError for one that does not fit."""
-    id = operator.index(token)
-    if not 0 <= id <= LARGEST_ID:
-        raise OverflowError(f"id {id} does not fit 32 bits without sign")
-    return id
+    token_id = operator.index(token)
+    if not 0 <= token_id <= LARGEST_ID:
+        raise OverflowError(f"id {token_id} does not fit 32 bits without sign")
+    return token_id
 
 
 def a_bytes(piece: Any) -> bytes:
@@ -61,7 +61,7 @@ def checked_ranks(ranks: Any) -> dict[bytes, int]:
 def checked_special_ids(ids: Any) -> dict[str, int]:
     """A copy of special token -> id. Raises TypeError, OverflowError, or UnicodeEncodeError for what is none."""
     _check_is_dict(ids)
-    checked = {a_str(token): checked_id(id) for token, id in ids.items()}
+    checked = {a_str(token): checked_id(token_id) for token, token_id in ids.items()}
     "".join(checked).encode()
     return checked
 

@@ -242,7 +242,7 @@ class Encoding:
         import regex
 
         pieces = regex.compile(self._pat_str).findall(text)
-        return [id for piece in pieces for id in self._core_bpe.encode_single_piece(piece.encode())]
+        return [token_id for piece in pieces for token_id in self._core_bpe.encode_single_piece(piece.encode())]
 
     def _encode_bytes(self, text: bytes) -> list[int]:
         """Ids of bytes, which need not be UTF-8."""

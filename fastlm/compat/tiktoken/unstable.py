@@ -68,8 +68,8 @@ def _unstable_size(bpe: Ranks, ids: list[int], text: bytes, cuts: SpecialFinder 
     return size
 
 
-def _is_blank(bpe: Ranks, id: int) -> bool:
-    token = bpe.ordinary.get(id)
+def _is_blank(bpe: Ranks, token_id: int) -> bool:
+    token = bpe.ordinary.get(token_id)
     return token is not None and _BLANKS.issuperset(token)
 
 
@@ -115,8 +115,8 @@ def _beginnings(bpe: Ranks, texts: list[bytes], size: int) -> set[tuple[int, ...
 
 def _shortest(bpe: Ranks, ids: list[int], size: int) -> tuple[int, ...]:
     total = 0
-    for k, id in enumerate(ids, 1):
-        total += len(bpe.ordinary[id])
+    for k, token_id in enumerate(ids, 1):
+        total += len(bpe.ordinary[token_id])
         if total >= size:
             return tuple(ids[:k])
     return tuple(ids)

@@ -1,4 +1,6 @@
-"""The face of Hugging Face's `tokenizers` for byte-level BPE: `import fastlm.compat.tokenizers as tokenizers`.
+"""Compatibility layer for Hugging Face's `tokenizers`, for byte-level BPE.
+
+>>> import fastlm.compat.tokenizers as tokenizers
 
 >>> from fastlm.compat import tokenizers
 >>> from fastlm.compat.tokenizers import decoders, models, pre_tokenizers
@@ -12,7 +14,7 @@
 >>> tokenizer.decode(encoding.ids)
 'he he'
 
-What is not byte-level BPE can be imported, and raises NotImplementedError when it is made.
+Classes that are not for byte-level BPE can be imported. Making one raises NotImplementedError.
 """
 
 from enum import Enum

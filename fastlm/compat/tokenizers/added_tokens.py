@@ -11,7 +11,7 @@ from fastlm.text.normalization import nfc
 
 
 class AddedToken:
-    """A token that is found in a text before it is split. See fastlm's `AddedToken` for what the options mean.
+    """A token that is found in a text before it is split. See fastlm's `AddedToken` for the meaning of the options.
 
     `normalized` is True unless given, or unless the token is special.
     """

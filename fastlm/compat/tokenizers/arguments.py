@@ -22,14 +22,14 @@ def is_instance(value: Any, kind: type, name: str | None = None) -> None:
 
 
 def boolean(value: Any) -> bool:
-    """A bool; nothing else counts as one. Raises TypeError."""
+    """A bool. Raises TypeError for any other type."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{type(value).__name__!r} object is not an instance of 'bool'")
     return bool(value)
 
 
 def unsigned(value: Any, bits: int = USIZE) -> int:
-    """An integer that so many bits hold. Raises TypeError or OverflowError."""
+    """An integer without sign that fits `bits` bits. Raises TypeError or OverflowError."""
     number = operator.index(value)
     if number < 0:
         raise OverflowError("number too small to fit in target type")
@@ -51,7 +51,7 @@ def string(value: Any) -> str:
 
 
 def one_of_kinds(value: Any) -> str:
-    """A str where other types are taken too, so that one with a lone surrogate is of none. Raises TypeError."""
+    """A str, for arguments that may have another type too. Raises TypeError, also for a lone surrogate."""
     try:
         return string(value)
     except UnicodeEncodeError as error:
@@ -86,7 +86,7 @@ def ids(value: Any) -> Int64Array:
     try:
         array = as_ids(value)
     except (TypeError, KeyError):
-        # what only looks like an integer, such as a bool, or the item that is to blame
+        # items with __index__, such as bools, or the item that is wrong
         array = np.array([unsigned(item, U32) for item in value], np.int64)
     if len(array) and (array.min() < 0 or array.max() >> U32):
         for item in array.tolist():
@@ -95,7 +95,7 @@ def ids(value: Any) -> Int64Array:
 
 
 def known_options(given: dict[str, Any], *known: str) -> dict[str, Any]:
-    """The options that have a meaning; tokenizers passes over the others, and so do we, with a warning."""
+    """The known options of those given. Others are ignored, as in tokenizers, with a warning."""
     import warnings
 
     for name in given.keys() - set(known):

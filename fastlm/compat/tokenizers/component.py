@@ -1,4 +1,4 @@
-"""What all components of a tokenizer share: options, a JSON state, and a stamp that tells a change."""
+"""The base of all components of a tokenizer: options, a JSON state, and a stamp that grows with each change."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Component:
         self._stamp = next(_stamps)
 
     def shown_fields(self) -> dict[str, Any]:
-        """Name -> value of what printing shows."""
+        """Name -> value of the fields that printing shows."""
         return {option: getattr(self, option) for option in self.options}
 
     def __repr__(self) -> str:
@@ -152,7 +152,7 @@ Result = TypeVar("Result")
 
 
 def supported(make: Callable[..., Result], *arguments: Any) -> Result:
-    """make(*arguments), with NotImplementedError for what fastlm does not follow."""
+    """make(*arguments), with NotImplementedError for an UnsupportedComponentError."""
     try:
         return make(*arguments)
     except UnsupportedComponentError as error:
@@ -166,18 +166,18 @@ def to_json(content: Any, pretty: bool = False) -> str:
 
 
 class Limits(NamedTuple):
-    """How many elements of what is printed, and how many characters, are shown."""
+    """The numbers of elements and of characters that printing shows."""
 
     elements: int
     characters: int | None
 
 
-# what tokenizers shows with repr and with str
+# the limits of repr and of str in tokenizers
 WHOLE, SHORT = Limits(99, None), Limits(5, 100)
 
 
 class Name(str):
-    """What is printed without quotes."""
+    """A string that is printed without quotes."""
 
 
 def shown(value: Any, limits: Limits = WHOLE) -> str:
@@ -205,7 +205,7 @@ def _listed(parts: list[str], size: int) -> str:
 
 
 def unsupported(what: str) -> NoReturn:
-    """Raises NotImplementedError naming what is not supported."""
+    """Raises NotImplementedError with the name of an unsupported feature."""
     raise NotImplementedError(f"fastlm.compat.tokenizers does byte-level BPE: {what} is not supported")
 
 

@@ -44,7 +44,7 @@ class ByteLevel(Decoder):
     type_name = "ByteLevel"
 
     def __init__(self, **_: Any) -> None:
-        # the options have no effect on decoding; tokenizers keeps those of a file
+        # the options have no effect on decoding; as in tokenizers, the options of a file are kept
         self.set_parsed(parsed_decoders.ByteLevelDecoder())
 
     def decode_chain(self, tokens: list[str]) -> list[str]:
@@ -76,7 +76,7 @@ class Sequence(Steps, Decoder):
 
 
 class DecodeStream:
-    """Decodes ids that come one by one: `step` gives text as soon as it is whole characters, else None."""
+    """Decodes ids one by one: `step` returns text as soon as it is made of whole characters, and None before."""
 
     def __init__(self, ids: list[int] | None = None, skip_special_tokens: bool = False) -> None:
         self._ids: list[int] = [] if ids is None else id_array(ids).tolist()
@@ -84,8 +84,8 @@ class DecodeStream:
         self._prefix = ""
         self._prefix_end = 0
 
-    def step(self, tokenizer: Decodes, id: int | list[int]) -> str | None:
-        """The text that one more id, or several, complete. Raises as `Tokenizer.decode`."""
+    def step(self, tokenizer: Decodes, id: int | list[int]) -> str | None:  # noqa: A002 - the name in tokenizers
+        """The text that becomes complete with one more id, or with several. Raises as `Tokenizer.decode`."""
         try:
             new = id_array(id).tolist() if is_sequence(id) else [unsigned(id, 32)]
         except OverflowError as error:

@@ -1,6 +1,6 @@
-"""Encoding: the tokens of a text, with all that is known of each.
+"""Encoding: the tokens of a text with their strings, offsets and words.
 
-It is made of spans, and copying, cutting and joining encodings only rearranges these.
+It is a sequence of token spans. Copying, cutting and joining encodings only rearranges the spans.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Encoding:
         return encoding
 
     def copy(self) -> Encoding:
-        """One that changes apart from this one."""
+        """A copy. Changes to it do not change this encoding."""
         return Encoding.of(self._spans, self._ranges, tuple([encoding.copy() for encoding in self._overflowing]))
 
     def __len__(self) -> int:
@@ -89,7 +89,7 @@ class Encoding:
 
     @property
     def type_ids(self) -> list[int]:
-        """For each token, the number that a template gave its sequence."""
+        """For each token, the type id that the template gives its text."""
         return [value for span in self._spans for value in [span.type_id] * len(span.ids)]
 
     @property
@@ -104,7 +104,7 @@ class Encoding:
 
     @property
     def word_ids(self) -> list[int | None]:
-        """The number of the pretoken, or with is_pretokenized of the given word, that each token is of."""
+        """For each token, the number of its pretoken, or with is_pretokenized of its word; None for others."""
         return [word for span in self._spans for word in span.words()]
 
     @property
@@ -116,7 +116,7 @@ class Encoding:
 
     @property
     def special_tokens_mask(self) -> list[int]:
-        """1 for each token that was put around a text or is padding, else 0."""
+        """1 for each token that a post-processor or padding added, else 0."""
         return [value for span in self._spans for value in [span.special] * len(span.ids)]
 
     @property
@@ -126,17 +126,17 @@ class Encoding:
 
     @property
     def overflowing(self) -> list[Encoding]:
-        """What truncation cut off, in pieces of the same length."""
+        """The tokens that truncation cut off, in encodings of the same length."""
         return [encoding.copy() for encoding in self._overflowing]
 
     @property
     def n_sequences(self) -> int:
-        """How many texts it is made of."""
+        """The number of its texts."""
         return len(self._ranges) or 1
 
     @property
     def sequence_ids(self) -> list[int | None]:
-        """For each token, which text it is of; None for what was put around or between them."""
+        """For each token, the number of its text; None for tokens around and between texts."""
         numbers: list[int | None] = [None] * len(self)
         for sequence_id in range(self.n_sequences):
             tokens = self._range(sequence_id)
@@ -147,7 +147,7 @@ class Encoding:
         return self._ranges.get(sequence_id, range(len(self)))
 
     def token_to_sequence(self, token_index: int) -> int | None:
-        """Which text a token is of."""
+        """The number of the text of a token."""
         token_index = unsigned(token_index)
         if token_index > len(self):
             return None
@@ -175,7 +175,7 @@ class Encoding:
         return self._spans[k].part(at, at + 1)
 
     def _all_places(self) -> Places:
-        """What is computed of all spans, kept until the encoding changes."""
+        """The places of all tokens. They are kept until the encoding changes."""
         places = self._places
         if places is None or places.spans is not self._spans:
             places = self._places = Places(self._spans)
@@ -197,7 +197,7 @@ class Encoding:
         return self._single_token(tokens[0]).offsets()[0][0], self._single_token(tokens[1] - 1).offsets()[0][1]
 
     def char_to_token(self, char_pos: int, sequence_index: int = 0) -> int | None:
-        """The first token that has a character of a text."""
+        """The first token with a character of a text."""
         char_pos, tokens = unsigned(char_pos), self._range(unsigned(sequence_index))
         offsets = self._all_places().offsets[tokens.start : tokens.stop]
         found = np.flatnonzero((offsets[:, 0] <= char_pos) & (char_pos < offsets[:, 1]))
@@ -209,14 +209,14 @@ class Encoding:
         return None if token is None else self.token_to_word(token)
 
     def set_sequence_id(self, sequence_id: int) -> None:
-        """Says which text all tokens are of."""
+        """Sets the number of the text of all tokens."""
         self._ranges = {**self._ranges, unsigned(sequence_id): range(self._length)}
 
     def set_type_ids(self, type_id: int) -> None:
         self._spans = tuple([span._replace(type_id=type_id) for span in self._spans])
 
     def trim(self, add_prefix_space: bool) -> None:
-        """Leaves white space out of the offsets."""
+        """Leaves whitespace out of the offsets."""
         spans, at = [], 0
         for span in self._spans:
             spans.append(span._replace(steps=(*span.steps, Trim(add_prefix_space, at == 0))))
@@ -224,22 +224,22 @@ class Encoding:
         self._spans = tuple(spans)
 
     def own_overflowing(self) -> tuple[Encoding, ...]:
-        """The pieces that were cut off, not copied."""
+        """The overflowing encodings themselves, not copies."""
         return self._overflowing
 
     def framed(self, before: TokenSpan, after: TokenSpan, sequence_id: int) -> Encoding:
-        """With tokens around it that are special, while its own are not; and so what overflowed."""
+        """This encoding with special tokens before and after it, and so its overflowing encodings."""
         inner = tuple([span._replace(special=0, attention=1) for span in self._spans])
         ranges = {sequence_id: range(len(before.ids), len(before.ids) + len(self))}
         overflowing = [encoding.framed(before, after, sequence_id) for encoding in self._overflowing]
         for encoding in overflowing:
-            # what overflowed of them is not kept
+            # as in tokenizers, their own overflow is dropped
             encoding._overflowing = ()
         spans = tuple([span for span in (before, *inner, after) if len(span.ids)])
         return Encoding.of(spans, ranges, tuple(overflowing))
 
     def spans_and_ranges(self) -> tuple[tuple[TokenSpan, ...], Ranges]:
-        """What it is made of."""
+        """The token spans, and number of a text -> its tokens."""
         return self._spans, self._ranges
 
     def pad(self, length: int, **options: Any) -> None:
@@ -265,7 +265,7 @@ class Encoding:
         self._length = length
 
     def truncate(self, max_length: int, stride: int = 0, direction: str = "right") -> None:
-        """Cuts to a length; what is cut off goes to `overflowing`, in pieces that share `stride` tokens.
+        """Cuts to a length. The rest goes to `overflowing`, in pieces that share `stride` tokens.
 
         Raises ValueError where stride is not smaller than max_length.
         """
@@ -304,7 +304,7 @@ class Encoding:
         return tuple(spans)
 
     def append(self, other: Encoding, growing_offsets: bool = False) -> None:
-        """Puts another after this one; what overflowed of each goes with all there is of the other."""
+        """Appends another encoding. Each overflowing encoding is paired with all of the other."""
         overflowing = []
         for mine in self._overflowing:
             for theirs in (other, *other._overflowing):
@@ -327,7 +327,7 @@ class Encoding:
 
     @staticmethod
     def merge(encodings: list[Encoding], growing_offsets: bool = True) -> Encoding:
-        """One after the other, as one; growing_offsets: as if their texts were one."""
+        """Joins encodings. With growing_offsets the offsets are as if their texts were one text."""
         growing = boolean(growing_offsets)
         given = list(sequence(encodings))
         for encoding in given:
@@ -366,7 +366,7 @@ class Encoding:
 
 
 def joined(encodings: list[Encoding], growing_offsets: bool = False) -> Encoding:
-    """Encodings one after the other. They stay as they are."""
+    """Encodings one after the other, as one. The given ones do not change."""
     whole = Encoding()
     for encoding in encodings:
         whole.append(encoding, growing_offsets)

@@ -1,4 +1,4 @@
-"""Tokenizers put together: `ByteLevelBPETokenizer`, which GPT-2 and RoBERTa made known."""
+"""Ready-made tokenizers: `ByteLevelBPETokenizer`, as for GPT-2 and RoBERTa."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fastlm.compat.tokenizers.trainers import BpeTrainer
 
 
 class BaseTokenizer:
-    """A tokenizer and what it was made with, which printing shows. Its methods are those of `Tokenizer`.
+    """A tokenizer and its parameters, which printing shows. It has the methods of `Tokenizer`.
 
-    Where None is given in place of texts or ids, they raise ValueError.
+    The methods raise ValueError for None in place of texts or ids.
     """
 
     def __init__(self, tokenizer: Tokenizer, parameters: dict[str, Any] | None = None) -> None:
@@ -32,7 +32,7 @@ class BaseTokenizer:
     # encoding and decoding
 
     def normalize(self, sequence: str) -> str:
-        """What the normalizer makes of a text."""
+        """The normalized text."""
         normalized: str = self._tokenizer.normalizer.normalize_str(sequence)
         return normalized
 
@@ -142,7 +142,7 @@ class BaseTokenizer:
         """See `Tokenizer.token_to_id`."""
         return self._tokenizer.token_to_id(token)
 
-    def id_to_token(self, id: int) -> str | None:
+    def id_to_token(self, id: int) -> str | None:  # noqa: A002 - the name in tokenizers
         """See `Tokenizer.id_to_token`."""
         return self._tokenizer.id_to_token(id)
 
@@ -228,7 +228,7 @@ def _given(value: Any, name: str) -> Any:
 
 
 class ByteLevelBPETokenizer(BaseTokenizer):
-    """Byte-level BPE that cuts as GPT-2 does, of tables or files of them, or to be trained.
+    """Byte-level BPE that splits as GPT-2 does, from tables, from files of them, or to be trained.
 
     Raises NotImplementedError for lowercase, dropout, continuing_subword_prefix and end_of_word_suffix.
     """
@@ -272,7 +272,7 @@ class ByteLevelBPETokenizer(BaseTokenizer):
 
     @staticmethod
     def from_file(vocab_filename: str, merges_filename: str, **options: Any) -> ByteLevelBPETokenizer:
-        """The tokenizer of vocab.json and merges.txt. Raises OSError, or ValueError for what is malformed."""
+        """The tokenizer of vocab.json and merges.txt. Raises OSError, or ValueError for a malformed file."""
         return ByteLevelBPETokenizer(*BPE.read_file(vocab_filename, merges_filename), **options)
 
     def train(

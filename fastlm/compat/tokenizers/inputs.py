@@ -1,4 +1,4 @@
-"""Texts to encode, as tokenizers takes them: a str, or with is_pretokenized a list of words, and pairs of these."""
+"""Arguments of encode calls: a str, or with is_pretokenized a list of words, and pairs of these."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORD_TEXTS = (
 )
 
 
-# the words of one text, or the text as the only one
+# the words of one text; a text that is not split is its only word
 Words = list[str]
 
 
@@ -54,7 +54,7 @@ def one_of_words(words: Any) -> Words:
 
 
 def _pair(given: Any) -> list[Any] | None:
-    """The two items of a sequence, or None for what is not a sequence of two."""
+    """The two items of a sequence, or None for any other object."""
     if not is_sequence(given):
         return None
     items = list(itertools.islice(iter(given), 3))
@@ -62,7 +62,7 @@ def _pair(given: Any) -> list[Any] | None:
 
 
 def text_or_pair(given: Any) -> list[Words]:
-    """A text, or two of them. Raises TypeError."""
+    """One text or two. Raises TypeError."""
     if _is_text(given):
         return [[given]]
     pair = _pair(given)
@@ -72,7 +72,7 @@ def text_or_pair(given: Any) -> list[Words]:
 
 
 def words_or_pair(given: Any) -> list[Words]:
-    """The same, given as words. Raises TypeError."""
+    """One text or two, each given as words. Raises TypeError."""
     if _are_words(given):
         return [list(given)]
     pair = _pair(given)

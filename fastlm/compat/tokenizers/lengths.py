@@ -20,12 +20,12 @@ class Truncation(TruncationEntry):
 
     @classmethod
     def of(cls, entry: TruncationEntry | None) -> Truncation | None:
-        """That of a file."""
+        """The entry of a file as an object of this class."""
         return None if entry is None else cls(**asdict(entry))
 
     @classmethod
     def given(cls, max_length: int, options: dict[str, Any]) -> Truncation:
-        """Of the arguments of enable_truncation. Raises TypeError, OverflowError or ValueError."""
+        """The truncation of the arguments of enable_truncation. Raises TypeError, OverflowError or ValueError."""
         options = known_options(options, "stride", "strategy", "direction")
         strategy: Any = string(options.get("strategy", "longest_first"))
         direction: Any = string(options.get("direction", "right"))
@@ -37,18 +37,18 @@ class Truncation(TruncationEntry):
         return cls(unsigned(max_length), unsigned(options.get("stride", 0)), strategy, direction)
 
     def without(self, added: int) -> Truncation:
-        """The same where so many tokens will be added; no limit where they alone are more, as in tokenizers."""
+        """The truncation before `added` tokens are added; as in tokenizers no limit if these alone exceed it."""
         return Truncation((self.max_length - added) % _WRAP, self.stride, self.strategy, self.direction)
 
     def check(self, added: int) -> None:
-        """Raises ValueError where stride is larger than what the added tokens leave."""
+        """Raises ValueError if the stride is larger than the length without the added tokens."""
         if (self.max_length - added) % _WRAP < self.stride:
             raise ValueError(
                 f"stride {self.stride} is not smaller than max_length {self.max_length} less {added} special tokens"
             )
 
     def cut(self, encoding: Encoding, pair: Encoding | None) -> None:
-        """Cuts encodings in place. Raises ValueError where they cannot be cut so."""
+        """Cuts encodings in place. Raises ValueError if the strategy cannot cut them."""
         sizes = [len(encoding), 0 if pair is None else len(pair)]
         to_remove = sum(sizes) - self.max_length
         if self.max_length == 0:
@@ -73,7 +73,7 @@ class Truncation(TruncationEntry):
             target.truncate_to(len(target) - to_remove, self.stride, self.direction)
 
     def settings(self) -> dict[str, Any]:
-        """As `Tokenizer.truncation` gives it."""
+        """The value of `Tokenizer.truncation`."""
         return {
             "max_length": self.max_length,
             "stride": self.stride,
@@ -89,7 +89,7 @@ class Truncation(TruncationEntry):
 
 
 def _shared(max_length: int, first: int, second: int) -> tuple[int, int]:
-    """How much of a pair is kept where the longer one is cut first."""
+    """The lengths that a pair keeps if the longer one is cut first."""
     short, long = sorted((first, second))
     long = short if short > max_length else max(short, max_length - short)
     if short + long > max_length:
@@ -99,16 +99,16 @@ def _shared(max_length: int, first: int, second: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Padding(PaddingEntry):
-    """How encodings are padded. Length None stands for the longest of a batch."""
+    """How encodings are padded. Length None means that of the longest of a batch."""
 
     @classmethod
     def of(cls, entry: PaddingEntry | None) -> Padding | None:
-        """That of a file."""
+        """The entry of a file as an object of this class."""
         return None if entry is None else cls(**asdict(entry))
 
     @classmethod
     def given(cls, options: dict[str, Any]) -> Padding:
-        """Of the arguments of enable_padding. Raises TypeError, OverflowError or ValueError."""
+        """The padding of the arguments of enable_padding. Raises TypeError, OverflowError or ValueError."""
         names = ("direction", "pad_id", "pad_type_id", "pad_token", "length", "pad_to_multiple_of")
         options = known_options(options, *names, "max_length")
         return cls(
@@ -129,7 +129,7 @@ class Padding(PaddingEntry):
             encoding.pad_to(length, self.direction, self.pad_id, self.pad_type_id, self.pad_token)
 
     def settings(self) -> dict[str, Any]:
-        """As `Tokenizer.padding` gives it."""
+        """The value of `Tokenizer.padding`."""
         return {
             "length": self.length,
             "pad_to_multiple_of": self.pad_to_multiple_of,

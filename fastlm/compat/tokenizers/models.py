@@ -37,7 +37,7 @@ class Model(Component):
     def token_to_id(self, tokens: str) -> int | None:
         raise NotImplementedError(type(self).__name__)
 
-    def id_to_token(self, id: int) -> str | None:
+    def id_to_token(self, id: int) -> str | None:  # noqa: A002 - the name in tokenizers
         raise NotImplementedError(type(self).__name__)
 
     def save(self, folder: str, prefix: str | None = None, **options: Any) -> list[str]:
@@ -158,7 +158,7 @@ class BPE(Model):
 
     @staticmethod
     def read_file(vocab: str, merges: str) -> tuple[Vocab, Merges]:
-        """The content of vocab.json and merges.txt. Raises OSError, or ValueError naming what is malformed."""
+        """The content of vocab.json and merges.txt. Raises OSError, or ValueError for malformed content."""
         return gpt2.read_spelled_vocab(string(vocab)), gpt2.read_spelled_merges(string(merges), every_version_line=True)
 
     @classmethod
@@ -170,7 +170,7 @@ class BPE(Model):
         """The id of a token, or None."""
         return self.vocab.get(string(tokens))
 
-    def id_to_token(self, id: int) -> str | None:
+    def id_to_token(self, id: int) -> str | None:  # noqa: A002 - the name in tokenizers
         """The token of an id, or None."""
         return self.tokens.get(unsigned(id, 32))
 
@@ -199,25 +199,25 @@ class BPE(Model):
         unsupported("models.BPE.tokenize")
 
     def _clear_cache(self) -> None:
-        """Nothing: what is remembered is bounded, and lies elsewhere."""
+        """Does nothing: the pretoken cache is bounded, and belongs to the encoder."""
 
     def _resize_cache(self, capacity: int) -> None:
         unsigned(capacity)
 
     def shown_fields(self) -> dict[str, Any]:
-        vocab = {token: id for id, token in sorted(self.tokens.items())}
+        vocab = {token: token_id for token_id, token in sorted(self.tokens.items())}
         return {**self._parsed.options(), "vocab": vocab, "merges": self.merges}
 
 
 def _checked_vocab(vocab: Any) -> Vocab:
     is_instance(vocab, dict)
-    for token, id in vocab.items():
-        if type(token) is not str or not token.isascii() or type(id) is not int or not 0 <= id < 1 << 32:
+    for token, token_id in vocab.items():
+        if type(token) is not str or not token.isascii() or type(token_id) is not int or not 0 <= token_id < 1 << 32:
             try:
-                string(token), unsigned(id, 32)
+                string(token), unsigned(token_id, 32)
             except (TypeError, ValueError, OverflowError) as error:
-                raise TypeError(f"vocab has {token!r:.80} with id {id!r}: {error}") from None
-    return {str(token): int(id) for token, id in vocab.items()}
+                raise TypeError(f"vocab has {token!r:.80} with id {token_id!r}: {error}") from None
+    return {str(token): int(token_id) for token, token_id in vocab.items()}
 
 
 def _checked_merges(merges: Any) -> Merges:

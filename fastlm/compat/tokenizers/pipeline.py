@@ -1,6 +1,6 @@
-"""From texts to encodings and from ids to texts, by a model, a normalizer, a pre-tokenizer and added tokens.
+"""Encodes texts and decodes ids with a model, a normalizer, a pre-tokenizer and added tokens.
 
-A pipeline never changes, so that any number of threads may share it. A tokenizer makes another when its parts change.
+A pipeline never changes, so any number of threads may share it. A tokenizer builds another when its components change.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from fastlm.encoding._encoder import Encoder
     from fastlm.pretokenize.cutting import Cuts
 
-# a batch of fewer characters is encoded before threads have started
+# a smaller batch is encoded faster than threads start
 _CHARACTERS_WORTH_THREADS = 1 << 16
 
 
 class Pipeline:
-    """Raises NotImplementedError naming what it cannot do."""
+    """The encoder of some components. Raises NotImplementedError for components that fastlm does not follow."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Pipeline:
         self.added = added
         named = strings_by_id({token_id: token.content for token_id, token in added.tokens.items()} | model.tokens)
         self.names = [name or "" for name in named]
-        """The string of each id as the model makes it, else as an added token."""
+        """The string of each id in the model, else of the added token."""
         self.vocabulary = supported(
             vocabulary_of_components,
             model.parsed(),
@@ -70,21 +70,23 @@ class Pipeline:
         """Ids of added tokens that are found in a text."""
         ordinary = {added.ids[content] for content in added.ids.keys() - added.special}
         self.recognised_as_text = frozenset(ordinary)
-        """The same where special tokens are taken as text."""
+        """Ids of added tokens that are found if special tokens are text."""
         self.names_as_found = not any(
             token.lstrip
             or token.rstrip
             or (token.normalized and self.preparation.normalizes)
-            or token.content != self.names[id]
-            for id, token in added.tokens.items()
+            or token.content != self.names[token_id]
+            for token_id, token in added.tokens.items()
         )
-        """Whether an added token is always found as it is named."""
+        """Whether an added token always has its content as string."""
         self.lengths_add_up = (
             self.preparation.is_plain
             and has_all_bytes
-            and all(self.token_lengths[id] == len(token.content.encode()) for id, token in added.tokens.items())
+            and all(
+                self.token_lengths[token_id] == len(token.content.encode()) for token_id, token in added.tokens.items()
+            )
         )
-        """Whether the bytes of the tokens of a text are, one after the other, the text."""
+        """Whether the tokens of a text, joined, are the text."""
 
     def encode(self, texts: Sequence[str], recognised: frozenset[int]) -> list[UInt32Array]:
         """The ids of each text."""
@@ -116,7 +118,7 @@ class Pipeline:
 
 
 class ByteDecoder:
-    """Ids to bytes as the ByteLevel decoder has it: a token spelled otherwise is its own UTF-8."""
+    """Decodes ids as the ByteLevel decoder does: a token with another character is its own UTF-8."""
 
     def __init__(self, tokens_of_model: dict[int, str], added: dict[int, str], special: frozenset[str]) -> None:
         names = strings_by_id(tokens_of_model | added)
@@ -126,28 +128,28 @@ class ByteDecoder:
         self._known = np.diff(offsets) > 0
         self._decoder = Decoder(blob[: offsets[-1]], offsets)
         self._ordinary = self._known.copy()
-        self._ordinary[[id for id, name in enumerate(names) if name in special]] = False
+        self._ordinary[[token_id for token_id, name in enumerate(names) if name in special]] = False
 
     def decode(self, ids: Int64Array, skip_special_tokens: bool) -> str:
-        """The text of ids; unknown ones are passed over."""
+        """The text of ids. Unknown ids are ignored."""
         kept = self._ordinary if skip_special_tokens else self._known
         ids = ids[ids < len(kept)]
         return self._decoder.decode_bytes(ids[kept[ids]]).decode(errors="replace")
 
 
 def bytes_of(name: str) -> bytes:
-    """The bytes of a token as the ByteLevel decoder has them."""
+    """The bytes of a token for the ByteLevel decoder."""
     return unspell(name) if spells_bytes(name) else name.encode()
 
 
 def strings_by_id(tokens: dict[int, str]) -> list[str | None]:
-    """The string of each id, None where there is none."""
+    """The string of each id, None for an unused id."""
     largest = max(tokens, default=0)
     if largest >= 2 * len(tokens) + SPARSE_IDS:
         unsupported(f"vocabulary with an id far above the number of tokens: {largest}")
     names: list[str | None] = [None] * (largest + 1)
-    for id, token in tokens.items():
-        names[id] = token
+    for token_id, token in tokens.items():
+        names[token_id] = token
     return names
 
 
@@ -161,7 +163,7 @@ def _added_tokens(added: AddedVocabulary) -> list[AddedToken]:
 
 
 def _threads() -> int:
-    """All processors, or as many as the environment allows tokenizers."""
+    """The number of threads: all processors, or the limit of the environment variables of tokenizers."""
     if os.environ.get("TOKENIZERS_PARALLELISM", "").lower() in ("0", "false", "f", "off", "no", "n"):
         return 1
     limit = os.environ.get("RAYON_NUM_THREADS", "")

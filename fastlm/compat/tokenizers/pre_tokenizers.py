@@ -86,7 +86,7 @@ class ByteLevel(PreTokenizer):
 
     @staticmethod
     def alphabet() -> list[str]:
-        """The characters that stand for the 256 bytes."""
+        """The characters that spell the 256 bytes."""
         return list(CHAR_OF_BYTE.values())
 
 

@@ -21,16 +21,16 @@ class PostProcessor(Component):
         return processor_of(supported(parsed_processors.parse_post_processor, content))
 
     def process_encodings(self, encodings: list[Encoding], add_special_tokens: bool) -> list[Encoding]:
-        """The encodings whose sequence is the result; those given may be changed."""
+        """Encodings that, joined, are the result. The given ones may be changed."""
         raise NotImplementedError(type(self).__name__)
 
     def num_special_tokens_to_add(self, is_pair: bool) -> int:
-        """How many tokens are added to a text, or to a pair of them."""
+        """The number of tokens that are added to one text, or to a pair."""
         boolean(is_pair)
         return 0
 
     def process(self, encoding: Encoding, pair: Encoding | None = None, add_special_tokens: bool = True) -> Encoding:
-        """The encoding of one or two texts. Those given stay as they are."""
+        """The encoding of one or two texts. The given encodings do not change."""
         is_instance(encoding, Encoding)
         if pair is not None:
             is_instance(pair, Encoding)
@@ -130,7 +130,9 @@ class RobertaProcessing(PostProcessor):
         return [self._framed(encoding, k) for k, encoding in enumerate(encodings)]
 
     def _framed(self, encoding: Encoding, k: int) -> Encoding:
-        before, after = (special_span([id], [token], 0) for token, id in ((self.sep if k else self.cls), self.sep))
+        before, after = (
+            special_span([token_id], [token], 0) for token, token_id in ((self.sep if k else self.cls), self.sep)
+        )
         for inner in encoding.own_overflowing():
             inner.set_type_ids(0)
         return encoding.framed(before, after, min(k, 1))
@@ -240,7 +242,7 @@ class Sequence(FlatSteps, PostProcessor):
 
 
 def default_process(encodings: list[Encoding]) -> Encoding:
-    """The encodings as one where there is no post-processor."""
+    """The joined encodings without a post-processor."""
     if len(encodings) == 1:
         return encodings[0]
     for k, encoding in enumerate(encodings):

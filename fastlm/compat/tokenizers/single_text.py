@@ -11,7 +11,7 @@ from fastlm.compat.tokenizers.spans import Columns, ConstantColumns, TokenSpan
 
 
 class SingleTextTemplate:
-    """The result of a post-processor for one text that is not empty, whatever its length.
+    """The result of a post-processor for one text of any length but 0.
 
     The post-processor runs on a text of one token. Its result is the template for all texts.
     """

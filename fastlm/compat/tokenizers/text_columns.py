@@ -1,4 +1,4 @@
-"""What is known of the tokens of one text, found when it is asked for."""
+"""The strings, offsets and words of the tokens of one text. They are computed when they are read."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ from fastlm.vocabulary.vocabulary import NO_ID
 
 
 class TextColumns:
-    """Columns of the ids that a pipeline gave for a text, added tokens with a `recognised` id being found in it.
+    """Columns of the ids that a pipeline gave for a text.
 
-    word: the number of the one word that the text is, or None where its pretokens are the words.
+    Args:
+        pipeline: The pipeline.
+        text: The text.
+        ids: Its ids.
+        recognised: The ids of added tokens that were found in the text.
+        word: The number of the text if it is one word, or None if its pretokens are the words.
     """
 
     __slots__ = ("__dict__", "_ids", "_pipeline", "_recognised", "_text", "_word")
@@ -47,10 +52,10 @@ class TextColumns:
 
     @functools.cached_property
     def _pieces(self) -> list[tuple[Span, bytes, int, int]]:
-        """Each piece of the text with its UTF-8 and the stretch of ids that it became."""
+        """Each span of the text with its UTF-8, and the first and last index of its ids."""
         pipeline, at = self._pipeline, 0
         lengths, byte_ids = pipeline.token_lengths, pipeline.vocabulary.byte_ids
-        # tokens are made of the bytes that were kept
+        # tokens spell only the bytes that have an id
         drops = pipeline.vocabulary.rules.unknown_bytes == "drop"
         sizes = np.cumsum(lengths[self._ids])
         found = []
@@ -108,13 +113,13 @@ class TextColumns:
         return character[starts] - 1, character[ends - 1]
 
     def _places(self, encoded: bytes, ids: UInt32Array) -> tuple[Int64Array, Int64Array]:
-        """The first and the last byte of each token of a piece, by the reckoning of tokenizers."""
+        """The first and the last byte of each token of a piece, as tokenizers computes them."""
         pipeline = self._pipeline
         lengths = pipeline.token_lengths[ids]
         ends = np.cumsum(lengths)
         if pipeline.vocabulary.rules.unknown_bytes == "refuse":
             return ends - lengths, ends - 1
-        # the characters that stand for kept bytes are counted from the start of their pretoken, in UTF-8
+        # tokenizers counts the UTF-8 length of the characters that spell kept bytes, from the start of the pretoken
         text = np.frombuffer(encoded, np.uint8)
         kept = pipeline.vocabulary.byte_ids[text] != NO_ID
         widths = _WIDTHS[text]
@@ -136,7 +141,7 @@ class TextColumns:
 
     @functools.cached_property
     def _words(self) -> Int64Array:
-        """The number of the pretoken that each token is of, added tokens being such too."""
+        """The number of the pretoken of each token. An added token is a pretoken."""
         words = np.zeros(len(self._ids), np.int64)
         pipeline, word = self._pipeline, 0
         for piece, encoded, first, stop in self._pieces:
@@ -154,5 +159,5 @@ class TextColumns:
         return words
 
 
-# how many bytes of UTF-8 the character takes that stands for a byte
+# the UTF-8 length of the character that spells a byte
 _WIDTHS = np.array([1 if 0x21 <= byte < 0x7F else 2 for byte in range(256)], np.int64)

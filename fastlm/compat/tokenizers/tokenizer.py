@@ -53,13 +53,13 @@ if TYPE_CHECKING:
 
 
 class Tokenizer:
-    """A byte-level BPE tokenizer that is put together of components, as in `tokenizers`.
+    """A byte-level BPE tokenizer that is made of components, as in `tokenizers`.
 
-    What may be set on it takes effect with the next call; a call under way keeps what was set when it began, so that
-    any number of threads may share a tokenizer. It survives pickle, copy and fork.
+    Setting a component takes effect with the next call. A call keeps the settings that it began with, so any number of
+    threads may share a tokenizer. It survives pickle, copy and fork.
 
     Calls raise TypeError for arguments of a wrong type, OverflowError for integers that do not fit, ValueError for
-    what is malformed, NotImplementedError naming what is not byte-level BPE.
+    malformed content, and NotImplementedError with the name of a feature that is not byte-level BPE.
     """
 
     def __init__(self, model: Model) -> None:
@@ -106,8 +106,8 @@ class Tokenizer:
         path = os.path.join(string(identifier), "tokenizer.json")
         if not os.path.isdir(identifier):
             raise ValueError(
-                f"{identifier!r} is no directory, and fastlm fetches nothing: download its tokenizer.json and give "
-                "the directory, or use Tokenizer.from_file"
+                f"{identifier!r} is not a directory, and fastlm downloads nothing: download its tokenizer.json and "
+                "give the directory, or use Tokenizer.from_file"
             )
         return Tokenizer.from_file(path)
 
@@ -116,7 +116,7 @@ class Tokenizer:
         return to_json(self._content(), boolean(pretty))
 
     def save(self, path: str, pretty: bool = True) -> None:
-        """Writes a tokenizer.json, whole or not at all. Raises OSError."""
+        """Writes a tokenizer.json, completely or not at all. Raises OSError."""
         from pathlib import Path
 
         target = Path(string(path))
@@ -153,7 +153,7 @@ class Tokenizer:
     type_name = "Tokenizer"
 
     def shown_fields(self) -> dict[str, Any]:
-        """What printing shows of it."""
+        """Name -> value of the fields that printing shows."""
         return {
             "version": "1.0",
             "truncation": self._truncation,
@@ -261,7 +261,7 @@ class Tokenizer:
 
     @property
     def encode_special_tokens(self) -> bool:
-        """Whether special tokens in a text are encoded as any text is."""
+        """Whether special tokens in a text are encoded as text."""
         return self._encode_special_tokens
 
     @encode_special_tokens.setter
@@ -282,10 +282,10 @@ class Tokenizer:
 
     def token_to_id(self, token: str) -> int | None:
         """The id of a token, or None."""
-        id = self._added.ids.get(string(token))
-        return self._model.vocab.get(token) if id is None else id
+        token_id = self._added.ids.get(string(token))
+        return self._model.vocab.get(token) if token_id is None else token_id
 
-    def id_to_token(self, id: int) -> str | None:
+    def id_to_token(self, id: int) -> str | None:  # noqa: A002 - the name in tokenizers
         """The token of an id, or None."""
         number = unsigned(id, 32)
         token = self._added.tokens.get(number)
@@ -298,11 +298,11 @@ class Tokenizer:
         return normalization_of(parsed_of(self._normalizer)) is not None
 
     def add_tokens(self, tokens: list[str | AddedToken]) -> int:
-        """Adds tokens, and returns how many of them say anything new."""
+        """Adds tokens, and returns the number of tokens that changed the tokenizer."""
         return self._add(given_tokens(tokens, special=False))
 
     def add_special_tokens(self, tokens: list[str | AddedToken]) -> int:
-        """Adds tokens that decoding may leave out, and returns how many of them say anything new."""
+        """Adds special tokens, and returns the number of tokens that changed the tokenizer."""
         return self._add(given_tokens(tokens, special=True))
 
     def _add(self, tokens: list[AddedToken]) -> int:
@@ -313,39 +313,39 @@ class Tokenizer:
 
     def get_added_tokens_decoder(self) -> dict[int, AddedToken]:
         """id -> added token."""
-        return {id: token.copy() for id, token in sorted(self._added.tokens.items())}
+        return {token_id: token.copy() for token_id, token in sorted(self._added.tokens.items())}
 
     # truncation and padding
 
     @property
     def truncation(self) -> dict[str, Any] | None:
-        """What enable_truncation was given, or None."""
+        """The arguments of enable_truncation, or None."""
         return self._truncation.settings() if self._truncation else None
 
     def enable_truncation(self, max_length: int, **options: Any) -> None:
-        """Cuts encodings to a length; options: stride, strategy, direction. Raises ValueError for a stride too large.
+        """Cuts encodings to a length. Options: stride, strategy, direction. Raises ValueError for a stride too large.
 
-        strategy "longest_first", "only_first" or "only_second" says which of a pair is cut.
+        strategy "longest_first", "only_first" or "only_second" names the text of a pair that is cut.
         """
         truncation = Truncation.given(max_length, options)
         truncation.check(self.num_special_tokens_to_add(False))
         self._truncation = truncation
 
     def no_truncation(self) -> None:
-        """Cuts no more."""
+        """Turns truncation off."""
         self._truncation = None
 
     @property
     def padding(self) -> dict[str, Any] | None:
-        """What enable_padding was given, or None."""
+        """The arguments of enable_padding, or None."""
         return self._padding.settings() if self._padding else None
 
     def enable_padding(self, **options: Any) -> None:
-        """Pads encodings: options direction, pad_id, pad_type_id, pad_token, length, pad_to_multiple_of."""
+        """Pads encodings. Options: direction, pad_id, pad_type_id, pad_token, length, pad_to_multiple_of."""
         self._padding = Padding.given(options)
 
     def no_padding(self) -> None:
-        """Pads no more."""
+        """Turns padding off."""
         self._padding = None
 
     # encoding
@@ -353,7 +353,7 @@ class Tokenizer:
     def encode(
         self, sequence: Any, pair: Any = None, is_pretokenized: bool = False, add_special_tokens: bool = True
     ) -> Encoding:
-        """The encoding of a text, or of a pair of them; each a list of words with is_pretokenized."""
+        """The encoding of a text or of a pair. With is_pretokenized each text is a list of words."""
         return self._encoding(sequence, pair, is_pretokenized, add_special_tokens)()
 
     def _encoding(self, sequence: Any, pair: Any, words: bool, add_special_tokens: bool) -> Callable[[], Encoding]:
@@ -362,26 +362,36 @@ class Tokenizer:
         return partial(self._settings_of_call().encode_one, given, words, boolean(add_special_tokens))
 
     def encode_batch(
-        self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
+        self,
+        input: Any,  # noqa: A002 - the name in tokenizers
+        is_pretokenized: bool = False,
+        add_special_tokens: bool = True,
     ) -> list[Encoding]:
-        """The encodings of texts and pairs of texts, on all processors."""
+        """The encodings of texts and pairs, on all processors."""
         return self._encodings(input, is_pretokenized, add_special_tokens, keep_columns=True)()
 
     def encode_batch_fast(
-        self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
+        self,
+        input: Any,  # noqa: A002 - the name in tokenizers
+        is_pretokenized: bool = False,
+        add_special_tokens: bool = True,
     ) -> list[Encoding]:
-        """The same without strings, offsets and words of tokens."""
+        """Like `encode_batch`, without the strings, offsets and words of tokens."""
         return self._encodings(input, is_pretokenized, add_special_tokens, keep_columns=False)()
 
     def _encodings(
-        self, input: Any, words: bool, add_special_tokens: bool, keep_columns: bool
+        self,
+        input: Any,  # noqa: A002 - the name in tokenizers
+        words: bool,
+        add_special_tokens: bool,
+        keep_columns: bool,
     ) -> Callable[[], list[Encoding]]:
         one = words_or_pair if boolean(words) else text_or_pair
         inputs = [one(item) for item in sequence(input)]
         return partial(self._settings_of_call().encode_batch, inputs, words, boolean(add_special_tokens), keep_columns)
 
     def _settings_of_call(self) -> CallSettings:
-        """What a call encodes by; what a thread sets meanwhile counts for its next call."""
+        """The settings of a call. A thread that changes them meanwhile changes the next call."""
         pipeline = self._pipeline()
         recognised = pipeline.recognised_as_text if self._encode_special_tokens else pipeline.recognised
         return CallSettings(pipeline, self._post_processor, self._truncation, self._padding, recognised)
@@ -389,7 +399,7 @@ class Tokenizer:
     def post_process(
         self, encoding: Encoding, pair: Encoding | None = None, add_special_tokens: bool = True
     ) -> Encoding:
-        """What truncation, the post-processor and padding make of encodings."""
+        """The encoding after truncation, post-processing and padding."""
         is_instance(encoding, Encoding)
         if pair is not None:
             is_instance(pair, Encoding)
@@ -401,14 +411,14 @@ class Tokenizer:
         return whole
 
     def num_special_tokens_to_add(self, is_pair: bool) -> int:
-        """How many tokens the post-processor adds to a text, or to a pair of them."""
+        """The number of tokens that the post-processor adds to a text or to a pair."""
         boolean(is_pair)
         return self._post_processor.num_special_tokens_to_add(is_pair) if self._post_processor else 0
 
     # decoding
 
     def decode(self, ids: Any, skip_special_tokens: bool = True) -> str:
-        """The text of ids; those that are in no vocabulary are passed over."""
+        """The text of ids. Unknown ids are ignored."""
         return self._text_of(boolean(skip_special_tokens))(id_array(ids))
 
     def decode_batch(self, sequences: Any, skip_special_tokens: bool = True) -> list[str]:
@@ -421,14 +431,14 @@ class Tokenizer:
         return lambda: [text_of(ids) for ids in given]
 
     def _text_of(self, skip: bool) -> Callable[[Int64Array], str]:
-        """Decodes by what is set now."""
+        """A function that decodes with the present settings."""
         decoder, special = self._decoder, self._added.special
         if type(decoder) is ByteLevelDecoder:
             return partial(self._byte_decoder().decode, skip_special_tokens=skip)
         of_model, of_added = self._model.tokens, names_by_id(self._added, self._normalizes())
 
         def text_of(ids: Int64Array) -> str:
-            found = (of_added.get(id, of_model.get(id)) for id in ids.tolist())
+            found = (of_added.get(token_id, of_model.get(token_id)) for token_id in ids.tolist())
             tokens = [token for token in found if token is not None and not (skip and token in special)]
             return " ".join(tokens) if decoder is None else "".join(decoder.decode_chain(tokens))
 
@@ -457,7 +467,7 @@ class Tokenizer:
         self._model.set_tables(vocab, merges)
         self._add(trainer.special_tokens)
 
-    # in the background, for an event loop: arguments and settings are taken at once
+    # in a thread of an event loop, with the arguments and settings at the time of the call
 
     def async_encode(
         self, sequence: Any, pair: Any = None, is_pretokenized: bool = False, add_special_tokens: bool = True
@@ -466,13 +476,19 @@ class Tokenizer:
         return in_thread(self._encoding(sequence, pair, is_pretokenized, add_special_tokens))
 
     def async_encode_batch(
-        self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
+        self,
+        input: Any,  # noqa: A002 - the name in tokenizers
+        is_pretokenized: bool = False,
+        add_special_tokens: bool = True,
     ) -> Future[list[Encoding]]:
         """`encode_batch` in another thread, to be awaited. Raises RuntimeError where no event loop runs."""
         return in_thread(self._encodings(input, is_pretokenized, add_special_tokens, keep_columns=True))
 
     def async_encode_batch_fast(
-        self, input: Any, is_pretokenized: bool = False, add_special_tokens: bool = True
+        self,
+        input: Any,  # noqa: A002 - the name in tokenizers
+        is_pretokenized: bool = False,
+        add_special_tokens: bool = True,
     ) -> Future[list[Encoding]]:
         """`encode_batch_fast` in another thread, to be awaited. Raises RuntimeError where no event loop runs."""
         return in_thread(self._encodings(input, is_pretokenized, add_special_tokens, keep_columns=False))

@@ -1,4 +1,4 @@
-"""What all components of a tokenizer.json share: their JSON form, and the error for one that fastlm does not follow."""
+"""The base of all components of a tokenizer.json, and the error for a component that fastlm does not follow."""
 
 from __future__ import annotations
 

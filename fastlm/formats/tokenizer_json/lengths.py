@@ -40,7 +40,7 @@ class TruncationEntry:
 
 @dataclass(frozen=True)
 class PaddingEntry:
-    """How encodings are padded. `length` None stands for the longest of a batch."""
+    """How encodings are padded. `length` None means that of the longest of a batch."""
 
     direction: Direction = "right"
     pad_id: int = 0

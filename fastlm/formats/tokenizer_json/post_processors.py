@@ -70,7 +70,7 @@ class TemplatePiece:
 
 @dataclass(frozen=True)
 class TemplateToken:
-    """What a special token of a template stands for."""
+    """The ids and tokens of a special token of a template."""
 
     name: str
     ids: Ids
@@ -82,7 +82,7 @@ class TemplateToken:
 
 @dataclass(frozen=True)
 class TemplateProcessing(PostProcessor):
-    """Puts special tokens around and between texts. `tokens` maps names to what they stand for.
+    """Puts special tokens around and between texts. `tokens` has the special tokens by name.
 
     Raises ValueError if `pair` does not use both sequences, or a special token is not among `tokens`.
     """
@@ -130,7 +130,7 @@ def _token_and_id(entries: Entries, key: str) -> tuple[str, int]:
 
 
 def _cls_and_sep(entries: Entries) -> PostProcessor:
-    # tokenizers tells the two apart by these options, whatever type the file names
+    # tokenizers distinguishes the two by these options, and ignores the type
     sep, cls = _token_and_id(entries, "sep"), _token_and_id(entries, "cls")
     flags = [entries.content.get(name) for name in ("trim_offsets", "add_prefix_space")]
     if all(isinstance(flag, bool) for flag in flags):

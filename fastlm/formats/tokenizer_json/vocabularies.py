@@ -137,7 +137,7 @@ def vocabulary_of(document: Document) -> Vocabulary:
 
 
 def _carried(document: Document, vocabulary: Vocabulary) -> str:
-    """JSON of what a file says beyond its vocabulary, as far as `content_of` would not write the same."""
+    """JSON of the parts of a file beyond its vocabulary that `content_of` would write differently."""
     try:
         written = content_of(vocabulary)
     except ValueError:
@@ -162,7 +162,7 @@ def _carried(document: Document, vocabulary: Vocabulary) -> str:
 def content_of(vocabulary: Vocabulary) -> dict[str, Any]:
     """The JSON value of a tokenizer.json.
 
-    Parts of the file that the vocabulary was read from are kept as long as they mean what the vocabulary says.
+    Parts of the file that the vocabulary was read from are kept as long as they agree with the vocabulary.
 
     Raises:
         ValueError: For a vocabulary that cannot be spelled in the file.
@@ -175,7 +175,7 @@ def content_of(vocabulary: Vocabulary) -> dict[str, Any]:
     outside = set(carried.get("outside_model", ()))
     inside = {token: token_id for token, token_id in vocab.items() if token not in outside}
     added = sorted(vocabulary.added_tokens, key=lambda token: token.id)
-    # only what tokenizers numbers as the file does can stand outside of its model
+    # outside of the model tokenizers numbers the tokens itself
     numbered, _ = AddedVocabulary[AddedToken]().with_tokens(added, inside)
     if numbered.ids == vocabulary.special_tokens:
         vocab = inside
@@ -208,7 +208,7 @@ def content_of(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _sections(vocabulary: Vocabulary, carried: dict[str, Any]) -> dict[str, Any]:
-    """All entries but the model and the added tokens: the carried one where it means what the vocabulary says."""
+    """All entries but the model and the added tokens: the carried entry if it agrees with the vocabulary."""
     rules = vocabulary.rules
     sections: dict[str, Any] = {name: carried.get(name) for name in ("truncation", "padding")}
     sections["decoder"] = carried.get("decoder", {**_BYTE_LEVEL, "use_regex": True})
