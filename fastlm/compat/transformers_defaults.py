@@ -55,7 +55,9 @@ def _class_of(config: dict[str, Any], tokenizer_config: dict[str, Any]) -> type[
         # AutoTokenizer ignores a named class where the model has none of its own
         named = registered
     for name in (named, registered):
-        if not isinstance(name, str) or name.removesuffix("Fast") in _GENERIC:
+        if not isinstance(name, str):
+            continue
+        if name.removesuffix("Fast") in _GENERIC:
             return None
         # a Llama class with a byte-level file is read by the generic class
         if name.removesuffix("Fast") == "LlamaTokenizer":

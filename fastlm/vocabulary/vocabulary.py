@@ -86,6 +86,12 @@ class Rules:
         if not all(isinstance(id, int) and not isinstance(id, bool) for id in (*self.begin, *self.end)):
             raise TypeError(f"begin and end must be ids, not {self.begin!r} and {self.end!r}")
 
+    def changed(self) -> str:
+        """The rules that are not the default, for messages."""
+        defaults = Rules()
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return ", ".join(f"{name}={value!r}" for name, value in values.items() if value != getattr(defaults, name))
+
 
 def _frozen(name: str, array: Any, dtype: np.dtype[Any]) -> Any:
     """The array where nothing can write to it, else a copy: the native code reads it unchecked."""

@@ -27,6 +27,8 @@ from fastlm.pretokenize.patterns import Pattern
 from fastlm.vocabulary.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary, assembled
 
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+# the options of a model that change no id
+_MODEL_OPTIONS = {name: value for name, value in BPE().options().items() if name != "ignore_merges"}
 _SECTIONS = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
 
 
@@ -139,15 +141,15 @@ def vocabulary_of(document: Document) -> Vocabulary:
 def _carried(document: Document, vocabulary: Vocabulary) -> str:
     """JSON of the parts of a file beyond its vocabulary that `content_of` would write differently."""
     try:
-        written = content_of(vocabulary)
+        written = _sections(vocabulary, {})
     except ValueError:
-        written = {"model": {}}
+        written = {}
     parts = {name: part.content() if (part := getattr(document, name)) else None for name in _SECTIONS}
     carried: dict[str, Any] = {
         name: part for name, part in parts.items() if name not in written or part != written[name]
     }
-    options = document.model.options()
-    changed = {name: value for name, value in options.items() if value != written["model"].get(name)}
+    options = {name: value for name, value in document.model.options().items() if name != "ignore_merges"}
+    changed = {name: value for name, value in options.items() if value != _MODEL_OPTIONS[name]}
     vocab = document.model.vocab
     outside = [token.content for token in vocabulary.added_tokens if token.content not in vocab]
     if changed:
@@ -179,16 +181,7 @@ def content_of(vocabulary: Vocabulary) -> dict[str, Any]:
     numbered, _ = AddedVocabulary[AddedToken]().with_tokens(added, inside)
     if numbered.ids == vocabulary.special_tokens:
         vocab = inside
-    options = {
-        "dropout": None,
-        "unk_token": None,
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
-        "fuse_unk": False,
-        "byte_fallback": False,
-        **carried.get("model", {}),
-        "ignore_merges": vocabulary.rules.ignore_merges,
-    }
+    options = _MODEL_OPTIONS | carried.get("model", {}) | {"ignore_merges": vocabulary.rules.ignore_merges}
     return {
         "version": VERSION,
         "truncation": sections["truncation"],
