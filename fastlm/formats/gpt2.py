@@ -5,6 +5,7 @@ Neither file names the pattern or marks the special tokens. vocab.json has speci
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator
@@ -46,6 +47,13 @@ def unspell(spelled: str) -> bytes:
         return spelled.translate(_TO_LATIN_1).encode("latin-1")
     except UnicodeEncodeError as error:
         raise ValueError(f"{spelled[error.start]!r} in {spelled!r} spells no byte") from None
+
+
+def unspell_all(spelled: Collection[str]) -> list[bytes]:
+    """The bytes of spelled tokens, all of which must spell bytes."""
+    blob = "".join(spelled).translate(_TO_LATIN_1).encode("latin-1")
+    ends = itertools.accumulate(map(len, spelled), initial=0)
+    return [blob[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def spells_bytes(text: str) -> bool:

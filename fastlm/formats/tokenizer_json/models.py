@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from fastlm._types import Int64Array
 from fastlm.formats import gpt2
 from fastlm.formats.tokenizer_json.components import Component, Parser, UnsupportedComponentError
 from fastlm.formats.tokenizer_json.json_values import Entries
@@ -41,13 +46,28 @@ class BPE(Component):
         vocab = self.vocab
         if len(set(vocab.values())) != len(vocab):
             raise UnsupportedComponentError("models.BPE where two tokens have one id")
-        for rank, (left, right) in enumerate(self.merges):
-            if left not in vocab or right not in vocab or left + right not in vocab:
-                token = next(token for token in (left, right, left + right) if token not in vocab)
-                raise ValueError(f"merge {rank}: token `{token}` out of vocabulary")
-        if len(set(self.merges)) < len(self.merges):
+        try:
+            ids = self.merge_ids
+        except KeyError:
+            for rank, (left, right) in enumerate(self.merges):
+                for token in (left, right, left + right):
+                    if token not in vocab:
+                        raise ValueError(f"merge {rank}: token `{token}` out of vocabulary") from None
+            raise
+        if len(np.unique(ids[0] << np.int64(32) | ids[1])) < len(self.merges):
             last = {merge: rank for rank, merge in enumerate(self.merges)}
             object.__setattr__(self, "merges", sorted(last, key=last.__getitem__))
+            del self.__dict__["merge_ids"]
+
+    @functools.cached_property
+    def merge_ids(self) -> Int64Array:
+        """int64 (3, number of merges): the ids of the left sides, of the right sides and of the results."""
+        vocab, merges = self.vocab, self.merges
+        ids = np.empty((3, len(merges)), np.int64)
+        ids[0] = [vocab[left] for left, _ in merges]
+        ids[1] = [vocab[right] for _, right in merges]
+        ids[2] = [vocab[left + right] for left, right in merges]
+        return ids
 
     def options(self) -> dict[str, Any]:
         """All entries but vocab and merges."""
@@ -102,10 +122,16 @@ def parse_merges(merges: list[Any]) -> Merges:
     """Merges of a list of pairs, or of a list of lines as in merges.txt. Raises ValueError naming the malformed one."""
     if merges and isinstance(merges[0], str):
         return merges_of_lines(merges)
-    for rank, pair in enumerate(merges):
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
-            raise ValueError(f"merge {rank} is {pair!r:.80}, expected two tokens")
-    return [(left, right) for left, right in merges]
+    # one look at all of the usual types is faster than one at each
+    are_pairs = set(map(type, merges)) <= {list} and set(map(len, merges)) <= {2}
+    if are_pairs and set(map(type, itertools.chain.from_iterable(merges))) <= {str}:
+        return list(map(tuple, merges))
+    rank, pair = next((rank, pair) for rank, pair in enumerate(merges) if not _is_pair(pair))
+    raise ValueError(f"merge {rank} is {pair!r:.80}, expected two tokens")
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(side, str) for side in pair)
 
 
 def merges_of_lines(lines: Iterable[Any]) -> Merges:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -61,7 +61,7 @@ def vocabulary_of_components(
     """
     byte_level, pattern = require_supported(model, pre_tokenizer)
     vocab = model.vocab
-    spelled = {token_id: gpt2.unspell(token) for token, token_id in vocab.items() if token and gpt2.spells_bytes(token)}
+    spelled = _spelled_tokens(vocab)
     byte_ids = _byte_ids(model)
     has_all_bytes = bool((byte_ids != NO_ID).all())
     rules = Rules(
@@ -72,12 +72,10 @@ def vocabulary_of_components(
         begin=begin,
         end=end,
     )
-    merges = model.merges
+    merges = model.merge_ids
     if len(spelled) < len(vocab):
-        merges = [merge for merge in merges if vocab[merge[0]] in spelled and vocab[merge[1]] in spelled]
-    left = [vocab[left] for left, _ in merges]
-    right = [vocab[right] for _, right in merges]
-    new = [vocab[left + right] for left, right in merges]
+        known = np.fromiter(spelled, np.int64, len(spelled))
+        merges = merges[:, np.isin(merges[:2], known).all(axis=0)]
     added = tuple(added_tokens)
     table = dict(spelled)
     for token in added:
@@ -85,7 +83,16 @@ def vocabulary_of_components(
     largest = max(table, default=0)
     if largest >= 2 * len(table) + SPARSE_IDS:
         raise UnsupportedComponentError(f"vocabulary with id {largest}, far above the number of tokens, {len(table)},")
+    left, right, new = merges
     return assembled(table or {0: b""}, left, right, new, added, pattern, rules, byte_ids)
+
+
+def _spelled_tokens(vocab: Mapping[str, int]) -> dict[int, bytes]:
+    """Id -> bytes of the tokens that spell bytes, without the empty token."""
+    tokens = {token: token_id for token, token_id in vocab.items() if token} if "" in vocab else vocab
+    if not gpt2.spells_bytes("".join(tokens)):
+        tokens = {token: token_id for token, token_id in tokens.items() if gpt2.spells_bytes(token)}
+    return dict(zip(tokens.values(), gpt2.unspell_all(tokens), strict=True))
 
 
 def require_supported(model: BPE, pre_tokenizer: PreTokenizer | None) -> tuple[ByteLevel, Pattern]:
@@ -122,13 +129,14 @@ def vocabulary_of(document: Document) -> Vocabulary:
     for entry in document.added_tokens:
         wanted.setdefault(entry.content, entry.token_id)
     known, _ = AddedVocabulary[AddedTokenEntry]().with_tokens(document.added_tokens, vocab, wanted)
-    for token, token_id in vocab.items():
-        if token and token not in known.ids and not gpt2.spells_bytes(token):
-            raise UnsupportedComponentError(f"token {token!r} of id {token_id}, which spells no bytes,")
-        if token_id in known.tokens and known.tokens[token_id].content != token:
-            raise ValueError(
-                f"added token {known.tokens[token_id].content!r} has id {token_id}, which is {token!r} in model.vocab"
-            )
+    if not gpt2.spells_bytes("".join(vocab)):
+        for token, token_id in vocab.items():
+            if token not in known.ids and not gpt2.spells_bytes(token):
+                raise UnsupportedComponentError(f"token {token!r} of id {token_id}, which spells no bytes,")
+    outside = {token_id: content for content, token_id in known.ids.items() if content not in vocab}
+    for token_id in outside.keys() & set(vocab.values()):
+        token = next(token for token, other in vocab.items() if other == token_id)
+        raise ValueError(f"added token {outside[token_id]!r} has id {token_id}, which is {token!r} in model.vocab")
     added = [
         AddedToken(content, token_id, **(known.tokens[token_id].flags() | {"special": content in known.special}))
         for content, token_id in known.ids.items()
