@@ -56,7 +56,7 @@ def test_vocabularies_that_minbpe_cannot_describe(trained, tmp_path):
         fastlm.Tokenizer(vocab, [(b"a", b"b"), (b"b", b"c")]).save(tmp_path, ["minbpe"])
     with pytest.raises(ValueError, match="cannot hold the special token 'a b'"):
         fastlm.Tokenizer(dict(enumerate(BYTES)), [], ["a b"]).save(tmp_path, ["minbpe"])
-    with pytest.raises(ValueError, match="white space around it"):
+    with pytest.raises(ValueError, match="whitespace around it"):
         fastlm.Tokenizer(dict(enumerate(BYTES)), [], pattern=" ?a+ ").save(tmp_path, ["minbpe"])
 
 
