@@ -59,7 +59,7 @@ def main(args: list[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        args: The arguments; by default those of the process.
+        args: The arguments; by default sys.argv.
 
     Returns:
         The exit code: 0; 1 for an error, which is printed as one line; 130 after Ctrl-C; 141 where standard output was

@@ -31,7 +31,7 @@ def encode(
     /,
     tokenizer: Path,
     out: Path,
-    format: Literal["bin", "npy", "megatron"] = "npy",
+    format: Literal["bin", "npy", "megatron"] = "npy",  # noqa: A002 - the name of the option
     shard_tokens: int = 100_000_000,
     end_of_text: Annotated[str | None, option("TOKEN", "--eot")] = None,
     on_special: Literal["token", "text", "raise"] = "token",

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal: what is done, the rate, and the time that remains."""
+"""Progress bars on a terminal: the progress, the rate, and the remaining time."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def export_model(
     model: Annotated[Positional[Path], arg(metavar="DIR")],
     /,
     out: Path,
-    format: Literal["llama", "llama2c"] = "llama",
+    format: Literal["llama", "llama2c"] = "llama",  # noqa: A002 - the name of the option
     tokenizer: OptionalPath = None,
 ) -> None:
     """Write a model for other programs.

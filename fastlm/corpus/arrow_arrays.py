@@ -19,12 +19,12 @@ from fastlm._types import Int64Array
 from fastlm.corpus.streams import needed
 
 
-def holds_text(type: Any) -> bool:
+def holds_text(arrow_type: Any) -> bool:
     """True for the Arrow types that this module reads: strings, binary, their large and view forms, and dictionaries
     of these."""
     types = needed("pyarrow", "Arrow").types
-    if types.is_dictionary(type):
-        type = type.value_type
+    if types.is_dictionary(arrow_type):
+        arrow_type = arrow_type.value_type
     checks = (
         types.is_string,
         types.is_large_string,
@@ -33,7 +33,7 @@ def holds_text(type: Any) -> bool:
         types.is_large_binary,
         types.is_binary_view,
     )
-    return any(check(type) for check in checks)
+    return any(check(arrow_type) for check in checks)
 
 
 def validated(array: Any) -> Any:
@@ -68,12 +68,12 @@ def validated(array: Any) -> Any:
     return pyarrow.DictionaryArray.from_arrays(indices, values, safe=False)
 
 
-def _binary_type(type: Any) -> Any:
+def _binary_type(arrow_type: Any) -> Any:
     pyarrow = needed("pyarrow", "Arrow")
     types = pyarrow.types
-    if types.is_large_string(type) or types.is_large_binary(type):
+    if types.is_large_string(arrow_type) or types.is_large_binary(arrow_type):
         return pyarrow.large_binary()
-    if types.is_string_view(type) or types.is_binary_view(type):
+    if types.is_string_view(arrow_type) or types.is_binary_view(arrow_type):
         return pyarrow.binary_view()
     return pyarrow.binary()
 

@@ -152,7 +152,7 @@ def _batch_rows(chunk: Any, file: RawIOBase, is_dictionary: bool) -> int:
     width = max(1, declared // max(1, int(chunk.num_values)))
     rows = max(1, text_blocks.BLOCK_BYTES // width)
     if is_dictionary:
-        return rows  # the batches stay dictionaries, and decoded_parts limits what is decoded
+        return rows  # the batches stay dictionaries; decoded_parts decodes them in parts
     # the longest value that many rows can share
     longest: int = declared if "DELTA_BYTE_ARRAY" in chunk.encodings else _dictionary_bytes(chunk, file)
     longest = max(1, longest)
@@ -229,8 +229,8 @@ def _has_text(schema: Any, column: str, name: str, skipped: SkippedRecords) -> b
         what = f"no column {column!r}; found {found}" if not count else f"{count} columns are named {column!r}"
         skipped.record("file without the column", name, what)
         return False
-    if not holds_text(type := schema.field(column).type):
-        skipped.record("file without the column", name, f"column {column!r} must hold strings, not {type}")
+    if not holds_text(found := schema.field(column).type):
+        skipped.record("file without the column", name, f"column {column!r} must hold strings, not {found}")
         return False
     return True
 

@@ -63,7 +63,7 @@ def encode_corpus(
     source: Source,
     out: str | os.PathLike[str],
     *,
-    format: Format = "npy",
+    format: Format = "npy",  # noqa: A002 - the established name
     shard_tokens: int = 100_000_000,
     end_of_text: str | None = None,
     on_special: OnSpecial = "token",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -84,10 +85,14 @@ def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * size**3 / best
 
 
+# torch's words for a lack of main memory, which depend on the system's error
+_LACKS_MEMORY = re.compile("not enough memory|can't allocate memory")
+
+
 def explained(error: BaseException) -> str | None:
     """One line for an error of torch that is due to the machine, with the settings to change; None for other errors."""
     first = next(iter(str(error).splitlines()), "")
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or _LACKS_MEMORY.search(str(error)):
         return (
             f"not enough memory ({first[:200] or 'no details'}); lower micro_batch_size, batch_size, context_length or "
             "the model's sizes, or set checkpoint_activations = true"

@@ -1,5 +1,6 @@
 """Arrow and Parquet files whose buffers lie: an error that names the place, no crash, and bounded memory."""
 
+import gzip
 import json
 import struct
 import subprocess
@@ -21,9 +22,9 @@ CUTTER = Cutter(["<|endoftext|>"], find_pattern("gpt2"))
 DATA = b"hello world, hello you"
 
 
-def strings(offsets, data=DATA, type=None, dtype=np.int32):
+def strings(offsets, data=DATA, arrow_type=None, dtype=np.int32):
     buffers = [None, pyarrow.py_buffer(np.array(offsets, dtype)), pyarrow.py_buffer(data)]
-    return pyarrow.Array.from_buffers(type or pyarrow.string(), len(offsets) - 1, buffers)
+    return pyarrow.Array.from_buffers(arrow_type or pyarrow.string(), len(offsets) - 1, buffers)
 
 
 def views(*rows, data=DATA):
@@ -42,9 +43,9 @@ HOSTILE = {
     "a little below the data": strings([0, -300, 10]),
     "falling offsets": strings([0, 10, 5, 20]),
     "beyond the data and back": strings([0, 1 << 30, 10]),
-    "large offsets": strings([0, -(1 << 40), 10], type=pyarrow.large_string(), dtype=np.int64),
-    "large falling offsets": strings([0, 10, 5, 20], type=pyarrow.large_binary(), dtype=np.int64),
-    "binary": strings([0, 1 << 30, 10], type=pyarrow.binary()),
+    "large offsets": strings([0, -(1 << 40), 10], arrow_type=pyarrow.large_string(), dtype=np.int64),
+    "large falling offsets": strings([0, 10, 5, 20], arrow_type=pyarrow.large_binary(), dtype=np.int64),
+    "binary": strings([0, 1 << 30, 10], arrow_type=pyarrow.binary()),
     "a view of a missing buffer": views((20, b"hell", 3, 0)),
     "a view beyond its buffer": views((20, b"hell", 0, 5000)),
     "a view of negative length": views((-20, b"hell", 0, 0)),
@@ -178,15 +179,15 @@ def test_what_is_not_a_column_of_strings_is_refused(tmp_path):
         list(Blocks(tmp_path / "a.arrow", CUTTER))
 
 
-@pytest.mark.parametrize("type", ["string", "large_string", "string_view", "dictionary", "dictionary of views"])
-def test_nulls_and_slices_are_read_as_they_are(tmp_path, type):
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "dictionary", "dictionary of views"])
+def test_nulls_and_slices_are_read_as_they_are(tmp_path, kind):
     texts = ["zero", "a text that is longer than a view", None, "", "中文", None, "last"]
-    if type.startswith("dictionary"):
-        values = pyarrow.array([None, *filter(None, texts), ""], pyarrow.string_view() if "views" in type else None)
+    if kind.startswith("dictionary"):
+        values = pyarrow.array([None, *filter(None, texts), ""], pyarrow.string_view() if "views" in kind else None)
         order = {text: number for number, text in enumerate(values.to_pylist())}
         array = dictionary([order[text] for text in texts], values)
     else:
-        array = pyarrow.array(texts, getattr(pyarrow, type)())
+        array = pyarrow.array(texts, getattr(pyarrow, kind)())
     write(tmp_path / "a.arrow", array, array[2:6])
     found, read = documents_in(Corpus([tmp_path], on_error="skip"))
     assert [text.decode() for text in found] == [text for text in texts + texts[2:6] if text is not None]
@@ -236,6 +237,17 @@ def test_memory_is_bounded_where_many_rows_share_a_value(tmp_path, form):
     size, peak = peak_of(path)
     assert size == rows * len(BIG)
     assert peak < 350 << 20
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the module resource")
+def test_compressed_text_is_streamed(tmp_path):
+    """300 MB of one word in half a megabyte."""
+    with gzip.open(tmp_path / "a.txt.gz", "wb") as file:
+        for _ in range(300):
+            file.write(b"word " * 200_000)
+    size, peak = peak_of(tmp_path / "a.txt.gz")
+    assert size == 300_000_000
+    assert peak < 100 << 20
 
 
 def test_a_row_group_of_an_absurd_size_is_refused(tmp_path, monkeypatch):
