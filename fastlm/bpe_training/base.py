@@ -9,7 +9,7 @@ import numpy as np
 from fastlm._types import Int32Array, Int64Array
 from fastlm.merging._merge_list import MergeList
 from fastlm.pretokenize.patterns import Pattern
-from fastlm.vocabulary.vocabulary import BYTE_ORDER, NO_ID, Vocabulary, assembled, vocabulary_from_tokens
+from fastlm.vocabulary.vocabulary import BYTE_ORDER, NO_ID, Vocabulary, vocabulary_from_ids, vocabulary_from_tokens
 
 
 def new_vocabulary(special_tokens: Sequence[str], pattern: Pattern) -> Vocabulary:
@@ -76,7 +76,9 @@ def grown_vocabulary(vocabulary: Vocabulary, left: Int32Array, right: Int32Array
             raise ValueError(f"a new merge makes {token!r}, which is already token {id_of[token]}")
         tokens[new] = token
         id_of[token] = new
-    return assembled(tokens, lefts, rights, news, vocabulary.added_tokens, vocabulary.pattern, vocabulary.rules)
+    return vocabulary_from_ids(
+        tokens, lefts, rights, news, vocabulary.added_tokens, vocabulary.pattern, vocabulary.rules
+    )
 
 
 def _ids_of_symbols(vocabulary: Vocabulary) -> Int64Array:

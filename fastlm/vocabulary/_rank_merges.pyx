@@ -1,18 +1,16 @@
-"""Merges from a list of tokens in order of rank, as tiktoken's rank files give them.
+"""Finds the merges of a list of tokens in order of rank, as in tiktoken's rank files.
 
-Such a list says which bytes are tokens, not what merges to them. Merging by rank makes a token always in the same way,
-whatever stands around it: what happens within its bytes happens in the order of their own ranks. So each token has one
-merge, of the two parts that its bytes come to when shorter tokens merge.
-
-And whether merges that are given spell their tokens.
+Such a list tells which bytes are tokens, but not which pair merges to a token. Merging by rank makes a token always in
+the same way, whatever the text around it, because merges within its bytes happen in the order of their ranks. So each
+token has one merge: that of the two parts which remain when all shorter tokens have merged within its bytes.
 """
 import heapq
 
 import numpy as np
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp
 
 cdef enum:
+    # a longer token is merged with a heap first, because the plain loop takes quadratic time
     LONGEST_QUADRATIC = 256
 
 cdef uint64_t EMPTY = 0xFFFFFFFFFFFFFFFF
@@ -20,12 +18,12 @@ cdef uint32_t NO_RANK = 0xFFFFFFFF
 
 
 cdef class PairRanks:
-    """Pairs of token indices -> the index of the token they merge to."""
+    """A hash table: pair of token indices -> index of the token that they merge to. It has room for `most` pairs."""
     cdef uint64_t[::1] keys
     cdef uint32_t[::1] ranks
     cdef uint64_t mask
 
-    def __init__(self, int64_t most):
+    def __cinit__(self, int64_t most):
         size = 1 << max(4, int(2 * most).bit_length())
         self.keys, self.ranks, self.mask = np.full(size, EMPTY, np.uint64), np.empty(size, np.uint32), size - 1
 
@@ -48,10 +46,15 @@ cdef class PairRanks:
 
 
 def merges_of_ranks(const uint8_t[::1] text not None, const int64_t[::1] offsets not None):
-    """(left, right, new), uint32 (n_merges,): for each token that merging can make, the two tokens it is made of.
+    """Returns the merge of each token that merging can make.
 
-    text, offsets: IN the tokens text[offsets[k]:offsets[k + 1]], none empty, in order of rank; results are indices into
-    them. Tokens of one byte need no merge; a token with a byte that is no token, or that no merging makes, has none.
+    Args:
+        text: The bytes of all tokens, uint8.
+        offsets: int64 (tokens + 1,): token k, in order of rank, is text[offsets[k]:offsets[k + 1]]. No token is empty.
+
+    Returns:
+        (left, right, new), uint32 (merges,) each, in order of `new`: indices of tokens. A token of one byte has no
+        merge, and neither has one that merging cannot make or that has a byte which is no token.
     """
     cdef int64_t n = offsets.shape[0] - 1, at_length, k, i, length, size, at, written = 0, longest = 1
     cdef uint32_t best
@@ -65,7 +68,7 @@ def merges_of_ranks(const uint8_t[::1] text not None, const int64_t[::1] offsets
     cdef uint32_t[::1] to_left = left, to_right = right, to_new = new
     cdef uint32_t[::1] parts = np.empty(longest, np.uint32), ranks = np.empty(longest, np.uint32)
     pairs = PairRanks(n)
-    # a token's parts are shorter than it, whatever their ranks
+    # the parts of a token are shorter than the token, whatever their ranks
     cdef int64_t[::1] by_length = np.argsort(np.diff(offsets), kind="stable")
     for at_length in range(n):
         k = by_length[at_length]
@@ -109,7 +112,7 @@ def merges_of_ranks(const uint8_t[::1] text not None, const int64_t[::1] offsets
 
 
 cdef int64_t merge_with_heap(PairRanks pairs, uint32_t[::1] parts, int64_t n) except -1:
-    """Merges parts[:n] by rank in place in O(n log n); returns how many are left."""
+    """Merges parts[:n] by rank, in place, in O(n log n). Returns the number of parts that are left."""
     cdef int64_t at, after, kept = 0
     following, before = list(range(1, n + 1)), list(range(-1, n - 1))
     alive = [True] * n
@@ -134,21 +137,3 @@ cdef int64_t merge_with_heap(PairRanks pairs, uint32_t[::1] parts, int64_t n) ex
             parts[kept] = parts[at]
             kept += 1
     return kept
-
-
-def first_misspelled(const uint8_t[::1] text, const int64_t[::1] offsets, const uint32_t[::1] left,
-                     const uint32_t[::1] right, const uint32_t[::1] new) -> int:
-    """Rank of the first merge that does not yield the bytes of its two sides, some each, one after the other; or -1.
-
-    Token k is text[offsets[k]:offsets[k + 1]]; offsets ascend within the text, and the ids are below their number.
-    """
-    cdef int64_t rank, of_left, of_right
-    for rank in range(new.shape[0]):
-        of_left = offsets[<int64_t>left[rank] + 1] - offsets[left[rank]]
-        of_right = offsets[<int64_t>right[rank] + 1] - offsets[right[rank]]
-        if not of_left or not of_right or of_left + of_right != offsets[<int64_t>new[rank] + 1] - offsets[new[rank]]:
-            return rank
-        if memcmp(&text[offsets[new[rank]]], &text[offsets[left[rank]]], of_left) or memcmp(
-                &text[offsets[new[rank]] + of_left], &text[offsets[right[rank]]], of_right):
-            return rank
-    return -1

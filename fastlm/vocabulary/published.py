@@ -1,7 +1,6 @@
-"""Published rank files: by the sha256 of their content, the pattern and the special tokens that go with them.
+"""The pattern and the special tokens of published rank files, which the files do not contain, by their sha256.
 
-A rank file says neither. The sha256 is of the ranks written as tiktoken writes them, which for the files as published
-is that of the file.
+The sha256 is that of the ranks in tiktoken's format. For a file as it was published, that is the sha256 of the file.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ _HARMONY_NAMES = {
     199998: "startoftext", 199999: "endoftext", 200002: "return", 200003: "constrain", 200005: "channel",
     200006: "start", 200007: "end", 200008: "message", 200012: "call",
 }  # fmt: skip
-_HARMONY = {f"<|{_HARMONY_NAMES.get(id, f'reserved_{id}')}|>": id for id in range(199998, 201088)}
+_HARMONY = {f"<|{_HARMONY_NAMES.get(k, f'reserved_{k}')}|>": k for k in range(199998, 201088)}
 
 _LLAMA3_NAMES = {0: "begin_of_text", 1: "end_of_text", 6: "start_header_id", 7: "end_header_id", 9: "eot_id"}
 _LLAMA3_NAMES |= {
-    id: f"reserved_special_token_{k}" for k, id in enumerate(id for id in range(256) if id not in _LLAMA3_NAMES)
+    number: f"reserved_special_token_{k}" for k, number in enumerate(n for n in range(256) if n not in _LLAMA3_NAMES)
 }
-_LLAMA3 = {f"<|{name}|>": 128000 + id for id, name in sorted(_LLAMA3_NAMES.items())}
+_LLAMA3 = {f"<|{name}|>": 128000 + number for number, name in sorted(_LLAMA3_NAMES.items())}
 _QWEN = (
     *(END_OF_TEXT, "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>"),
     *("<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>"),
@@ -49,7 +48,15 @@ _KIMI_K2 = {_KIMI_K2_NAMES.get(k, f"<|reserved_token_{k}|>"): k for k in range(1
 
 @dataclass(frozen=True)
 class Encoding:
-    """A rank file with what else makes a tokenizer of it. normalization: as in vocabulary.Rules."""
+    """A published encoding: the parts of a tokenizer that its rank file does not contain.
+
+    Attributes:
+        name: Its name.
+        sha256: The sha256 of its ranks in tiktoken's format.
+        pattern: The name of its pattern.
+        special_tokens: Special token -> ID.
+        normalization: As in Rules.
+    """
 
     name: str
     sha256: str
@@ -112,9 +119,9 @@ ENCODINGS = [
         _KIMI_K2,
     ),
 ]
-"""Where several share a file, the first is what the file alone is taken for."""
+"""All published encodings. A file that several have in common is taken for the first of them."""
 
 
 def find_encoding(sha256: str) -> Encoding | None:
-    """The published encoding with these ranks."""
+    """Returns the first published encoding with these ranks, or None."""
     return next((encoding for encoding in ENCODINGS if encoding.sha256 == sha256), None)

@@ -1,4 +1,4 @@
-"""What a tokenizer knows: the bytes of each id, the merges in order of rank, special tokens, the pattern."""
+"""Vocabularies: the bytes of each token ID, the merges in order of rank, added tokens, the pattern, and the rules."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from fastlm._types import Int64Array, UInt8Array, UInt32Array
 from fastlm.pretokenize.patterns import Pattern
-from fastlm.vocabulary._rank_merges import first_misspelled
+from fastlm.vocabulary._spelling import first_misspelled
 
-# ids need not be dense, but tables by id must not grow without bound from one huge id
+# IDs need not be dense. This bounds tables indexed by ID: one huge ID in a file must not exhaust memory
 SPARSE_IDS = 1 << 20
 
 Merge = tuple[bytes, bytes]
@@ -22,11 +22,10 @@ Merge = tuple[bytes, bytes]
 PRINTABLE_BYTES = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 OTHER_BYTES = [byte for byte in range(256) if byte not in PRINTABLE_BYTES]
 BYTE_ORDER = PRINTABLE_BYTES + OTHER_BYTES
-"""The 256 bytes in the order of their ids in GPT-2, CS336 and Hugging Face's trainer: what Latin-1 prints first."""
-
+"""The 256 bytes in the order of their IDs in GPT-2, CS336 and Hugging Face's trainer: printable Latin-1 first."""
 
 NO_ID = 0xFFFFFFFF
-"""In byte_ids: the vocabulary has no token for this byte."""
+"""In byte_ids: the vocabulary has no token for this byte. FASTLM_NO_ID in native/common.h."""
 
 ARRAYS: dict[str, np.dtype[Any]] = {
     "token_bytes": np.dtype(np.uint8),
@@ -36,15 +35,25 @@ ARRAYS: dict[str, np.dtype[Any]] = {
     "merge_new": np.dtype(np.uint32),
     "byte_ids": np.dtype(np.uint32),
 }
-"""The arrays of a vocabulary and their types."""
+"""The arrays of a vocabulary and their dtypes."""
 
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A string that is found in a text before it is split, and becomes `id`.
+    """A string that is found in a text before the text is split into pretokens, and becomes one ID.
 
-    special: decoding may leave it out. single_word: not beside a word character. lstrip, rstrip: with the white space
-    before or after it. normalized: found, itself normalized, in the normalized text instead of the text as given.
+    Attributes:
+        content: The string.
+        id: The ID of the token.
+        special: Decoding may leave the token out.
+        single_word: The token does not count next to a word character.
+        lstrip: The token includes the whitespace before it.
+        rstrip: The token includes the whitespace after it.
+        normalized: The string is normalized, and found in the normalized text instead of the text as given.
+
+    Raises:
+        TypeError: `content` is not a str, or `id` not an int.
+        ValueError: `content` is empty or has a lone surrogate.
     """
 
     content: str
@@ -57,18 +66,25 @@ class AddedToken:
 
     def __post_init__(self) -> None:
         if not isinstance(self.content, str) or not isinstance(self.id, int) or isinstance(self.id, bool):
-            raise TypeError(f"an added token is a str with an int as id, not {self.content!r} with {self.id!r}")
+            raise TypeError(f"an added token must be a str with an int as ID, got {self.content!r} with {self.id!r}")
         special_bytes(self.content)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What decides ids besides tokens, merges and pattern.
+    """What decides IDs, besides tokens, merges, added tokens and the pattern.
 
-    ignore_merges: a pretoken that is a token becomes it, whatever the merges say (as tiktoken does, and Llama 3).
-    normalization: "NFC", or None. add_prefix_space: each stretch between added tokens gets a blank before it if it has
-    none. unknown_bytes: what becomes of bytes that have no id, "refuse" or "drop". begin, end: ids that
-    `add_special_tokens` puts around a text.
+    Attributes:
+        ignore_merges: A pretoken that is a token becomes its ID, even if no merges make it, as in tiktoken and Llama 3.
+        normalization: "NFC", or None.
+        add_prefix_space: Each span between added tokens that does not begin with a space gets one.
+        unknown_bytes: Bytes without an ID are an error ("refuse") or left out ("drop").
+        begin: IDs that `add_special_tokens` puts before the IDs of a text.
+        end: IDs that `add_special_tokens` puts after them.
+
+    Raises:
+        TypeError: `begin` or `end` are not ints.
+        ValueError: Another rule has an unknown value.
     """
 
     ignore_merges: bool = False
@@ -80,11 +96,12 @@ class Rules:
 
     def __post_init__(self) -> None:
         if self.normalization not in (None, "NFC"):
-            raise ValueError(f"normalization {self.normalization!r} is not supported, only 'NFC'")
+            raise ValueError(f"normalization must be 'NFC' or None, got {self.normalization!r}")
         if self.unknown_bytes not in ("refuse", "drop"):
-            raise ValueError(f"unknown_bytes must be 'refuse' or 'drop', not {self.unknown_bytes!r}")
-        if not all(isinstance(id, int) and not isinstance(id, bool) for id in (*self.begin, *self.end)):
-            raise TypeError(f"begin and end must be ids, not {self.begin!r} and {self.end!r}")
+            raise ValueError(f"unknown_bytes must be 'refuse' or 'drop', got {self.unknown_bytes!r}")
+        ids = (*self.begin, *self.end)
+        if not all(isinstance(token_id, int) and not isinstance(token_id, bool) for token_id in ids):
+            raise TypeError(f"begin and end must be tuples of int, got {self.begin!r} and {self.end!r}")
 
     def changed(self) -> str:
         """The rules that are not the default, for messages."""
@@ -94,7 +111,7 @@ class Rules:
 
 
 def _frozen(name: str, array: Any, dtype: np.dtype[Any]) -> Any:
-    """The array where nothing can write to it, else a copy: the native code reads it unchecked."""
+    """Returns an array that nobody can write to, a copy if necessary: native code reads it without checks."""
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
         raise ValueError(f"{name} must be a one-dimensional array of {dtype}")
     frozen = array if isinstance(array.base, bytes) else array.copy()
@@ -104,12 +121,26 @@ def _frozen(name: str, array: Any, dtype: np.dtype[Any]) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """An immutable vocabulary; ids are what models see, merge ranks are the order in which pairs merge.
+    """An immutable vocabulary.
 
-    token_bytes (uint8) and token_offsets (int64, n + 1): the bytes of id i are
-    token_bytes[token_offsets[i]:token_offsets[i + 1]], none for an id that is not used. merge_left, merge_right,
-    merge_new (uint32, in order of rank): the two ids of a merge and the id it yields. byte_ids (uint32, 256): the id of
-    each single byte, or NO_ID. Raises ValueError where these do not fit together.
+    Token IDs are what models see. Merge ranks are the order in which pairs merge. The two are independent.
+
+    Attributes:
+        token_bytes: The bytes of all tokens, uint8.
+        token_offsets: int64 (n + 1,): the bytes of ID k are token_bytes[token_offsets[k]:token_offsets[k + 1]]. An ID
+            without bytes is not used.
+        merge_left: The left ID of each merge in order of rank, uint32.
+        merge_right: The right ID of each merge, uint32.
+        merge_new: The ID that each merge makes, uint32.
+        byte_ids: The ID of each byte, or NO_ID, uint32 (256,).
+        added_tokens: The added tokens.
+        pattern: How texts are split into pretokens.
+        rules: What else decides IDs.
+        carried: JSON of the parts of a tokenizer.json outside of the vocabulary. It decides no ID and is written back
+            when the vocabulary is saved.
+
+    Raises:
+        ValueError: The parts do not fit together.
     """
 
     token_bytes: UInt8Array
@@ -122,14 +153,13 @@ class Vocabulary:
     pattern: Pattern
     rules: Rules = Rules()
     carried: str = ""
-    """JSON of what a tokenizer.json says beyond its vocabulary. It decides no id and is written back when saving."""
 
     def __post_init__(self) -> None:
         for name, dtype in ARRAYS.items():
             object.__setattr__(self, name, _frozen(name, getattr(self, name), dtype))
         offsets = self.token_offsets
         n = len(offsets) - 1
-        # compared, not subtracted: differences of hostile offsets wrap around
+        # compared, not subtracted: the differences of hostile offsets wrap around
         if n < 1 or offsets[0] != 0 or offsets[-1] != len(self.token_bytes) or (offsets[1:] < offsets[:-1]).any():
             raise ValueError("token offsets must ascend from 0 to the number of token bytes")
         lengths = self.token_lengths
@@ -161,12 +191,12 @@ class Vocabulary:
             contents.add(token.content)
             if not 0 <= token.id < n or not self.bytes_of(token.id):
                 raise ValueError(f"added token {token.content!r} has id {token.id}, which is not in the vocabulary")
-        for id in (*self.rules.begin, *self.rules.end):
-            if not 0 <= id < n or not self.bytes_of(id):
-                raise ValueError(f"id {id} that begins or ends a text is not in the vocabulary")
+        for token_id in (*self.rules.begin, *self.rules.end):
+            if not 0 <= token_id < n or not self.bytes_of(token_id):
+                raise ValueError(f"id {token_id} that begins or ends a text is not in the vocabulary")
 
     def _check_spelling(self, merges: tuple[UInt32Array, UInt32Array, UInt32Array]) -> None:
-        """Raises ValueError unless each merge yields the bytes of its two sides, one after the other."""
+        """Raises ValueError unless the bytes of each merge are those of its two sides, one after the other."""
         rank = first_misspelled(self.token_bytes, self.token_offsets, *merges)
         if rank >= 0:
             left, right, new = (self.bytes_of(int(ids[rank])) for ids in merges)
@@ -186,45 +216,46 @@ class Vocabulary:
         return Vocabulary, tuple(getattr(self, field.name) for field in fields(self))
 
     def __len__(self) -> int:
-        """Number of ids, or one more than the largest where some are not used."""
+        """The number of IDs, including those that are not used: one more than the largest."""
         return len(self.token_offsets) - 1
 
-    def bytes_of(self, id: int) -> bytes:
-        return self.token_bytes[self.token_offsets[id] : self.token_offsets[id + 1]].tobytes()
+    def bytes_of(self, token_id: int) -> bytes:
+        """Returns the bytes of an ID, which must be at least 0 and less than len(self)."""
+        return self.token_bytes[self.token_offsets[token_id] : self.token_offsets[token_id + 1]].tobytes()
 
     @functools.cached_property
     def tokens(self) -> dict[int, bytes]:
-        """id -> bytes, in order of ids."""
+        """ID -> bytes, in order of IDs."""
         blob, offsets = self.token_bytes.tobytes(), self.token_offsets.tolist()
         return {i: blob[a:b] for i, (a, b) in enumerate(itertools.pairwise(offsets)) if a < b}
 
     @functools.cached_property
     def merges(self) -> list[Merge]:
-        """(left bytes, right bytes) in order of rank."""
+        """The merges as (left bytes, right bytes), in order of rank."""
         tokens = self.tokens
         pairs = zip(self.merge_left.tolist(), self.merge_right.tolist(), strict=True)
         return [(tokens[left], tokens[right]) for left, right in pairs]
 
     @functools.cached_property
     def token_lengths(self) -> Int64Array:
-        """Number of bytes of each id, int64; 0 for one that is not used."""
+        """The number of bytes of each ID, int64 (n,); 0 for an ID that is not used."""
         return np.diff(self.token_offsets)
 
     @functools.cached_property
     def ordinary_ids(self) -> Int64Array:
-        """Ids of all tokens but the added ones, int64."""
+        """The IDs of all tokens except added tokens, int64."""
         ordinary = self.token_lengths > 0
         ordinary[[token.id for token in self.added_tokens]] = False
         return np.flatnonzero(ordinary)
 
     @functools.cached_property
     def special_tokens(self) -> dict[str, int]:
-        """Added token -> id, those that are not special included."""
+        """Added token -> ID, including those that are not special."""
         return {token.content: token.id for token in self.added_tokens}
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 of all that decides ids: tokens, merges, added tokens, rules, and how the pattern splits."""
+        """sha256 of everything that decides IDs: tokens, merges, added tokens, rules, and how the pattern splits."""
         import hashlib
 
         digest = hashlib.sha256()
@@ -243,14 +274,22 @@ def vocabulary_from_tokens(
     pattern: Pattern,
     rules: Rules = Rules(),
 ) -> Vocabulary:
-    """A vocabulary from id -> bytes and the merges in order of rank.
+    """Makes a vocabulary from tokens and merges as bytes.
 
-    A special token given as str whose bytes no id has gets the next id after the largest; one given as AddedToken has
-    its id. Raises ValueError naming the id, the merge or the special token that does not fit, TypeError for one of the
-    wrong type.
+    Args:
+        tokens: ID -> bytes.
+        merges: Pairs of tokens, in order of rank.
+        special_tokens: Added tokens. One given as AddedToken has its own ID. One given as str has the ID of its bytes,
+            or else the next ID after the largest.
+        pattern: How texts are split into pretokens.
+        rules: What else decides IDs.
+
+    Raises:
+        TypeError: A token, a merge or an ID has the wrong type.
+        ValueError: An ID, a merge or a special token does not fit the others.
     """
     table = checked_tokens(tokens)
-    id_of = {token: id for id, token in sorted(table.items(), reverse=True)}
+    id_of = {token: token_id for token_id, token in sorted(table.items(), reverse=True)}
     next_id = max(table, default=-1) + 1
     added: list[AddedToken] = []
     for special in checked_special_tokens(special_tokens):
@@ -263,13 +302,19 @@ def vocabulary_from_tokens(
             id_of[spelled] = next_id
             next_id += 1
         added.append(AddedToken(special, id_of[spelled]))
-    # bytes that stand twice are a special token and an ordinary one: merges mean the latter
+    # an added token may have the bytes of an ordinary one: merges mean the ordinary one
     reserved = {token.id for token in added}
-    id_of.update({token: id for id, token in sorted(table.items(), reverse=True) if id not in reserved})
+    id_of |= {token: token_id for token_id, token in sorted(table.items(), reverse=True) if token_id not in reserved}
 
     missing = [b for b in range(256) if bytes([b]) not in id_of]
     if missing and rules.unknown_bytes == "refuse":
         raise ValueError(f"the vocabulary lacks {len(missing)} of the 256 bytes, the first is 0x{missing[0]:02x}")
+    left, right, new = _merge_ids(merges, id_of)
+    return vocabulary_from_ids(table, left, right, new, added, pattern, rules)
+
+
+def _merge_ids(merges: Iterable[Merge], id_of: Mapping[bytes, int]) -> UInt32Array:
+    """Returns the left, right and new ID of each merge, uint32 (3, merges). Raises as vocabulary_from_tokens."""
     ranked: list[tuple[int, int, int]] = []
     for rank, merge in enumerate(merges):
         if not isinstance(merge, tuple | list) or len(merge) != 2:
@@ -281,27 +326,27 @@ def vocabulary_from_tokens(
             if token not in id_of:
                 raise ValueError(f"merge {rank} of {left!r} and {right!r}: {token!r} is not in the vocabulary")
         ranked.append((id_of[left], id_of[right], id_of[left + right]))
-    left_ids, right_ids, new_ids = np.array(ranked, np.uint32).reshape(-1, 3).T
-    return assembled(table, left_ids, right_ids, new_ids, added, pattern, rules)
+    return np.array(ranked, np.uint32).reshape(-1, 3).T
 
 
 def checked_tokens(tokens: Mapping[int, bytes]) -> dict[int, bytes]:
-    """A copy of id -> bytes. Raises TypeError or ValueError naming the id that does not fit."""
+    """Returns a copy of ID -> bytes. Raises TypeError or ValueError that names an ID or a token that cannot be one."""
     table = dict(tokens)
-    # all of the right types, as mostly, need no look at each
+    # checked all at once: mostly all are valid
     is_plain = set(map(type, table)) == {int} and set(map(type, table.values())) == {bytes}
-    for id, token in () if is_plain and min(table) >= 0 and all(table.values()) else table.items():
-        if not isinstance(id, int) or isinstance(id, bool) or not isinstance(token, bytes):
-            raise TypeError(f"the vocabulary must map int to bytes, not {id!r} to {token!r}")
-        if id < 0 or not token:
-            raise ValueError(f"id {id} with bytes {token!r}: ids must not be negative nor tokens empty")
+    if not (is_plain and min(table) >= 0 and all(table.values())):
+        for token_id, token in table.items():
+            if not isinstance(token_id, int) or isinstance(token_id, bool) or not isinstance(token, bytes):
+                raise TypeError(f"the vocabulary must map int to bytes, not {token_id!r} to {token!r}")
+            if token_id < 0 or not token:
+                raise ValueError(f"id {token_id} with bytes {token!r}: ids must not be negative nor tokens empty")
     largest = max(table, default=-1)
     if largest >= 2 * len(table) + SPARSE_IDS:
         raise ValueError(f"id {largest} is far above the number of tokens, {len(table)}")
     return table
 
 
-def assembled(
+def vocabulary_from_ids(
     tokens: Mapping[int, bytes],
     left: Any,
     right: Any,
@@ -311,19 +356,29 @@ def assembled(
     rules: Rules,
     byte_ids: UInt32Array | None = None,
 ) -> Vocabulary:
-    """A vocabulary from id -> bytes and merges as integer arrays in order of rank.
+    """Makes a vocabulary from tokens as bytes and merges as arrays of IDs: lays out the arrays of Vocabulary.
 
-    `byte_ids` gives the id of each byte where it is not that of the first ordinary token of one byte.
+    Args:
+        tokens: ID -> bytes.
+        left: The left ID of each merge, in order of rank.
+        right: The right ID of each merge.
+        new: The ID that each merge makes.
+        added_tokens: The added tokens.
+        pattern: How texts are split into pretokens.
+        rules: What else decides IDs.
+        byte_ids: The ID of each byte; by default the lowest that has it, and an added token only if no other has.
+
+    Raises:
+        ValueError: The parts do not fit together.
     """
     added = tuple(added_tokens)
     reserved = {token.id for token in added}
     in_order = sorted(tokens.items(), reverse=True)
     if byte_ids is None:
-        # an ordinary token goes before a special one, and a lower id before a higher one
-        single = {token: id for id, token in in_order if len(token) == 1}
-        single |= {token: id for id, token in in_order if len(token) == 1 and id not in reserved}
+        single = {token: token_id for token_id, token in in_order if len(token) == 1}
+        single |= {token: token_id for token_id, token in in_order if len(token) == 1 and token_id not in reserved}
         byte_ids = np.array([single.get(bytes([b]), NO_ID) for b in range(256)], np.uint32)
-    spelled_by_id = [tokens.get(id, b"") for id in range(in_order[0][0] + 1 if in_order else 0)]
+    spelled_by_id = [tokens.get(token_id, b"") for token_id in range(in_order[0][0] + 1 if in_order else 0)]
     return Vocabulary(
         np.frombuffer(b"".join(spelled_by_id), np.uint8),
         np.cumsum([0, *map(len, spelled_by_id)], dtype=np.int64),
@@ -341,8 +396,12 @@ Special = TypeVar("Special", str, AddedToken, str | AddedToken)
 
 
 def checked_special_tokens(special_tokens: Iterable[Special]) -> list[Special]:
-    """The special tokens as a list. Raises TypeError for what is no list of str, ValueError for a token that cannot be
-    one or is given twice."""
+    """Returns special tokens as a list.
+
+    Raises:
+        TypeError: They are not strings or AddedToken.
+        ValueError: A token is empty, has a lone surrogate, or is given twice.
+    """
     if isinstance(special_tokens, str):
         raise TypeError("special_tokens must be a list of str, not one str")
     special: dict[str, Special] = {}
@@ -358,10 +417,10 @@ def checked_special_tokens(special_tokens: Iterable[Special]) -> list[Special]:
 
 
 def special_bytes(special: str) -> bytes:
-    """UTF-8 of a special token. Raises ValueError where it is empty or holds a lone surrogate."""
+    """Returns the UTF-8 of a special token. Raises ValueError if it is empty or has a lone surrogate."""
     if not special:
         raise ValueError("a special token must not be empty")
     try:
         return special.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"special token {special!r} holds a lone surrogate, which UTF-8 cannot spell") from None
+        raise ValueError(f"special token {special!r} has a lone surrogate, which UTF-8 cannot encode") from None

@@ -200,9 +200,9 @@ def test_a_truncated_tokenizer_is_the_one_of_that_size(trained, size):
 
 def test_what_cannot_be_truncated(trained, gpt2):
     for size in (257, 1001, -1):
-        with pytest.raises(ValueError, match=f"vocab_size must be from 258 to 1000, not {size}"):
+        with pytest.raises(ValueError, match=f"vocab_size must be from 258 to 1000, got {size}"):
             trained.truncated(size)
-    with pytest.raises(ValueError, match=r"token 50256, b'<\|endoftext\|>', is not of the last 257 merges"):
+    with pytest.raises(ValueError, match=r"token 50256, b'<\|endoftext\|>', is not made by one of the last 257 merges"):
         gpt2.truncated(50_000)
 
 

@@ -24,7 +24,7 @@ from fastlm.formats.tokenizer_json.pre_tokenizers import (
     parse_pre_tokenizer,
 )
 from fastlm.pretokenize.patterns import Pattern
-from fastlm.vocabulary.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary, assembled
+from fastlm.vocabulary.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary, vocabulary_from_ids
 
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
 # the options of a model that change no id
@@ -84,7 +84,7 @@ def vocabulary_of_components(
     if largest >= 2 * len(table) + SPARSE_IDS:
         raise UnsupportedComponentError(f"vocabulary with id {largest}, far above the number of tokens, {len(table)},")
     left, right, new = merges
-    return assembled(table or {0: b""}, left, right, new, added, pattern, rules, byte_ids)
+    return vocabulary_from_ids(table or {0: b""}, left, right, new, added, pattern, rules, byte_ids)
 
 
 def _spelled_tokens(vocab: Mapping[str, int]) -> dict[int, bytes]:
