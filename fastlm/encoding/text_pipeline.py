@@ -8,86 +8,46 @@ before each span that is left.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from fastlm.pretokenize import _scan
 from fastlm.text._added_tokens import SpecialFinder
 from fastlm.text._utf8 import utf8_bytes
+from fastlm.text.added_tokens import AddedTokenSplitter, Split
 from fastlm.text.normalization import aligned_nfc, is_nfc, nfc
 from fastlm.vocabulary.vocabulary import AddedToken, Vocabulary
 
 if TYPE_CHECKING:
-    import regex
-
     from fastlm.pretokenize.cutting import Cuts
 
 OnSpecial: TypeAlias = Literal["token", "text", "raise"]
 """Added tokens in a text become their ids; or are text; or raise ValueError."""
-
-# the whitespace of the regular expressions of tokenizers
-_WHITESPACE = (
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
-
-
-Split: TypeAlias = tuple[int, int, int | None]
-"""A span of a text, in characters: its start, its end, and the id of the added token that it is, or None."""
 
 
 class Span(NamedTuple):
     """A part of a text: an added token, or text to encode.
 
     Attributes:
-        text: The text to encode, or that of the added token.
+        source: A text that `text` is a part of, so that spans which overlap take no memory for each.
+        start: Where `text` starts in `source`.
+        stop: Where it ends.
         token_id: The id of the added token, or None.
         origins: For each character of `text`, the index of the character of the given text that it comes from.
     """
 
-    text: str
+    source: str
+    start: int
+    stop: int
     token_id: int | None
     origins: Sequence[int]
 
-
-class _AddedTokenSearch:
-    """Finds added tokens, and applies their options for neighbouring words and whitespace."""
-
-    def __init__(self, tokens: Mapping[str, AddedToken]) -> None:
-        self.tokens = list(tokens.values())
-        self.finder = SpecialFinder([content.encode() for content in tokens])
-
-    def split(self, text: str, recognised: frozenset[int]) -> Iterator[Split]:
-        """Yields each added token with a `recognised` id, and each span between them."""
-        done = 0
-        for start, end, token in self._found(text):
-            if token.id not in recognised or (token.single_word and _is_within_word(text, start, end)):
-                continue
-            if token.lstrip:
-                start = max(done, len(text[:start].rstrip(_WHITESPACE)))
-            if token.rstrip:
-                end = len(text) - len(text[end:].lstrip(_WHITESPACE))
-            if done < start:
-                yield done, start, None
-            yield start, end, token.id
-            done = end
-        if done < len(text):
-            yield done, len(text), None
-
-    def _found(self, text: str) -> Iterator[tuple[int, int, AddedToken]]:
-        if not self.tokens:
-            return
-        encoded = text.encode()
-        byte = character = 0
-        for start, end, index in self.finder.find(encoded).tolist():
-            character += len(encoded[byte:start].decode())
-            length = len(encoded[start:end].decode())
-            yield character, character + length, self.tokens[index]
-            character += length
-            byte = end
+    @property
+    def text(self) -> str:
+        """The text to encode, or that of the added token."""
+        return self.source[self.start : self.stop]
 
 
 class TextPipeline:
@@ -110,10 +70,9 @@ class TextPipeline:
         self.added_ids = frozenset(token.id for token in tokens)
         as_given = [token for token in tokens if not token.normalized]
         normalized = [token for token in tokens if token.normalized]
-        self._as_given = _AddedTokenSearch({token.content: token for token in as_given})
-        self._any = _AddedTokenSearch({token.content: token for token in tokens})
+        self._as_given = AddedTokenSplitter({token.content: token for token in as_given})
         spell = nfc if self.normalizes else str
-        self._normalized = _AddedTokenSearch({spell(token.content): token for token in normalized})
+        self._normalized = AddedTokenSplitter({spell(token.content): token for token in normalized})
         strips = any(token.single_word or token.lstrip or token.rstrip for token in tokens)
         # one search gives the result of both if no token of one kind can overlap one of the other kind
         one_search = not normalized or (not self.normalizes and not _can_overlap(as_given, normalized))
@@ -158,7 +117,7 @@ class TextPipeline:
         size = 0
         for text, trusted in parts:
             decoded = decoded_text(text)
-            for start, end, token_id in self._any.split(decoded, self.added_ids if trusted else frozenset()):
+            for start, end, token_id in self._split_part(decoded, self.added_ids if trusted else frozenset()):
                 if token_id is None and splits and splits[-1][2] is None:
                     splits[-1] = splits[-1][0], size + end, None
                 else:
@@ -166,6 +125,24 @@ class TextPipeline:
             texts.append(decoded)
             size += len(decoded)
         return _joined(self._spans("".join(texts), splits, frozenset()))
+
+    def _split_part(self, text: str, recognised: frozenset[int]) -> Iterator[Split]:
+        """Yields the added tokens of a text and the spans between them, all as spans of the text as given."""
+        for start, end, token_id in self._as_given.split(text, recognised):
+            if token_id is not None:
+                yield start, end, token_id
+                continue
+            normalized, origins = self._normalize(text, start, end)
+            for first, last, inner_id in self._normalized.split(normalized, recognised):
+                yield origins[first], origins[last] if last < len(normalized) else end, inner_id
+
+    def _normalize(self, text: str, start: int, end: int) -> tuple[str, Sequence[int]]:
+        """The normalized text of a span, and for each character of it the index of the one that it comes from."""
+        given = text[start:end]
+        if not self.normalizes or is_nfc(given):
+            return given, range(start, end)
+        normalized, relative = aligned_nfc(given)
+        return normalized, [start + k for k in relative]
 
     def spans(self, text: str, recognised: frozenset[int]) -> Iterator[Span]:
         """Yields the spans of a text without lone surrogates, in order.
@@ -177,18 +154,15 @@ class TextPipeline:
 
     def _spans(self, text: str, splits: Iterable[Split], recognised: frozenset[int]) -> Iterator[Span]:
         for start, end, token_id in splits:
-            given = text[start:end]
             if token_id is not None:
-                yield Span(given, token_id, range(start, end))
+                yield Span(text, start, end, token_id, range(start, end))
                 continue
-            normalized, origins = given, cast(Sequence[int], range(start, end))
-            if self.normalizes and not is_nfc(given):
-                normalized, relative = aligned_nfc(given)
-                origins = [start + k for k in relative]
+            normalized, origins = self._normalize(text, start, end)
             for first, last, inner_id in self._normalized.split(normalized, recognised):
-                span = Span(normalized[first:last], inner_id, origins[first:last])
+                span = Span(normalized, first, last, inner_id, origins[first:last])
                 if inner_id is None and self.prefix and not span.text.startswith(self.prefix):
-                    span = Span(self.prefix + span.text, None, [span.origins[0], *span.origins])
+                    prefixed = self.prefix + span.text
+                    span = Span(prefixed, 0, len(prefixed), None, [span.origins[0], *span.origins])
                 yield span
 
     def check(self, text: str | bytes, on_special: OnSpecial) -> None:
@@ -203,15 +177,16 @@ class TextPipeline:
 
 
 def _joined(spans: Iterable[Span]) -> tuple[bytes, Cuts]:
+    """The text to encode without that of the added tokens, and the boundaries where these stand."""
     parts: list[bytes] = []
     rows: list[tuple[int, int, int]] = []
     size = 0
     for span in spans:
-        part = span.text.encode()
-        parts.append(part)
         if span.token_id is not None:
-            rows.append((size, size + len(part), span.token_id))
-        size += len(part)
+            rows.append((size, size, span.token_id))
+            continue
+        parts.append(span.text.encode())
+        size += len(parts[-1])
     return b"".join(parts), np.array(rows, np.int64).reshape(-1, 3)
 
 
@@ -224,18 +199,6 @@ def decoded_text(text: str | bytes) -> str:
         return encoded.decode()
     except UnicodeDecodeError as error:
         raise _scan.invalid_utf8(encoded, error.start) from None
-
-
-def _is_within_word(text: str, start: int, end: int) -> bool:
-    is_word = _word_character().match
-    return bool((start and is_word(text[start - 1])) or (end < len(text) and is_word(text[end])))
-
-
-@functools.cache
-def _word_character() -> regex.Pattern[str]:
-    import regex
-
-    return regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]")
 
 
 def _can_overlap(first: list[AddedToken], second: list[AddedToken]) -> bool:

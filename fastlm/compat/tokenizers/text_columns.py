@@ -60,11 +60,11 @@ class TextColumns:
         sizes = np.cumsum(lengths[self._ids])
         found = []
         for piece in pipeline.preparation.spans(self._text, self._recognised):
-            encoded = piece.text.encode()
             if piece.token_id is not None:
-                found.append((piece, encoded, at, at + 1))
+                found.append((piece, b"", at, at + 1))
                 at += 1
                 continue
+            encoded = piece.text.encode()
             size = len(encoded)
             if drops:
                 size = int(np.count_nonzero(byte_ids[np.frombuffer(encoded, np.uint8)] != NO_ID))
