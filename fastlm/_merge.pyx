@@ -51,7 +51,7 @@ cdef class MergeLearner:
             lexicographically greatest, "hf" the one whose two symbols are smallest.
         min_count: Pairs that occur less often are not merged.
         max_token_length: Pairs that would make more bytes are not merged.
-        known: A MergeList, the first of the merges; they are made whatever the counts.
+        known: A MergeList, the first of the merges; they do not depend on the counts.
 
     Raises:
         ValueError: An argument does not have this form.

@@ -25,7 +25,7 @@ Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with the phase ("count" or "merge"), the bytes or merges done, and their total if it is known."""
 
 Merges: TypeAlias = tuple[Int32Array, Int32Array]
-"""(left, right), int32 (n,) each: all merges on symbols, those of the base first."""
+"""(left, right), int32 (n,) each: all merges on symbols, the base's first."""
 
 
 @dataclass
@@ -124,7 +124,7 @@ class Training:
         count_in_runs(text, tables, runs, self.threads, due, save, self._counted)
 
     def _continued(self, checkpoint: Checkpoint) -> MergeList:
-        """The merges that a checkpoint holds, or those of the base. Raises ValueError that names file and field."""
+        """The merges of a checkpoint, or of the base if it has none. Raises ValueError that names file and field."""
         if not checkpoint.state.merges:
             return self.known
         left, right = np.array(checkpoint.state.merges, np.int32).T.copy()

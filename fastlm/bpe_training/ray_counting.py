@@ -1,4 +1,7 @@
-"""Counts of pretokens as tables that tasks make of stretches and merge in a tree; the driver sees the last one only."""
+"""Counting pretokens on a Ray cluster: tasks count partitions into tables and merge the tables in a tree.
+
+The driver receives only the last table.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +19,29 @@ from fastlm.bpe_training._count import PretokenCounter
 from fastlm.bpe_training._run_files import MergedRuns, RunReader, records
 from fastlm.bpe_training.counting import Counted, Tables, TextReader, count_in_runs
 from fastlm.bpe_training.run_files import BUFFER_BYTES, PART, RunFiles, Words
-from fastlm.cluster.connection import RETRIES, connected, local_error, worker_count
+from fastlm.cluster.connection import RETRIES, original_error, ray_connection, worker_count
 from fastlm.corpus.partitions import Partition, partitions_of
 from fastlm.corpus.read import Blocks, Corpus
 from fastlm.pretokenize.cutting import Cutter
 from fastlm.pretokenize.patterns import Pattern
 
-STRETCH_BYTES = 1 << 27
+PARTITION_BYTES = 1 << 27
 # tables that one task merges
 FAN_IN = 8
-# a worker's table holds so many pretokens, and bytes of long ones, before it is spilled: some 200 MB
+# maximum pretokens in the table of a worker, and bytes of long ones, before it is spilled: about 200 MB
 TABLE_ENTRIES, TABLE_LONG_BYTES = 1 << 22, 1 << 26
 
 
 @dataclass(frozen=True)
 class Table:
-    """Distinct pretokens with their counts: the records of a run and their zlib.crc32, how many words, and the cells
-    that a MergeLearner needs for them."""
+    """Distinct words with their counts.
+
+    Attributes:
+        records: The records of a run file, uint8 (n,).
+        checksum: zlib.crc32 of the records.
+        words: Number of words.
+        cells: Cells that a MergeLearner needs for them.
+    """
 
     records: UInt8Array
     checksum: int
@@ -40,8 +49,8 @@ class Table:
     cells: int
 
 
-class _Content(RawIOBase):
-    """An array, read as a file is."""
+class _ArrayFile(RawIOBase):
+    """An array that is read like a file."""
 
     def __init__(self, content: UInt8Array) -> None:
         self._left = content
@@ -54,10 +63,10 @@ class _Content(RawIOBase):
 
 
 def table_of(parts: Iterable[Words]) -> Table:
-    """A table of words that come sorted, each once."""
+    """A table of words that are sorted and distinct."""
     chunks, checksum, words, cells = [np.empty(0, np.uint8)], 0, 0, 0
     for text, starts, counts in parts:
-        chunk = records(text, starts, counts).copy()  # without the room it was made in
+        chunk = records(text, starts, counts).copy()  # frees the larger buffer of the records
         chunks.append(chunk)
         checksum = zlib.crc32(chunk.data, checksum)
         words += len(counts)
@@ -66,65 +75,85 @@ def table_of(parts: Iterable[Words]) -> Table:
 
 
 def words_of(*tables: Table) -> Iterator[Words]:
-    """The words of some tables, sorted, each once, in parts."""
-    readers = []
-    for table in tables:
-        content = cast(Any, _Content(table.records))
-        readers.append(RunReader(content, "a table of counts", len(table.records), table.checksum, BUFFER_BYTES))
+    """The words of tables, sorted, each once, in parts.
+
+    Raises:
+        ValueError: A table is damaged, or a sum of counts exceeds 2^63 - 1.
+    """
+    readers = [
+        RunReader(
+            cast(Any, _ArrayFile(table.records)),
+            "a table of counts",
+            len(table.records),
+            table.checksum,
+            BUFFER_BYTES,
+            words=table.words,
+            cells=table.cells,
+        )
+        for table in tables
+    ]
     merged = MergedRuns(readers)
     while len((part := merged.words(PART))[2]):
         yield part
 
 
 def count_on_cluster(blocks: Blocks, pattern: Pattern, num_workers: int | None, counted: Counted) -> Table:
-    """The counts of all distinct pretokens of files. Raises what the first bad file of them raises, as Blocks."""
-    with connected(num_workers) as ray:
+    """Counts all distinct pretokens of files.
+
+    Raises:
+        Exception: Of the errors of all files, that of the first file; the same as without a cluster (see Blocks).
+    """
+    with ray_connection(num_workers) as ray:
         tree = _Tree(ray, worker_count(ray, num_workers), counted)
         try:
-            # files go to the workers with their stretches
+            # the partitions name their files
             reading = ray.put((replace(blocks.corpus, inputs=()), blocks.cutter, pattern))
-            for stretch in partitions_of(blocks, STRETCH_BYTES):
-                tree.count(reading, stretch)
+            for partition in partitions_of(blocks, PARTITION_BYTES):
+                tree.count(reading, partition)
             return tree.finish()
         except ray.exceptions.RayError as error:
-            raise local_error(ray, error) from None
+            raise original_error(ray, error) from None
         finally:
             tree.cancel()
 
 
 class _Tree:
-    """Counting tasks, and tasks that merge what they return; of both, at most so many are under way."""
+    """Tasks that count, and tasks that merge their tables. The number of tasks at a time is limited."""
 
     def __init__(self, ray: Any, workers: int, counted: Counted) -> None:
         self._ray, self._most, self._counted = ray, 2 * workers, counted
         task = ray.remote(max_retries=RETRIES, num_cpus=1)
-        self._count, self._merge = task(_count).options(num_returns=2), task(_merge)
+        self._count_task = task(_count_partition).options(num_returns=2)
+        self._merge_task = task(_merge_tables)
         self._levels: list[list[Any]] = [[]]
-        # what says that a task has ended -> (number of the stretch, its table) or (-1 - level, the merged table)
+        # result that tells the end of a task -> (number of the partition, its table), or (-1 - level, merged table)
         self._pending: dict[Any, tuple[int, Any]] = {}
         self._number = self._total = 0
 
-    def count(self, reading: Any, stretch: Partition) -> None:
+    def count(self, reading: Any, partition: Partition) -> None:
+        """Starts a task that counts a partition."""
         while len(self._pending) >= self._most:
             self._settle()
-        table, size = self._count.remote(reading, stretch)
+        table, size = self._count_task.remote(reading, partition)
         self._pending[size] = self._number, table
         self._number += 1
 
     def finish(self) -> Table:
+        """Waits for all tasks and merges the remaining tables."""
         while self._pending:
             self._settle()
         tables = [table for level in self._levels for table in level]
         while len(tables) > 1:
-            tables = [self._merge.remote(*tables[k : k + FAN_IN]) for k in range(0, len(tables), FAN_IN)]
+            tables = [self._merge_task.remote(*tables[k : k + FAN_IN]) for k in range(0, len(tables), FAN_IN)]
         return cast(Table, self._ray.get(tables[0])) if tables else table_of([])
 
     def cancel(self) -> None:
+        """Cancels the tasks that are not finished."""
         for ended in self._pending:
             self._ray.cancel(ended)
 
     def _settle(self) -> None:
-        """Waits for a task to end, and lets its table rise."""
+        """Waits for the end of a task and adds its table to the tree."""
         (ended,), _ = self._ray.wait(list(self._pending), num_returns=1, fetch_local=False)
         number, table = self._pending.pop(ended)
         if number < 0:
@@ -133,7 +162,7 @@ class _Tree:
         try:
             self._total += self._ray.get(ended)
         except self._ray.exceptions.RayError:
-            # of several errors that of the earliest stretch is raised, whichever comes first
+            # of several errors the one of the earliest partition is raised, in whichever order they arrive
             self._ray.get([other for other, (before, _) in self._pending.items() if 0 <= before < number])
             raise
         self._counted(self._total)
@@ -144,19 +173,19 @@ class _Tree:
             self._levels.append([])
         self._levels[level].append(table)
         if len(self._levels[level]) == FAN_IN:
-            merged = self._merge.remote(*self._levels[level])
+            merged = self._merge_task.remote(*self._levels[level])
             self._levels[level] = []
             self._pending[merged] = -1 - level, merged
 
 
-def _count(reading: tuple[Corpus, Cutter, Pattern], stretch: Partition) -> tuple[Table, int]:
-    """The counts of a stretch, and its stored bytes."""
+def _count_partition(reading: tuple[Corpus, Cutter, Pattern], partition: Partition) -> tuple[Table, int]:
+    """The counts of a partition, and its bytes as stored."""
     corpus, cutter, pattern = reading
     runs = RunFiles(None)
     try:
         tables = Tables(pattern, _new_table, runs.spill)
         sizes = [0]
-        text = TextReader(stretch.blocks(corpus, cutter))
+        text = TextReader(partition.blocks(corpus, cutter))
         count_in_runs(text, tables, runs, 1, lambda: False, lambda: None, sizes.append)
         return table_of(runs.words()), sizes[-1]
     finally:
@@ -167,5 +196,5 @@ def _new_table() -> PretokenCounter:
     return PretokenCounter(capacity=TABLE_ENTRIES, long_bytes=TABLE_LONG_BYTES)
 
 
-def _merge(*tables: Table) -> Table:
+def _merge_tables(*tables: Table) -> Table:
     return table_of(words_of(*tables))

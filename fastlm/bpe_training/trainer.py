@@ -27,7 +27,7 @@ PATTERN = "gpt2"
 
 
 def train_bpe(
-    input: Source,
+    input: Source,  # noqa: A002 - the name is public
     vocab_size: int,
     special_tokens: Sequence[str] | None = None,
     *,

@@ -1,1 +1,1 @@
-"""Ray clusters: the connection, and what failures of workers become."""
+"""Ray clusters: the connection, and the errors of workers."""

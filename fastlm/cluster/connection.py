@@ -1,4 +1,4 @@
-"""A Ray cluster, joined or made on this machine, and what its failures become."""
+"""The connection to a Ray cluster, and the errors of its workers."""
 
 from __future__ import annotations
 
@@ -11,22 +11,32 @@ from fastlm.threads import thread_count
 
 Engine: TypeAlias = Literal["local", "ray"]
 
-# a task whose worker dies is begun anew so often
+# how often Ray restarts a task whose worker died
 RETRIES = 3
 
 
 @contextlib.contextmanager
-def connected(num_workers: int | None = None, address: str | None = None) -> Iterator[Any]:
-    """The module ray, connected: as it is already; or to the cluster at `address` or, without it, at RAY_ADDRESS; or to
-    one of `num_workers` processors made on this machine. What is connected or made here is left in the end.
+def ray_connection(num_workers: int | None = None, address: str | None = None) -> Iterator[Any]:
+    """Connects to a Ray cluster; a connection or cluster made here ends with the block.
 
-    Raises ValueError where ray is missing or connected already and an address is given, ConnectionError (an OSError)
-    where no cluster is at the address.
+    An existing connection is used. Otherwise it is the cluster at `address` or, without one, at RAY_ADDRESS; without
+    either a cluster on this machine is started.
+
+    Args:
+        num_workers: Number of processors of a cluster that is started here.
+        address: Address of a running cluster.
+
+    Yields:
+        The module ray.
+
+    Raises:
+        ValueError: ray is not installed, or it is connected already and an address is given.
+        ConnectionError: No cluster is at the address.
     """
     try:
         import ray
     except ImportError:
-        raise ValueError("the engine 'ray' needs ray: pip install 'fastlm[dist]'") from None
+        raise ValueError("engine='ray' needs ray: pip install 'fastlm[dist]'") from None
     if ray.is_initialized():
         if address is not None:
             raise ValueError(f"ray is connected already: leave out the address {address!r}")
@@ -44,20 +54,20 @@ def connected(num_workers: int | None = None, address: str | None = None) -> Ite
 
 
 def check_engine(engine: str) -> None:
-    """Raises ValueError for what is no Engine."""
+    """Raises ValueError unless `engine` is an Engine."""
     if engine not in ("local", "ray"):
         raise ValueError(f"engine must be 'local' or 'ray', got {engine!r}")
 
 
 def worker_count(ray: Any, num_workers: int | None) -> int:
-    """The number of workers asked for, or of processors of the cluster. Raises ValueError below 1."""
+    """The number of workers; the number of processors of the cluster for None. Raises ValueError below 1."""
     if num_workers is None:
         return max(1, int(ray.cluster_resources().get("CPU", 1)))
     return thread_count(num_workers)
 
 
-def local_error(ray: Any, error: Exception) -> Exception:
-    """The error that a task raised, as it was raised; OSError or MemoryError for one of the cluster's own."""
+def original_error(ray: Any, error: Exception) -> Exception:
+    """The exception that a task raised; OSError or MemoryError for an error of the cluster itself."""
     if isinstance(error, ray.exceptions.RayTaskError):
         cause = error.cause
         return cause if isinstance(cause, Exception) else error

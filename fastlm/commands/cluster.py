@@ -17,10 +17,10 @@ def cluster(engine: str, workers: int | None, address: str | None) -> contextlib
     Raises:
         ValueError: for an address with the engine "local".
     """
-    from fastlm.cluster.connection import connected
+    from fastlm.cluster.connection import ray_connection
 
     if engine == "ray":
-        return connected(workers, address)
+        return ray_connection(workers, address)
     if address is not None:
         raise ValueError("--address needs --engine ray")
     return contextlib.nullcontext()

@@ -124,8 +124,8 @@ def table(size: float, growth: Growth, rates: Rates, plans: list[Plan]) -> str:
             "",
             f"rates of a core: counting {rates.count_bytes / 1e6:,.0f} MB/s, adding {rates.add_words / 1e6:,.1f} "
             f"million distinct pretokens/s, merging {rates.merge_words / 1e6:,.2f} million/s, encoding "
-            f"{rates.encode_bytes / 1e6:,.0f} MB/s; {rates.token_bytes:.2f} bytes a token, {rates.word_bytes:.1f} a "
-            "distinct pretoken",
+            f"{rates.encode_bytes / 1e6:,.0f} MB/s, hashing and writing ids {rates.write_bytes / 1e6:,.0f} MB/s; "
+            f"{rates.token_bytes:.2f} bytes a token, {rates.word_bytes:.1f} a distinct pretoken",
             f"growth: {growth.distinct:,.0f} distinct pretokens in {bytes_of(int(growth.size))}, exponent "
             f"{growth.exponent}",
             "assumptions:",

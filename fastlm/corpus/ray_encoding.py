@@ -1,7 +1,8 @@
-"""Blocks to ids by actors, each of which holds the tokenizer; the ids come back in the order of the corpus.
+"""Encoding on a Ray cluster: actors encode partitions, and the ids return in the order of the corpus.
 
-An actor encodes a stretch piece by piece and keeps its place in it. One that was begun anew after it died, or is asked
-for a piece again, goes to the place that it is told, so that a piece is always the same.
+An actor holds the tokenizer, encodes a partition chunk by chunk, and remembers its position. After a restart, or if a
+chunk is requested again, it starts at the position that the call names. So a chunk never depends on the state of its
+actor.
 """
 
 from __future__ import annotations
@@ -15,22 +16,28 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlm._types import Int64Array
-from fastlm.cluster.connection import RETRIES, connected, local_error, worker_count
+from fastlm.cluster.connection import RETRIES, original_error, ray_connection, worker_count
 from fastlm.corpus.block_encoder import BlockEncoder, EncodedBlock, Ids
 from fastlm.corpus.partitions import Partition, partitions_of
 from fastlm.corpus.read import Blocks, Corpus
 from fastlm.corpus.text_blocks import Block, Position
 
-STRETCH_BYTES = 1 << 24
-# bytes of text after which a piece ends
-PIECE_BYTES = 1 << 25
-# pieces of a stretch that may wait for those before them
+PARTITION_BYTES = 1 << 24
+# a chunk ends after this many bytes of text
+CHUNK_BYTES = 1 << 25
+# finished chunks of a partition that may wait for earlier partitions
 MOST_WAITING = 16
 
 
-class Piece(NamedTuple):
-    """What is known of the ids of some blocks: EncodedBlock.consumed and end, within the partition; what was skipped in
-    it; whether the partition ends with it."""
+class ChunkInfo(NamedTuple):
+    """Metadata of a chunk of encoded blocks.
+
+    Attributes:
+        consumed: Bytes of input, as stored, that it took.
+        end: Where it ends, within the partition.
+        skipped: Number of records skipped in it, by reason.
+        is_last: Whether the partition ends with it.
+    """
 
     consumed: int
     end: Position
@@ -38,12 +45,18 @@ class Piece(NamedTuple):
     is_last: bool
 
 
-class StretchEncoder:
-    """An actor's work. encoder: fetches the encoder, when it is needed first."""
+class PartitionEncoder:
+    """The class of the actors.
 
-    def __init__(self, encoder: Callable[[], BlockEncoder], corpus: Corpus, piece_bytes: int) -> None:
-        self._fetch, self._corpus, self._piece_bytes = encoder, corpus, piece_bytes
-        self._place: tuple[Partition, Position] | None = None
+    Args:
+        encoder: Fetches the encoder; called once, when it is first needed.
+        corpus: How files are read.
+        chunk_bytes: Bytes of text after which a chunk ends.
+    """
+
+    def __init__(self, encoder: Callable[[], BlockEncoder], corpus: Corpus, chunk_bytes: int) -> None:
+        self._fetch, self._corpus, self._chunk_bytes = encoder, corpus, chunk_bytes
+        self._position: tuple[Partition, Position] | None = None
         self._blocks: Blocks
         self._iterator: Iterator[Block]
         self._skipped: dict[str, int] = {}
@@ -52,13 +65,21 @@ class StretchEncoder:
     def _encoder(self) -> BlockEncoder:
         return self._fetch()
 
-    def piece(self, stretch: Partition, start: Position) -> tuple[Piece, tuple[Ids, Int64Array]]:
-        """The next piece of a stretch from `start` on, which is its start or the end of a piece."""
+    def chunk(self, partition: Partition, start: Position) -> tuple[ChunkInfo, tuple[Ids, Int64Array]]:
+        """Encodes the next chunk of a partition.
+
+        Args:
+            partition: The partition.
+            start: Its start, or the end of a chunk.
+
+        Returns:
+            The metadata, and (ids, ends of documents in them), of shapes (n,) and (k,).
+        """
         encoder = self._encoder
-        if self._place != (stretch, start):
-            self._blocks = stretch.blocks(self._corpus, encoder.cutter, start)
+        if self._position != (partition, start):
+            self._blocks = partition.blocks(self._corpus, encoder.cutter, start)
             self._iterator, self._skipped = iter(self._blocks), {}
-        self._place = None
+        self._position = None
         ids, ends, size, tokens, consumed, end, is_last = [], [], 0, 0, 0, start, True
         for block in self._iterator:
             size += len(block.text)
@@ -68,119 +89,121 @@ class StretchEncoder:
             ends.append(block_ends + tokens)
             tokens += len(block_ids)
             consumed, end, skipped = consumed + block.consumed, block.end, dict(block.skipped)
-            if size >= self._piece_bytes:
+            if size >= self._chunk_bytes:
                 is_last = False
                 break
         if is_last:
             skipped = dict(self._blocks.skipped.counts)
         else:
-            self._place = stretch, end
+            self._position = partition, end
         more = {reason: count - self._skipped.get(reason, 0) for reason, count in skipped.items()}
         self._skipped = skipped
         joined = np.concatenate(ids) if ids else np.empty(0, np.uint16)
-        return Piece(consumed, end, more, is_last), (joined, np.concatenate([np.empty(0, np.int64), *ends]))
+        return ChunkInfo(consumed, end, more, is_last), (joined, np.concatenate([np.empty(0, np.int64), *ends]))
 
 
 @dataclass
-class _Work:
-    """A stretch that an actor was given: what it has encoded of it that waits to be taken, and the call under way."""
+class _Assignment:
+    """A partition that an actor encodes."""
 
-    stretch: Partition
+    partition: Partition
     actor: Any
-    waiting: deque[tuple[Piece, Any]] = field(default_factory=deque)
-    call: tuple[Any, Any] | None = None
-    next: Position | None = None  # where the next piece starts; None after the last
+    waiting: deque[tuple[ChunkInfo, Any]] = field(default_factory=deque)  # finished chunks
+    call: tuple[Any, Any] | None = None  # the running call
+    next: Position | None = None  # start of the next chunk; None after the last
     error: Exception | None = None
 
 
 def encoded_on_cluster(encoder: BlockEncoder, blocks: Blocks, num_workers: int | None) -> Iterator[EncodedBlock]:
-    """What `encoder` makes of the blocks of files, in order, in larger parts. blocks.skipped counts what was skipped.
+    """Encodes the blocks of files on a cluster, in order, in larger parts.
 
-    Raises as BlockEncoder and Blocks.
+    Counts skipped records in blocks.skipped. Raises the errors of BlockEncoder and Blocks.
     """
-    with connected(num_workers) as ray:
+    with ray_connection(num_workers) as ray:
         actors = _Actors(ray, worker_count(ray, num_workers), encoder, blocks)
         document = blocks.start.document
         skipped = Counter(blocks.skipped.counts)
         try:
-            for stretch, piece, ids, ends in actors.pieces(partitions_of(blocks, STRETCH_BYTES)):
-                skipped.update(piece.skipped)
+            for partition, chunk, ids, ends in actors.chunks(partitions_of(blocks, PARTITION_BYTES)):
+                skipped.update(chunk.skipped)
                 splits = encoder.split(ids, ends, document)
                 document += len(ends)
-                end = piece.end._replace(item=piece.end.item + stretch.item, document=document)
-                yield EncodedBlock(splits, piece.consumed, end, dict(skipped))
+                end = chunk.end._replace(item=chunk.end.item + partition.item, document=document)
+                yield EncodedBlock(splits, chunk.consumed, end, dict(skipped))
             blocks.skipped.counts.update(skipped - blocks.skipped.counts)
         finally:
-            actors.end()
+            actors.stop()
 
 
 class _Actors:
-    """Gives stretches to actors. Each has one call under way at most, and only so many pieces wait to be taken."""
+    """Assigns partitions to actors. An actor has at most one running call; the number of waiting chunks is limited."""
 
     def __init__(self, ray: Any, number: int, encoder: BlockEncoder, blocks: Blocks) -> None:
         self._ray = ray
-        make = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=RETRIES)(StretchEncoder)
-        # what a constructor is given itself is not kept for an actor that is begun anew
+        make = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=RETRIES)(PartitionEncoder)
+        # Ray does not keep the arguments of a constructor for the restart of an actor, only objects in its store
         self._shared = ray.put(encoder)
         fetch = functools.partial(ray.get, self._shared)
         corpus = replace(blocks.corpus, inputs=())
-        self._all = [make.remote(fetch, corpus, PIECE_BYTES) for _ in range(number)]
+        self._all = [make.remote(fetch, corpus, CHUNK_BYTES) for _ in range(number)]
         self._idle = list(self._all)
-        self._works: deque[_Work] = deque()
+        self._assignments: deque[_Assignment] = deque()
 
-    def pieces(self, stretches: Iterator[Partition]) -> Iterator[tuple[Partition, Piece, Ids, Int64Array]]:
-        """The pieces of all stretches, in order."""
+    def chunks(self, partitions: Iterator[Partition]) -> Iterator[tuple[Partition, ChunkInfo, Ids, Int64Array]]:
+        """The chunks of all partitions, in order."""
         more = True
         while True:
-            while more and self._idle and len(self._works) < 2 * len(self._all):
-                stretch = next(stretches, None)
-                more = stretch is not None
-                if stretch is not None:
-                    self._works.append(_Work(stretch, self._idle.pop(), next=stretch.start))
-            if not self._works:
+            while more and self._idle and len(self._assignments) < 2 * len(self._all):
+                partition = next(partitions, None)
+                more = partition is not None
+                if partition is not None:
+                    self._assignments.append(_Assignment(partition, self._idle.pop(), next=partition.start))
+            if not self._assignments:
                 return
-            for work in self._works:
-                self._call(work)
-            first = self._works[0]
+            for assignment in self._assignments:
+                self._call(assignment)
+            first = self._assignments[0]
             if first.waiting:
-                piece, result = first.waiting.popleft()
+                chunk, result = first.waiting.popleft()
                 ids, ends = self._get(result)
-                yield first.stretch, piece, ids, ends
+                yield first.partition, chunk, ids, ends
             elif first.error:
                 raise first.error
             elif first.call is None and first.next is None:
-                self._works.popleft()
+                self._assignments.popleft()
             else:
                 self._settle()
 
-    def end(self) -> None:
+    def stop(self) -> None:
+        """Ends the actors."""
         for actor in self._all:
             self._ray.kill(actor)
 
-    def _call(self, work: _Work) -> None:
-        if work.call is None and work.next is not None and len(work.waiting) < MOST_WAITING:
-            work.call = work.actor.piece.options(num_returns=2).remote(work.stretch, work.next)
+    def _call(self, assignment: _Assignment) -> None:
+        if assignment.call is None and assignment.next is not None and len(assignment.waiting) < MOST_WAITING:
+            method = assignment.actor.chunk.options(num_returns=2)
+            assignment.call = method.remote(assignment.partition, assignment.next)
 
     def _settle(self) -> None:
-        """Waits for a call to end."""
-        calls = {work.call[0]: work for work in self._works if work.call}
+        """Waits for the end of a call."""
+        calls = {assignment.call[0]: assignment for assignment in self._assignments if assignment.call}
         (ended,), _ = self._ray.wait(list(calls), num_returns=1)
-        work = calls[ended]
-        assert work.call
-        _, result = work.call
-        work.call = None
+        assignment = calls[ended]
+        assert assignment.call
+        _, result = assignment.call
+        assignment.call = None
         try:
-            piece = self._get(ended)
-        except Exception as error:
-            work.error, work.next = error, None
+            chunk = self._get(ended)
+        except Exception as error:  # noqa: BLE001 - `chunks` raises it, after the chunks before it
+            assignment.error, assignment.next = error, None
         else:
-            work.waiting.append((piece, result))
-            work.next = None if piece.is_last else piece.end
-        if work.next is None:
-            self._idle.append(work.actor)
+            assignment.waiting.append((chunk, result))
+            assignment.next = None if chunk.is_last else chunk.end
+        if assignment.next is None:
+            self._idle.append(assignment.actor)
 
     def _get(self, result: Any) -> Any:
         try:
             return self._ray.get(result)
         except self._ray.exceptions.RayError as error:
-            raise local_error(self._ray, error) from None
+            raise original_error(self._ray, error) from None

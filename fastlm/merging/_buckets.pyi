@@ -1,5 +1,8 @@
+from typing import final
+
 from fastlm.merging._words import Words
 
+@final
 class Buckets:
     side: int
     size: int

@@ -21,7 +21,7 @@ cdef class MergeList:
 
     Args:
         left: int32 (n,); left[k] is below 256 + k.
-        right: int32 (n,), likewise.
+        right: int32 (n,), below 256 + k also.
 
     Raises:
         ValueError: A symbol is out of range, or a pair occurs twice.

@@ -18,7 +18,7 @@ cdef class Symbols:
         return self.starts[symbol + 1] - self.starts[symbol]
 
     cdef inline int compare(self, int32_t a, int32_t b) except -2 nogil:
-        """-1, 0 or 1 if the bytes of symbol a are below, equal to or above those of symbol b."""
+        """-1, 0 or 1 if the bytes of symbol a are below, equal to or above the bytes of symbol b."""
         cdef int64_t size_a = self.size(a), size_b = self.size(b)
         cdef int order
         if a == b:

@@ -20,7 +20,7 @@ cdef class Symbols:
             self.prefix[byte_symbols[byte]] = <uint64_t>byte << 56
 
     cdef int join(self, int32_t a, int32_t b, int32_t new) except -1 nogil:
-        """Makes the bytes of symbol `new`, the lowest one without bytes: those of a, then those of b."""
+        """Makes the bytes of symbol `new`, the lowest one without bytes: the bytes of a, then of b."""
         cdef int64_t k, at = self.starts[new], size_a = self.size(a), size = size_a + self.size(b)
         cdef uint64_t prefix = 0
         if at + size > self.bytes.shape[0]:

@@ -1,1 +1,1 @@
-"""Estimates of the time and memory that a corpus takes."""
+"""Estimates of the time and memory of training on a corpus and encoding it."""

@@ -1,6 +1,6 @@
-"""What a corpus would take on a cluster: a model of counting, merging and encoding, from rates of one core.
+"""Estimates the time and memory of training and encoding a corpus on a cluster, from the rates of one core.
 
-It assumes what `ASSUMPTIONS` say, and is no better than the rates and the law of growth that it is given.
+The model makes the ASSUMPTIONS. It is as good as the rates and the growth law that it is given.
 """
 
 from __future__ import annotations
@@ -14,58 +14,68 @@ from fastlm.bpe_training._count import ENTRY_BYTES, MAX_LOAD, SLOT_BYTES
 from fastlm.bpe_training.memory_limit import merge_bytes
 from fastlm.merging._words import HEADER_CELLS
 
-# a table has just doubled: the most that an entry with its slots takes
+# maximum for an entry with its slots, when the table has just doubled its slots
 TABLE_BYTES = ENTRY_BYTES + 2 * SLOT_BYTES / MAX_LOAD
-# a record of a run beside its bytes: a count and a length
+# count and length in a record of a run file, without the bytes of the pretoken
 RECORD_BYTES = 10
 ASSUMPTIONS = (
-    "Text is not compressed, and lies in a way that every machine reads at the rate given.",
-    "All cores are as fast as the one that was measured, together too; nothing fails or waits for a network.",
-    "Distinct pretokens follow Heaps' law, drawn out from megabytes: other scripts, code and addresses bring more.",
+    "Text is not compressed, and every machine reads it at the given rate.",
+    "All cores are as fast as the measured one, also together; nothing fails or waits for a network.",
+    "Distinct pretokens follow Heaps' law, extrapolated from a few MB; other scripts, code and addresses have more.",
     "Each core counts tasks into one table; tables are added up in pairs, in a tree.",
-    "One core of one machine learns the merges, in a time in proportion to the distinct pretokens.",
-    "Tables that do not fit in memory are written to disk and read once. What merging needs must fit in one machine.",
-    "Shards are written at the rate of the disks: one run on a cluster writes on one machine, so parts have their own.",
-    "Reading and computing overlap. Ids take 2 bytes up to 65,536 tokens, else 4.",
+    "One core of one machine learns the merges; the time is proportional to the number of distinct pretokens.",
+    "Tables that do not fit in memory are written to disk and read once. Learning merges must fit in one machine.",
+    "One thread of one machine hashes and writes all shards of an encode job. To exceed its rate, encode parts of the "
+    "corpus in several jobs, each with its own folder.",
+    "Reading and computing overlap. Ids take 2 bytes up to 65,536 tokens, otherwise 4.",
 )
 
 
 @dataclass(frozen=True)
 class Growth:
-    """Heaps' law: a text of `size` bytes has `distinct` pretokens, and a larger one by this power of size more."""
+    """Heaps' law: a text of `size` bytes has `distinct` distinct pretokens; the number grows as size^exponent."""
 
     size: float
     distinct: float
     exponent: float
 
     def at(self, size: float) -> float:
-        """Distinct pretokens of a text of so many bytes."""
+        """Distinct pretokens of a text of `size` bytes."""
         return self.distinct * math.pow(size / self.size, self.exponent)
 
 
 GROWTHS = {
-    # fitted to excerpts of the corpora, split by GPT-2's pattern
+    # fitted to excerpts of the corpora, with GPT-2's pattern
     "tinystories": Growth(6.49e6, 8_719, 0.325),
     "openwebtext": Growth(4.68e6, 55_723, 0.570),
 }
 
 
+WRITE_BYTES = 290e6
+"""Bytes of ids a second that one thread hashes and writes, measured on a core for which SHA-256 is most of the work."""
+
+
 @dataclass(frozen=True)
 class Rates:
-    """What one core does in a second, and what text is like."""
+    """The rates of one core, per second, and properties of the text.
+
+    Attributes:
+        count_bytes: Bytes of text counted.
+        add_words: Distinct pretokens of one table added to another.
+        merge_words: Distinct pretokens from which all merges are learned.
+        encode_bytes: Bytes of text encoded to shards.
+        token_bytes: Mean bytes of text of a token.
+        word_bytes: Mean bytes of a distinct pretoken, each counted once.
+        write_bytes: Bytes of ids hashed and written to shards.
+    """
 
     count_bytes: float
-    """Bytes of text that are counted."""
     add_words: float
-    """Distinct pretokens of one table that are added to another."""
     merge_words: float
-    """Distinct pretokens from which all merges are learned."""
     encode_bytes: float
-    """Bytes of text that are encoded to shards."""
     token_bytes: float
-    """Bytes of text a token."""
     word_bytes: float
-    """Bytes of a distinct pretoken, each counted once."""
+    write_bytes: float = WRITE_BYTES
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -75,7 +85,14 @@ class Rates:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Cores, of which a machine has `machine_cores`, `memory` bytes and a disk of `disk` bytes a second."""
+    """A cluster of equal machines.
+
+    Attributes:
+        cores: Number of cores of all machines.
+        machine_cores: Cores of a machine.
+        memory: Memory of a machine in bytes.
+        disk: Bytes a second that the disk of a machine reads or writes.
+    """
 
     cores: int
     machine_cores: int
@@ -89,17 +106,37 @@ class Cluster:
 
     @property
     def machines(self) -> int:
+        """Number of machines."""
         return math.ceil(self.cores / self.machine_cores)
 
     @property
     def total_disk(self) -> float:
-        """Bytes a second of all disks."""
+        """Bytes a second that all disks read or write."""
         return self.disk * self.machines
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Seconds of each phase, what bounds it, and bytes of memory and disk."""
+    """The estimate for a corpus: seconds of each phase and its bottleneck, bytes of memory and disk.
+
+    Attributes:
+        cores: Number of cores.
+        machines: Number of machines.
+        tasks: Number of tasks that the corpus is divided into.
+        distinct: Distinct pretokens.
+        count_seconds: Time of counting.
+        count_bound: The bottleneck of counting, "cores" or "disk".
+        add_seconds: Time of adding up tables.
+        merge_seconds: Time of learning merges.
+        encode_seconds: Time of encoding to shards in one encode job.
+        encode_bound: The bottleneck of encoding, "cores", "disk" or "writer": the one thread that hashes and writes.
+        spills: How often a table is written to disk.
+        table_memory: Bytes of all tables on a machine.
+        merge_memory: Bytes that learning merges takes on one machine.
+        fits: Whether that machine has this memory.
+        tokens: Number of tokens of the corpus.
+        shard_bytes: Bytes of all shards.
+    """
 
     cores: int
     machines: int
@@ -113,21 +150,19 @@ class Plan:
     encode_bound: str
     spills: float
     table_memory: float
-    """Of all tables on a machine."""
     merge_memory: float
-    """Of the one machine that learns the merges."""
     fits: bool
-    """Whether that machine has it."""
     tokens: float
     shard_bytes: float
 
     @property
     def train_seconds(self) -> float:
+        """Time of the whole training."""
         return self.count_seconds + self.add_seconds + self.merge_seconds
 
     @property
     def train_bound(self) -> str:
-        """The phase that takes longest, and what bounds it."""
+        """The phase that takes longest, and its bottleneck."""
         phases = [
             (self.count_seconds, f"counting ({self.count_bound})"),
             (self.add_seconds, "adding up (serial in part)"),
@@ -136,22 +171,32 @@ class Plan:
         return max(phases)[1]
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields, and the properties of the whole training."""
         return {**asdict(self), "train_seconds": self.train_seconds, "train_bound": self.train_bound}
 
 
 def plan(
     size: float, growth: Growth, rates: Rates, cluster: Cluster, vocab_size: int = 32_000, task_bytes: float = 1e9
 ) -> Plan:
-    """What training and encoding a corpus of `size` bytes take, in tasks of `task_bytes`.
+    """Estimates training on a corpus and encoding it.
 
-    Raises ValueError for a number that is not positive.
+    Args:
+        size: Bytes of text.
+        growth: How distinct pretokens grow with the text.
+        rates: The rates of one core.
+        cluster: The machines.
+        vocab_size: Number of tokens; it decides the bytes of an id.
+        task_bytes: Bytes of text of a task.
+
+    Raises:
+        ValueError: A number is not positive.
     """
     for name, value in (("size", size), ("vocab_size", vocab_size), ("task_bytes", task_bytes)):
         if not value > 0:
             raise ValueError(f"{name} is {value!r}; expected a positive number")
     tasks = math.ceil(size / task_bytes)
     tables = min(cluster.cores, tasks)
-    # the core that gets most tasks decides
+    # the core with the most tasks ends last
     most = min(math.ceil(tasks / cluster.cores) * task_bytes, size)
     distinct = growth.at(size)
     tokens = size / rates.token_bytes
@@ -162,13 +207,17 @@ def plan(
     capacity = cluster.memory / on_machine / TABLE_BYTES
     spills = 0.0
     if of_table > capacity:
-        # a table is full after the bytes in which its capacity of distinct pretokens comes
+        # bytes of text with as many distinct pretokens as a table holds
         full_after = growth.size * (capacity / growth.distinct) ** (1 / growth.exponent)
         spills = size / full_after
     spilled = spills * capacity * (rates.word_bytes + RECORD_BYTES)
 
-    counting, count_bound = _longer(most / rates.count_bytes, (size + 2 * spilled) / cluster.total_disk)
-    encoding, encode_bound = _longer(most / rates.encode_bytes, (size + shard_bytes) / cluster.total_disk)
+    counting, count_bound = _longest(cores=most / rates.count_bytes, disk=(size + 2 * spilled) / cluster.total_disk)
+    encoding, encode_bound = _longest(
+        cores=most / rates.encode_bytes,
+        disk=(size + shard_bytes) / cluster.total_disk,
+        writer=shard_bytes / rates.write_bytes,
+    )
     merge_memory = merge_bytes(int((HEADER_CELLS + rates.word_bytes) * distinct))
     return Plan(
         cores=cluster.cores,
@@ -190,12 +239,14 @@ def plan(
     )
 
 
-def _longer(cores: float, disk: float) -> tuple[float, str]:
-    return (cores, "cores") if cores >= disk else (disk, "disk")
+def _longest(**seconds: float) -> tuple[float, str]:
+    """The longest time and its name; the first one of equal times."""
+    name = max(seconds, key=lambda name: seconds[name])
+    return seconds[name], name
 
 
 def _added(size: float, tables: int, growth: Growth) -> Iterator[float]:
-    """Distinct pretokens of the table that is added at each level of the tree, the last level first."""
+    """Distinct pretokens of the table added at each level of the tree, the last level first."""
     while tables > 1:
         size /= 2
         tables = math.ceil(tables / 2)

@@ -1,4 +1,4 @@
-"""The rates that a plan is made from, measured on this machine in some seconds."""
+"""Measures the rates for an estimate on this machine, in a few seconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 from fastlm import _merge
 from fastlm._types import Int32Array
@@ -15,6 +17,7 @@ from fastlm.bpe_training.base import byte_symbols, grown_vocabulary, new_vocabul
 from fastlm.bpe_training.counting import count_pretokens
 from fastlm.corpus.encode_corpus import encode_corpus
 from fastlm.corpus.read import Blocks, Source
+from fastlm.corpus.shard_writer import HashedFile
 from fastlm.corpus.text_blocks import BLOCK_BYTES
 from fastlm.planning.estimate import Rates
 from fastlm.pretokenize.cutting import Cutter
@@ -22,17 +25,25 @@ from fastlm.pretokenize.patterns import find_pattern
 from fastlm.tokenizer import Tokenizer
 
 SAMPLE_BYTES = 128_000_000
+# ids that are written at a time, about as many as a block has
+WRITE_IDS = 1 << 20
 Result = TypeVar("Result")
 
 
 def measure_rates(
     source: Source, vocab_size: int, tokenizer: Tokenizer | None = None, sample_bytes: int = SAMPLE_BYTES
 ) -> Rates:
-    """CPU time of one thread on the first `sample_bytes` of a text, split by GPT-2's pattern or the tokenizer's.
+    """Measures the CPU time of one thread on the start of a text.
 
-    vocab_size: to which merges are learned. tokenizer: which encodes; the one learned here where none is given.
+    Args:
+        source: The text, as train_bpe takes it.
+        vocab_size: Vocabulary size to which merges are learned.
+        tokenizer: Splits and encodes the text. Default: GPT-2's pattern, and the tokenizer learned here.
+        sample_bytes: Bytes of text that are used.
 
-    Raises ValueError for a text that is too short to be measured, and what reading raises.
+    Raises:
+        ValueError: The text is too short, or not readable (see corpus.read.Blocks).
+        OSError: A file cannot be read.
     """
     vocabulary = tokenizer.vocabulary if tokenizer else new_vocabulary(["<|endoftext|>"], find_pattern("gpt2"))
     cutter = tokenizer.cutter if tokenizer else Cutter(["<|endoftext|>"], vocabulary.pattern)
@@ -58,11 +69,13 @@ def measure_rates(
 
     (left, right), merge_seconds = _timed(learn)
     encoder = tokenizer or Tokenizer.from_vocabulary(grown_vocabulary(vocabulary, left, right))
-    encoder.encode("a")  # loads what is compiled
+    encoder.encode("a")  # loads the compiled kernel
     with tempfile.TemporaryDirectory() as folder:
         manifest, encode_seconds = _timed(
             lambda: encode_corpus(encoder, texts, Path(folder) / "ids", format="npy", num_threads=1)
         )
+        ids = manifest.map(Path(folder) / "ids")
+        written, write_seconds = _timed(lambda: _written(Path(folder) / "again", ids))
     return Rates(
         count_bytes=size / (first_seconds + second_seconds),
         add_words=added / add_seconds,
@@ -70,7 +83,18 @@ def measure_rates(
         encode_bytes=size / encode_seconds,
         token_bytes=size / manifest.tokens,
         word_bytes=len(text) / len(counts),
+        write_bytes=written / write_seconds,
     )
+
+
+def _written(path: Path, arrays: list[np.ndarray[Any, np.dtype[Any]]]) -> int:
+    """Hashes and writes ids as shards are; returns their bytes."""
+    file = HashedFile(path)
+    for ids in arrays:
+        for start in range(0, len(ids), WRITE_IDS):
+            file.append(ids[start : start + WRITE_IDS])
+    file.close()
+    return sum(ids.nbytes for ids in arrays)
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import fastlm
 from fastlm.bpe_training import ray_counting as counting
 from fastlm.corpus import ray_encoding as encoding
-from fastlm.corpus import text_blocks as rooms
+from fastlm.corpus import text_blocks
 from fastlm.corpus.encode_corpus import encode_corpus
 from fastlm.corpus.partitions import partitions_of
 from fastlm.corpus.read import Blocks, Corpus
@@ -57,9 +57,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 @pytest.fixture
 def small(monkeypatch):
     """Many tasks of little text."""
-    monkeypatch.setattr(counting, "STRETCH_BYTES", 20_000)
-    monkeypatch.setattr(encoding, "STRETCH_BYTES", 20_000)
-    monkeypatch.setattr(encoding, "PIECE_BYTES", 20_000)
+    monkeypatch.setattr(counting, "PARTITION_BYTES", 20_000)
+    monkeypatch.setattr(encoding, "PARTITION_BYTES", 20_000)
+    monkeypatch.setattr(encoding, "CHUNK_BYTES", 20_000)
 
 
 def inputs(folder: Path, kind: str) -> Corpus:
@@ -155,11 +155,11 @@ def is_gone(pid: int) -> bool:
 
 @needs_proc
 def test_a_killed_worker_costs_a_counting_task_only(ray, tmp_path, monkeypatch):
-    monkeypatch.setattr(counting, "STRETCH_BYTES", 3_000_000)
+    monkeypatch.setattr(counting, "PARTITION_BYTES", 3_000_000)
     path = tmp_path / "text"
     path.write_bytes(TEXT.encode() * 30)
     local = fastlm.train_bpe(path, 1500, num_threads=1)
-    killer = Killer("ray::_count")
+    killer = Killer("ray::_count_partition")
     assert fastlm.train_bpe(path, 1500, engine="ray").merges == local.merges
     killer.join()
     assert killer.killed
@@ -168,12 +168,12 @@ def test_a_killed_worker_costs_a_counting_task_only(ray, tmp_path, monkeypatch):
 
 @needs_proc
 def test_a_killed_worker_costs_an_encoding_task_only(ray, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "STRETCH_BYTES", 3_000_000)
+    monkeypatch.setattr(encoding, "PARTITION_BYTES", 3_000_000)
     path = tmp_path / "text"
     path.write_bytes(TEXT.encode() * 20)
     corpus = Corpus([path, path], separator=SEPARATOR)
     local = encode_corpus(trained, corpus, tmp_path / "local", num_threads=1)
-    killer = Killer("ray::StretchEncoder.piece")
+    killer = Killer("ray::PartitionEncoder.chunk")
     assert encode_corpus(trained, corpus, tmp_path / "ray", engine="ray") == local
     killer.join()
     assert killer.killed
@@ -183,19 +183,19 @@ def test_a_killed_worker_costs_an_encoding_task_only(ray, trained, tmp_path, mon
 def test_a_piece_does_not_depend_on_what_the_encoder_did_before(trained, tmp_path):
     corpus = inputs(tmp_path, "jsonl.gz")
     encoder = fastlm.corpus.block_encoder.BlockEncoder(trained, np.dtype("<u2"))
-    (stretch,) = partitions_of(Blocks(corpus, encoder.cutter), 1 << 30)
-    one = encoding.StretchEncoder(lambda: encoder, corpus, 1)
-    start = stretch.start
+    (partition,) = partitions_of(Blocks(corpus, encoder.cutter), 1 << 30)
+    one = encoding.PartitionEncoder(lambda: encoder, corpus, 1)
+    start = partition.start
     while True:
-        piece, (ids, ends) = one.piece(stretch, start)
-        again, (same_ids, same_ends) = encoding.StretchEncoder(lambda: encoder, corpus, 1).piece(stretch, start)
-        assert again.end == piece.end
-        assert again.is_last == piece.is_last
+        chunk, (ids, ends) = one.chunk(partition, start)
+        again, (same_ids, same_ends) = encoding.PartitionEncoder(lambda: encoder, corpus, 1).chunk(partition, start)
+        assert again.end == chunk.end
+        assert again.is_last == chunk.is_last
         assert np.array_equal(ids, same_ids)
         assert np.array_equal(ends, same_ends)
-        if piece.is_last:
+        if chunk.is_last:
             break
-        start = piece.end
+        start = chunk.end
 
 
 class StopError(Exception):
@@ -212,7 +212,7 @@ class StopError(Exception):
 )
 def test_either_engine_goes_on_with_a_run_of_the_other(ray, small, trained, tmp_path, monkeypatch, kind, engines):
     monkeypatch.setattr("fastlm.corpus.encode_corpus.CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(rooms, "BLOCK_BYTES", 30_000)
+    monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 30_000)
     (tmp_path / "in").mkdir()
     corpus = inputs(tmp_path / "in", kind)
     options = {"shard_tokens": 7001, "validation_fraction": 0.2}
@@ -264,13 +264,13 @@ def test_a_file_that_a_worker_sees_otherwise(tmp_path):
     path = tmp_path / "text"
     path.write_text("some text")
     cutter = Cutter([], find_pattern("gpt2"))
-    (stretch,) = partitions_of(Blocks(path, cutter), 1 << 20)
+    (partition,) = partitions_of(Blocks(path, cutter), 1 << 20)
     path.write_text("other text")
     with pytest.raises(OSError, match="text: 10 bytes here, 9 bytes where the run was started"):
-        stretch.blocks(Corpus(()), cutter)
+        partition.blocks(Corpus(()), cutter)
     path.unlink()
     with pytest.raises(FileNotFoundError, match="text"):
-        stretch.blocks(Corpus(()), cutter)
+        partition.blocks(Corpus(()), cutter)
 
 
 @pytest.mark.parametrize(
@@ -298,17 +298,27 @@ def test_a_missing_ray_is_named_with_its_extra(monkeypatch, tmp_path):
         fastlm.train_bpe(tmp_path / "text", 300, engine="ray")
 
 
-def test_an_address_is_of_a_cluster(capsys, tmp_path):
+def test_an_address_is_of_a_cluster(capsys, trained, tmp_path):
     from fastlm.cli import main
 
-    arguments = ["encode", "text", "--tokenizer", "t", "--out", str(tmp_path / "o"), "--address", "auto"]
+    trained.save(tmp_path / "t")
+    arguments = [
+        "encode",
+        "text",
+        "--tokenizer",
+        str(tmp_path / "t"),
+        "--out",
+        str(tmp_path / "o"),
+        "--address",
+        "auto",
+    ]
     assert main(arguments) == 1
-    assert "give --engine ray too" in capsys.readouterr().err
+    assert "--address needs --engine ray" in capsys.readouterr().err
 
 
-pieces = [*texts.PIECES, SEPARATOR, "<|endo", "text|>", "word", " and", "\n"]
+parts = [*texts.PIECES, SEPARATOR, "<|endo", "text|>", "word", " and", "\n"]
 # long enough to be divided, which Hypothesis' own lists seldom are
-long_texts = st.integers(0, 1 << 32).map(lambda seed: "".join(random.Random(seed).choices(pieces, k=300)))
+long_texts = st.integers(0, 1 << 32).map(lambda seed: "".join(random.Random(seed).choices(parts, k=300)))
 
 
 @given(
@@ -318,8 +328,8 @@ long_texts = st.integers(0, 1 << 32).map(lambda seed: "".join(random.Random(seed
 )
 @settings(max_examples=200)
 def test_stretches_of_a_text_are_the_whole(tmp_path_factory, text, pattern, data):
-    """Pretokens, cuts and ends of documents, of all stretches one after the other, are those of one."""
-    path = tmp_path_factory.getbasetemp() / "stretches"
+    """Pretokens, cuts and ends of documents, of all partitions one after the other, are those of one."""
+    path = tmp_path_factory.getbasetemp() / "partitions"
     path.write_text(text, "utf-8", newline="")
     corpus = Corpus([path], separator=data.draw(st.sampled_from([None, SEPARATOR, "\n"])))
     cutter = Cutter(data.draw(st.sampled_from([[], [SEPARATOR], ["word", " and"]])), find_pattern(pattern))
@@ -336,17 +346,17 @@ def test_stretches_of_a_text_are_the_whole(tmp_path_factory, text, pattern, data
         return pretokens, cuts, ended
 
     whole = read(Blocks(corpus, cutter))
-    stretches = list(partitions_of(Blocks(corpus, cutter), 40))
-    assert len(stretches) > 1
-    assert read(block for stretch in stretches for block in stretch.blocks(corpus, cutter)) == whole
-    assert [stretch.start for stretch in stretches[1:]] == [stretch.stop for stretch in stretches[:-1]]
+    partitions = list(partitions_of(Blocks(corpus, cutter), 40))
+    assert len(partitions) > 1
+    assert read(block for partition in partitions for block in partition.blocks(corpus, cutter)) == whole
+    assert [partition.start for partition in partitions[1:]] == [partition.stop for partition in partitions[:-1]]
 
 
 def test_a_text_is_divided(tmp_path):
     (tmp_path / "text").write_text(TEXT, "utf-8", newline="")
     corpus = Corpus([tmp_path / "text"], separator=SEPARATOR)
     cutter = Cutter([SEPARATOR], find_pattern("gpt2"))
-    stretches = list(partitions_of(Blocks(corpus, cutter), 50_000))
-    assert len(stretches) in (len(TEXT.encode()) // 50_000, len(TEXT.encode()) // 50_000 + 1)
-    assert stretches[0].start == Position()
-    assert stretches[-1].stop is None
+    partitions = list(partitions_of(Blocks(corpus, cutter), 50_000))
+    assert len(partitions) in (len(TEXT.encode()) // 50_000, len(TEXT.encode()) // 50_000 + 1)
+    assert partitions[0].start == Position()
+    assert partitions[-1].stop is None

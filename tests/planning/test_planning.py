@@ -57,6 +57,17 @@ def test_a_slow_disk_bounds_counting_and_encoding():
     assert (found.encode_seconds, found.encode_bound) == (37.5, "disk")
 
 
+def test_one_thread_hashes_and_writes_all_shards():
+    """5 GB of ids at 10 MB/s: 500 s, for any number of cores."""
+    slow = replace(RATES, write_bytes=1e7)
+    for cores in (1, 16, 512):
+        found = plan(1e10, ROOT, slow, replace(ALONE, cores=cores))
+        assert (found.encode_seconds, found.encode_bound) == (500, "writer")
+    assert plan(1e10, ROOT, slow, ALONE, vocab_size=65_537).encode_seconds == 1000
+    # by default at the rate that was measured
+    assert plan(825e9, ROOT, RATES, replace(ALONE, cores=512)).encode_seconds == pytest.approx(825e9 / 4 * 2 / 290e6)
+
+
 def test_tables_that_do_not_fit_are_spilled_and_merging_that_does_not_is_said():
     # room for 50,000 entries, which a quarter of the text fills
     memory = 50_000 * (24 + 16 / 0.7)
@@ -86,12 +97,15 @@ def test_more_text_takes_more_and_more_cores_disk_or_memory_take_no_more(size, m
     assert richer.count_seconds <= found.count_seconds
     assert richer.encode_seconds <= found.encode_seconds
     assert plan(size, growth, RATES, replace(cluster, memory=2 * memory)).count_seconds <= found.count_seconds * slack
+    faster = plan(size, growth, replace(RATES, write_bytes=2 * RATES.write_bytes), cluster)
+    assert faster.encode_seconds <= found.encode_seconds
+    assert found.encode_seconds >= found.shard_bytes / RATES.write_bytes / slack
     wider = plan(size, growth, RATES, replace(cluster, cores=2 * cores, disk=math.inf))
     assert wider.count_seconds <= plan(size, growth, RATES, replace(cluster, disk=math.inf)).count_seconds
     assert wider.merge_seconds == found.merge_seconds
 
 
-def test_constants_are_those_of_the_rooms_they_speak_of():
+def test_constants_agree_with_the_training_core():
     assert _merge.cells_of(np.array([0, 7])) == 7 + estimate.HEADER_CELLS
     for name, growth in GROWTHS.items():
         for size in (1e7, 1e12):
@@ -147,6 +161,8 @@ def test_the_command(text, tmp_path, capsys):
     assert "825.00 GB of text in 825 tasks: 54.5 million distinct pretokens" in page
     assert "does not fit" in page
     assert "- One core of one machine learns the merges" in page
+    assert "- One thread of one machine hashes and writes all shards of an encode job." in page
+    assert "MB/s, hashing and writing ids " in page
     for bad in ("{}", "[]", "1", '{"rates": 3}', "nothing"):
         (tmp_path / "rates.json").write_text(bad)
         assert cli.main(again) == 1
