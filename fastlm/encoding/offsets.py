@@ -50,7 +50,7 @@ def encode_with_spans(
     token_spans: list[Int64Array] = [np.empty((0, 2), np.int64)]
     lengths = vocabulary.token_lengths
     byte_starts = _byte_starts(decoded) if unit == "byte" else None
-    for span in pipeline.spans(decoded, recognised):
+    for span in pipeline.spans(decoded, recognised, with_origins=True):
         if span.token_id is not None:
             ids.append(np.array([span.token_id], np.uint32))
             found = np.array([[span.origins[0], span.origins[-1] + 1]], np.int64)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from fastlm._types import Int64Array
 from fastlm.pretokenize import _scan
 from fastlm.text._added_tokens import SpecialFinder
 from fastlm.text._utf8 import utf8_bytes
 from fastlm.text.added_tokens import AddedTokenSplitter, Split
-from fastlm.text.normalization import aligned_nfc, is_nfc, nfc
+from fastlm.text.normalization import is_nfc, nfc, nfc_with_origins
 from fastlm.vocabulary.vocabulary import AddedToken, Vocabulary
 
 if TYPE_CHECKING:
@@ -35,14 +36,15 @@ class Span(NamedTuple):
         start: Where `text` starts in `source`.
         stop: Where it ends.
         token_id: The id of the added token, or None.
-        origins: For each character of `text`, the index of the character of the given text that it comes from.
+        origins: For each character of `text`, the index of the character of the given text that it comes from. Empty if
+            the text was normalized and origins were not requested.
     """
 
     source: str
     start: int
     stop: int
     token_id: int | None
-    origins: Sequence[int]
+    origins: Sequence[int] | Int64Array
 
     @property
     def text(self) -> str:
@@ -132,37 +134,41 @@ class TextPipeline:
             if token_id is not None:
                 yield start, end, token_id
                 continue
-            normalized, origins = self._normalize(text, start, end)
+            normalized, origins = self._normalize(text, start, end, True)
             for first, last, inner_id in self._normalized.split(normalized, recognised):
-                yield origins[first], origins[last] if last < len(normalized) else end, inner_id
+                yield int(origins[first]), int(origins[last]) if last < len(normalized) else end, inner_id
 
-    def _normalize(self, text: str, start: int, end: int) -> tuple[str, Sequence[int]]:
+    def _normalize(self, text: str, start: int, end: int, with_origins: bool) -> tuple[str, Sequence[int] | Int64Array]:
         """The normalized text of a span, and for each character of it the index of the one that it comes from."""
         given = text[start:end]
         if not self.normalizes or is_nfc(given):
             return given, range(start, end)
-        normalized, relative = aligned_nfc(given)
-        return normalized, [start + k for k in relative]
+        if not with_origins:
+            return nfc(given), ()
+        normalized, origins = nfc_with_origins(given)
+        return normalized, origins + start
 
-    def spans(self, text: str, recognised: frozenset[int]) -> Iterator[Span]:
-        """Yields the spans of a text without lone surrogates, in order.
+    def spans(self, text: str, recognised: frozenset[int], with_origins: bool = False) -> Iterator[Span]:
+        """Yields the spans of a text without lone surrogates, in order, and their origins on request.
 
         Only added tokens with a `recognised` id become ids. Other added tokens still hide the added tokens that they
         overlap, as in tokenizers.
         """
-        return self._spans(text, self._as_given.split(text, recognised), recognised)
+        return self._spans(text, self._as_given.split(text, recognised), recognised, with_origins)
 
-    def _spans(self, text: str, splits: Iterable[Split], recognised: frozenset[int]) -> Iterator[Span]:
+    def _spans(
+        self, text: str, splits: Iterable[Split], recognised: frozenset[int], with_origins: bool = False
+    ) -> Iterator[Span]:
         for start, end, token_id in splits:
             if token_id is not None:
                 yield Span(text, start, end, token_id, range(start, end))
                 continue
-            normalized, origins = self._normalize(text, start, end)
+            normalized, origins = self._normalize(text, start, end, with_origins)
             for first, last, inner_id in self._normalized.split(normalized, recognised):
                 span = Span(normalized, first, last, inner_id, origins[first:last])
                 if inner_id is None and self.prefix and not span.text.startswith(self.prefix):
                     prefixed = self.prefix + span.text
-                    span = Span(prefixed, 0, len(prefixed), None, [span.origins[0], *span.origins])
+                    span = Span(prefixed, 0, len(prefixed), None, [*span.origins[:1], *span.origins])
                 yield span
 
     def check(self, text: str | bytes, on_special: OnSpecial) -> None:

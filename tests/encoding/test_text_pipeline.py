@@ -4,15 +4,18 @@ import itertools
 import json
 import random
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fastlm
+from fastlm.encoding import text_pipeline
 from fastlm.formats import tokenizer_json
 from fastlm.pretokenize import cutting
-from fastlm.text.normalization import aligned_nfc, is_nfc, nfc
+from fastlm.text.normalization import is_nfc, nfc, nfc_with_origins
+from fastlm.vocabulary import Rules
 from tests import texts
 
 tokenizers = pytest.importorskip("tokenizers", reason="tokenizers judges what becomes of a text")
@@ -27,15 +30,14 @@ composing = st.lists(st.sampled_from(MARKS + BASES + [" ", "x"]), max_size=12).m
 def test_normalizes_as_tokenizers(text):
     expected = tokenizers.normalizers.NFC().normalize_str(text)
     assert nfc(text) == expected
-    assert not is_nfc(text) or expected == text
-    assert is_nfc(expected) or expected != unicodedata.normalize("NFC", expected)
+    assert is_nfc(text) == (expected == text)
 
 
 @given(composing)
 def test_normalized_characters_come_from_where_tokenizers_says(text):
     normalized = tokenizers.NormalizedString(text)
     normalized.nfc()
-    found, origins = aligned_nfc(text)
+    found, origins = nfc_with_origins(text)
     assert found == normalized.normalized
     # a slice of the normalized string knows the slice of the original it stands for
     for k, origin in enumerate(origins):
@@ -159,3 +161,22 @@ def test_a_prepared_text_cut_for_threads_has_the_ids_of_the_whole(seed, tmp_path
     text = "".join(rng.choices(FRAGMENTS, k=2000))
     assert tokenizer.encode(text, num_threads=2) == tokenizer.encode(text)
     assert tokenizer.count(text, num_threads=3) == tokenizer.count(text)
+
+
+def test_origins_are_computed_on_request_only(monkeypatch, normalizing):
+    """They take 8 bytes a character, and encoding does not need them."""
+    monkeypatch.setattr(text_pipeline, "nfc_with_origins", None)
+    text = "e\u0301 and " + "plain text " * 100
+    tokens = normalizing.encode(text)
+    assert tokens == normalizing.encode(unicodedata.normalize("NFC", text))
+    assert normalizing.count(text) == len(tokens)
+    assert normalizing.encode_upto(text, 5) == tokens[:5]
+    with pytest.raises(TypeError):
+        normalizing.encode_with_offsets(text)
+
+
+@pytest.fixture
+def normalizing() -> fastlm.Tokenizer:
+    """A tokenizer that normalizes to form C."""
+    vocabulary = fastlm.train_bpe(texts.DOCUMENTS[:5], 400, ["<|end|>"]).vocabulary
+    return fastlm.Tokenizer.from_vocabulary(replace(vocabulary, rules=Rules(normalization="NFC")))

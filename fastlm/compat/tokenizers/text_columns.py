@@ -59,7 +59,7 @@ class TextColumns:
         drops = pipeline.vocabulary.rules.unknown_bytes == "drop"
         sizes = np.cumsum(lengths[self._ids])
         found = []
-        for piece in pipeline.preparation.spans(self._text, self._recognised):
+        for piece in pipeline.preparation.spans(self._text, self._recognised, with_origins=True):
             if piece.token_id is not None:
                 found.append((piece, b"", at, at + 1))
                 at += 1
