@@ -62,7 +62,7 @@ class Tokenizer:
     Options of the encode methods:
         text: A `str`, or UTF-8 `bytes`. Lone surrogates in a `str` are encoded as U+FFFD.
         on_special: What becomes of special tokens in the text. "token": their ids. "text": ordinary text, as is right
-            for text of strangers. "raise": ValueError.
+            for text of strangers. "raise": ValueError. Added tokens that are not special always become their ids.
         add_special_tokens: Whether to add the ids with which the vocabulary begins and ends a text.
         num_threads: The largest number of threads; None means one for each processor. Threads share many texts, or one
             long text, which is split where that does not change its ids.
@@ -323,7 +323,8 @@ class Tokenizer:
         """Encodes a text that is made of trusted and other parts.
 
         A special token counts only if it is inside one trusted part. So text of strangers can neither contain a special
-        token nor complete one. If no part has special tokens, the ids are those of the whole text.
+        token nor complete one. Added tokens that are not special count inside any one part. If no part has added
+        tokens, the ids are the ids of the whole text.
 
         Args:
             parts: (text, trusted) of each part, in order.
@@ -378,7 +379,7 @@ class Tokenizer:
             >>> ids.tolist(), ids_before.tolist()
             ([256, 257, 256], [1])
         """
-        if self._pipeline.is_plain:
+        if self._pipeline.is_plain and not (on_special == "text" and self.text_cutter.whole_text):
             return self._encoder.encode_between(Utf8(text), boundaries, out)
         if not isinstance(out, np.ndarray):
             raise TypeError(f"out must be an array, got {type(out).__name__}")
@@ -447,7 +448,7 @@ class Tokenizer:
             [[0, 2], [2, 3]]
         """
         self._pipeline.check(text, on_special)
-        recognised = self._pipeline.added_ids if on_special == "token" else frozenset[int]()
+        recognised = self._pipeline.recognised(on_special)
 
         def encode(part: bytes) -> UInt32Array:
             return self._encode_shared(part, None, num_threads)
@@ -572,7 +573,9 @@ class Tokenizer:
     def _prepare_all(self, texts: Sequence[Text], on_special: OnSpecial) -> tuple[list[Text], Cuts | list[Cuts]]:
         """Prepares texts for the encoder; the boundaries are one object for all texts, or a list."""
         items = batches.as_list(texts)
-        if self._pipeline.is_plain and on_special in ("token", "text"):
+        if self._pipeline.is_plain and (
+            on_special == "token" or (on_special == "text" and not self._pipeline.ordinary_ids)
+        ):
             return items, self._pipeline.added_tokens if on_special == "token" else None
         prepared = [self._pipeline.prepare(text, on_special) for text in items]
         return [text for text, _ in prepared], [boundaries for _, boundaries in prepared]
@@ -631,7 +634,11 @@ class Tokenizer:
     @functools.cached_property
     def text_cutter(self) -> Cutter:
         """The same for text in which special tokens are ordinary text."""
-        return Cutter([], self.vocabulary.pattern, bool(self._pipeline.prefix), self._pipeline.normalizes)
+        pipeline = self._pipeline
+        whole = pipeline.needs_whole_text if pipeline.ordinary_ids else bool(pipeline.prefix)
+        ordinary = [token.content for token in self.vocabulary.added_tokens if not token.special]
+        whole = whole or not pipeline.ordinary_are_apart
+        return Cutter(ordinary, self.vocabulary.pattern, whole, pipeline.normalizes)
 
     def __reduce__(self) -> tuple[Callable[[Vocabulary], Tokenizer], tuple[Vocabulary]]:
         return Tokenizer.from_vocabulary, (self.vocabulary,)

@@ -65,7 +65,11 @@ class BlockEncoder:
         self._validation_fraction = validation_fraction
         # indexed by the index of a special token in the cutter; the last entry is for DOCUMENT_END
         last = -1 if end_of_text_id is None else end_of_text_id
-        self._cut_ids = np.array([*tokenizer.special_tokens.values(), last], np.int64)
+        ids = tokenizer.special_tokens
+        tokens = self.cutter.special_tokens
+        self._cut_ids = np.array([*(ids[token] for token in tokens), last], np.int64)
+        is_special = {token.content: token.special for token in tokenizer.vocabulary.added_tokens}
+        self._refused = np.array([k for k, token in enumerate(tokens) if is_special[token]], np.int64)
         # released arrays of ids: the page faults of a new one take a good part of the time that it takes to fill it
         self._free: deque[Ids] = deque()
 
@@ -104,7 +108,7 @@ class BlockEncoder:
             self._free.append(ids.base)
 
     def _between_cuts(self, block: Block) -> tuple[Ids, Int64Array]:
-        special = block.cuts[block.cuts[:, 2] >= 0]
+        special = block.cuts[np.isin(block.cuts[:, 2], self._refused)]
         if self._on_special == "raise" and len(special):
             start, end = special[0, :2].tolist()
             found = bytes(block.text[start:end]).decode()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastlm.pretokenize.cutting import Cuts
 
 OnSpecial: TypeAlias = Literal["token", "text", "raise"]
-"""Added tokens in a text become their ids; or are text; or raise ValueError."""
+"""Special tokens in a text become their ids; or are text; or raise ValueError. Other added tokens become their ids."""
 
 
 class Span(NamedTuple):
@@ -58,10 +58,12 @@ class TextPipeline:
     Attributes:
         added_tokens: Finds all added tokens.
         added_ids: The ids of all added tokens.
+        ordinary_ids: The ids of added tokens that are not special. They are found in every text.
         normalizes: Whether texts are normalized.
         prefix: What is put before each span of text that does not begin with it: a space, or nothing.
         needs_whole_text: Whether the result for a part of a text may depend on text outside of its pretokens.
         is_plain: Whether texts are encoded as they are, between added tokens.
+        ordinary_are_apart: Whether no special token can overlap an added token that is not special.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -70,6 +72,9 @@ class TextPipeline:
         self.prefix = " " if rules.add_prefix_space else ""
         self.added_tokens = SpecialFinder([token.content.encode() for token in tokens], [token.id for token in tokens])
         self.added_ids = frozenset(token.id for token in tokens)
+        self.ordinary_ids = frozenset(token.id for token in tokens if not token.special)
+        special = [token for token in tokens if token.special]
+        self._special = SpecialFinder([token.content.encode() for token in special])
         as_given = [token for token in tokens if not token.normalized]
         normalized = [token for token in tokens if token.normalized]
         self._as_given = AddedTokenSplitter({token.content: token for token in as_given})
@@ -80,6 +85,8 @@ class TextPipeline:
         one_search = not normalized or (not self.normalizes and not _can_overlap(as_given, normalized))
         self.needs_whole_text = strips or bool(self.prefix) or not one_search
         self.is_plain = not self.normalizes and not self.needs_whole_text
+        ordinary = [token for token in tokens if not token.special]
+        self.ordinary_are_apart = not ordinary or not special or not _can_overlap(ordinary, special)
 
     def prepare(self, text: str | bytes, on_special: OnSpecial = "token") -> tuple[str | bytes, Cuts]:
         """Prepares a text for the encoder.
@@ -96,47 +103,65 @@ class TextPipeline:
             ValueError: The text is not UTF-8; or has an added token, and `on_special` is "raise"; or `on_special` is
                 unknown.
         """
-        if on_special == "token":
-            boundaries = self.added_tokens
-        else:
-            boundaries = None
-            self.check(text, on_special)
+        if self.is_plain and on_special == "token":
+            return text, self.added_tokens
+        self.check(text, on_special)
         if self.is_plain:
-            return text, boundaries
+            return text, self._boundaries(text, on_special)
         decoded = decoded_text(text)
         if not self.needs_whole_text and is_nfc(decoded):
-            return text, boundaries
-        return _joined(self.spans(decoded, self.added_ids if on_special == "token" else frozenset()))
+            return text, self._boundaries(text, on_special)
+        return _joined(self.spans(decoded, self.recognised(on_special)))
+
+    def recognised(self, on_special: OnSpecial) -> frozenset[int]:
+        """The ids of the added tokens that become ids."""
+        return self.ordinary_ids if on_special == "text" else self.added_ids
+
+    def _boundaries(self, text: str | bytes, on_special: OnSpecial) -> Cuts:
+        """The added tokens of a text in which one search finds them."""
+        if on_special == "token":
+            return self.added_tokens
+        if not self.ordinary_ids:
+            return None
+        if on_special == "raise":
+            return self.added_tokens
+        # a special token still hides the tokens that it overlaps
+        rows = self.added_tokens.find(utf8_bytes(text))
+        return rows[np.isin(rows[:, 2], list(self.ordinary_ids))]
 
     def prepare_recognised(self, text: str | bytes, recognised: frozenset[int]) -> tuple[bytes, Cuts]:
         """Like `prepare`, but only added tokens with these ids become ids."""
         return _joined(self.spans(decoded_text(text), recognised))
 
     def prepare_parts(self, parts: Iterable[tuple[str | bytes, bool]]) -> tuple[bytes, Cuts]:
-        """Like `prepare`, for the text of all parts together. An added token counts only inside one trusted part."""
-        texts: list[str] = []
-        splits: list[Split] = []
-        size = 0
+        """Like `prepare`, for the text of all parts together. An added token counts only inside one part, and a special
+        one only inside a trusted part."""
+        return _joined(self._spans_of_parts(parts))
+
+    def _spans_of_parts(self, parts: Iterable[tuple[str | bytes, bool]]) -> Iterator[Span]:
+        # the text since the last added token; normalizing normalized text again does not change it
+        pending: list[str] = []
         for text, trusted in parts:
             decoded = decoded_text(text)
-            for start, end, token_id in self._split_part(decoded, self.added_ids if trusted else frozenset()):
-                if token_id is None and splits and splits[-1][2] is None:
-                    splits[-1] = splits[-1][0], size + end, None
-                else:
-                    splits.append((size + start, size + end, token_id))
-            texts.append(decoded)
-            size += len(decoded)
-        return _joined(self._spans("".join(texts), splits, frozenset()))
-
-    def _split_part(self, text: str, recognised: frozenset[int]) -> Iterator[Split]:
-        """Yields the added tokens of a text and the spans between them, all as spans of the text as given."""
-        for start, end, token_id in self._as_given.split(text, recognised):
-            if token_id is not None:
-                yield start, end, token_id
+            recognised = self.added_ids if trusted else self.ordinary_ids
+            spans = self._unprefixed(decoded, self._as_given.split(decoded, recognised), recognised)
+            found = list(spans) if recognised else []
+            if not any(span.token_id is not None for span in found):
+                pending.append(decoded)
                 continue
-            normalized, origins = self._normalize(text, start, end, True)
-            for first, last, inner_id in self._normalized.split(normalized, recognised):
-                yield int(origins[first]), int(origins[last]) if last < len(normalized) else end, inner_id
+            for span in found:
+                if span.token_id is None:
+                    pending.append(span.text)
+                    continue
+                yield from self._text_span("".join(pending))
+                pending.clear()
+                yield span
+        yield from self._text_span("".join(pending))
+
+    def _text_span(self, text: str) -> Iterator[Span]:
+        """The span of a text in which no added token is looked for."""
+        if text:
+            yield from self._spans(text, [(0, len(text), None)], frozenset())
 
     def _normalize(self, text: str, start: int, end: int, with_origins: bool) -> tuple[str, Sequence[int] | Int64Array]:
         """The normalized text of a span, and for each character of it the index of the one that it comes from."""
@@ -159,26 +184,33 @@ class TextPipeline:
     def _spans(
         self, text: str, splits: Iterable[Split], recognised: frozenset[int], with_origins: bool = False
     ) -> Iterator[Span]:
+        for span in self._unprefixed(text, splits, recognised, with_origins):
+            if span.token_id is None and self.prefix and not span.text.startswith(self.prefix):
+                prefixed = self.prefix + span.text
+                yield Span(prefixed, 0, len(prefixed), None, [*span.origins[:1], *span.origins])
+            else:
+                yield span
+
+    def _unprefixed(
+        self, text: str, splits: Iterable[Split], recognised: frozenset[int], with_origins: bool = False
+    ) -> Iterator[Span]:
+        """The spans of a text without the prefix."""
         for start, end, token_id in splits:
             if token_id is not None:
                 yield Span(text, start, end, token_id, range(start, end))
                 continue
             normalized, origins = self._normalize(text, start, end, with_origins)
             for first, last, inner_id in self._normalized.split(normalized, recognised):
-                span = Span(normalized, first, last, inner_id, origins[first:last])
-                if inner_id is None and self.prefix and not span.text.startswith(self.prefix):
-                    prefixed = self.prefix + span.text
-                    span = Span(prefixed, 0, len(prefixed), None, [*span.origins[:1], *span.origins])
-                yield span
+                yield Span(normalized, first, last, inner_id, origins[first:last])
 
     def check(self, text: str | bytes, on_special: OnSpecial) -> None:
-        """Raises ValueError if `on_special` is unknown, or is "raise" and the text has an added token."""
+        """Raises ValueError if `on_special` is unknown, or is "raise" and the text has a special token."""
         if on_special in ("token", "text"):
             return
         if on_special != "raise":
             raise ValueError(f"on_special must be 'token', 'text' or 'raise', got {on_special!r}")
         encoded = utf8_bytes(text)
-        for start, end, _ in self.added_tokens.find(encoded)[:1].tolist():
+        for start, end, _ in self._special.find(encoded)[:1].tolist():
             raise ValueError(f"the text has the special token {encoded[start:end].decode()!r} at byte {start}")
 
 
