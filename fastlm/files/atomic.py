@@ -9,7 +9,14 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
 
@@ -56,6 +63,7 @@ def write_files(
 def _restoring() -> Iterator[Callable[[Path], None]]:
     """Gives a function that backs up a file before it changes. An error in the block restores all of them."""
     backups: list[tuple[Path, Path | None]] = []
+    stack = contextlib.ExitStack()
 
     def back_up(path: Path) -> None:
         if not path.exists():
@@ -66,6 +74,8 @@ def _restoring() -> Iterator[Callable[[Path], None]]:
         with contextlib.suppress(OSError, NotImplementedError):
             os.link(path, backup, follow_symlinks=False)
             backups.append((path, backup))
+            locked = stack.enter_context(open(backup, "rb"))  # noqa: SIM115 - the stack closes it
+            _lock(locked, shared=True)
 
     try:
         yield back_up
@@ -82,12 +92,12 @@ def _restoring() -> Iterator[Callable[[Path], None]]:
             if backup is not None:
                 with contextlib.suppress(OSError):
                     backup.unlink(missing_ok=True)
+        stack.close()
 
 
 def unfinished(path: Path) -> bool:
     """Whether a kill left a temporary file of this path, so that files written together may not belong together."""
-    pattern = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{12}\.tmp")
-    return any(pattern.fullmatch(found.name) for found in path.parent.glob(".*.tmp"))
+    return bool(_temporaries(path))
 
 
 @contextlib.contextmanager
@@ -110,6 +120,40 @@ def remove_unfinished(directory: Path) -> None:
             path.unlink()
 
 
+def _temporaries(path: Path) -> list[Path]:
+    """The temporary files of a path, of this and of other processes."""
+    pattern = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{12}\.tmp")
+    return [found for found in path.parent.glob(".*.tmp") if pattern.fullmatch(found.name)]
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes the temporary files of a path that no living process has locked, where the system can lock files."""
+    if fcntl is None:
+        return
+    for found in _temporaries(path):
+        with contextlib.suppress(OSError), open(found, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found.unlink()
+
+
+def _lock(file: BinaryIO, shared: bool = False) -> None:
+    """Locks a temporary file while it is open, as far as the file system can."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
+def _created(path: Path) -> BinaryIO:
+    """A new locked file with a temporary name of `path`."""
+    while True:
+        file = open(_temporary_name(path), "x+b")  # noqa: SIM115 - the caller closes it
+        _lock(file)
+        # another process may have removed it before it was locked
+        if os.path.exists(file.name):
+            return file
+        file.close()
+
+
 def _temporary_name(path: Path) -> Path:
     """A new name in the folder of a file. TEMPORARY matches it."""
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
@@ -121,8 +165,8 @@ def _staged(path: Path) -> Iterator[BinaryIO]:
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "Not a regular file, so it cannot be replaced", str(path))
-    temporary = _temporary_name(path)
-    file = open(temporary, "x+b")  # noqa: SIM115 - closed below, before the name is given up
+    _remove_abandoned(path)
+    file = _created(path)
     try:
         with file:
             # a new file follows the umask; a replaced one keeps its mode
@@ -136,7 +180,7 @@ def _staged(path: Path) -> Iterator[BinaryIO]:
         raise
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            os.unlink(file.name)
 
 
 def _sync(file: BinaryIO) -> None:

@@ -70,8 +70,8 @@ class TrainingConfig:
         tokenizer: Directory or file of the tokenizer. It gives bits per byte, and is saved with the model. It must be
             the one that made the ids.
         end_of_text: Id of the token between documents. Tokens then see tokens of their own document only. "auto" takes
-            the id from the manifests of the folders in train_data; if documents have no such token there, it takes
-            their recorded ends. None ignores documents.
+            the id from the manifests of the folders and globs in train_data; if documents have no such token there,
+            it takes their recorded ends. None ignores documents.
         steps: Number of updates of the weights.
         batch_size: Sequences per update, over all processes.
         micro_batch_size: Sequences that a process computes at once; None for its whole share of a batch.

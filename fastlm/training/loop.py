@@ -175,7 +175,7 @@ class TrainingRun:
                 if log:
                     log.advance()
                 if stop:
-                    self._stop(step)
+                    self._stop(step, log)
         self._save_model()
 
     # --- parts that are checked before the first step ---
@@ -407,9 +407,11 @@ class TrainingRun:
             remove_unfinished(directory)
         write_files(out, {"config.toml": self.config.to_toml().encode()})
         log = RunLog(self.config, done)
+        steps = self.config.steps
         log.say(
             f"{self.config.out}: {num_parameters(self.config.model):,} parameters, {_name(self.autocast_type)} on "
-            f"{self.processes.count} x {self.processes.device.type}, steps {done + 1:,} to {self.config.steps:,}"
+            f"{self.processes.count} x {self.processes.device.type}, "
+            f"{f'steps {done + 1:,} to {steps:,}' if done < steps else f'all {steps:,} steps are done'}"
             f"{f', resumed from {self.resumed.path.name}' if self.resumed else ''}"
         )
         return log
@@ -469,9 +471,11 @@ class TrainingRun:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _stop(self, step: int) -> None:
+    def _stop(self, step: int, log: RunLog | None) -> None:
         message = f"{self.config.out}: stopped after step {step}, which is saved; the same command resumes"
         if self._stop_signal == signal.SIGTERM:
+            if log:
+                log.say(message)
             raise SystemExit(128 + signal.SIGTERM)
         raise KeyboardInterrupt(message)
 

@@ -10,7 +10,7 @@ import errno
 import glob
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class TokenFile:
         path: The file.
         ids: The ids, (n).
         listing: Its entry in a manifest, if there is one.
-        in_folder: Whether the configuration names its folder instead of the file.
+        in_folder: Whether the configuration names the file by its folder or a glob, not by its own name.
     """
 
     path: Path
@@ -164,7 +164,7 @@ def open_token_files(names: Sequence[str], splits: Sequence[str], data_dtype: st
         for path in matches:
             files = _opened(path, splits, data_dtype)
             _check_splits(files, splits, name)
-            found += files
+            found += [replace(file, in_folder=file.listing is not None) for file in files]
     return found
 
 

@@ -2,7 +2,10 @@
 
 import errno
 import os
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -37,3 +40,47 @@ def test_an_error_names_the_file(tmp_path, monkeypatch):
         write_files(tmp_path, {"a file": b"content"})
     assert caught.value.errno == errno.ENOSPC
     assert not list(tmp_path.iterdir())
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from fastlm.files.atomic import write_files
+directory = Path(sys.argv[1])
+def stay(path):
+    path.write_bytes(b"unfinished")
+    (directory / "begun").touch()
+    time.sleep(60)
+write_files(directory, {"a": b"new", "b": stay})
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs file locks of POSIX")
+def test_what_a_killed_writer_left_goes_with_the_next_and_what_a_living_one_writes_stays(tmp_path):
+    def temporaries(name):
+        return [path.name for path in tmp_path.iterdir() if path.name.startswith(f".{name}.")]
+
+    write_files(tmp_path, {"a": b"old", "b": b"old"})
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    environment = {**os.environ, "PYTHONPATH": root}
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], env=environment)
+    try:
+        while not (tmp_path / "begun").exists():
+            assert writer.poll() is None
+            time.sleep(0.01)
+        living = temporaries("a"), temporaries("b")
+        assert [len(names) for names in living] == [1, 1]
+        write_files(tmp_path, {"a": b"newer"})
+        with replacing(tmp_path / "b") as file:
+            file.write(b"newer")
+        assert (temporaries("a"), temporaries("b")) == living
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    assert (temporaries("a"), temporaries("b")) == living
+    write_files(tmp_path, {"a": b"newest"})
+    assert (temporaries("a"), temporaries("b")) == ([], living[1])
+    with replacing(tmp_path / "b") as file:
+        file.write(b"newest")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "begun"]
+    assert {(tmp_path / name).read_bytes() for name in "ab"} == {b"newest"}

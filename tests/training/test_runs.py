@@ -112,6 +112,9 @@ def test_a_folder_says_all_that_its_manifest_knows(ids, tokenizer, tmp_path):
     without = config_of(tmp_path, ids / "split", out=str(tmp_path / "without"), end_of_text=None)
     train(without)
     assert losses(without) != losses(config)
+    by_glob = config_of(tmp_path, ids / "split" / "train-*.npy", out=str(tmp_path / "glob"))
+    train(dataclasses.replace(by_glob, validation_data=(str(ids / "split" / "val-*"),)))
+    assert losses(by_glob) == losses(config)
     # files by their names say nothing of documents, as before
     named = config_of(tmp_path, ids / "split" / "train-00000.npy", out=str(tmp_path / "named"))
     train(named)
@@ -438,6 +441,7 @@ def test_errors_of_torch_are_one_line(ids, tmp_path, monkeypatch, capsys):
     for error, line in (
         (no_memory, "not enough memory (.*); lower micro_batch_size"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "lower micro_batch_size"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "lower micro_batch_size"),
         (MemoryError(), "lower micro_batch_size"),
         (compiler("No working C++ compiler found in torch._inductor"), "set compile = false"),
     ):
