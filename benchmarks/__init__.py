@@ -5,6 +5,7 @@
 | `python -m benchmarks.run` | encoding, decoding, loading, training (test_*.py) | RESULTS.md, RESULTS.svg |
 | `python -m benchmarks.encode_profile` | stages of encoding, two threads | docs/performance.md |
 | `python -m benchmarks.compat_speed` | the compatibility layers | docs/migrate/speed.md |
+| `python -m benchmarks.versions CHECKOUT` | encoding, against another version of fastlm | nothing |
 | `python -m benchmarks.headline` | corpora of full size, from file to tokenizer and shards | SCALE.md |
 | `python -m benchmarks.model` | training steps and decoding of the model | MODEL.md |
 | `python -m benchmarks.quality` | the loss and the texts of a trained model | QUALITY.md |

@@ -48,7 +48,7 @@ class Helper(Thread):
         # idle before the caller is told: its next call is to find this thread
         try:
             result = work(item)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
             self.rest()
             future.set_exception(error)
         else:

@@ -514,7 +514,7 @@ def compiled() -> Callable[..., None]:
     """
     try:
         return njit(SIGNATURE, nogil=True, cache=True)(decode_token)
-    except Exception as error:  # Numba raises RuntimeError, OSError or any error of unpickling
+    except Exception as error:  # noqa: BLE001 - Numba raises RuntimeError, OSError or any error of unpickling
         warnings.warn(
             f"the decoding kernel is compiled in this process, because Numba's cache failed: {error}",
             RuntimeWarning,

@@ -148,7 +148,7 @@ def test_a_base_that_learned_from_other_text_keeps_its_ids():
     base = fastlm.train_bpe(texts.DOCUMENTS[:3], 500, ["<s>"], pattern="llama3")
     other = texts.DOCUMENTS[3:9]
     grown = fastlm.train_bpe(other, 700, base=base)
-    assert {id: token for id, token in grown.vocab.items() if id < 500} == base.vocab
+    assert {token_id: token for token_id, token in grown.vocab.items() if token_id < 500} == base.vocab
     assert grown.special_tokens == base.special_tokens
     assert grown.pattern == base.pattern
     words = bpe.Counter(word for text in other for word in bpe.pretokens(text, base.vocabulary.pattern.splits))
@@ -163,7 +163,7 @@ def test_gpt2_may_grow(gpt2):
     grown = fastlm.train_bpe(["zyxzyx qqqqzyx"] * 5, 50_260, base=gpt2)
     assert grown.special_tokens == {"<|endoftext|>": 50_256}
     vocab = grown.vocab
-    assert {id: vocab[id] for id in range(50_257)} == gpt2.vocab
+    assert {token_id: vocab[token_id] for token_id in range(50_257)} == gpt2.vocab
     assert grown.encode("the zyxzyx") == [*gpt2.encode("the"), *grown.encode(" zyxzyx")]
     assert len(grown.encode(" zyxzyx")) < len(gpt2.encode(" zyxzyx"))
 

@@ -97,11 +97,11 @@ def test_merges_are_the_local_ones(ray, small, tmp_path, kind):
     assert fastlm.train_bpe(corpus, 1500, engine="ray").merges == local.merges
 
 
-@pytest.mark.parametrize(("kind", "format"), [*zip(KINDS, ["npy", "megatron", "bin", "npy"], strict=True)])
-def test_shards_and_manifest_are_the_local_ones(ray, small, trained, tmp_path, kind, format):
+@pytest.mark.parametrize(("kind", "shard_format"), [*zip(KINDS, ["npy", "megatron", "bin", "npy"], strict=True)])
+def test_shards_and_manifest_are_the_local_ones(ray, small, trained, tmp_path, kind, shard_format):
     (tmp_path / "in").mkdir()
     corpus = inputs(tmp_path / "in", kind)
-    options = {"format": format, "end_of_text": SEPARATOR, "validation_fraction": 0.3, "shard_tokens": 7001}
+    options = {"format": shard_format, "end_of_text": SEPARATOR, "validation_fraction": 0.3, "shard_tokens": 7001}
     local = encode_corpus(trained, corpus, tmp_path / "local", num_threads=1, **options)
     assert encode_corpus(trained, corpus, tmp_path / "ray", engine="ray", **options) == local
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")

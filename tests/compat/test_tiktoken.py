@@ -35,7 +35,7 @@ CUSTOM = r"\p{L}+|\p{N}{1,2}|\s+$|[^\s\p{L}\p{N}]+|\s"
 WORDS_ONLY = r"\w+"
 BYTES = {bytes([byte]): byte for byte in range(256)}
 SPECIAL = {"<|endoftext|>": 2000, "<|user|>": 2001, "<|é|>": 2003, "<|user|": 2005}
-NOT_NESTED = {token: id for token, id in SPECIAL.items() if token != "<|user|"}
+NOT_NESTED = {token: token_id for token, token_id in SPECIAL.items() if token != "<|user|"}
 
 
 @dataclass
@@ -63,7 +63,7 @@ def pair(pattern: str, ranks: dict[bytes, int], special: dict[str, int], settled
 def ranks(trained) -> dict[bytes, int]:
     """A real vocabulary of nearly 1,000 tokens."""
     added = set(trained.special_tokens.values())
-    tokens = [token for id, token in trained.vocab.items() if id not in added]
+    tokens = [token for token_id, token in trained.vocab.items() if token_id not in added]
     return {token: rank for rank, token in enumerate(tokens)}
 
 
@@ -90,7 +90,7 @@ def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """What a call gives, comparable: a result, or the type of the error."""
     try:
         result = function(*args, **kwargs)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - both libraries must raise alike
         return type(error)
     except BaseException as error:
         if type(error).__name__ != "PanicException":
@@ -265,8 +265,8 @@ class Values:
             if method == "decode_bytes_batch":
                 options.pop("errors", None)
             return method, lambda: (([make() for make in many],), options)
-        id = self.id()
-        return rng.choice(["decode_single_token_bytes", "is_special_token"]), lambda: ((id,), {})
+        token_id = self.id()
+        return rng.choice(["decode_single_token_bytes", "is_special_token"]), lambda: ((token_id,), {})
 
 
 def test_random_calls_have_the_same_outcome(pairs):

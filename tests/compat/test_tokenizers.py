@@ -28,7 +28,7 @@ def call(rng: random.Random):
     one, other, add = text(rng), text(rng), rng.random() < 0.7
     words = [[text(rng, 4) for _ in range(rng.randrange(4))] for _ in range(2)]
     ids = [rng.randrange(420) for _ in range(rng.randrange(8))]
-    token, id, flag = rng.choice(tokenizers_twins.NAMES), rng.randrange(420), rng.random() < 0.5
+    token, token_id, flag = rng.choice(tokenizers_twins.NAMES), rng.randrange(420), rng.random() < 0.5
     bad = rng.choice([None, 3, b"x", "\ud800", 1.5, ["a", 1], ("a", "b", "c")])
     return rng.choice(
         [
@@ -52,7 +52,7 @@ def call(rng: random.Random):
             lambda t: t.post_process(t.encode(one), t.encode(other), add),
             lambda t: t.decode(ids, skip_special_tokens=flag),
             lambda t: t.decode_batch([ids, ids[:2], []], skip_special_tokens=flag),
-            lambda t: [t.token_to_id(token), t.id_to_token(id), t.get_vocab_size(flag), t.get_vocab(flag)],
+            lambda t: [t.token_to_id(token), t.id_to_token(token_id), t.get_vocab_size(flag), t.get_vocab(flag)],
             lambda t: t.get_added_tokens_decoder(),
             lambda t: [t.num_special_tokens_to_add(flag), t.truncation, t.padding],
             lambda t: t.to_str(flag),

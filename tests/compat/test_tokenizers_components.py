@@ -327,7 +327,7 @@ def test_added_tokens_are_numbered_as_by_tokenizers():
         made.pre_tokenizer = t.pre_tokenizers.ByteLevel(add_prefix_space=False)
         found = [made.add_tokens(["q", "w", "q", ""]), made.add_special_tokens(["q", "a", t.AddedToken("z")])]
         found += [made.add_tokens([t.AddedToken("q", lstrip=True)]), made.get_vocab(), made.get_vocab_size()]
-        found += [{id: repr(token) for id, token in made.get_added_tokens_decoder().items()}]
+        found += [{token_id: repr(token) for token_id, token in made.get_added_tokens_decoder().items()}]
         found += [made.decode([2, 0, 5]), made.encode("a q b w").tokens, made.to_str()]
         results.append(found)
     assert results[0] == results[1]
@@ -343,7 +343,7 @@ def test_added_tokens_are_named_as_the_normalizer_has_them():
         ids = [made.token_to_id(name) for name in [*names, "a\u0301"]]
         for normalizer in (None, t.normalizers.NFC(), None):
             made.normalizer = normalizer
-            found += [made.id_to_token(id) for id in ids] + [made.encode("".join(names)).tokens]
+            found += [made.id_to_token(token_id) for token_id in ids] + [made.encode("".join(names)).tokens]
             found += [made.decode(ids, skip) for skip in (True, False)] + [made.to_str(), made.get_vocab()]
         results.append(found)
     assert results[0] == results[1]
@@ -355,7 +355,7 @@ def test_streams_decode_as_by_tokenizers():
     for t in (theirs, ours):
         made = tokenizer(t)
         stream = t.decoders.DecodeStream()
-        found = [stream.step(made, id) for id in [*ids, 10**6, 195, 65]]
+        found = [stream.step(made, token_id) for token_id in [*ids, 10**6, 195, 65]]
         found.append([t.decoders.DecodeStream(ids=ids[:3]).step(made, ids[3:]), stream.step(made, [65, 66])])
         results.append(found)
     assert results[0] == results[1]

@@ -71,7 +71,7 @@ def test_byte_level_bpe_answers_as_in_tokenizers(number):
     for module in (theirs, ours):
         try:
             made.append(module.ByteLevelBPETokenizer(VOCAB, MERGES, **options))
-        except Exception:
+        except Exception:  # noqa: BLE001 - anything that tokenizers refuses is left out
             made.append(None)
     judge, tokenizer = made
     assert (judge is None) == (tokenizer is None)

@@ -32,8 +32,8 @@ OFFICIAL = ["gpt2", "llama3", "qwen2"]
 SPECIAL = {"pad_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "chat_template": TEMPLATE}
 
 
-def _template(single: list[Any], pair: list[Any], name: str, id: int) -> dict[str, Any]:
-    known = {name: {"id": name, "ids": [id], "tokens": [name]}}
+def _template(single: list[Any], pair: list[Any], name: str, token_id: int) -> dict[str, Any]:
+    known = {name: {"id": name, "ids": [token_id], "tokens": [name]}}
     return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": known}
 
 
@@ -47,12 +47,12 @@ def _special(type_id: int) -> dict[str, Any]:
 
 def variants(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """tokenizer.json with what models change in it."""
-    id = next(token["id"] for token in content["added_tokens"] if token["content"] == "<|endoftext|>")
+    end_id = next(token["id"] for token in content["added_tokens"] if token["content"] == "<|endoftext|>")
     frame = _template(
         [_special(0), _sequence("A", 0), _special(0)],
         [_special(0), _sequence("A", 0), _special(0), _sequence("B", 1), _special(1)],
         "<|endoftext|>",
-        id,
+        end_id,
     )
     options = {"special": False, "single_word": False, "lstrip": True, "rstrip": True, "normalized": False}
     stripped = [token | (options if token["content"] == "<|user|>" else {}) for token in content["added_tokens"]]

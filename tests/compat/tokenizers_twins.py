@@ -105,7 +105,7 @@ class Recipe:
         self.ignore_merges = rng.random() < 0.2
         if rng.random() < 0.15 and not self.ignore_merges:
             lost = set(rng.sample(["e", "Ã", "Ġ", "t", "Ċ", "©"], rng.randrange(1, 3)))
-            vocab = {token: id for token, id in vocab.items() if not lost.intersection(token)}
+            vocab = {token: token_id for token, token_id in vocab.items() if not lost.intersection(token)}
             merges = [merge for merge in merges if not lost.intersection("".join(merge))]
         self.vocab, self.merges = vocab, merges
         self.nfc = rng.choice([None, None, "NFC", "Sequence", "empty"])
@@ -218,7 +218,7 @@ def outcome(call: Any, module: ModuleType) -> Any:
     """What a call gives, or the type of what it raises. A bare Exception and a panic count as ValueError."""
     try:
         return plain(call())
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - both libraries must raise alike
         if module is theirs:
             return "ValueError" if type(error) is Exception else type(error).__name__
         is_plain = isinstance(error, OSError) or type(error) in (ValueError, json.JSONDecodeError)

@@ -13,7 +13,7 @@ from tests import texts
 def test_what_a_stream_yields_is_the_whole(trained, text):
     ids = trained.encode(text)
     stream = trained.decode_stream()
-    steps = [stream.step(id) for id in ids]
+    steps = [stream.step(token_id) for token_id in ids]
     assert "".join(steps) + stream.finish() == text
     assert not any("\ufffd" in step for step in steps) or "\ufffd" in text
     # it may be used anew
@@ -23,7 +23,7 @@ def test_what_a_stream_yields_is_the_whole(trained, text):
 @given(st.lists(st.integers(0, 999), max_size=60))
 def test_ids_that_are_no_text_decode_as_at_once(trained, ids):
     stream = trained.decode_stream()
-    assert "".join(stream.step(id) for id in ids) + stream.finish() == trained.decode(ids)
+    assert "".join(stream.step(token_id) for token_id in ids) + stream.finish() == trained.decode(ids)
 
 
 def test_a_character_is_held_back_until_it_is_whole(trained):

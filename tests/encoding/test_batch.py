@@ -38,7 +38,7 @@ def test_shared_texts_have_the_ids_of_each_alone(trained, small_chunks, seed):
         for number in (2, 3, 9):
             ids, offsets = trained.encode_batch_flat(batch, number, on_special=on_special)
             assert offsets.tolist() == np.cumsum([0, *map(len, alone)]).tolist()
-            assert ids.tolist() == [id for row in alone for id in row]
+            assert ids.tolist() == [token_id for row in alone for token_id in row]
             assert trained.encode_batch(batch, number, on_special=on_special) == alone
 
 
@@ -50,7 +50,7 @@ def test_who_is_not_called_is_not_waited_for(trained, small_chunks):
         encoded.gather()
         encoded.copy()
         ids, _ = encoded.arrays()
-    assert ids.tolist() == [id for text in batch for id in trained.encode_ordinary(text)]
+    assert ids.tolist() == [token_id for text in batch for token_id in trained.encode_ordinary(text)]
 
 
 def test_the_error_is_that_of_the_first_text(trained, small_chunks):

@@ -15,9 +15,9 @@ def test_bytes_of_tokens_are_those_of_the_text(trained, text):
     ids, spans = trained.encode_with_offsets(text, unit="byte")
     assert ids.tolist() == trained.encode(text)
     at = 0
-    for id, (start, end) in zip(ids.tolist(), spans.tolist(), strict=True):
+    for token_id, (start, end) in zip(ids.tolist(), spans.tolist(), strict=True):
         assert start == at
-        assert encoded[start:end] == trained.vocab[id]
+        assert encoded[start:end] == trained.vocab[token_id]
         at = end
     assert at == len(encoded)
     same_ids, in_characters = trained.encode_with_offsets(text)

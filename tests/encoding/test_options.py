@@ -73,7 +73,7 @@ def test_unknown_options_are_refused(trained):
 def test_no_special_token_comes_of_untrusted_text(trained, parts):
     ids = trained.encode_parts(parts)
     trusted = sum(text.count(END) + text.count(USER) for text, trust in parts if trust)
-    assert sum(id in trained.special_tokens.values() for id in ids) == trusted
+    assert sum(token_id in trained.special_tokens.values() for token_id in ids) == trusted
     assert trained.decode(ids) == "".join(text for text, _ in parts)
     if all(trust for _, trust in parts) and not any("<|" in text[-12:] for text, _ in parts):
         assert ids == trained.encode("".join(text for text, _ in parts))
@@ -236,7 +236,7 @@ def test_ten_thousand_special_tokens():
         parts = [rng.choice([*special, "x", "<|reserved_", "word1", "|>"]) for _ in range(20)]
         ids = tokenizer.encode("".join(parts))
         assert tokenizer.decode(ids) == "".join(parts)
-        assert sum(id >= 256 for id in ids) >= sum(part in tokenizer.special_tokens for part in parts)
+        assert sum(token_id >= 256 for token_id in ids) >= sum(part in tokenizer.special_tokens for part in parts)
 
 
 # --- a text that is cut ---
@@ -248,20 +248,20 @@ def test_ten_thousand_special_tokens():
     st.booleans(),
     st.integers(0, 100),
 )
-def test_ids_between_cuts_and_their_places(trained, stretches, last, narrow, room):
+def test_ids_between_cuts_and_their_places(trained, parts, last, narrow, capacity):
     text, rows, expected, places = b"", [], [], []
-    for stretch, cut, id in stretches:
-        text += stretch.encode()
-        expected += trained.encode_ordinary(stretch)
-        rows.append((len(text), len(text) + len(cut), id))
+    for part, cut, cut_id in parts:
+        text += part.encode()
+        expected += trained.encode_ordinary(part)
+        rows.append((len(text), len(text) + len(cut), cut_id))
         places.append(len(expected))
-        expected += [id] * (id >= 0)
+        expected += [cut_id] * (cut_id >= 0)
         text += cut.encode()
     cuts = np.array(rows, np.int64).reshape(-1, 3)
-    out = np.empty(room, np.uint16 if narrow else np.uint32)
+    out = np.empty(capacity, np.uint16 if narrow else np.uint32)
     ids, found = trained.encode_between(text + last.encode(), cuts, out)
     assert ids.dtype == out.dtype
-    assert (ids.base is out) == (len(ids) <= room)
+    assert (ids.base is out) == (len(ids) <= capacity)
     assert ids.tolist() == expected + trained.encode_ordinary(last)
     assert found.tolist() == places
 
@@ -270,10 +270,10 @@ def test_ids_between_cuts_and_their_places(trained, stretches, last, narrow, roo
 def test_more_ids_between_cuts_than_are_foreseen(trained, dtype):
     text = b"\x01" * 400_000 + b"ab" * 200_000 + b"!1" * 150_000
     cuts = np.array([[400_000, 400_000, 3], [800_000, 800_000, -1], [len(text), len(text), 4]])
-    stretches = [trained.encode(text[a:b]) for a, b in [(0, 400_000), (400_000, 800_000), (800_000, None)]]
+    parts = [trained.encode(text[a:b]) for a, b in [(0, 400_000), (400_000, 800_000), (800_000, None)]]
     ids, places = trained.encode_between(text, cuts, np.empty(5, dtype))
-    assert ids.tolist() == [*stretches[0], 3, *stretches[1], *stretches[2], 4]
-    assert places.tolist() == [len(stretches[0]), len(stretches[0]) + 1 + len(stretches[1]), len(ids) - 1]
+    assert ids.tolist() == [*parts[0], 3, *parts[1], *parts[2], 4]
+    assert places.tolist() == [len(parts[0]), len(parts[0]) + 1 + len(parts[1]), len(ids) - 1]
     assert trained.count(text) == len(trained.encode(text))
 
 

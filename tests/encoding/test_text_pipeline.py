@@ -63,9 +63,9 @@ def random_content(rng: random.Random) -> dict:
     next_id = 400
     for name in rng.sample(names, rng.randrange(len(names))):
         options = {key: rng.random() < 0.4 for key in ("single_word", "lstrip", "rstrip", "normalized", "special")}
-        id = content["model"]["vocab"].get(name, next_id)
-        next_id += id == next_id
-        content["added_tokens"].append({"id": id, "content": name, **options})
+        token_id = content["model"]["vocab"].get(name, next_id)
+        next_id += token_id == next_id
+        content["added_tokens"].append({"id": token_id, "content": name, **options})
     if rng.random() < 0.5:
         content["normalizer"] = {"type": "NFC"}
     content["pre_tokenizer"]["add_prefix_space"] = rng.random() < 0.4
@@ -136,7 +136,9 @@ def test_bytes_without_a_token_are_dropped_as_by_tokenizers(drop, tmp_path):
     from fastlm.formats import gpt2
 
     lost = gpt2.spell(drop)
-    base["model"]["vocab"] = {token: id for token, id in base["model"]["vocab"].items() if lost not in token}
+    base["model"]["vocab"] = {
+        token: token_id for token, token_id in base["model"]["vocab"].items() if lost not in token
+    }
     base["model"]["merges"] = [merge for merge in base["model"]["merges"] if lost not in "".join(merge)]
     (tmp_path / tokenizer_json.FILE).write_text(json.dumps(base))
     ours, theirs = fastlm.load(tmp_path), tokenizers.Tokenizer.from_str(json.dumps(base))

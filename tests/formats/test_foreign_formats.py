@@ -30,11 +30,11 @@ def test_minbpe_files_hold_what_minbpe_needs(tmp_path):
     assert lines[:3] == ["minbpe v1", PATTERNS["minbpe-gpt4"].regex, "2"]
     special = {line.split()[0]: int(line.split()[1]) for line in lines[3:5]}
     assert special == tokenizer.special_tokens
-    vocab = {id: bytes([id]) for id in range(256)}
+    vocab = {i: bytes([i]) for i in range(256)}
     for line in lines[5:]:
         left, right = map(int, line.split())
         vocab[len(vocab)] = vocab[left] + vocab[right]
-    assert vocab | {id: token.encode() for token, id in special.items()} == tokenizer.vocab
+    assert vocab | {token_id: token.encode() for token, token_id in special.items()} == tokenizer.vocab
     again = fastlm.load(path)
     assert again.vocabulary.fingerprint == tokenizer.vocabulary.fingerprint
     for text in texts.DOCUMENTS:
@@ -118,7 +118,7 @@ def test_tekken_is_ranks_after_special_tokens(tmp_path):
     )
     rng = random.Random(1)
     for text in [*texts.DOCUMENTS, *(texts.random_string(rng) for _ in range(500))]:
-        assert tokenizer.encode_ordinary(text) == [id + 10 for id in theirs.encode_ordinary(text)]
+        assert tokenizer.encode_ordinary(text) == [token_id + 10 for token_id in theirs.encode_ordinary(text)]
     assert tokenizer.vocab_size == content["config"]["default_vocab_size"]
     assert tokenizer.pattern == "tekken"
     assert [tokenizer.special_tokens[name] for name in ("<unk>", "<s>", "</s>", "[INST]")] == [0, 1, 2, 3]

@@ -97,7 +97,7 @@ def test_both_merge_loops_do_what_the_reference_does(trained, table, pretoken):
 
 
 def reference_ids(pretoken: bytes, tokenizer) -> list[int]:
-    id_of = {token: id for id, token in tokenizer.vocab.items()}
+    id_of = {token: token_id for token_id, token in tokenizer.vocab.items()}
     rank_of = {pair: rank for rank, pair in enumerate(tokenizer.merges)}
     return [id_of[token] for token in bpe.merge(pretoken, rank_of)]
 
@@ -137,7 +137,7 @@ def test_windows_fail_where_a_token_is_as_long_as_they_are():
     """Then a larger one is taken."""
     tokens = [b"-" * 2**k for k in range(1, 9)]
     left = [b"-" * 2**k for k in range(8)]
-    vocab = {id: bytes([id]) for id in range(256)} | {256 + k: token for k, token in enumerate(tokens)}
+    vocab = {i: bytes([i]) for i in range(256)} | {256 + k: token for k, token in enumerate(tokens)}
     tokenizer = fastlm.Tokenizer(vocab, list(zip(left, left, strict=True)))
     dashes = b"-" * 5000
     assert by_windows(dashes, table_of(tokenizer.vocabulary), 64) is None

@@ -90,7 +90,7 @@ def misread_configs(mutations: int, seed: int) -> tuple[int, int]:
                 read += 1
             except ValueError as error:
                 wrong += str(path) not in str(error)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - any other exception is the fault that is looked for
                 print(f"{type(error).__name__}: {error}")
                 wrong += 1
     return wrong, read

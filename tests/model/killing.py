@@ -52,7 +52,7 @@ def started(config: TrainingConfig) -> int:
         return child
     try:
         train(config)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - the child must not return into the parent's code
         print(error, file=sys.stderr, flush=True)
         os._exit(1)
     os._exit(0)

@@ -135,7 +135,7 @@ def encode(
 ) -> list[int]:
     """Token ids of a text: of its special tokens, and of the tokens that its pretokens merge to."""
     special_tokens = list(special_tokens)
-    id_of = {token: id for id, token in vocab.items()}
+    id_of = {token: token_id for token_id, token in vocab.items()}
     rank_of = {pair: rank for rank, pair in enumerate(merges)}
     ids: list[int] = []
     for stretch in split_special(text, special_tokens):

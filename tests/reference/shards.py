@@ -20,39 +20,39 @@ def splits_of(documents: list[list[int]], validation: float) -> dict[str, list[l
     return splits
 
 
-def shards_of(documents: list[list[int]], shard_tokens: int, format: str) -> list[tuple[list[int], list[int]]]:
+def shards_of(documents: list[list[int]], shard_tokens: int, shard_format: str) -> list[tuple[list[int], list[int]]]:
     """(ids, ends of documents) of each shard."""
     shards: list[tuple[list[int], list[int]]] = []
     for document in documents:
-        if format == "megatron":
+        if shard_format == "megatron":
             if not shards or len(shards[-1][0]) >= shard_tokens:
                 shards.append(([], []))
             shards[-1][0].extend(document)
-        for id in document if format != "megatron" else ():
+        for token_id in document if shard_format != "megatron" else ():
             if not shards or len(shards[-1][0]) == shard_tokens:
                 shards.append(([], []))
-            shards[-1][0].append(id)
+            shards[-1][0].append(token_id)
         if not shards:
             shards.append(([], []))
         shards[-1][1].append(len(shards[-1][0]))
     return shards
 
 
-def files_of(documents: list[list[int]], format: str, dtype: str, shard_tokens: int, validation: float = 0.0):
+def files_of(documents: list[list[int]], shard_format: str, dtype: str, shard_tokens: int, validation: float = 0.0):
     """Name -> content of every shard's files."""
     files = {}
     for split, of_split in splits_of(documents, validation).items():
-        for number, (ids, ends) in enumerate(shards_of(of_split, shard_tokens, format)):
+        for number, (ids, ends) in enumerate(shards_of(of_split, shard_tokens, shard_format)):
             name = f"{split}-{number:05}"
             array = np.array(ids, dtype)
-            if format == "npy":
+            if shard_format == "npy":
                 header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({len(ids)},), }}".encode()
                 files[f"{name}.npy"] = (
                     b"\x93NUMPY\1\0" + struct.pack("<H", 118) + header.ljust(117) + b"\n" + array.tobytes()
                 )
             else:
                 files[f"{name}.bin"] = array.tobytes()
-            if format == "megatron":
+            if shard_format == "megatron":
                 files[f"{name}.idx"] = megatron_idx(ends, dtype)
             else:
                 files[f"{name}.index"] = struct.pack(f"<{len(ends)}Q", *ends)

@@ -87,7 +87,7 @@ def logits(
     def norm(name: str, x: Array) -> Array:
         return x if config.norm == "none" else rms_norm(x, weights[f"{name}.weight"], config.norm_eps)
 
-    xs = [weights["token_embeddings.weight"][id] for id in ids]
+    xs = [weights["token_embeddings.weight"][token_id] for token_id in ids]
     for layer in range(config.num_layers):
         at = f"layers.{layer}."
         attn, ffn = below(f"{at}attn."), below(f"{at}ffn.")
