@@ -136,7 +136,7 @@ def encode(path: str, folder: str, out: str, threads: str) -> dict[str, Any]:
     size = Path(path).stat().st_size
     manifest = json.loads((Path(out) / "manifest.json").read_text())
     texts = []
-    for block in itertools.islice(Blocks(path, tokenizer.cutter), SAMPLE_BYTES // BLOCK_BYTES):
+    for block in itertools.islice(Blocks(path, tokenizer.splitter), SAMPLE_BYTES // BLOCK_BYTES):
         texts.append(bytes(block.text))
         block.release()
     alone = Timing()

@@ -21,8 +21,8 @@ from fastlm.encoding.build import encoder_of
 from fastlm.encoding.offsets import encode_with_spans
 from fastlm.encoding.text_pipeline import OnSpecial as OnSpecial
 from fastlm.encoding.text_pipeline import TextPipeline
-from fastlm.pretokenize.cutting import Cutter, parts_of, utf8_parts
 from fastlm.pretokenize.patterns import find_pattern
+from fastlm.pretokenize.text_splitter import TextSplitter, join_surrogates, split_into_chunks
 from fastlm.text._utf8 import Utf8, utf8_bytes
 from fastlm.threads import map_in_order, thread_count
 from fastlm.vocabulary.truncate import truncated_vocabulary
@@ -30,7 +30,7 @@ from fastlm.vocabulary.vocabulary import Merge, Vocabulary, vocabulary_from_toke
 
 if TYPE_CHECKING:
     from fastlm.encoding._encoder import Encoder
-    from fastlm.pretokenize.cutting import Cuts
+    from fastlm.pretokenize.text_splitter import Boundaries
 
 Text: TypeAlias = str | bytes
 Ids: TypeAlias = "Iterable[int] | np.ndarray[Any, np.dtype[np.integer[Any]]]"
@@ -379,7 +379,7 @@ class Tokenizer:
             >>> ids.tolist(), ids_before.tolist()
             ([256, 257, 256], [1])
         """
-        if self._pipeline.is_plain and not (on_special == "text" and self.text_cutter.whole_text):
+        if self._pipeline.is_plain and not (on_special == "text" and self.text_splitter.whole_text):
             return self._encoder.encode_between(Utf8(text), boundaries, out)
         if not isinstance(out, np.ndarray):
             raise TypeError(f"out must be an array, got {type(out).__name__}")
@@ -475,16 +475,16 @@ class Tokenizer:
         """
         if isinstance(chunks, str):
             raise TypeError("chunks must be an iterable of str, got one str")
-        cutter = self.cutter if on_special != "text" else self.text_cutter
+        splitter = self.splitter if on_special != "text" else self.text_splitter
         parts: list[bytes] = []
         size, wanted = 0, STREAM_BYTES
-        for part in utf8_parts(iter(chunks)):
+        for part in join_surrogates(iter(chunks)):
             parts.append(utf8_bytes(part))
             size += len(parts[-1])
             if size < wanted:
                 continue
             text = b"".join(parts)
-            _, cut = cutter.partial_cuts(text)
+            _, cut = splitter.partial_boundaries(text)
             if cut:
                 yield from self.encode(text[:cut], on_special=on_special)
             parts, size = [text[cut:]], len(text) - cut
@@ -570,7 +570,9 @@ class Tokenizer:
 
     # --- private ---
 
-    def _prepare_all(self, texts: Sequence[Text], on_special: OnSpecial) -> tuple[list[Text], Cuts | list[Cuts]]:
+    def _prepare_all(
+        self, texts: Sequence[Text], on_special: OnSpecial
+    ) -> tuple[list[Text], Boundaries | list[Boundaries]]:
         """Prepares texts for the encoder; the boundaries are one object for all texts, or a list."""
         items = batches.as_list(texts)
         if self._pipeline.is_plain and (
@@ -581,21 +583,25 @@ class Tokenizer:
         return [text for text, _ in prepared], [boundaries for _, boundaries in prepared]
 
     def _map_parts(
-        self, text: Text, boundaries: Cuts, num_threads: int | None, function: Callable[[Text | Utf8, Cuts], Result]
+        self,
+        text: Text,
+        boundaries: Boundaries,
+        num_threads: int | None,
+        function: Callable[[Text | Utf8, Boundaries], Result],
     ) -> list[Result]:
         """function(text, boundaries) of a prepared text, or of its parts, which threads share."""
         threads = thread_count(num_threads)
         if threads == 1:
             return [function(text, boundaries)]
-        parts, of_parts = parts_of(Utf8(text), boundaries, self.vocabulary.pattern, PARTS * threads)
+        parts, of_parts = split_into_chunks(Utf8(text), boundaries, self.vocabulary.pattern, PARTS * threads)
         pairs = zip(parts, of_parts if isinstance(of_parts, list) else itertools.repeat(of_parts), strict=False)
         return list(map_in_order(lambda pair: function(*pair), pairs, threads))
 
-    def _encode_shared(self, text: Text, boundaries: Cuts, num_threads: int | None) -> UInt32Array:
+    def _encode_shared(self, text: Text, boundaries: Boundaries, num_threads: int | None) -> UInt32Array:
         """The ids of a prepared text, whose parts threads share."""
         threads = thread_count(num_threads)
         if threads > 1:
-            parts, of_parts = parts_of(Utf8(text), boundaries, self.vocabulary.pattern, PARTS * threads)
+            parts, of_parts = split_into_chunks(Utf8(text), boundaries, self.vocabulary.pattern, PARTS * threads)
             # an error names an offset in a part: the call below raises it again with the offset in the text
             with contextlib.suppress(ValueError):
                 return batches.encode_flat(self._encoder, parts, of_parts, threads)[0]
@@ -626,19 +632,19 @@ class Tokenizer:
         return Decoder(self.vocabulary.token_bytes, self.vocabulary.token_offsets)
 
     @functools.cached_property
-    def cutter(self) -> Cutter:
+    def splitter(self) -> TextSplitter:
         """Finds where a text may be split so that its parts have the ids of the whole text."""
         whole, normalizes = self._pipeline.needs_whole_text, self._pipeline.normalizes
-        return Cutter(list(self.vocabulary.special_tokens), self.vocabulary.pattern, whole, normalizes)
+        return TextSplitter(list(self.vocabulary.special_tokens), self.vocabulary.pattern, whole, normalizes)
 
     @functools.cached_property
-    def text_cutter(self) -> Cutter:
+    def text_splitter(self) -> TextSplitter:
         """The same for text in which special tokens are ordinary text."""
         pipeline = self._pipeline
         whole = pipeline.needs_whole_text if pipeline.ordinary_ids else bool(pipeline.prefix)
         ordinary = [token.content for token in self.vocabulary.added_tokens if not token.special]
         whole = whole or not pipeline.ordinary_are_apart
-        return Cutter(ordinary, self.vocabulary.pattern, whole, pipeline.normalizes)
+        return TextSplitter(ordinary, self.vocabulary.pattern, whole, pipeline.normalizes)
 
     def __reduce__(self) -> tuple[Callable[[Vocabulary], Tokenizer], tuple[Vocabulary]]:
         return Tokenizer.from_vocabulary, (self.vocabulary,)

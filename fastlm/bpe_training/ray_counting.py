@@ -22,8 +22,8 @@ from fastlm.bpe_training.run_files import BUFFER_BYTES, PART, RunFiles, Words
 from fastlm.cluster.connection import RETRIES, original_error, ray_connection, worker_count
 from fastlm.corpus.partitions import Partition, partitions_of
 from fastlm.corpus.read import Blocks, Corpus
-from fastlm.pretokenize.cutting import Cutter
 from fastlm.pretokenize.patterns import Pattern
+from fastlm.pretokenize.text_splitter import TextSplitter
 
 PARTITION_BYTES = 1 << 27
 # tables that one task merges
@@ -107,7 +107,7 @@ def count_on_cluster(blocks: Blocks, pattern: Pattern, num_workers: int | None, 
         tree = _Tree(ray, worker_count(ray, num_workers), counted)
         try:
             # the partitions name their files
-            reading = ray.put((replace(blocks.corpus, inputs=()), blocks.cutter, pattern))
+            reading = ray.put((replace(blocks.corpus, inputs=()), blocks.splitter, pattern))
             for partition in partitions_of(blocks, PARTITION_BYTES):
                 tree.count(reading, partition)
             return tree.finish()
@@ -178,14 +178,14 @@ class _Tree:
             self._pending[merged] = -1 - level, merged
 
 
-def _count_partition(reading: tuple[Corpus, Cutter, Pattern], partition: Partition) -> tuple[Table, int]:
+def _count_partition(reading: tuple[Corpus, TextSplitter, Pattern], partition: Partition) -> tuple[Table, int]:
     """The counts of a partition, and its bytes as stored."""
-    corpus, cutter, pattern = reading
+    corpus, splitter, pattern = reading
     runs = RunFiles(None)
     try:
         tables = Tables(pattern, _new_table, runs.spill)
         sizes = [0]
-        text = TextReader(partition.blocks(corpus, cutter))
+        text = TextReader(partition.blocks(corpus, splitter))
         count_in_runs(text, tables, runs, 1, lambda: False, lambda: None, sizes.append)
         return table_of(runs.words()), sizes[-1]
     finally:

@@ -16,8 +16,8 @@ from fastlm.bpe_training.memory_limit import MemoryLimit, resident_bytes
 from fastlm.bpe_training.phases import Progress, Training
 from fastlm.cluster.connection import Engine, check_engine
 from fastlm.corpus.read import Blocks, Source
-from fastlm.pretokenize.cutting import Cutter
 from fastlm.pretokenize.patterns import find_pattern
+from fastlm.pretokenize.text_splitter import TextSplitter
 from fastlm.threads import thread_count
 from fastlm.tokenizer import Tokenizer
 from fastlm.vocabulary.vocabulary import Vocabulary, checked_special_tokens
@@ -196,13 +196,13 @@ def _beginning(base: Tokenizer | None, special_tokens: Sequence[str] | None, pat
 
 def _blocks(source: Source, vocabulary: Vocabulary) -> Blocks:
     """The blocks of an input, cut at the added tokens of a vocabulary."""
-    cutter = Cutter([token.content for token in vocabulary.added_tokens], vocabulary.pattern)
+    splitter = TextSplitter([token.content for token in vocabulary.added_tokens], vocabulary.pattern)
     if not isinstance(source, str):
         if not isinstance(source, Iterable | os.PathLike) and hasattr(type(source), "__getitem__"):
             source = iter(cast(Any, source))  # a lazy column that offers items by number only
-        return Blocks(source, cutter)
+        return Blocks(source, splitter)
     try:
-        return Blocks(source, cutter)
+        return Blocks(source, splitter)
     except (OSError, ValueError) as error:
         missing = isinstance(error, FileNotFoundError) or getattr(error, "errno", None) == errno.ENAMETOOLONG
         if os.path.lexists(source) or "://" in source or not (missing or "\0" in source):

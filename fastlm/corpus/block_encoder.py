@@ -16,7 +16,7 @@ from fastlm.corpus.manifest import TRAIN, VALIDATION
 from fastlm.corpus.read import Blocks
 from fastlm.corpus.text_blocks import Block, Position
 from fastlm.pretokenize._scan import InvalidUTF8Error
-from fastlm.pretokenize.cutting import DOCUMENT_END, Cutter
+from fastlm.pretokenize.text_splitter import DOCUMENT_END, TextSplitter
 from fastlm.tokenizer import OnSpecial, Tokenizer
 
 Ids: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -63,20 +63,20 @@ class BlockEncoder:
         self._tokenizer, self._dtype = tokenizer, dtype
         self._on_special, self._end_of_text_id = on_special, end_of_text_id
         self._validation_fraction = validation_fraction
-        # indexed by the index of a special token in the cutter; the last entry is for DOCUMENT_END
+        # indexed by the index of a special token in the splitter; the last entry is for DOCUMENT_END
         last = -1 if end_of_text_id is None else end_of_text_id
         ids = tokenizer.special_tokens
-        tokens = self.cutter.special_tokens
-        self._cut_ids = np.array([*(ids[token] for token in tokens), last], np.int64)
+        tokens = self.splitter.special_tokens
+        self._boundary_ids = np.array([*(ids[token] for token in tokens), last], np.int64)
         is_special = {token.content: token.special for token in tokenizer.vocabulary.added_tokens}
         self._refused = np.array([k for k, token in enumerate(tokens) if is_special[token]], np.int64)
         # released arrays of ids: the page faults of a new one take a good part of the time that it takes to fill it
         self._free: deque[Ids] = deque()
 
     @property
-    def cutter(self) -> Cutter:
-        """The cutter for the blocks."""
-        return self._tokenizer.text_cutter if self._on_special == "text" else self._tokenizer.cutter
+    def splitter(self) -> TextSplitter:
+        """The splitter for the blocks."""
+        return self._tokenizer.text_splitter if self._on_special == "text" else self._tokenizer.splitter
 
     def __call__(self, block: Block) -> EncodedBlock:
         """Encodes a block and releases it. Raises ValueError with the location of text that cannot be encoded."""
@@ -99,7 +99,7 @@ class BlockEncoder:
             raise block.located(error) from None
         finally:
             block.release()
-        ends = offsets[block.cuts[:, 2] == DOCUMENT_END] + (self._end_of_text_id is not None)
+        ends = offsets[block.boundaries[:, 2] == DOCUMENT_END] + (self._end_of_text_id is not None)
         return ids.view(self._dtype.newbyteorder("=")).astype(self._dtype, copy=False), ends
 
     def release(self, ids: Ids) -> None:
@@ -108,19 +108,19 @@ class BlockEncoder:
             self._free.append(ids.base)
 
     def _between_cuts(self, block: Block) -> tuple[Ids, Int64Array]:
-        special = block.cuts[np.isin(block.cuts[:, 2], self._refused)]
+        special = block.boundaries[np.isin(block.boundaries[:, 2], self._refused)]
         if self._on_special == "raise" and len(special):
             start, end = special[0, :2].tolist()
             found = bytes(block.text[start:end]).decode()
             raise ValueError(f"{block.location(start)}: the special token {found!r} (on_special is 'raise')")
-        cuts = block.cuts.copy()
-        cuts[:, 2] = self._cut_ids[cuts[:, 2]]
+        boundaries = block.boundaries.copy()
+        boundaries[:, 2] = self._boundary_ids[boundaries[:, 2]]
         try:
             out = self._free.pop()
         except IndexError:
             out = np.empty(len(block.text) // 3, np.uint16 if self._dtype.itemsize == 2 else np.uint32)
         try:
-            return self._tokenizer.encode_between(block.text, cuts, out, on_special=self._on_special)
+            return self._tokenizer.encode_between(block.text, boundaries, out, on_special=self._on_special)
         except InvalidUTF8Error:
             raise
         except ValueError as error:
@@ -174,7 +174,7 @@ def count_tokens(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> int:
     """Counts the ids of a file of any kind that Blocks reads, in bounded memory. Raises as Blocks and BlockEncoder."""
     encoder = BlockEncoder(tokenizer, np.dtype(np.uint32))
     count = 0
-    for block in Blocks(path, encoder.cutter):
+    for block in Blocks(path, encoder.splitter):
         ids, _ = encoder.encode(block)
         count += len(ids)
         encoder.release(ids)

@@ -21,7 +21,7 @@ from fastlm.corpus.documents import blocks_of
 from fastlm.corpus.skipped import SkippedRecords
 from fastlm.corpus.streams import needed
 from fastlm.corpus.text_blocks import Block, Position
-from fastlm.pretokenize.cutting import Cutter
+from fastlm.pretokenize.text_splitter import TextSplitter
 
 # Decoded bytes that a batch of Parquet rows may take: rows may share one value of the dictionary. Writers make
 # dictionaries of 1 MiB, and batches of fewer than BATCH_ROWS cost time, so those batches may take up to MOST_BYTES.
@@ -53,7 +53,7 @@ def parquet_blocks(
     file: RawIOBase,
     name: str,
     column: str,
-    cutter: Cutter,
+    splitter: TextSplitter,
     skipped: SkippedRecords,
     start: Position,
     stop: Position | None = None,
@@ -72,7 +72,7 @@ def parquet_blocks(
     if has_text:
         last = stop.row if stop else opened.metadata.num_rows
         rows = _parquet_rows(opened, file, column, start.row, last)
-        yield from _blocks_of_rows(rows, name, cutter, skipped, start)
+        yield from _blocks_of_rows(rows, name, splitter, skipped, start)
 
 
 def row_groups_of(file: RawIOBase) -> list[tuple[int, int]]:
@@ -190,7 +190,7 @@ def _dictionary_bytes(chunk: Any, file: RawIOBase) -> int:
 
 
 def arrow_blocks(
-    file: RawIOBase, name: str, column: str, cutter: Cutter, skipped: SkippedRecords, start: Position
+    file: RawIOBase, name: str, column: str, splitter: TextSplitter, skipped: SkippedRecords, start: Position
 ) -> Iterator[Block]:
     """The same for an Arrow IPC file, or for a stream of Arrow batches as Hugging Face datasets keeps on disk.
 
@@ -208,7 +208,7 @@ def arrow_blocks(
         return
     if has_text:
         batches = map(opened.get_batch, range(opened.num_record_batches)) if is_file else iter(opened)
-        yield from _blocks_of_rows(_arrow_rows(batches, column, start.row), name, cutter, skipped, start)
+        yield from _blocks_of_rows(_arrow_rows(batches, column, start.row), name, splitter, skipped, start)
 
 
 def _arrow_rows(batches: Iterator[Any], column: str, first: int) -> Iterator[_Rows]:
@@ -236,7 +236,7 @@ def _has_text(schema: Any, column: str, name: str, skipped: SkippedRecords) -> b
 
 
 def _blocks_of_rows(
-    batches: Iterator[_Rows], name: str, cutter: Cutter, skipped: SkippedRecords, start: Position
+    batches: Iterator[_Rows], name: str, splitter: TextSplitter, skipped: SkippedRecords, start: Position
 ) -> Iterator[Block]:
     """Validates and decodes rows. The end of each block is the row after its last."""
     for first, rows in _decoded(batches, name, skipped, start.row):
@@ -249,7 +249,7 @@ def _blocks_of_rows(
             rows, numbers = rows.drop_null(), numbers[present]
         if len(rows):
             text, ends = joined_rows(rows)
-            found = blocks_of(text, ends, numbers, lambda number: f"{name}: row {number}", cutter, skipped)
+            found = blocks_of(text, ends, numbers, lambda number: f"{name}: row {number}", splitter, skipped)
             del rows  # the next batch may need the memory
             yield from (replace(block, end=end) for block in found)
             del text, found

@@ -10,20 +10,20 @@ from fastlm._types import Int64Array
 from fastlm.corpus import text_blocks
 from fastlm.corpus.skipped import SkippedRecords
 from fastlm.corpus.text_blocks import Block, document_block
-from fastlm.pretokenize.cutting import Cutter
+from fastlm.pretokenize.text_splitter import TextSplitter
 
 
 class GatheredDocuments:
     """UTF-8 documents and their numbers, until they are enough for a block.
 
     Args:
-        cutter: Finds the special tokens in the documents.
+        splitter: Finds the special tokens in the documents.
         skipped: Records documents that are not UTF-8.
         location_of: Gives the location of a document, for messages, from its number.
     """
 
-    def __init__(self, cutter: Cutter, skipped: SkippedRecords, location_of: Callable[[int], str]) -> None:
-        self._cutter, self._skipped, self._location_of = cutter, skipped, location_of
+    def __init__(self, splitter: TextSplitter, skipped: SkippedRecords, location_of: Callable[[int], str]) -> None:
+        self._cutter, self._skipped, self._location_of = splitter, skipped, location_of
         self._texts: list[bytes] = []
         self._numbers: list[int] = []
         self._size = 0
@@ -56,7 +56,7 @@ def blocks_of(
     ends: Int64Array,
     numbers: Int64Array,
     location_of: Callable[[int], str],
-    cutter: Cutter,
+    splitter: TextSplitter,
     skipped: SkippedRecords,
 ) -> Iterator[Block]:
     """Yields a block of documents that are already joined.
@@ -68,7 +68,7 @@ def blocks_of(
         ends: int64 (n,): where each document ends in `text`.
         numbers: int64 (n,): the number of each document in its source.
         location_of: Gives the location of a document, for messages, from its number.
-        cutter: Finds the special tokens in the documents.
+        splitter: Finds the special tokens in the documents.
         skipped: Records documents that are not UTF-8.
     """
     if skipped.skips and not _is_utf8(text, ends):
@@ -81,7 +81,7 @@ def blocks_of(
         numbers, ends = numbers[valid], np.cumsum([len(document) for document in texts], dtype=np.int64)
         text = b"".join(texts)
     if len(numbers):
-        yield document_block(text, ends, lambda k, byte: f"{location_of(int(numbers[k]))}: byte {byte}", cutter)
+        yield document_block(text, ends, lambda k, byte: f"{location_of(int(numbers[k]))}: byte {byte}", splitter)
 
 
 def _is_utf8(text: bytes | memoryview, ends: Int64Array) -> bool:

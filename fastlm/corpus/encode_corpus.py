@@ -127,7 +127,7 @@ def encode_corpus(
     dtype = ids_dtype(format, len(tokenizer.vocabulary))
     end_of_text_id = None if end_of_text is None else _id_of(end_of_text, tokenizer)
     encoder = BlockEncoder(tokenizer, dtype, on_special, end_of_text_id, validation_fraction)
-    blocks = Blocks(source, encoder.cutter)
+    blocks = Blocks(source, encoder.splitter)
     job = EncodeJob(
         tokenizer=tokenizer.vocabulary.fingerprint,
         vocabulary_size=len(tokenizer.vocabulary),

@@ -12,12 +12,12 @@ from fastlm.corpus.documents import GatheredDocuments
 from fastlm.corpus.skipped import SkippedRecords
 from fastlm.corpus.streams import needed
 from fastlm.corpus.text_blocks import Block, Position
-from fastlm.pretokenize.cutting import Cutter
+from fastlm.pretokenize.text_splitter import TextSplitter
 from fastlm.text._utf8 import utf8_bytes
 
 
 def jsonl_blocks(
-    file: RawIOBase, name: str, field: str, cutter: Cutter, skipped: SkippedRecords, start: Position
+    file: RawIOBase, name: str, field: str, splitter: TextSplitter, skipped: SkippedRecords, start: Position
 ) -> Iterator[Block]:
     """Reads the documents of a file that is at byte start.byte, the start of a line, after start.row lines.
 
@@ -25,7 +25,7 @@ def jsonl_blocks(
     JSON, and lines without a string in the field.
     """
     loads = needed("orjson", "JSON lines").loads
-    gathered = GatheredDocuments(cutter, skipped, lambda line: f"{name}: line {line}")
+    gathered = GatheredDocuments(splitter, skipped, lambda line: f"{name}: line {line}")
     position = start
     for line, end in _lines(file, start.byte):
         number = position.row + 1

@@ -15,7 +15,7 @@ from fastlm.corpus.columns import row_groups_of
 from fastlm.corpus.read import Blocks, Corpus
 from fastlm.corpus.sources import STDIN, SourceFile
 from fastlm.corpus.text_blocks import BEGINNING, Position
-from fastlm.pretokenize.cutting import Cutter
+from fastlm.pretokenize.text_splitter import TextSplitter
 
 # bytes before the wanted end of a partition in which a place to cut is searched
 SEARCHED_BYTES = 1 << 16
@@ -39,12 +39,12 @@ class Partition:
     start: Position = BEGINNING
     stop: Position | None = None
 
-    def blocks(self, corpus: Corpus, cutter: Cutter, start: Position | None = None) -> Blocks:
+    def blocks(self, corpus: Corpus, splitter: TextSplitter, start: Position | None = None) -> Blocks:
         """The blocks of the partition, on the machine that calls this.
 
         Args:
             corpus: Says how the files are read; its inputs are ignored.
-            cutter: Finds what cuts the text.
+            splitter: Finds what cuts the text.
             start: Where reading starts instead of at the start of the partition.
 
         Raises:
@@ -52,7 +52,7 @@ class Partition:
             ValueError: as Blocks.
         """
         files = [name if "://" in name else Path(name) for name in self.names]
-        blocks = Blocks(replace(corpus, inputs=files), cutter, start or self.start, self.stop)
+        blocks = Blocks(replace(corpus, inputs=files), splitter, start or self.start, self.stop)
         for file, size in zip(blocks.files or (), self.sizes, strict=True):
             if file.size != size:
                 raise OSError(f"{file.name}: {file.size} bytes here, {size} bytes where the run was started")
@@ -102,7 +102,7 @@ def _ends_within(file: SourceFile, start: Position, blocks: Blocks, size: int) -
     if file.compression or file.size is None or file.size < 2 * size:
         return
     if kind == "text" and not blocks.skipped.skips:
-        yield from _text_ends(file, start.byte, blocks.cutter, size, file.size)
+        yield from _text_ends(file, start.byte, blocks.splitter, size, file.size)
     elif kind == "parquet":
         with file.open() as opened:
             groups = row_groups_of(opened)
@@ -115,14 +115,14 @@ def _ends_within(file: SourceFile, start: Position, blocks: Blocks, size: int) -
                 gathered = 0
 
 
-def _text_ends(file: SourceFile, start: int, cutter: Cutter, size: int, end: int) -> Iterator[Position]:
+def _text_ends(file: SourceFile, start: int, splitter: TextSplitter, size: int, end: int) -> Iterator[Position]:
     with file.open() as opened:
         if not opened.seekable():
             return
         for wanted in range(start + size, end - size // 2, size):
             first = max(start, wanted - SEARCHED_BYTES)
             opened.seek(first)
-            window = opened.read(wanted - first + cutter.reach) or b""
-            if cut := cutter.place_apart(window):
+            window = opened.read(wanted - first + splitter.context_bytes) or b""
+            if cut := splitter.safe_boundary(window):
                 start = first + cut
                 yield Position(byte=start, row=1)

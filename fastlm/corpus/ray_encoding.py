@@ -77,7 +77,7 @@ class PartitionEncoder:
         """
         encoder = self._encoder
         if self._position != (partition, start):
-            self._blocks = partition.blocks(self._corpus, encoder.cutter, start)
+            self._blocks = partition.blocks(self._corpus, encoder.splitter, start)
             self._iterator, self._skipped = iter(self._blocks), {}
         self._position = None
         ids, ends, size, tokens, consumed, end, is_last = [], [], 0, 0, 0, start, True

@@ -19,7 +19,7 @@ from fastlm.corpus.skipped import SkippedRecords
 from fastlm.corpus.sources import STDIN, SourceFile, find_files
 from fastlm.corpus.streams import CHUNK_BYTES, CountedStream, DecompressedStream, LimitedStream, ValidUtf8Stream
 from fastlm.corpus.text_blocks import BEGINNING, Block, Position, text_blocks
-from fastlm.pretokenize.cutting import Cutter
+from fastlm.pretokenize.text_splitter import TextSplitter
 from fastlm.text._utf8 import utf8_bytes
 
 Document: TypeAlias = str | bytes
@@ -79,7 +79,7 @@ class Blocks:
 
     Args:
         source: A Source.
-        cutter: Finds what cuts the text.
+        splitter: Finds what cuts the text.
         start: Where reading starts; `start` may be set until the blocks are iterated.
         stop: Where reading the last file stops, as partitions.partitions_of gives it.
 
@@ -96,7 +96,7 @@ class Blocks:
     """
 
     def __init__(
-        self, source: Source, cutter: Cutter, start: Position = BEGINNING, stop: Position | None = None
+        self, source: Source, splitter: TextSplitter, start: Position = BEGINNING, stop: Position | None = None
     ) -> None:
         self.files: list[SourceFile] | None = None
         self._items: Iterable[Any] = ()
@@ -119,8 +119,8 @@ class Blocks:
         known = [size for size in sizes if size is not None]
         self.total_bytes: int | None = sum(known) if self.files is not None and len(known) == len(sizes) else None
         self.skipped = SkippedRecords(self.corpus.on_error)
-        self._plain_cutter = cutter.separating(None)
-        self.cutter = cutter.separating(self.corpus.separator)
+        self._plain_splitter = splitter.with_separator(None)
+        self.splitter = splitter.with_separator(self.corpus.separator)
         self.start, self._stop = start, stop
         self._free: SimpleQueue[bytearray] = SimpleQueue()
 
@@ -176,8 +176,8 @@ class Blocks:
             raise ValueError(f"{file.name}: {kind} is read from a file of its own that is not compressed")
         field, name = self.corpus.field, file.name
         if kind == "parquet":
-            return parquet_blocks(stored, name, field, self._plain_cutter, self.skipped, start, self._stop)
-        return arrow_blocks(stored, name, field, self._plain_cutter, self.skipped, start)
+            return parquet_blocks(stored, name, field, self._plain_splitter, self.skipped, start, self._stop)
+        return arrow_blocks(stored, name, field, self._plain_splitter, self.skipped, start)
 
     def _text_blocks(self, kind: str, file: SourceFile, counted: CountedStream, start: Position) -> Iterator[Block]:
         content: RawIOBase = counted
@@ -192,11 +192,11 @@ class Blocks:
         if self._stop:
             content = LimitedStream(content, self._stop.byte - start.byte, file.name)
         if kind == "jsonl":
-            return jsonl_blocks(content, file.name, self.corpus.field, self._plain_cutter, self.skipped, start)
-        return text_blocks(content, file.name, self.cutter, self._free, start, self._stop)
+            return jsonl_blocks(content, file.name, self.corpus.field, self._plain_splitter, self.skipped, start)
+        return text_blocks(content, file.name, self.splitter, self._free, start, self._stop)
 
     def _document_blocks(self, items: Iterable[Any]) -> Iterator[Block]:
-        gathered = GatheredDocuments(self._plain_cutter, self.skipped, "document {}".format)
+        gathered = GatheredDocuments(self._plain_splitter, self.skipped, "document {}".format)
         number = -1
         for number, item in enumerate(items):
             if number < self.start.item:
@@ -217,7 +217,7 @@ class Blocks:
 
     def _dataset_blocks(self, dataset: Any) -> Iterator[Block]:
         field, row = self.corpus.field, self.start.row
-        gathered = GatheredDocuments(self._plain_cutter, self.skipped, "row {}".format)
+        gathered = GatheredDocuments(self._plain_splitter, self.skipped, "row {}".format)
         for batch in (dataset.skip(row) if row else dataset).iter(batch_size=DATASET_ROWS):
             if field not in batch:
                 raise ValueError(f"the dataset has no column {field!r}; found {', '.join(map(repr, batch))}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastlm._types import Int64Array
 from fastlm.pretokenize._scan import InvalidUTF8Error
-from fastlm.pretokenize.cutting import DOCUMENT_END, Cutter, segments_between
+from fastlm.pretokenize.text_splitter import DOCUMENT_END, TextSplitter, segments_between
 
 BLOCK_BYTES = 1 << 22
 
@@ -49,8 +49,8 @@ class Block:
 
     Attributes:
         text: UTF-8 that starts and ends between two pretokens.
-        cuts: int64 (k, 3): start, end and index as Cutter.cuts gives them; the index is DOCUMENT_END where a document
-            ends, and such a row may have no width.
+        boundaries: int64 (k, 3): start, end and index as TextSplitter.boundaries gives them. The index is DOCUMENT_END
+            where a document ends, and such a row may have no width.
         location: Gives the location of an offset of the text, for messages.
         release: To be called when the text is no longer needed.
         consumed: Stored bytes of the source that were read for this block.
@@ -60,7 +60,7 @@ class Block:
     """
 
     text: bytes | memoryview
-    cuts: Int64Array
+    boundaries: Int64Array
     location: Callable[[int], str]
     release: Callable[[], None] = lambda: None
     consumed: int = 0
@@ -70,13 +70,13 @@ class Block:
 
     @property
     def segments(self) -> Int64Array:
-        """int64 (k, 2): start and end of each span of the text between cuts."""
-        return segments_between(self.cuts, len(self.text))
+        """int64 (k, 2): start and end of each span of the text between boundaries."""
+        return segments_between(self.boundaries, len(self.text))
 
     @property
     def documents(self) -> int:
         """The number of documents that end in the block."""
-        return int(np.count_nonzero(self.cuts[:, 2] == DOCUMENT_END))
+        return int(np.count_nonzero(self.boundaries[:, 2] == DOCUMENT_END))
 
     def located(self, error: InvalidUTF8Error) -> ValueError:
         """The same error with its location in the source."""
@@ -84,7 +84,12 @@ class Block:
 
 
 def text_blocks(
-    file: RawIOBase, name: str, cutter: Cutter, free: Buffers, start: Position = BEGINNING, stop: Position | None = None
+    file: RawIOBase,
+    name: str,
+    splitter: TextSplitter,
+    free: Buffers,
+    start: Position = BEGINNING,
+    stop: Position | None = None,
 ) -> Iterator[Block]:
     """Reads a text in blocks. The file is at byte start.byte of the text.
 
@@ -95,7 +100,7 @@ def text_blocks(
     Args:
         file: The text.
         name: The name of the file, for messages.
-        cutter: Finds special tokens, separators, and safe places to cut.
+        splitter: Finds special tokens, separators, and safe places to cut.
         free: Gets back the buffer of each block when the block is released.
         start: The position of the file.
         stop: The position at which the text continues after the end of `file`; None if the text ends there.
@@ -116,17 +121,17 @@ def text_blocks(
             size += read
         at_end = size < len(buffer)
         text = view[:size]
-        cuts, cut = (cutter.cuts(text), size) if at_end else cutter.partial_cuts(text)
+        boundaries, cut = (splitter.boundaries(text), size) if at_end else splitter.partial_boundaries(text)
         tail = bytes(text[cut:])
         if cut:
-            continues = not (len(cuts) and cuts[-1, 1] == cut and cuts[-1, 2] == DOCUMENT_END)
+            continues = not (len(boundaries) and boundaries[-1, 1] == cut and boundaries[-1, 2] == DOCUMENT_END)
         if at_end and continues and stop is None:
-            cuts = np.concatenate([cuts, [[cut, cut, DOCUMENT_END]]])
+            boundaries = np.concatenate([boundaries, [[cut, cut, DOCUMENT_END]]])
         end = Position(start.item, start.byte + cut, int(continues))
         if at_end:
             end = stop or Position(start.item + 1)
         location = functools.partial(_location_in_text, name, start.byte)
-        yield Block(text[:cut], cuts, location, functools.partial(free.put, buffer), end=end)
+        yield Block(text[:cut], boundaries, location, functools.partial(free.put, buffer), end=end)
         if at_end:
             return
         start = end
@@ -137,7 +142,10 @@ def _location_in_text(name: str, block_byte: int, offset: int) -> str:
 
 
 def document_block(
-    text: bytes | memoryview, ends: Sequence[int] | Int64Array, location: Callable[[int, int], str], cutter: Cutter
+    text: bytes | memoryview,
+    ends: Sequence[int] | Int64Array,
+    location: Callable[[int, int], str],
+    splitter: TextSplitter,
 ) -> Block:
     """A block of whole documents.
 
@@ -145,20 +153,20 @@ def document_block(
         text: The documents, one after the other.
         ends: Where each document ends in the text.
         location: location(k, byte) gives the location of a byte of the k-th document, for messages.
-        cutter: Finds special tokens in the documents.
+        splitter: Finds special tokens in the documents.
     """
     stops = np.asarray(ends, np.int64)
-    cuts = _cuts_of_documents(text, stops, cutter)
+    boundaries = _document_boundaries(text, stops, splitter)
 
     def location_of(offset: int) -> str:
         document = bisect.bisect_right(stops, offset)
         return location(document, offset - int(stops[document - 1]) if document else offset)
 
-    return Block(text, cuts, location_of)
+    return Block(text, boundaries, location_of)
 
 
-def _cuts_of_documents(text: bytes | memoryview, stops: Int64Array, cutter: Cutter) -> Int64Array:
-    found = cutter.cuts(text)
+def _document_boundaries(text: bytes | memoryview, stops: Int64Array, splitter: TextSplitter) -> Int64Array:
+    found = splitter.boundaries(text)
     if len(found):
         # a false match across the end of a document may hide a special token in the next document
         first = np.searchsorted(stops, found[:, 0], "right")
@@ -166,7 +174,7 @@ def _cuts_of_documents(text: bytes | memoryview, stops: Int64Array, cutter: Cutt
             view = memoryview(text)
             starts = [0, *stops[:-1].tolist()]
             parts = [
-                cutter.cuts(view[start:stop]) + np.array([start, start, 0])
+                splitter.boundaries(view[start:stop]) + np.array([start, start, 0])
                 for start, stop in zip(starts, stops.tolist(), strict=True)
             ]
             found = np.concatenate(parts)

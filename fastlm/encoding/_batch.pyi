@@ -3,7 +3,7 @@ from types import TracebackType
 
 from fastlm._types import Int64Array, UInt32Array
 from fastlm.encoding._encoder import Encoder
-from fastlm.pretokenize.cutting import Cuts
+from fastlm.pretokenize.text_splitter import Boundaries
 from fastlm.text._utf8 import Utf8
 
 SMALLEST_CHUNK: int
@@ -16,7 +16,7 @@ class Batch:
         self,
         encoder: Encoder,
         texts: Iterable[str | bytes | Utf8],
-        boundaries: Cuts | list[Cuts],
+        boundaries: Boundaries | list[Boundaries],
         num_threads: int,
         as_lists: bool = False,
     ) -> None: ...

@@ -17,7 +17,7 @@ from libc.string cimport memcpy
 from fastlm.encoding._encoder cimport Encoder, exact_list, text_table
 from fastlm.encoding._state cimport EncodeState, boundary_rows
 from fastlm.encoding._tables cimport fastlm_prefetch_text
-from fastlm.text._added_tokens cimport SpecialFinder
+from fastlm.text._token_finder cimport TokenFinder
 from fastlm.text._utf8 cimport Utf8
 
 # Bytes of a chunk. Smaller chunks cost more to hand out than they balance. The ids of larger ones do not fit into the
@@ -52,7 +52,7 @@ cdef class Batch:
     cdef list texts, states, lists_of_ids
     cdef object boundaries, offsets_array, ids_array, error
     cdef bint has_scanner, is_gathered, is_closed
-    cdef SpecialFinder finder
+    cdef TokenFinder finder
     cdef int64_t[:, ::1] rows
     cdef int64_t[::1] first_row, first_text, offsets
     cdef int64_t[:, ::1] table, ranges, done
@@ -118,15 +118,15 @@ cdef class Batch:
             self.boundaries = boundaries = exact_list(boundaries)
             if len(boundaries) != n_texts:
                 raise ValueError(f"expected boundaries of {n_texts} texts, got {len(boundaries)}")
-        elif boundaries is None or isinstance(boundaries, SpecialFinder):
+        elif boundaries is None or isinstance(boundaries, TokenFinder):
             self.boundaries = self.finder = boundaries
             return 0
         else:
             self.boundaries, boundaries = boundaries, [boundaries] * n_texts
         rows, first = [np.empty((0, 3), np.int64)], [0]
         for text, given in zip(self.texts, boundaries):
-            if isinstance(given, SpecialFinder):
-                given = (<SpecialFinder>given).find(memoryview(Utf8(text)))
+            if isinstance(given, TokenFinder):
+                given = (<TokenFinder>given).find(memoryview(Utf8(text)))
             if given is not None:
                 given = boundary_rows(given)
                 rows.append(given)

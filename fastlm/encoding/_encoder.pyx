@@ -7,7 +7,7 @@ from fastlm.encoding._pretoken_cache cimport FASTLM_FIRST_NON_UTF8, FASTLM_MAX_C
 from fastlm.encoding._state cimport EncodeState, IdSink, boundary_rows
 from fastlm.encoding._tables cimport EncodeTables, fastlm_prefetch_text
 from fastlm.native.common cimport FASTLM_NO_ID
-from fastlm.text._added_tokens cimport SpecialFinder
+from fastlm.text._token_finder cimport TokenFinder
 from fastlm.text._utf8 cimport address_of, with_utf8
 
 # entries of the first pretoken cache besides those of the vocabulary's tokens
@@ -21,7 +21,7 @@ cdef class Encoder:
     idle, and gives it back at the end, also if it raises. The pretoken cache of a new state has the vocabulary's
     tokens.
 
-    Every method takes a str, UTF-8 bytes, or Utf8, and the boundaries in it: a SpecialFinder that finds them; or
+    Every method takes a str, UTF-8 bytes, or Utf8, and the boundaries in it: a TokenFinder that finds them; or
     int64 (k, 3) rows of start and end in bytes and an id, in order, where the id -1 adds no id; or None. Every method
     raises TypeError for other types, and ValueError for text that is not UTF-8, for a byte without an id, and for
     rows that are not in order, not inside the text, or without an id of the vocabulary.
@@ -82,11 +82,11 @@ cdef class Encoder:
         cdef int64_t[::1] ends = offsets
         for k in range(n_texts):
             size += table[k, 1]
-        cdef SpecialFinder finder
+        cdef TokenFinder finder
         cdef EncodeState state = self.take(0)
         try:
             state.reserve(size // 3)
-            if self.has_scanner() and (boundaries is None or isinstance(boundaries, SpecialFinder)):
+            if self.has_scanner() and (boundaries is None or isinstance(boundaries, TokenFinder)):
                 finder = boundaries
                 with nogil:  # for all texts: threads would wait for each other if each text took the GIL
                     for k in range(n_texts):

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastlm.encoding._pretoken_cache cimport PretokenCache
 from fastlm.encoding._tables cimport EncodeTables, fastlm_encode_state, fastlm_status
-from fastlm.text._added_tokens cimport SpecialFinder
+from fastlm.text._token_finder cimport TokenFinder
 
 
 cdef class EncodeState:
@@ -20,7 +20,7 @@ cdef class EncodeState:
     cdef int64_t append(self, text, boundaries) except -1
     cdef int64_t append_up_to(self, text, boundaries, int64_t limit) except -1
     cdef int64_t pass_on(self, text, boundaries, IdSink sink, int64_t[::1] ids_before) except -1
-    cdef int start(self, const uint8_t *text, int64_t n, SpecialFinder finder) except -1 nogil
+    cdef int start(self, const uint8_t *text, int64_t n, TokenFinder finder) except -1 nogil
     cdef int start_between(self, const uint8_t *text, int64_t n, const int64_t[:, ::1] boundaries) except -1 nogil
     cdef int start_pretokens(self, const uint8_t *text, int64_t n, int64_t[::1] ends) except -1 nogil
     cdef int64_t run(self, int64_t max_ids) except -1 nogil

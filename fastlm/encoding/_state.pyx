@@ -14,7 +14,7 @@ from fastlm.encoding._tables cimport (
 )
 from fastlm.native.common cimport FASTLM_LEAST_ENDS, FASTLM_NO_ID
 from fastlm.pretokenize._scan import invalid_utf8
-from fastlm.text._added_tokens cimport SpecialFinder
+from fastlm.text._token_finder cimport TokenFinder
 from fastlm.text._utf8 cimport address_of, with_utf8
 from fastlm.text._utf8 import utf8_bytes
 
@@ -63,7 +63,7 @@ cdef class EncodeState:
 
         Args:
             text: A str, UTF-8 bytes, or Utf8.
-            boundaries: What cuts the text: a SpecialFinder, int64 (k, 3) rows of start, end and id, or None.
+            boundaries: What cuts the text: a TokenFinder, int64 (k, 3) rows of start, end and id, or None.
 
         Raises:
             TypeError: The text or the boundaries have another type.
@@ -72,8 +72,8 @@ cdef class EncodeState:
         """
         cdef Py_ssize_t n = 0
         cdef const uint8_t *start
-        cdef SpecialFinder finder
-        if self.tables.scan != NULL and (boundaries is None or isinstance(boundaries, SpecialFinder)):
+        cdef TokenFinder finder
+        if self.tables.scan != NULL and (boundaries is None or isinstance(boundaries, TokenFinder)):
             utf8, finder = with_utf8(text), boundaries
             start = address_of(utf8, &n)
             self.reserve(n // 3)
@@ -135,7 +135,7 @@ cdef class EncodeState:
                 self.state.written = 0
         return self.state.taken
 
-    cdef int start(self, const uint8_t *text, int64_t n, SpecialFinder finder) except -1 nogil:
+    cdef int start(self, const uint8_t *text, int64_t n, TokenFinder finder) except -1 nogil:
         """Begins a text, in which a finder finds the added tokens. `run` then adds its ids."""
         cdef int64_t found = 0, position = 0
         if finder is not None and finder.longest:
@@ -162,7 +162,7 @@ cdef class EncodeState:
         cdef Py_ssize_t n = 0
         utf8 = with_utf8(text)
         cdef const uint8_t *start = address_of(utf8, &n)
-        if boundaries is None or isinstance(boundaries, SpecialFinder):
+        if boundaries is None or isinstance(boundaries, TokenFinder):
             self.start(start, n, boundaries)
         else:
             self.many_boundaries = boundary_rows(boundaries)

@@ -13,7 +13,7 @@ from fastlm.threads import map_in_order, together
 
 if TYPE_CHECKING:
     from fastlm.encoding._encoder import Encoder
-    from fastlm.pretokenize.cutting import Cuts
+    from fastlm.pretokenize.text_splitter import Boundaries
     from fastlm.text._utf8 import Utf8
 
     Text = str | bytes | Utf8
@@ -59,7 +59,7 @@ def map_items(function: Callable[[Item], Result], items: Sequence[Item], num_thr
 
 
 def encode_flat(
-    encoder: Encoder, texts: Sequence[Text], boundaries: Cuts | list[Cuts], num_threads: int
+    encoder: Encoder, texts: Sequence[Text], boundaries: Boundaries | list[Boundaries], num_threads: int
 ) -> tuple[UInt32Array, Int64Array]:
     """The ids of all texts in one array.
 
@@ -78,7 +78,7 @@ def encode_flat(
 
 
 def encode_lists(
-    encoder: Encoder, texts: Sequence[Text], boundaries: Cuts | list[Cuts], num_threads: int
+    encoder: Encoder, texts: Sequence[Text], boundaries: Boundaries | list[Boundaries], num_threads: int
 ) -> list[list[int]]:
     """The ids of each text as a list."""
     from fastlm.encoding._batch import Batch

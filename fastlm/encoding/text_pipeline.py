@@ -15,14 +15,14 @@ import numpy as np
 
 from fastlm._types import Int64Array
 from fastlm.pretokenize import _scan
-from fastlm.text._added_tokens import SpecialFinder
+from fastlm.text._token_finder import TokenFinder
 from fastlm.text._utf8 import utf8_bytes
 from fastlm.text.added_tokens import AddedTokenSplitter, Split
 from fastlm.text.normalization import is_nfc, nfc, nfc_with_origins
 from fastlm.vocabulary.vocabulary import AddedToken, Vocabulary
 
 if TYPE_CHECKING:
-    from fastlm.pretokenize.cutting import Cuts
+    from fastlm.pretokenize.text_splitter import Boundaries
 
 OnSpecial: TypeAlias = Literal["token", "text", "raise"]
 """Special tokens in a text become their ids; or are text; or raise ValueError. Other added tokens become their ids."""
@@ -70,11 +70,11 @@ class TextPipeline:
         rules, tokens = vocabulary.rules, vocabulary.added_tokens
         self.normalizes = rules.normalization is not None
         self.prefix = " " if rules.add_prefix_space else ""
-        self.added_tokens = SpecialFinder([token.content.encode() for token in tokens], [token.id for token in tokens])
+        self.added_tokens = TokenFinder([token.content.encode() for token in tokens], [token.id for token in tokens])
         self.added_ids = frozenset(token.id for token in tokens)
         self.ordinary_ids = frozenset(token.id for token in tokens if not token.special)
         special = [token for token in tokens if token.special]
-        self._special = SpecialFinder([token.content.encode() for token in special])
+        self._special = TokenFinder([token.content.encode() for token in special])
         as_given = [token for token in tokens if not token.normalized]
         normalized = [token for token in tokens if token.normalized]
         self._as_given = AddedTokenSplitter({token.content: token for token in as_given})
@@ -88,7 +88,7 @@ class TextPipeline:
         ordinary = [token for token in tokens if not token.special]
         self.ordinary_are_apart = not ordinary or not special or not _can_overlap(ordinary, special)
 
-    def prepare(self, text: str | bytes, on_special: OnSpecial = "token") -> tuple[str | bytes, Cuts]:
+    def prepare(self, text: str | bytes, on_special: OnSpecial = "token") -> tuple[str | bytes, Boundaries]:
         """Prepares a text for the encoder.
 
         Args:
@@ -117,7 +117,7 @@ class TextPipeline:
         """The ids of the added tokens that become ids."""
         return self.ordinary_ids if on_special == "text" else self.added_ids
 
-    def _boundaries(self, text: str | bytes, on_special: OnSpecial) -> Cuts:
+    def _boundaries(self, text: str | bytes, on_special: OnSpecial) -> Boundaries:
         """The added tokens of a text in which one search finds them."""
         if on_special == "token":
             return self.added_tokens
@@ -129,11 +129,11 @@ class TextPipeline:
         rows = self.added_tokens.find(utf8_bytes(text))
         return rows[np.isin(rows[:, 2], list(self.ordinary_ids))]
 
-    def prepare_recognised(self, text: str | bytes, recognised: frozenset[int]) -> tuple[bytes, Cuts]:
+    def prepare_recognised(self, text: str | bytes, recognised: frozenset[int]) -> tuple[bytes, Boundaries]:
         """Like `prepare`, but only added tokens with these ids become ids."""
         return _joined(self.spans(decoded_text(text), recognised))
 
-    def prepare_parts(self, parts: Iterable[tuple[str | bytes, bool]]) -> tuple[bytes, Cuts]:
+    def prepare_parts(self, parts: Iterable[tuple[str | bytes, bool]]) -> tuple[bytes, Boundaries]:
         """Like `prepare`, for the text of all parts together. An added token counts only inside one part, and a special
         one only inside a trusted part."""
         return _joined(self._spans_of_parts(parts))
@@ -214,7 +214,7 @@ class TextPipeline:
             raise ValueError(f"the text has the special token {encoded[start:end].decode()!r} at byte {start}")
 
 
-def _joined(spans: Iterable[Span]) -> tuple[bytes, Cuts]:
+def _joined(spans: Iterable[Span]) -> tuple[bytes, Boundaries]:
     """The text to encode without that of the added tokens, and the boundaries where these stand."""
     parts: list[bytes] = []
     rows: list[tuple[int, int, int]] = []
@@ -251,5 +251,5 @@ def _ends_as_begins(first: list[str], second: list[str]) -> bool:
 
 
 def _contains(first: list[str], second: list[str]) -> bool:
-    finder = SpecialFinder([content.encode() for content in second])
+    finder = TokenFinder([content.encode() for content in second])
     return any(len(finder.find(content.encode())) for content in first) if second else False

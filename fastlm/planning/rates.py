@@ -20,8 +20,8 @@ from fastlm.corpus.read import Blocks, Source
 from fastlm.corpus.shard_writer import HashedFile
 from fastlm.corpus.text_blocks import BLOCK_BYTES
 from fastlm.planning.estimate import Rates
-from fastlm.pretokenize.cutting import Cutter
 from fastlm.pretokenize.patterns import find_pattern
+from fastlm.pretokenize.text_splitter import TextSplitter
 from fastlm.tokenizer import Tokenizer
 
 SAMPLE_BYTES = 128_000_000
@@ -46,8 +46,8 @@ def measure_rates(
         OSError: A file cannot be read.
     """
     vocabulary = tokenizer.vocabulary if tokenizer else new_vocabulary(["<|endoftext|>"], find_pattern("gpt2"))
-    cutter = tokenizer.cutter if tokenizer else Cutter(["<|endoftext|>"], vocabulary.pattern)
-    blocks = list(itertools.islice(Blocks(source, cutter), max(2, sample_bytes // BLOCK_BYTES)))
+    splitter = tokenizer.splitter if tokenizer else TextSplitter(["<|endoftext|>"], vocabulary.pattern)
+    blocks = list(itertools.islice(Blocks(source, splitter), max(2, sample_bytes // BLOCK_BYTES)))
     if len(blocks) < 2:
         raise ValueError(f"the text is too short to measure rates on; expected more than {BLOCK_BYTES:,} bytes")
     size = sum(len(block.text) for block in blocks)

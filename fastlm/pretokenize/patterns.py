@@ -1,9 +1,9 @@
-"""Pre-tokenisation patterns: how a text is cut into pretokens, and by which scanner.
+"""Pre-tokenization patterns: how a text is split into pretokens, and by which scanner.
 
-A pattern is a regular expression, or a sequence of them: each cuts the pieces that the one before left, at its matches
-and as if a piece were the whole text. The named patterns have a hand-written scanner; any other is run by the `regex`
-module, which is correct and slow. Text that an expression does not match becomes pretokens of its own, so that encoding
-never loses text.
+A pattern is a regular expression, or a sequence of them. Each expression splits the pieces that the one before left, at
+its matches, as if a piece were the whole text. The named patterns have a hand-written scanner. The `regex` module runs
+all others, which is correct and slow. Text that an expression does not match becomes pretokens, so that encoding never
+loses text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fastlm.pretokenize.regex_splitter import RegexSplitter, compile_expression
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 R50K = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
-# Digits of tokenizers: the numbers of Unicode 17, of which the expressions do not know the last thirteen
+# The Digits pre-tokenizer of tokenizers knows the numbers of Unicode 17. Expressions do not know the last thirteen
 DIGITS = "[\\p{N}\U00011de0-\U00011de9\U00016ff4-\U00016ff6]"
 CL100K = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
@@ -65,17 +65,25 @@ DEEPSEEK_V3 = (
 
 @dataclass(frozen=True)
 class Pattern:
-    """A way to cut text into pretokens. `name` and `scanner` are None where the `regex` module does the work."""
+    """How texts are split into pretokens.
+
+    Attributes:
+        splits: The expressions.
+        name: The name, or None if it has none.
+        scanner: The scanner, one of _scan.SCANNERS, or None if the `regex` module does the work.
+        onig_splits: The expressions in the syntax of Oniguruma, if that differs.
+        models: Models that use the pattern, by which people may find it.
+    """
 
     splits: tuple[str, ...]
     name: str | None = None
     scanner: str | None = None
     onig_splits: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()  # some that use it, for people to find it by
+    models: tuple[str, ...] = ()
 
     @property
     def regex(self) -> str:
-        """The expression; of a sequence all of them, as a JSON array, which `find_pattern` reads."""
+        """The expression; or the expressions as a JSON array, which `find_pattern` reads."""
         return self.splits[0] if len(self.splits) == 1 else json.dumps(self.splits, ensure_ascii=False)
 
     @property
@@ -87,22 +95,23 @@ class Pattern:
 
     @property
     def for_onig(self) -> tuple[str, ...]:
-        """The expressions for Oniguruma, which `tokenizers` uses: there $ ends a line and {1,3}+ repeats."""
+        """The expressions for Oniguruma, which `tokenizers` uses. There $ ends a line and {1,3}+ repeats."""
         return self.onig_splits or self.splits
 
     def find_ends(self, text: bytes) -> Int64Array:
-        """End offset of each pretoken of UTF-8 text.
+        """Returns the end of each pretoken of UTF-8 text, int64 (pretokens,), in bytes.
 
-        Raises ValueError naming the offset of the first byte that is not UTF-8.
+        Raises:
+            InvalidUTF8Error: The text is not UTF-8.
         """
         if self.scanner:
             return _scan.pretoken_ends(text, self.scanner)
         return _splitter(self.splits).ends(text)
 
     def safe_start(self, text: bytes | memoryview, limit: int) -> int:
-        """Last offset in (0, limit] where a pretoken starts whatever follows, 0 where none is known.
+        """Returns the last offset in (0, limit] at which a pretoken starts whatever follows, or 0 if none is known.
 
-        For a pattern without a scanner none ever is.
+        For a pattern without a scanner none is known. `text` must begin at the start of a pretoken.
         """
         return _scan.safe_start(text, limit, self.scanner) if self.scanner else 0
 
@@ -145,7 +154,7 @@ PATTERNS: dict[str, Pattern] = {
     )
     if pattern.name
 }
-"""The named patterns. cl100k_base differs from llama3 where blanks follow a newline at the end of a text."""
+"""The named patterns. cl100k_base differs from llama3 if spaces follow a newline at the end of a text."""
 ALIASES = {
     "cs336": "gpt2",
     "p50k_base": "r50k_base",
@@ -161,9 +170,9 @@ ALIASES = {
     "minimax-m2": "o200k_base",
     "deepseek-r1": "deepseek-v3",
 }
-"""Other names for them."""
+"""Other names of the patterns."""
 
-# other spellings of one split: tiktoken's first one, CS336's, and llama.cpp's, which leaves single blanks unmatched
+# other spellings of one split: tiktoken's first one, CS336's, and llama.cpp's, which leaves single spaces unmatched
 _GPT2_SPELLINGS = (
     r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
@@ -173,14 +182,19 @@ _BY_SPLITS = {splits: pattern for pattern in PATTERNS.values() for splits in (pa
 for _spelling in _GPT2_SPELLINGS:
     _BY_SPLITS[_spelling,] = PATTERNS["gpt2"]
     _BY_SPLITS[r"\p{N}", _spelling] = PATTERNS["gpt2-digits"]
-# the newlines themselves in place of their escapes
+# with newlines instead of their escapes
 _BY_SPLITS[tuple(split.replace(r"\r\n", "\r\n") for split in DEEPSEEK_V3)] = PATTERNS["deepseek-v3"]
 
 
 def find_pattern(pattern: str | Sequence[str]) -> Pattern:
-    """The pattern of this name, of this regular expression, or of this sequence of them (or its JSON array).
+    """Finds a pattern.
 
-    Raises ValueError where an expression is none.
+    Args:
+        pattern: A name or an alias, a regular expression, a sequence of them, or a JSON array of them.
+
+    Raises:
+        TypeError: The pattern has another type.
+        ValueError: The name is unknown, or an expression is not a regular expression.
     """
     if isinstance(pattern, str):
         name = ALIASES.get(pattern, pattern)
@@ -191,12 +205,12 @@ def find_pattern(pattern: str | Sequence[str]) -> Pattern:
             raise ValueError(f"no pattern is named {name!r}; there are {names}, or give an expression")
         return _find_splits(_parse(pattern))
     if not isinstance(pattern, Sequence) or not all(isinstance(split, str) for split in pattern) or not pattern:
-        raise TypeError(f"pattern must be a name or regular expressions, not {type(pattern).__name__}")
+        raise TypeError(f"pattern must be a name or regular expressions, got {type(pattern).__name__}")
     return _find_splits(tuple(pattern))
 
 
 def _parse(text: str) -> tuple[str, ...]:
-    """The expressions of a JSON array of two or more strings, or the text as the only one."""
+    """Returns the expressions of a JSON array of two or more strings, or else the text as the only expression."""
     try:
         splits: object = json.loads(text) if text.startswith("[") else None
     except (ValueError, RecursionError):
@@ -207,6 +221,7 @@ def _parse(text: str) -> tuple[str, ...]:
 
 
 def _find_splits(splits: tuple[str, ...]) -> Pattern:
+    """Returns the named pattern of these expressions, or a pattern for the `regex` module."""
     known = _BY_SPLITS.get(splits)
     if known:
         return known

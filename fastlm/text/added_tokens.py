@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from fastlm.text._added_tokens import SpecialFinder
+from fastlm.text._token_finder import TokenFinder
 from fastlm.text.whitespace import WHITESPACE
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class AddedTokenSplitter:
 
     def __init__(self, tokens: Mapping[str, Token]) -> None:
         self._tokens = list(tokens.values())
-        self._finder = SpecialFinder([content.encode() for content in tokens])
+        self._finder = TokenFinder([content.encode() for content in tokens])
 
     def split(self, text: str, recognised: frozenset[int]) -> Iterator[Split]:
         """Yields each added token with a `recognised` ID, and each span between them, in order. No span is empty.

@@ -13,8 +13,8 @@ import regex
 from benchmarks.synthetic import PROFILES, SCRIPTS, corpus, distinct_pretokens
 from fastlm.bpe_training._count import PretokenCounter
 from fastlm.pretokenize import _scan
-from fastlm.pretokenize.cutting import Cutter, segments_between
 from fastlm.pretokenize.patterns import find_pattern
+from fastlm.pretokenize.text_splitter import TextSplitter, segments_between
 from tests.reference import bpe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,8 +33,8 @@ def text_of(name: str, size: int, **options: int) -> bytes:
 
 def counted(text: bytes) -> PretokenCounter:
     counter = PretokenCounter()
-    cuts = Cutter(["<|endoftext|>"], find_pattern("gpt2")).cuts(text)
-    counter.count(text, segments_between(cuts, len(text)), _scan.scanner("gpt2"))
+    boundaries = TextSplitter(["<|endoftext|>"], find_pattern("gpt2")).boundaries(text)
+    counter.count(text, segments_between(boundaries, len(text)), _scan.scanner("gpt2"))
     return counter
 
 

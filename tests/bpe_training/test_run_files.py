@@ -21,8 +21,8 @@ from fastlm.bpe_training.memory_limit import MemoryLimit, entries_in, resident_b
 from fastlm.bpe_training.run_files import RunFiles
 from fastlm.corpus.text_blocks import Block
 from fastlm.pretokenize import _scan
-from fastlm.pretokenize.cutting import DOCUMENT_END
 from fastlm.pretokenize.patterns import find_pattern
+from fastlm.pretokenize.text_splitter import DOCUMENT_END
 from tests import texts
 from tests.reference import bpe
 
@@ -239,8 +239,8 @@ def test_a_limit_is_shared_out():
 
 def test_tables_count_from_the_middle_of_a_block():
     text = b"one two three four"
-    cuts = np.array([[at, at, DOCUMENT_END] for at in (3, 13)])
-    block = Block(text, cuts, str, consumed=11)
+    boundaries = np.array([[at, at, DOCUMENT_END] for at in (3, 13)])
+    block = Block(text, boundaries, str, consumed=11)
     tables = Tables(find_pattern("gpt2"))
     assert tables.count((block, 7)) == 11
     assert dict(items(*tables.added_up(1).words())) == {b" three": 1, b" four": 1}

@@ -23,8 +23,8 @@ from fastlm.corpus.encode_corpus import encode_corpus
 from fastlm.corpus.partitions import partitions_of
 from fastlm.corpus.read import Blocks, Corpus
 from fastlm.corpus.text_blocks import Position
-from fastlm.pretokenize.cutting import Cutter
 from fastlm.pretokenize.patterns import find_pattern
+from fastlm.pretokenize.text_splitter import TextSplitter
 from tests import texts
 
 SEPARATOR = "<|endoftext|>"
@@ -183,7 +183,7 @@ def test_a_killed_worker_costs_an_encoding_task_only(ray, trained, tmp_path, mon
 def test_a_piece_does_not_depend_on_what_the_encoder_did_before(trained, tmp_path):
     corpus = inputs(tmp_path, "jsonl.gz")
     encoder = fastlm.corpus.block_encoder.BlockEncoder(trained, np.dtype("<u2"))
-    (partition,) = partitions_of(Blocks(corpus, encoder.cutter), 1 << 30)
+    (partition,) = partitions_of(Blocks(corpus, encoder.splitter), 1 << 30)
     one = encoding.PartitionEncoder(lambda: encoder, corpus, 1)
     start = partition.start
     while True:
@@ -263,14 +263,14 @@ def test_errors_are_the_local_ones(ray, small, trained, tmp_path, make, job):
 def test_a_file_that_a_worker_sees_otherwise(tmp_path):
     path = tmp_path / "text"
     path.write_text("some text")
-    cutter = Cutter([], find_pattern("gpt2"))
-    (partition,) = partitions_of(Blocks(path, cutter), 1 << 20)
+    splitter = TextSplitter([], find_pattern("gpt2"))
+    (partition,) = partitions_of(Blocks(path, splitter), 1 << 20)
     path.write_text("other text")
     with pytest.raises(OSError, match="text: 10 bytes here, 9 bytes where the run was started"):
-        partition.blocks(Corpus(()), cutter)
+        partition.blocks(Corpus(()), splitter)
     path.unlink()
     with pytest.raises(FileNotFoundError, match="text"):
-        partition.blocks(Corpus(()), cutter)
+        partition.blocks(Corpus(()), splitter)
 
 
 @pytest.mark.parametrize(
@@ -328,35 +328,35 @@ long_texts = st.integers(0, 1 << 32).map(lambda seed: "".join(random.Random(seed
 )
 @settings(max_examples=200)
 def test_stretches_of_a_text_are_the_whole(tmp_path_factory, text, pattern, data):
-    """Pretokens, cuts and ends of documents, of all partitions one after the other, are those of one."""
+    """Pretokens, boundaries and ends of documents, of all partitions one after the other, are those of one."""
     path = tmp_path_factory.getbasetemp() / "partitions"
     path.write_text(text, "utf-8", newline="")
     corpus = Corpus([path], separator=data.draw(st.sampled_from([None, SEPARATOR, "\n"])))
-    cutter = Cutter(data.draw(st.sampled_from([[], [SEPARATOR], ["word", " and"]])), find_pattern(pattern))
+    splitter = TextSplitter(data.draw(st.sampled_from([[], [SEPARATOR], ["word", " and"]])), find_pattern(pattern))
 
     def read(blocks) -> tuple[list[int], list[list[int]], int]:
-        at, pretokens, cuts, ended = 0, [], [], 0
+        at, pretokens, boundaries, ended = 0, [], [], 0
         for block in blocks:
             for start, end in block.segments.tolist():
-                pretokens.extend((cutter.pattern.find_ends(bytes(block.text[start:end])) + at + start).tolist())
-            cuts.extend((block.cuts + np.array([at, at, 0])).tolist())
+                pretokens.extend((splitter.pattern.find_ends(bytes(block.text[start:end])) + at + start).tolist())
+            boundaries.extend((block.boundaries + np.array([at, at, 0])).tolist())
             at += len(block.text)
             ended += block.documents
             block.release()
-        return pretokens, cuts, ended
+        return pretokens, boundaries, ended
 
-    whole = read(Blocks(corpus, cutter))
-    partitions = list(partitions_of(Blocks(corpus, cutter), 40))
+    whole = read(Blocks(corpus, splitter))
+    partitions = list(partitions_of(Blocks(corpus, splitter), 40))
     assert len(partitions) > 1
-    assert read(block for partition in partitions for block in partition.blocks(corpus, cutter)) == whole
+    assert read(block for partition in partitions for block in partition.blocks(corpus, splitter)) == whole
     assert [partition.start for partition in partitions[1:]] == [partition.stop for partition in partitions[:-1]]
 
 
 def test_a_text_is_divided(tmp_path):
     (tmp_path / "text").write_text(TEXT, "utf-8", newline="")
     corpus = Corpus([tmp_path / "text"], separator=SEPARATOR)
-    cutter = Cutter([SEPARATOR], find_pattern("gpt2"))
-    partitions = list(partitions_of(Blocks(corpus, cutter), 50_000))
+    splitter = TextSplitter([SEPARATOR], find_pattern("gpt2"))
+    partitions = list(partitions_of(Blocks(corpus, splitter), 50_000))
     assert len(partitions) in (len(TEXT.encode()) // 50_000, len(TEXT.encode()) // 50_000 + 1)
     assert partitions[0].start == Position()
     assert partitions[-1].stop is None

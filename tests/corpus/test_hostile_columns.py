@@ -12,13 +12,13 @@ import pytest
 
 from fastlm.corpus import columns
 from fastlm.corpus.read import Blocks, Corpus
-from fastlm.pretokenize.cutting import DOCUMENT_END, Cutter
 from fastlm.pretokenize.patterns import find_pattern
+from fastlm.pretokenize.text_splitter import DOCUMENT_END, TextSplitter
 
 pyarrow = pytest.importorskip("pyarrow", reason="the extra [data] is not installed")
 parquet = pytest.importorskip("pyarrow.parquet", reason="the extra [data] is not installed")
 
-CUTTER = Cutter(["<|endoftext|>"], find_pattern("gpt2"))
+SPLITTER = TextSplitter(["<|endoftext|>"], find_pattern("gpt2"))
 DATA = b"hello world, hello you"
 
 
@@ -69,9 +69,9 @@ def write(path: Path, *arrays, stream=False):
 
 
 def documents_in(source):
-    found, read = [], Blocks(source, CUTTER)
+    found, read = [], Blocks(source, SPLITTER)
     for block in read:
-        ends = block.cuts[block.cuts[:, 2] == DOCUMENT_END, 0]
+        ends = block.boundaries[block.boundaries[:, 2] == DOCUMENT_END, 0]
         found += [bytes(block.text[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
     return found, read
 
@@ -86,7 +86,7 @@ def test_an_array_that_points_outside_its_buffers_is_refused(tmp_path, name, str
     write(path, *([] if is_dictionary else [good]), array, stream=stream)
     number = int(good is not None)
     with pytest.raises(ValueError, match=rf"a\.arrow: record batch {number}: row {2 * number} or later: "):
-        list(Blocks(path, CUTTER))
+        list(Blocks(path, SPLITTER))
     (tmp_path / "b.txt").write_text("more")
     found, read = documents_in(Corpus([tmp_path], on_error="skip"))
     assert found == [*([b"hello", b" world"] if number else []), b"more"]
@@ -119,9 +119,9 @@ FUZZ = """
 import random, sys
 from pathlib import Path
 from fastlm.corpus.read import Blocks, Corpus
-from fastlm.pretokenize.cutting import Cutter
+from fastlm.pretokenize.text_splitter import TextSplitter
 from fastlm.pretokenize.patterns import find_pattern
-cutter, chance = Cutter(["<|endoftext|>"], find_pattern("gpt2")), random.Random(3)
+splitter, chance = TextSplitter(["<|endoftext|>"], find_pattern("gpt2")), random.Random(3)
 refused = read = 0
 for path in sorted(Path(".").iterdir()):
     content = path.read_bytes()
@@ -133,7 +133,7 @@ for path in sorted(Path(".").iterdir()):
             damaged[at] = chance.choice([0, 1, 127, 128, 255, damaged[at] ^ (1 << chance.randrange(8))])
         changed.write_bytes(damaged)
         try:
-            for block in Blocks(changed, cutter):
+            for block in Blocks(changed, splitter):
                 bytes(block.text)
             read += 1
         except ValueError as error:
@@ -171,12 +171,12 @@ def test_what_is_not_a_column_of_strings_is_refused(tmp_path):
     for array in (pyarrow.array([["a"], ["b"]]), pyarrow.array([{"a": 1}]), numbers, numbers.dictionary_encode()):
         write(tmp_path / "a.arrow", array)
         with pytest.raises(ValueError, match="column 'text' must hold strings, not "):
-            list(Blocks(tmp_path / "a.arrow", CUTTER))
+            list(Blocks(tmp_path / "a.arrow", SPLITTER))
     schema = pyarrow.schema([("text", pyarrow.string()), ("text", pyarrow.string())])
     with pyarrow.ipc.new_file(str(tmp_path / "a.arrow"), schema) as file:
         file.write_batch(pyarrow.record_batch([pyarrow.array(["a"]), pyarrow.array(["b"])], schema))
     with pytest.raises(ValueError, match="2 columns are named 'text'"):
-        list(Blocks(tmp_path / "a.arrow", CUTTER))
+        list(Blocks(tmp_path / "a.arrow", SPLITTER))
 
 
 @pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "dictionary", "dictionary of views"])
@@ -202,10 +202,11 @@ def peak_of(path: Path) -> tuple[int, int]:
     program = (
         "import resource, sys\nimport pyarrow, pyarrow.parquet, pyarrow.compute\nfrom pathlib import Path\n"
         "from fastlm.corpus.read import Blocks\n"
-        "from fastlm.pretokenize.cutting import Cutter\nfrom fastlm.pretokenize.patterns import find_pattern\n"
-        "cutter = Cutter(['<|endoftext|>'], find_pattern('gpt2'))\n"
+        "from fastlm.pretokenize.text_splitter import TextSplitter\n"
+        "from fastlm.pretokenize.patterns import find_pattern\n"
+        "splitter = TextSplitter(['<|endoftext|>'], find_pattern('gpt2'))\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "print(sum(len(block.text) for block in Blocks(Path(sys.argv[1]), cutter)))\n"
+        "print(sum(len(block.text) for block in Blocks(Path(sys.argv[1]), splitter)))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     command = [sys.executable, "-c", program, str(path)]
@@ -256,4 +257,4 @@ def test_a_row_group_of_an_absurd_size_is_refused(tmp_path, monkeypatch):
     assert len(documents_in(tmp_path / "a.parquet")[0]) == 1
     monkeypatch.setattr(columns, "GROUP_BYTES", 1 << 20)
     with pytest.raises(ValueError, match=r"a\.parquet: .*row group 0 declares 3000\d+ bytes in a file of \d+ bytes"):
-        list(Blocks(tmp_path / "a.parquet", CUTTER))
+        list(Blocks(tmp_path / "a.parquet", SPLITTER))

@@ -16,8 +16,8 @@ import fastlm
 from fastlm.corpus import text_blocks
 from fastlm.corpus.read import Blocks, Corpus, is_dataset
 from fastlm.corpus.text_blocks import Position
-from fastlm.pretokenize.cutting import DOCUMENT_END, Cutter
 from fastlm.pretokenize.patterns import find_pattern
+from fastlm.pretokenize.text_splitter import DOCUMENT_END, TextSplitter
 from tests import texts
 
 orjson = pytest.importorskip("orjson", reason="the extra [data] is not installed")
@@ -26,7 +26,7 @@ fsspec = pytest.importorskip("fsspec", reason="the extra [data] is not installed
 parquet = pytest.importorskip("pyarrow.parquet", reason="the extra [data] is not installed")
 
 SEPARATOR = "<|endoftext|>"
-CUTTER = Cutter([SEPARATOR, "<|user|>"], find_pattern("gpt2"))
+SPLITTER = TextSplitter([SEPARATOR, "<|user|>"], find_pattern("gpt2"))
 DOCUMENTS = [*texts.DOCUMENTS[:40], "", "a\nb", "中" * 500, "   ", "", "x" * 5000, "the last"]
 
 
@@ -50,14 +50,14 @@ class Dataset:
 
 def documents_in(source, start=None):
     """The documents of a source from a position on, and its blocks; the first may be the rest of one."""
-    read = Blocks(source, CUTTER)
+    read = Blocks(source, SPLITTER)
     if start is not None:
         read.start = start.end
         read.skipped.counts.update(start.skipped)
     found, held, seen = [], b"", []
     for block in read:
         text, at = bytes(block.text), 0
-        for begin, end, index in block.cuts.tolist():
+        for begin, end, index in block.boundaries.tolist():
             if index == DOCUMENT_END:
                 found.append(held + text[at:begin])
                 held, at = b"", end
@@ -150,9 +150,9 @@ def test_a_file_without_separator_is_one_document_and_an_empty_one_is_none(tmp_p
 
 def test_special_tokens_do_not_reach_from_one_document_to_the_next():
     parts = ["<|endof", "text|>", "<|us", "er|><|user|>", "<", "|user|><|endoftext|>", ""]
-    (block,) = Blocks(iter(parts), CUTTER)
+    (block,) = Blocks(iter(parts), SPLITTER)
     joined = "".join(parts)
-    found = [(bytes(block.text[a:b]).decode(), kind) for a, b, kind in block.cuts.tolist()]
+    found = [(bytes(block.text[a:b]).decode(), kind) for a, b, kind in block.boundaries.tolist()]
     assert found == [
         ("", -1),
         ("", -1),
@@ -164,7 +164,7 @@ def test_special_tokens_do_not_reach_from_one_document_to_the_next():
         ("", -1),
         ("", -1),
     ]
-    assert np.all(np.diff(block.cuts[:, 0]) >= 0)
+    assert np.all(np.diff(block.boundaries[:, 0]) >= 0)
     assert bytes(block.text).decode() == joined
 
 
@@ -181,10 +181,10 @@ def test_directories_and_globs_are_read_in_the_order_of_bytes(tmp_path):
     assert documents_in(Corpus([f"{tmp_path}/[x].txt"]))[0] == [b"brackets"]
     for missing in (f"{tmp_path}/*.none", f"{tmp_path}/none"):
         with pytest.raises(FileNotFoundError):
-            Blocks(Corpus([missing]), CUTTER)
+            Blocks(Corpus([missing]), SPLITTER)
     (tmp_path / "nothing").mkdir()
     with pytest.raises(FileNotFoundError, match="no file in"):
-        Blocks(Corpus([tmp_path / "nothing"]), CUTTER)
+        Blocks(Corpus([tmp_path / "nothing"]), SPLITTER)
 
 
 def test_addresses(tmp_path):
@@ -201,9 +201,9 @@ def test_addresses(tmp_path):
     assert read.inputs[0]["name"] == f"file://{tmp_path}/e"
     assert documents_in(f"file://{tmp_path}/e")[0] == [b"e"]
     with pytest.raises(FileNotFoundError):
-        Blocks(Corpus(["memory://none"]), CUTTER)
+        Blocks(Corpus(["memory://none"]), SPLITTER)
     with pytest.raises(ValueError, match="nosuch"):
-        Blocks(Corpus(["nosuch://x"]), CUTTER)
+        Blocks(Corpus(["nosuch://x"]), SPLITTER)
     memory.rm("/corpus", recursive=True)
 
 
@@ -305,7 +305,7 @@ def test_bad_rows_of_columns(tmp_path):
     table = pyarrow.table({"text": rows.cast(pyarrow.large_binary()), "number": range(6)})
     parquet.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(ValueError, match=r"a\.parquet: row 2: null, where a text was expected"):
-        list(Blocks(tmp_path / "a.parquet", CUTTER))
+        list(Blocks(tmp_path / "a.parquet", SPLITTER))
     found, _, read = documents_in(Corpus([tmp_path], on_error="skip"))
     assert found == [b"a", b"b"]
     assert read.skipped.counts == {"row without a text": 1, "document that is not UTF-8": 3}
@@ -317,7 +317,7 @@ def test_bad_rows_of_columns(tmp_path):
         ("number", "must hold strings, not int64"),
     ):
         with pytest.raises(ValueError, match=message):
-            list(Blocks(Corpus([tmp_path], field=field), CUTTER))
+            list(Blocks(Corpus([tmp_path], field=field), SPLITTER))
         assert documents_in(Corpus([tmp_path], field=field, on_error="skip"))[2].skipped.counts.total() == 1
 
 
@@ -366,11 +366,11 @@ def test_options_are_checked():
 def test_columns_are_not_read_from_compressed_files(tmp_path):
     (tmp_path / "a.parquet.gz").write_bytes(b"")
     with pytest.raises(ValueError, match="read from a file of its own"):
-        list(Blocks(Corpus([tmp_path]), CUTTER))
+        list(Blocks(Corpus([tmp_path]), SPLITTER))
 
 
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
     (tmp_path / "a.jsonl").write_text("{}")
     monkeypatch.setitem(sys.modules, "orjson", None)
     with pytest.raises(ValueError, match=r"reading JSON lines needs orjson: pip install 'fastlm\[data\]'"):
-        list(Blocks(tmp_path / "a.jsonl", CUTTER))
+        list(Blocks(tmp_path / "a.jsonl", SPLITTER))

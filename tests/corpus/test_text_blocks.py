@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from fastlm.corpus import text_blocks
 from fastlm.corpus.read import Blocks
-from fastlm.pretokenize.cutting import Cutter, segments_between, utf8_parts
 from fastlm.pretokenize.patterns import find_pattern
+from fastlm.pretokenize.text_splitter import TextSplitter, join_surrogates, segments_between
 from tests import texts
 from tests.reference import bpe
 
 SPECIAL = ["<|endoftext|>", "<|", " x "]
-CUTTER = Cutter(SPECIAL, find_pattern("gpt2"))
+SPLITTER = TextSplitter(SPECIAL, find_pattern("gpt2"))
 
 
 def pretokens_of(segments: np.ndarray, text: bytes) -> list[bytes]:
@@ -37,10 +37,10 @@ documents = st.lists(st.one_of(texts.strings(20), st.sampled_from([*SPECIAL, "<|
 @given(documents, documents)
 def test_a_cut_text_has_the_pretokens_of_the_whole(text, more):
     encoded = text.encode()
-    cuts, cut = CUTTER.partial_cuts(encoded)
+    boundaries, cut = SPLITTER.partial_boundaries(encoded)
     rest = encoded[cut:] + more.encode()
-    found = pretokens_of(segments_between(cuts, cut), encoded)
-    found += pretokens_of(segments_between(CUTTER.cuts(rest), len(rest)), rest)
+    found = pretokens_of(segments_between(boundaries, cut), encoded)
+    found += pretokens_of(segments_between(SPLITTER.boundaries(rest), len(rest)), rest)
     assert found == reference_pretokens(text + more)
 
 
@@ -53,7 +53,7 @@ def test_files_in_tiny_blocks(tmp_path, monkeypatch, block_bytes):
     path = tmp_path / "text"
     path.write_text(text, "utf-8", newline="")
     found: list[bytes] = []
-    for block in Blocks(path, CUTTER):
+    for block in Blocks(path, SPLITTER):
         found += pretokens_of(block.segments, bytes(block.text))
         block.release()
     assert found == reference_pretokens(text)
@@ -66,7 +66,7 @@ def test_a_buffer_is_used_again_once_released(tmp_path, monkeypatch):
     free: SimpleQueue[bytearray] = SimpleQueue()
     buffers = set()
     with open(path, "rb", buffering=0) as file:
-        for block in text_blocks.text_blocks(file, str(path), CUTTER, free):
+        for block in text_blocks.text_blocks(file, str(path), SPLITTER, free):
             buffers.add(id(block.text.obj))
             block.release()
     assert len(buffers) == 1
@@ -74,7 +74,7 @@ def test_a_buffer_is_used_again_once_released(tmp_path, monkeypatch):
 
 def test_documents_do_not_touch():
     found: Counter[bytes] = Counter()
-    for block in Blocks(iter(["ab", b"cd", "<|endof", "text|>", "", "e"]), CUTTER):
+    for block in Blocks(iter(["ab", b"cd", "<|endof", "text|>", "", "e"]), SPLITTER):
         found.update(pretokens_of(block.segments, block.text))
     assert found == Counter([b"ab", b"cd", b"endof", b"text", b"|>", b"e"])
 
@@ -82,31 +82,31 @@ def test_documents_do_not_touch():
 def test_sources(tmp_path):
     (tmp_path / "a").write_text("a")
     (tmp_path / "b").write_text("bb")
-    assert Blocks(str(tmp_path / "a"), CUTTER).total_bytes == 1
-    assert Blocks([tmp_path / "a", tmp_path / "b"], CUTTER).total_bytes == 3
-    assert Blocks(["text"], CUTTER).total_bytes is None
+    assert Blocks(str(tmp_path / "a"), SPLITTER).total_bytes == 1
+    assert Blocks([tmp_path / "a", tmp_path / "b"], SPLITTER).total_bytes == 3
+    assert Blocks(["text"], SPLITTER).total_bytes is None
     with pytest.raises(ValueError, match=r"give files as pathlib\.Path"):
-        Blocks([str(tmp_path / "a")], CUTTER)
+        Blocks([str(tmp_path / "a")], SPLITTER)
     for wrong in (b"bytes", 3, None):
         with pytest.raises(TypeError, match="input must be a path or an iterable"):
-            Blocks(wrong, CUTTER)
+            Blocks(wrong, SPLITTER)
     with pytest.raises(TypeError, match="document 1 must be str, bytes or a path, not int"):
-        list(Blocks(["a", 1], CUTTER))
+        list(Blocks(["a", 1], SPLITTER))
     with pytest.raises(FileNotFoundError):
-        Blocks([Path("no such file")], CUTTER)
+        Blocks([Path("no such file")], SPLITTER)
     with pytest.raises(FileNotFoundError):
-        list(Blocks(iter([Path("no such file")]), CUTTER))
+        list(Blocks(iter([Path("no such file")]), SPLITTER))
 
 
 def test_documents_keep_their_numbers_among_files(tmp_path):
     (tmp_path / "a").write_text("file text")
     source = ["first", tmp_path / "a", "third", b"fourth"]
-    places = [block.location(0) for block in Blocks(source, CUTTER)]
+    places = [block.location(0) for block in Blocks(source, SPLITTER)]
     assert places == ["document 0: byte 0", f"{tmp_path / 'a'}: byte 0", "document 2: byte 0"]
 
 
 def test_surrogate_pairs_survive_chunks():
-    assert "".join(utf8_parts(iter(["a\ud83d", "\ude00b", "\ud83d"]))) == "a\ud83d\ude00b\ud83d"
-    assert all("\ud83d" not in part[-1:] for part in list(utf8_parts(iter(["a\ud83d", "\ude00b"]))))
+    assert "".join(join_surrogates(iter(["a\ud83d", "\ude00b", "\ud83d"]))) == "a\ud83d\ude00b\ud83d"
+    assert all("\ud83d" not in part[-1:] for part in list(join_surrogates(iter(["a\ud83d", "\ude00b"]))))
     with pytest.raises(TypeError, match="chunks must be str, not bytes"):
-        list(utf8_parts(iter([b"a"])))
+        list(join_surrogates(iter([b"a"])))

@@ -10,7 +10,7 @@ from fastlm.encoding import _batch, _encoder, _merge_table, _pretoken_cache, _st
 from fastlm.encoding.build import encoder_of
 from fastlm.kernels import bpe as kernel
 from fastlm.pretokenize.patterns import Pattern
-from fastlm.text._added_tokens import SpecialFinder
+from fastlm.text._token_finder import TokenFinder
 from fastlm.vocabulary.vocabulary import Rules, vocabulary_from_tokens
 
 END = "<|endoftext|>"
@@ -119,7 +119,7 @@ def in_batch(encoder, batch_texts, boundaries):
     [
         ([[0, 1, 3]], TypeError, "boundaries must be an int64 array .*, got list"),
         (None, TypeError, "got NoneType"),
-        (SpecialFinder([b"a"]), TypeError, "got SpecialFinder"),
+        (TokenFinder([b"a"]), TypeError, "got TokenFinder"),
         (np.zeros((1, 3), np.int32), ValueError, r"got int32 \(1, 3\)"),
         (np.zeros((1, 3), np.float64), ValueError, r"got float64 \(1, 3\)"),
         (np.zeros((1, 4), np.int64), ValueError, r"got int64 \(1, 4\)"),
@@ -164,7 +164,7 @@ def test_arrays_that_cannot_take_ids(trained, out, error):
 
 def test_a_finder_of_ids_that_the_vocabulary_lacks(trained):
     for token_id in (1000, 1 << 40):
-        finder = SpecialFinder([b"o"], [token_id])
+        finder = TokenFinder([b"o"], [token_id])
         for call in (trained._encoder.encode, trained._encoder.count, trained._encoder.encode_to_numpy):
             with pytest.raises(ValueError, match=rf"no token has id {token_id}"):
                 call("o" * 300, finder)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import fastlm
 from fastlm.encoding import _batch
-from fastlm.pretokenize import cutting
+from fastlm.pretokenize import text_splitter
 from fastlm.vocabulary.vocabulary import AddedToken, Rules, vocabulary_from_tokens
 from tests import texts
 
@@ -182,7 +182,7 @@ def test_bad_padding(trained, options, message):
 
 @pytest.mark.parametrize("threads", [1, 2, 5, None])
 def test_a_text_cut_for_threads_has_the_ids_of_the_whole(trained, monkeypatch, threads):
-    monkeypatch.setattr(cutting, "SMALLEST_PART", 64)
+    monkeypatch.setattr(text_splitter, "MIN_CHUNK_BYTES", 64)
     monkeypatch.setattr(_batch, "SMALLEST_CHUNK", 8)
     rng = random.Random(2)
     for _ in range(20):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import fastlm
 from fastlm.encoding import text_pipeline
 from fastlm.formats import tokenizer_json
-from fastlm.pretokenize import cutting
+from fastlm.pretokenize import text_splitter
 from fastlm.text.normalization import is_nfc, nfc, nfc_with_origins
 from fastlm.vocabulary import Rules
 from tests import texts
@@ -156,7 +156,7 @@ def test_bytes_without_a_token_are_dropped_as_by_tokenizers(drop, tmp_path):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_prepared_text_cut_for_threads_has_the_ids_of_the_whole(seed, tmp_path, monkeypatch):
-    monkeypatch.setattr(cutting, "SMALLEST_PART", 32)
+    monkeypatch.setattr(text_splitter, "MIN_CHUNK_BYTES", 32)
     rng = random.Random(seed)
     (tmp_path / tokenizer_json.FILE).write_text(json.dumps(random_content(rng)))
     tokenizer = fastlm.load(tmp_path)

@@ -25,7 +25,7 @@ from fastlm.compat.tiktoken.special import remembered
 from fastlm.compat.tiktoken.splitting import OnePretoken, RegexPattern, UncoveredTextError, splitting_pattern
 from fastlm.decoding._decoder import Decoder
 from fastlm.encoding.build import encoder_of
-from fastlm.text._added_tokens import SpecialFinder
+from fastlm.text._token_finder import TokenFinder
 from fastlm.text._utf8 import utf8_bytes
 from fastlm.vocabulary.from_ranks import vocabulary_from_ranks
 from fastlm.vocabulary.vocabulary import SPARSE_IDS, Rules
@@ -69,7 +69,7 @@ class CoreBPE:
         self._vocabulary = vocabulary_from_ranks(
             ranks, {token: token_id for token_id, token in first.items()}, self._pattern
         )
-        self._finders: dict[frozenset[str], SpecialFinder] = {}
+        self._finders: dict[frozenset[str], TokenFinder] = {}
         self._has_warned = False
 
     def encode_ordinary(self, text: str) -> list[int]:
@@ -128,45 +128,45 @@ class CoreBPE:
     def token_byte_values(self) -> list[bytes]:
         return list(self.sorted_tokens)
 
-    def ids(self, text: str | bytes, cuts: SpecialFinder | None) -> list[int]:
-        """Ids of a text, in which a lone surrogate counts as U+FFFD; `cuts` finds the special tokens in it."""
+    def ids(self, text: str | bytes, boundaries: TokenFinder | None) -> list[int]:
+        """Ids of a text, in which a lone surrogate counts as U+FFFD; `boundaries` finds the special tokens in it."""
         try:
-            ids = self._encoder.encode(text, cuts)
+            ids = self._encoder.encode(text, boundaries)
         except UncoveredTextError:
-            return self._numbered(self._covered_ids(text, cuts))
+            return self._numbered(self._covered_ids(text, boundaries))
         return ids if self._external is None else self._numbered(ids)
 
-    def ids_array(self, text: str | bytes, cuts: SpecialFinder | None) -> UInt32Array:
+    def ids_array(self, text: str | bytes, boundaries: TokenFinder | None) -> UInt32Array:
         """The same as an array."""
         if self._external is None:
             try:
-                return self._encoder.encode_to_numpy(text, cuts)
+                return self._encoder.encode_to_numpy(text, boundaries)
             except UncoveredTextError:
                 pass
-        return np.array(self.ids(text, cuts), np.uint32)
+        return np.array(self.ids(text, boundaries), np.uint32)
 
-    def count(self, text: str, cuts: SpecialFinder | None) -> int:
+    def count(self, text: str, boundaries: TokenFinder | None) -> int:
         """How many they are."""
         if self._external is None:
             try:
-                return self._encoder.count(text, cuts)
+                return self._encoder.count(text, boundaries)
             except UncoveredTextError:
                 pass
-        return len(self.ids(text, cuts))
+        return len(self.ids(text, boundaries))
 
-    def ids_upto(self, text: str, limit: int, cuts: SpecialFinder | None) -> list[int]:
+    def ids_upto(self, text: str, limit: int, boundaries: TokenFinder | None) -> list[int]:
         """The first `limit` of them."""
         try:
-            return self._numbered(self._encoder.encode_upto(text, limit, cuts))
+            return self._numbered(self._encoder.encode_upto(text, limit, boundaries))
         except UncoveredTextError:
-            return self.ids(text, cuts)[:limit]
+            return self.ids(text, boundaries)[:limit]
 
     def merged(self, pieces: list[bytes]) -> tuple[list[int], list[int]]:
         """(ids, offsets) of bytes that are each merged by rank, even where they are a token."""
         ids, offsets = self._merges.encode_batch_flat(pieces)
         return self._numbered(ids.tolist()), offsets.tolist()
 
-    def finder(self, tokens: set[str] | frozenset[str]) -> SpecialFinder | None:
+    def finder(self, tokens: set[str] | frozenset[str]) -> TokenFinder | None:
         """What finds those of the tokens that are special tokens, or None where none is.
 
         Raises TypeError for what is no set of str, UnicodeEncodeError for a lone surrogate in one.
@@ -177,11 +177,11 @@ class CoreBPE:
             return None
         return remembered(self._finders, frozenset(tokens), self._finder_of)
 
-    def _finder_of(self, tokens: frozenset[str]) -> SpecialFinder:
+    def _finder_of(self, tokens: frozenset[str]) -> TokenFinder:
         ids = self._internal_special_ids
         spelled = {a_str(token): token.encode() for token in tokens}
         found = [token for token in spelled if token and token in ids]
-        return SpecialFinder([spelled[token] for token in found], [ids[token] for token in found])
+        return TokenFinder([spelled[token] for token in found], [ids[token] for token in found])
 
     def last_pretoken(self, text: bytes) -> bytes:
         """The last pretoken of UTF-8 text without special tokens, or nothing where there is none."""
@@ -219,7 +219,7 @@ class CoreBPE:
             raise ValueError(f"the text holds the byte 0x{missing.hex()}, which has no token")
         return numbered
 
-    def _covered_ids(self, text: str | bytes, cuts: SpecialFinder | None) -> list[int]:
+    def _covered_ids(self, text: str | bytes, boundaries: TokenFinder | None) -> list[int]:
         """Ids in the core of what the pattern matches of a text."""
         assert isinstance(self._pattern, RegexPattern)
         # once: a program that means it must not be told again with each text
@@ -231,7 +231,7 @@ class CoreBPE:
         utf8 = utf8_bytes(text)
         ids: list[int] = []
         at = 0
-        rows = [] if cuts is None else cuts.find(utf8).tolist()
+        rows = [] if boundaries is None else boundaries.find(utf8).tolist()
         for start, end, token_id in [*rows, (len(utf8), len(utf8), None)]:
             pieces = self._pattern.pieces(utf8[at:start].decode())
             ids += self._pieces.encode_batch_flat(pieces)[0].tolist()

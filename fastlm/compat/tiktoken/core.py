@@ -17,7 +17,7 @@ from fastlm.compat.tiktoken.batch import mapped
 from fastlm.compat.tiktoken.plugins import ENCODING_CONSTRUCTORS, available_plugins, find_plugins
 from fastlm.compat.tiktoken.special import NONE, SpecialTokens, not_a_str
 from fastlm.compat.tiktoken.special import raise_disallowed_special_token as raise_disallowed_special_token
-from fastlm.text._added_tokens import SpecialFinder
+from fastlm.text._token_finder import TokenFinder
 
 
 class Encoding:
@@ -264,7 +264,7 @@ class Encoding:
         else:
             self.__init__(**value)  # type: ignore[misc]
 
-    def _cuts(self, text: str, allowed: Any, disallowed: Any) -> SpecialFinder | None:
+    def _cuts(self, text: str, allowed: Any, disallowed: Any) -> TokenFinder | None:
         """What finds the allowed special tokens. Raises as `encode`."""
         allowed = self._special.checked(text, allowed, disallowed)
         return None if allowed is NONE else self._core_bpe.finder(allowed)

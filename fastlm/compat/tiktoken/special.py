@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
-from fastlm.text._added_tokens import SpecialFinder
+from fastlm.text._token_finder import TokenFinder
 
 NONE: frozenset[str] = frozenset()
 """What is allowed unless a call says otherwise."""
@@ -88,11 +88,11 @@ class SpecialSearch:
         if not all(isinstance(token, str) for token in tokens):
             raise TypeError(f"special tokens must be str, not {tokens!r}")
         self._tokens = tokens
-        self._finder: SpecialFinder | None = None
+        self._finder: TokenFinder | None = None
         if tokens:
             # without a finder where one of them has no characters, or a lone surrogate
             with contextlib.suppress(ValueError):
-                self._finder = SpecialFinder([token.encode() for token in tokens])
+                self._finder = TokenFinder([token.encode() for token in tokens])
 
     def first(self, text: str) -> str | None:
         """The leftmost in the text, of those the longest, or None. Raises TypeError for what is no str."""

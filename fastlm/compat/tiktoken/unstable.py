@@ -10,7 +10,7 @@ from bisect import bisect_left
 from itertools import pairwise
 from typing import Protocol
 
-from fastlm.text._added_tokens import SpecialFinder
+from fastlm.text._token_finder import TokenFinder
 from fastlm.text._utf8 import utf8_bytes
 from fastlm.text.whitespace import WHITESPACE
 
@@ -26,7 +26,7 @@ class Ranks(Protocol):
     @property
     def sorted_tokens(self) -> list[bytes]: ...
 
-    def ids(self, text: str | bytes, cuts: SpecialFinder | None) -> list[int]: ...
+    def ids(self, text: str | bytes, boundaries: TokenFinder | None) -> list[int]: ...
     def merged(self, pieces: list[bytes]) -> tuple[list[int], list[int]]: ...
     def last_pretoken(self, text: bytes) -> bytes: ...
     def rank_of(self, token: bytes) -> int: ...
@@ -34,10 +34,10 @@ class Ranks(Protocol):
     def decode_bytes(self, tokens: list[int]) -> bytes: ...
 
 
-def encode_with_unstable(bpe: Ranks, text: str, cuts: SpecialFinder | None) -> tuple[list[int], list[list[int]]]:
+def encode_with_unstable(bpe: Ranks, text: str, boundaries: TokenFinder | None) -> tuple[list[int], list[list[int]]]:
     """(stable ids, completions): each completion is a list of ids that a longer text may have after the stable ones."""
-    ids = bpe.ids(text, cuts)
-    size = _unstable_size(bpe, ids, utf8_bytes(text), cuts)
+    ids = bpe.ids(text, boundaries)
+    size = _unstable_size(bpe, ids, utf8_bytes(text), boundaries)
     stable, unstable = ids[: len(ids) - size], bpe.decode_bytes(ids[len(ids) - size :])
     return stable, [list(ids) for ids in _completions(bpe, unstable)]
 
@@ -55,9 +55,9 @@ def encode_bytes(bpe: Ranks, text: bytes) -> list[int]:
     return bpe.ids(text, None)
 
 
-def _unstable_size(bpe: Ranks, ids: list[int], text: bytes, cuts: SpecialFinder | None) -> int:
+def _unstable_size(bpe: Ranks, ids: list[int], text: bytes, boundaries: TokenFinder | None) -> int:
     """How many of the last ids come from the last pretoken, or from the blanks that it ends."""
-    rows = [] if cuts is None else cuts.find(text).tolist()
+    rows = [] if boundaries is None else boundaries.find(text).tolist()
     last = bpe.last_pretoken(text[rows[-1][1] :] if rows else text)
     if not last:
         return 0

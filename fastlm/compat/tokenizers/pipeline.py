@@ -31,7 +31,7 @@ from fastlm.vocabulary.vocabulary import NO_ID, SPARSE_IDS, AddedToken
 
 if TYPE_CHECKING:
     from fastlm.encoding._encoder import Encoder
-    from fastlm.pretokenize.cutting import Cuts
+    from fastlm.pretokenize.text_splitter import Boundaries
 
 # a smaller batch is encoded faster than threads start
 _CHARACTERS_WORTH_THREADS = 1 << 16
@@ -102,15 +102,15 @@ class Pipeline:
         if preparation.is_plain and (takes_all or not recognised):
             return encode_flat(self._encoder, texts, preparation.added_tokens if takes_all else None, threads)
         prepared: list[str | bytes] = []
-        cuts: list[Cuts] = []
+        boundaries: list[Boundaries] = []
         for text in texts:
             if takes_all or not recognised:
                 one, cut = preparation.prepare(text, "token" if takes_all else "text")
             else:
                 one, cut = preparation.prepare_recognised(text, recognised)
             prepared.append(one)
-            cuts.append(cut)
-        return encode_flat(self._encoder, prepared, cuts, threads)
+            boundaries.append(cut)
+        return encode_flat(self._encoder, prepared, boundaries, threads)
 
     @functools.cached_property
     def _encoder(self) -> Encoder:

@@ -18,7 +18,7 @@ from fastlm.formats.gpt2 import CHAR_OF_BYTE
 from fastlm.formats.tokenizer_json.models import Merges, Vocab
 from fastlm.formats.tokenizer_json.normalizers import normalization_of
 from fastlm.formats.tokenizer_json.pre_tokenizers import byte_level_and_pattern
-from fastlm.pretokenize.cutting import Cutter
+from fastlm.pretokenize.text_splitter import TextSplitter
 from fastlm.text.normalization import nfc
 from fastlm.threads import thread_count
 from fastlm.vocabulary.vocabulary import BYTE_ORDER
@@ -44,7 +44,7 @@ def trained_vocabulary(
     normalizes = normalization_of(parsed_of(normalizer)) is not None
     prefix = " " if byte_level.add_prefix_space else ""
     documents = _prepared(texts, normalizes, prefix)
-    counter = count_pretokens(Blocks(documents, Cutter([], pattern)), pattern, thread_count(None))
+    counter = count_pretokens(Blocks(documents, TextSplitter([], pattern)), pattern, thread_count(None))
     text, starts, counts = counter.words() if len(counter) else _nothing()
     alphabet = _kept_bytes(text, starts, counts, initial, trainer.limit_alphabet)
     text, starts = _without_others(text, starts, alphabet)

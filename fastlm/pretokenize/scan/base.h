@@ -45,9 +45,9 @@ static inline int fastlm_contraction_any_case(const uint8_t *p, int64_t availabl
     if (available < 2) return 0;
     uint8_t second = available > 2 ? p[2] | 0x20 : 0;
     switch (p[1] | 0x20) {
-        case 's': case 'd': case 'm': case 't': return p[1] & 0x40 ? 2 : 0;
-        case 'l': return second == 'l' && (p[2] & 0x40) ? 3 : 0;
-        case 'v': case 'r': return second == 'e' && (p[2] & 0x40) ? 3 : 0;
+        case 's': case 'd': case 'm': case 't': return 2;
+        case 'l': return second == 'l' ? 3 : 0;
+        case 'v': case 'r': return second == 'e' ? 3 : 0;
         default: return available > 2 && p[1] == 0xC5 && p[2] == 0xBF ? 3 : 0;
     }
 }

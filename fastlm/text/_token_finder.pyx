@@ -38,7 +38,7 @@ cdef bytes exact_bytes(token):
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(token), PyBytes_GET_SIZE(token))
 
 
-cdef class SpecialFinder:
+cdef class TokenFinder:
     """Finds tokens in texts. Immutable, so that any number of threads may share it.
 
     Args:

@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 
-cdef class SpecialFinder:
+cdef class TokenFinder:
     cdef readonly tuple tokens
     cdef readonly int64_t longest
     cdef const uint8_t[::1] edge_byte

@@ -2,7 +2,7 @@ from collections.abc import Iterable
 
 from fastlm._types import Bytes, Int64Array
 
-class SpecialFinder:
+class TokenFinder:
     tokens: tuple[bytes, ...]
     longest: int
     def __init__(self, tokens: Iterable[bytes], ids: Iterable[int] | None = None) -> None: ...
