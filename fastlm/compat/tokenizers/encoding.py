@@ -265,7 +265,7 @@ class Encoding:
         self._length = length
 
     def truncate(self, max_length: int, stride: int = 0, direction: str = "right") -> None:
-        """Boundaries to a length. The rest goes to `overflowing`, in pieces that share `stride` tokens.
+        """Cuts to a length. The rest goes to `overflowing`, in pieces that share `stride` tokens.
 
         Raises ValueError where stride is not smaller than max_length.
         """

@@ -48,7 +48,7 @@ class Truncation(TruncationEntry):
             )
 
     def cut(self, encoding: Encoding, pair: Encoding | None) -> None:
-        """Boundaries encodings in place. Raises ValueError if the strategy cannot cut them."""
+        """Cuts encodings in place. Raises ValueError if the strategy cannot cut them."""
         sizes = [len(encoding), 0 if pair is None else len(pair)]
         to_remove = sum(sizes) - self.max_length
         if self.max_length == 0:

@@ -323,7 +323,7 @@ class Tokenizer:
         return self._truncation.settings() if self._truncation else None
 
     def enable_truncation(self, max_length: int, **options: Any) -> None:
-        """Boundaries encodings to a length. Options: stride, strategy, direction. Raises ValueError for a stride too large.
+        """Cuts encodings to a length. Options: stride, strategy, direction. Raises ValueError for a stride too large.
 
         strategy "longest_first", "only_first" or "only_second" names the text of a pair that is cut.
         """
