@@ -226,6 +226,7 @@ cdef class Batch:
 
     cdef int _encode_text(self, EncodeState state, int64_t k) except -1 nogil:
         cdef const uint8_t *text = <const uint8_t *><uintptr_t>self.table[k, 0]
+        cdef int64_t first, n_rows
         if not self.has_scanner:
             with gil:
                 boundaries = self.boundaries[k] if isinstance(self.boundaries, list) else self.boundaries
@@ -234,9 +235,10 @@ cdef class Batch:
         if k + 1 < self.table.shape[0]:
             fastlm_prefetch_text(<const uint8_t *><uintptr_t>self.table[k + 1, 0], self.table[k + 1, 1])
         if self.rows is None:
-            state.start(text, self.table[k, 1], self.finder)
+            state.start(text, self.table[k, 1], self.finder, NULL, 0)
         else:
-            state.start_between(text, self.table[k, 1], self.rows[self.first_row[k]:self.first_row[k + 1]])
+            first, n_rows = self.first_row[k], self.first_row[k + 1] - self.first_row[k]
+            state.start(text, self.table[k, 1], None, &self.rows[first, 0] if n_rows else NULL, n_rows)
         state.run(0)
         return 0
 

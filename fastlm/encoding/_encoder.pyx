@@ -8,7 +8,7 @@ from fastlm.encoding._state cimport EncodeState, IdSink, boundary_rows
 from fastlm.encoding._tables cimport EncodeTables, fastlm_prefetch_text
 from fastlm.native.common cimport FASTLM_NO_ID
 from fastlm.text._token_finder cimport TokenFinder
-from fastlm.text._utf8 cimport address_of, with_utf8
+from fastlm.text._utf8 cimport utf8_of
 
 # entries of the first pretoken cache besides those of the vocabulary's tokens
 FIRST_ROOM = 1 << 16
@@ -92,7 +92,7 @@ cdef class Encoder:
                     for k in range(n_texts):
                         if k + 1 < n_texts:
                             fastlm_prefetch_text(<const uint8_t *><uintptr_t>table[k + 1, 0], table[k + 1, 1])
-                        state.start(<const uint8_t *><uintptr_t>table[k, 0], table[k, 1], finder)
+                        state.start(<const uint8_t *><uintptr_t>table[k, 0], table[k, 1], finder, NULL, 0)
                         state.run(0)
                         ends[k + 1] = state.written()
             else:
@@ -229,8 +229,9 @@ cdef class Encoder:
             length = tables.token_offsets[token_id + 1] - start
             if tables.token_bytes[start + length - 1] >= FASTLM_FIRST_NON_UTF8:  # no pretoken ends so
                 continue
-            if length <= FASTLM_MAX_CACHED_BYTES and self.first_cache.find(&tables.token_bytes[start], length) == token_id:
-                continue
+            if length <= FASTLM_MAX_CACHED_BYTES:
+                if self.first_cache.find(&tables.token_bytes[start], length) == token_id:
+                    continue
             if self._merges_to(state, &tables.token_bytes[start], length, token_id):
                 continue
             if length > FASTLM_MAX_CACHED_BYTES:
@@ -275,11 +276,9 @@ cdef list exact_list(items):
 cdef int64_t[:, ::1] text_table(list texts):
     """Address and length of the UTF-8 of each text. Replaces the texts by the objects that own the UTF-8."""
     cdef Py_ssize_t n = 0, k
-    cdef object owner
+    cdef const uint8_t *start = NULL
     cdef int64_t[:, ::1] table = np.empty((len(texts), 2), np.int64)
     for k in range(table.shape[0]):
-        owner = with_utf8(texts[k])
-        texts[k] = owner
-        table[k, 0] = <int64_t><uintptr_t>address_of(owner, &n)
-        table[k, 1] = n
+        texts[k] = utf8_of(texts[k], &start, &n)
+        table[k, 0], table[k, 1] = <int64_t><uintptr_t>start, n
     return table

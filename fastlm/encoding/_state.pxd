@@ -20,8 +20,8 @@ cdef class EncodeState:
     cdef int64_t append(self, text, boundaries) except -1
     cdef int64_t append_up_to(self, text, boundaries, int64_t limit) except -1
     cdef int64_t pass_on(self, text, boundaries, IdSink sink, int64_t[::1] ids_before) except -1
-    cdef int start(self, const uint8_t *text, int64_t n, TokenFinder finder) except -1 nogil
-    cdef int start_between(self, const uint8_t *text, int64_t n, const int64_t[:, ::1] boundaries) except -1 nogil
+    cdef int start(self, const uint8_t *text, int64_t n, TokenFinder finder, const int64_t *boundaries,
+                   int64_t n_boundaries) except -1 nogil
     cdef int start_pretokens(self, const uint8_t *text, int64_t n, int64_t[::1] ends) except -1 nogil
     cdef int64_t run(self, int64_t max_ids) except -1 nogil
 
@@ -35,8 +35,6 @@ cdef class EncodeState:
     cdef int rest(self) except -1
 
     cdef object _start_object(self, text, boundaries)
-    cdef int _start(self, const uint8_t *text, int64_t n, const int64_t *boundaries,
-                    int64_t n_boundaries) except -1 nogil
     cdef int _provide(self, fastlm_status status) except -1
     cdef int _encode_known_bytes(self) except -1
     cdef int _grow_ids(self, int64_t size) except -1

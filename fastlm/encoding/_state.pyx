@@ -15,7 +15,7 @@ from fastlm.encoding._tables cimport (
 from fastlm.native.common cimport FASTLM_LEAST_ENDS, FASTLM_NO_ID
 from fastlm.pretokenize._scan import invalid_utf8
 from fastlm.text._token_finder cimport TokenFinder
-from fastlm.text._utf8 cimport address_of, with_utf8
+from fastlm.text._utf8 cimport utf8_of
 from fastlm.text._utf8 import utf8_bytes
 
 cdef extern from "Python.h":
@@ -25,7 +25,7 @@ SCRATCH_WORDS = FASTLM_SCRATCH_WORDS  # a test compares it with the kernel's num
 
 cdef enum:
     # pretoken ends of a block: with their text and ids they fit into the first-level cache
-    BLOCK_ENDS = 512
+    ENCODE_BLOCK_ENDS = 512
     # added tokens in a text that are found without creating an object
     FEW_BOUNDARIES = 64
     # ids in the first array, and the words of scratch that an idle state keeps
@@ -49,7 +49,7 @@ cdef class EncodeState:
 
     def __cinit__(self, EncodeTables tables not None, PretokenCache cache not None, int64_t number):
         self.tables, self.cache, self.number = tables, cache, number
-        self.ends = self.given_ends = np.empty(BLOCK_ENDS, np.int64)
+        self.ends = self.given_ends = np.empty(ENCODE_BLOCK_ENDS, np.int64)
         self.few_boundaries = self.many_boundaries = np.empty((FEW_BOUNDARIES, 3), np.int64)
         self.scratch = np.empty(FASTLM_SCRATCH_WORDS, np.uint64)
         self.ids_array = np.empty(FIRST_IDS, np.uint32)
@@ -71,14 +71,14 @@ cdef class EncodeState:
                 the text, or have an id that is not in the vocabulary.
         """
         cdef Py_ssize_t n = 0
-        cdef const uint8_t *start
+        cdef const uint8_t *start = NULL
         cdef TokenFinder finder
         if self.tables.scan != NULL and (boundaries is None or isinstance(boundaries, TokenFinder)):
-            utf8, finder = with_utf8(text), boundaries
-            start = address_of(utf8, &n)
-            self.reserve(n // 3)
+            utf8, finder = utf8_of(text, &start, &n), boundaries
+            if n // 3 > self.ids.shape[0]:
+                self.reserve(n // 3)
             with nogil:
-                self.start(start, n, finder)
+                self.start(start, n, finder, NULL, 0)
                 self.run(0)
         else:
             utf8 = self._start_object(text, boundaries)
@@ -135,24 +135,29 @@ cdef class EncodeState:
                 self.state.written = 0
         return self.state.taken
 
-    cdef int start(self, const uint8_t *text, int64_t n, TokenFinder finder) except -1 nogil:
-        """Begins a text, in which a finder finds the added tokens. `run` then adds its ids."""
-        cdef int64_t found = 0, position = 0
+    cdef int start(self, const uint8_t *text, int64_t n, TokenFinder finder, const int64_t *boundaries,
+                   int64_t n_boundaries) except -1 nogil:
+        """Begins a text, whose ids `run` adds. A finder finds the boundaries; without one, (n_boundaries, 3) are
+        given."""
+        cdef fastlm_encode_state *s = &self.state
+        cdef int64_t position = 0
         if finder is not None and finder.longest:
-            found = finder.fill(text, n, &position, self.few_boundaries)
-            if found == FEW_BOUNDARIES:
+            boundaries, n_boundaries = &self.few_boundaries[0, 0], finder.fill(text, n, &position, self.few_boundaries)
+            if n_boundaries == FEW_BOUNDARIES:
                 with gil:
                     self.many_boundaries = finder.find_in(text, n)
-                return self._start(text, n, &self.many_boundaries[0, 0], self.many_boundaries.shape[0])
-        return self._start(text, n, &self.few_boundaries[0, 0], found)
-
-    cdef int start_between(self, const uint8_t *text, int64_t n, const int64_t[:, ::1] boundaries) except -1 nogil:
-        """Begins a text with these boundaries, (k, 3)."""
-        return self._start(text, n, &boundaries[0, 0] if boundaries.shape[0] else NULL, boundaries.shape[0])
+                boundaries, n_boundaries = &self.many_boundaries[0, 0], self.many_boundaries.shape[0]
+        if n_boundaries:
+            self.tables.check_boundaries(boundaries, n_boundaries, n)
+        s.text, s.n = text, n
+        s.boundaries, s.n_boundaries, s.ids_before = boundaries, n_boundaries, NULL
+        s.scan, s.ends, s.n_ends = self.tables.scan, &self.ends[0], self.ends.shape[0]
+        s.position = s.boundary = s.taken = s.needed = 0
+        return 0
 
     cdef int start_pretokens(self, const uint8_t *text, int64_t n, int64_t[::1] ends) except -1 nogil:
         """Begins bytes of any kind that are split already: `ends` ascends to n."""
-        self._start(text, n, NULL, 0)
+        self.start(text, n, None, NULL, 0)
         self.state.scan = NULL
         self.state.ends, self.state.n_ends = &ends[0], ends.shape[0]
         return 0
@@ -160,13 +165,14 @@ cdef class EncodeState:
     cdef object _start_object(self, text, boundaries):
         """Begins a text as `append` takes it. Returns the object that owns its UTF-8, which must live until the end."""
         cdef Py_ssize_t n = 0
-        utf8 = with_utf8(text)
-        cdef const uint8_t *start = address_of(utf8, &n)
+        cdef const uint8_t *start = NULL
+        utf8 = utf8_of(text, &start, &n)
         if boundaries is None or isinstance(boundaries, TokenFinder):
-            self.start(start, n, boundaries)
+            self.start(start, n, boundaries, NULL, 0)
         else:
             self.many_boundaries = boundary_rows(boundaries)
-            self.start_between(start, n, self.many_boundaries)
+            n_boundaries = self.many_boundaries.shape[0]
+            self.start(start, n, None, &self.many_boundaries[0, 0] if n_boundaries else NULL, n_boundaries)
         if self.state.scan == NULL:
             rows = None
             if self.state.n_boundaries:
@@ -176,17 +182,6 @@ cdef class EncodeState:
             if self.state.n_ends:
                 self.state.ends = &self.given_ends[0]
         return utf8
-
-    cdef int _start(self, const uint8_t *text, int64_t n, const int64_t *boundaries,
-                    int64_t n_boundaries) except -1 nogil:
-        cdef fastlm_encode_state *s = &self.state
-        if n_boundaries:
-            self.tables.check_boundaries(boundaries, n_boundaries, n)
-        s.text, s.n = text, n
-        s.boundaries, s.n_boundaries, s.ids_before = boundaries, n_boundaries, NULL
-        s.scan, s.ends, s.n_ends = self.tables.scan, &self.ends[0], self.ends.shape[0]
-        s.position = s.boundary = s.taken = s.needed = 0
-        return 0
 
     cdef int64_t run(self, int64_t max_ids) except -1 nogil:
         """Adds the ids of the text that was begun.

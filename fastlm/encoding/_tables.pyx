@@ -67,7 +67,7 @@ cdef class EncodeTables:
                 and self.token_offsets[token_id] < self.token_offsets[token_id + 1])
 
     cdef int check_boundaries(self, const int64_t *boundaries, int64_t n_boundaries, int64_t n) except -1 nogil:
-        """Raises ValueError unless the rows are in order, inside a text of n bytes, and have an id of a token, or -1."""
+        """Raises ValueError unless the rows are in order, inside a text of n bytes, and have token ids or -1."""
         cdef int64_t k, start, end, token_id, previous = 0
         for k in range(n_boundaries):
             start, end, token_id = boundaries[3 * k], boundaries[3 * k + 1], boundaries[3 * k + 2]
@@ -129,7 +129,8 @@ cdef class EncodeTables:
                 except InvalidUTF8Error as error:
                     raise InvalidUTF8Error(start + error.offset, error.reason) from None
                 if not _are_ends(ends, stop - start):
-                    raise ValueError(f"the pattern must return ascending pretoken ends up to {stop - start}, got {ends}")
+                    raise ValueError(
+                        f"the pattern must return ascending pretoken ends up to {stop - start}, got {ends}")
                 parts.append(start + ends)
             start = after
         return np.concatenate(parts)

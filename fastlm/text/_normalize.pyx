@@ -3,7 +3,7 @@ import numpy as np
 
 from libc.stdint cimport int64_t, int32_t, uint8_t, uint32_t
 
-from fastlm.text._utf8 cimport address_of, with_utf8
+from fastlm.text._utf8 cimport utf8_of
 
 cdef extern from "text/normalize.h" nogil:
     ctypedef struct fastlm_normalized_char:
@@ -44,8 +44,7 @@ cdef class _Normalization:
         cdef Py_ssize_t n = 0
         if form not in FORMS:
             raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-        self.utf8 = with_utf8(utf8)
-        self.state.text = address_of(self.utf8, &n)
+        self.utf8 = utf8_of(utf8, &self.state.text, &n)
         self.state.n, self.state.form = n, FORMS.index(form)
         self._widen_segment(SEGMENT_CHARS)
 

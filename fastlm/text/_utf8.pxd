@@ -8,5 +8,4 @@ cdef class Utf8:
     cdef Py_ssize_t n
 
 
-cdef object with_utf8(text)
-cdef const uint8_t *address_of(object utf8, Py_ssize_t *n) except NULL
+cdef object utf8_of(text, const uint8_t **start, Py_ssize_t *n)

@@ -31,8 +31,7 @@ cdef class Utf8:
             n = self.view.shape[0]
             self.start = &self.view[0] if n else <const uint8_t *>PyBytes_AS_STRING(b"")
         else:
-            self.owner = with_utf8(text)
-            self.start = address_of(self.owner, &n)
+            self.owner = utf8_of(text, &self.start, &n)
         end = n if stop is None else stop
         if not 0 <= start <= end <= n:
             raise IndexError(f"part must be within the {n} bytes of the text, got {start} to {end}")
@@ -72,24 +71,24 @@ def utf8_bytes(text):
         return str.encode(text, "utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-cdef object with_utf8(text):
-    """Returns the owner of a text's UTF-8: a str without lone surrogates, bytes, or Utf8."""
-    cdef Py_ssize_t n
+cdef object utf8_of(text, const uint8_t **start, Py_ssize_t *n):
+    """Sets the address and the number of bytes of a text's UTF-8, and returns the object that owns this memory.
+
+    Args:
+        text: A str, whose lone surrogates become U+FFFD; or bytes or Utf8, which are not checked.
+
+    Raises:
+        TypeError: The text has another type.
+    """
     if isinstance(text, str):
         try:
-            PyUnicode_AsUTF8AndSize(text, &n)
+            start[0] = <const uint8_t *>PyUnicode_AsUTF8AndSize(text, n)
             return text
         except UnicodeEncodeError:
             pass
-    return text if isinstance(text, Utf8) else utf8_bytes(text)
-
-
-cdef const uint8_t *address_of(object utf8, Py_ssize_t *n) except NULL:
-    """Returns the address of the UTF-8 that `with_utf8` returned, and sets *n to the number of bytes."""
-    if isinstance(utf8, bytes):
-        n[0] = PyBytes_GET_SIZE(utf8)
-        return <const uint8_t *>PyBytes_AS_STRING(utf8)
-    if isinstance(utf8, Utf8):
-        n[0] = (<Utf8>utf8).n
-        return (<Utf8>utf8).start
-    return <const uint8_t *>PyUnicode_AsUTF8AndSize(utf8, n)
+    if isinstance(text, Utf8):
+        start[0], n[0] = (<Utf8>text).start, (<Utf8>text).n
+        return text
+    encoded = utf8_bytes(text)
+    start[0], n[0] = <const uint8_t *>PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded)
+    return encoded

@@ -1,4 +1,4 @@
-"""Where tokens stand in a text. What tokenizers says of it is compared in test_preparation.py."""
+"""The spans of tokens in a text. Those of tokenizers are compared in test_text_pipeline.py."""
 
 import pytest
 from hypothesis import given
