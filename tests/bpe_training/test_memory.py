@@ -47,9 +47,9 @@ def test_spilled_counts_give_the_merges_of_the_reference(
     words = bpe.Counter(
         word
         for text in documents
-        for stretch in bpe.split_special(text, SPECIAL)
-        if stretch not in SPECIAL
-        for word in bpe.pretokens(stretch)
+        for span in bpe.split_special(text, SPECIAL)
+        if span not in SPECIAL
+        for word in bpe.pretokens(span)
     )
     expected = bpe.learn(words, extra, tie_break, least, longest)
     order.shuffle(documents)
@@ -114,7 +114,7 @@ def test_peak_memory_keeps_to_the_limit(tmp_path):
     fingerprint, peak, spilled = result.split()
     assert fingerprint == fastlm.train_bpe(path, 8000).vocabulary.fingerprint
     assert int(peak) <= 1.15 * limit
-    assert int(spilled) > 6, "more than the tables that are left in the end"
+    assert int(spilled) > 6, "more than the tables that are left at the end"
 
 
 def test_a_limit_that_does_not_do_is_refused_before_merging(monkeypatch):

@@ -23,7 +23,7 @@ ALWAYS = 1e-9  # seconds: a checkpoint after each block and each look at progres
 
 
 class Ended(BaseException):
-    """What stands for a kill where the process has to live on."""
+    """Takes the place of a kill in a process that must survive."""
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_counts_no_text_twice_and_forgets_no_more_than_since_the_last_checkpoint
     with pytest.raises(Ended):
         train(path, tmp_path / "c", progress=progress, num_threads=1)
     state = json.loads((tmp_path / "c" / "state.json").read_text().split("\n")[1])["state"]
-    # what is told includes the beginning of the next block, which was read with this one
+    # the progress includes the start of the next block, which was read together with this one
     assert told[3][1] < state["counted"] <= told[4][1]
     del told[:-1]
     again = []

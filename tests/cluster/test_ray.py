@@ -327,8 +327,8 @@ long_texts = st.integers(0, 1 << 32).map(lambda seed: "".join(random.Random(seed
     st.data(),
 )
 @settings(max_examples=200)
-def test_stretches_of_a_text_are_the_whole(tmp_path_factory, text, pattern, data):
-    """Pretokens, boundaries and ends of documents, of all partitions one after the other, are those of one."""
+def test_partitions_of_a_text_are_the_whole(tmp_path_factory, text, pattern, data):
+    """The partitions in a row have the pretokens, boundaries and ends of documents of the whole text."""
     path = tmp_path_factory.getbasetemp() / "partitions"
     path.write_text(text, "utf-8", newline="")
     corpus = Corpus([path], separator=data.draw(st.sampled_from([None, SEPARATOR, "\n"])))

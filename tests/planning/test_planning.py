@@ -69,7 +69,7 @@ def test_one_thread_hashes_and_writes_all_shards():
 
 
 def test_tables_that_do_not_fit_are_spilled_and_merging_that_does_not_is_said():
-    # room for 50,000 entries, which a quarter of the text fills
+    # space for 50,000 entries, which a quarter of the text fills
     memory = 50_000 * (24 + 16 / 0.7)
     found = plan(1e10, ROOT, RATES, replace(ALONE, memory=memory, disk=1e3))
     assert found.spills == pytest.approx(4)

@@ -16,7 +16,7 @@ Pair = tuple[bytes, bytes]
 
 
 def split_special(text: str, special_tokens: Iterable[str]) -> list[str]:
-    """Stretches of text and special tokens in turn; at each place the longest special token counts."""
+    """Spans of text and special tokens in turn; at each position the longest special token is taken."""
     longest_first = sorted(special_tokens, key=len, reverse=True)
     if not longest_first:
         return [text]
@@ -25,20 +25,20 @@ def split_special(text: str, special_tokens: Iterable[str]) -> list[str]:
 
 def isolate(text: str, expression: str) -> list[str]:
     """The matches of an expression and whatever lies between them."""
-    pieces, at = [], 0
+    parts, at = [], 0
     # tiktoken and tokenizers take && in a class as intersection, which `regex` does in its newer syntax
     for match in regex.finditer(expression, text, regex.VERSION1 if "&&" in expression else 0):
-        pieces += [text[at : match.start()], match.group()]
+        parts += [text[at : match.start()], match.group()]
         at = match.end()
-    return [piece for piece in [*pieces, text[at:]] if piece]
+    return [part for part in [*parts, text[at:]] if part]
 
 
 def pretokens(text: str, pattern: str | Iterable[str] = GPT2) -> list[bytes]:
-    """The pieces of a text, split by an expression, or by several, each on the pieces that the one before left."""
-    pieces = [text] if text else []
+    """The pretokens of a text, split by an expression, or by several, each on the parts that the one before left."""
+    parts = [text] if text else []
     for expression in [pattern] if isinstance(pattern, str) else pattern:
-        pieces = [part for piece in pieces for part in isolate(piece, expression)]
-    return [piece.encode() for piece in pieces]
+        parts = [match for part in parts for match in isolate(part, expression)]
+    return [part.encode() for part in parts]
 
 
 def apply_merge(word: tuple[bytes, ...], pair: Pair) -> tuple[bytes, ...]:
@@ -105,9 +105,9 @@ def train(
     special_tokens = list(special_tokens)
     words: Counter[bytes] = Counter()
     for document in documents:
-        for stretch in split_special(document, special_tokens):
-            if stretch not in special_tokens:
-                words.update(pretokens(stretch, pattern))
+        for span in split_special(document, special_tokens):
+            if span not in special_tokens:
+                words.update(pretokens(span, pattern))
     merges = learn(words, vocab_size - 256 - len(special_tokens), tie_break)
     made = [left + right for left, right in merges]
     tokens = [*(token.encode() for token in special_tokens), *(bytes([b]) for b in BYTE_ORDER), *made]
@@ -138,10 +138,10 @@ def encode(
     id_of = {token: token_id for token_id, token in vocab.items()}
     rank_of = {pair: rank for rank, pair in enumerate(merges)}
     ids: list[int] = []
-    for stretch in split_special(text, special_tokens):
-        if stretch in special_tokens:
-            ids.append(id_of[stretch.encode()])
+    for span in split_special(text, special_tokens):
+        if span in special_tokens:
+            ids.append(id_of[span.encode()])
             continue
-        for pretoken in pretokens(stretch, pattern):
+        for pretoken in pretokens(span, pattern):
             ids += [id_of[token] for token in merge(pretoken, rank_of)]
     return ids

@@ -38,7 +38,7 @@ def turned(x: Array, position: int, theta: float, layout: str) -> Array:
 def attention(
     weights: Mapping[str, Array], config: ModelConfig, xs: list[Array], positions: list[int], documents: list[int]
 ) -> list[Array]:
-    """Causal attention of a sequence; a token sees those of its own document."""
+    """Causal attention of a sequence; a token sees the tokens of its own document."""
     groups = config.num_heads // config.kv_heads
 
     def heads(name: str, x: Array, position: int) -> Array:
