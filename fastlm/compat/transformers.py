@@ -32,15 +32,20 @@ _SAVED_AS = transformers.PreTrainedTokenizerFast.__name__
 
 
 class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
-    """transformers' fast tokenizer, with fastlm to encode and decode.
+    """A fast tokenizer of transformers that encodes and decodes with fastlm.
 
-    `source` is a fastlm Tokenizer, one of fastlm.compat.tokenizers, one of Hugging Face's `tokenizers`, or the path of
-    a tokenizer.json. `tokenizer_object` and `tokenizer_file` are other names for it, as in transformers. The rest is as
-    in PreTrainedTokenizerFast. Any number of threads may share a tokenizer while none adds tokens: each call has its
-    own padding and truncation.
+    Any number of threads may share a tokenizer while no thread adds tokens. Each call has its own padding and
+    truncation.
 
-    Raises TypeError for another source, OSError for a file that cannot be read, ValueError or NotImplementedError for
-    one that holds no byte-level BPE that fastlm follows.
+    Args:
+        source: A Tokenizer of fastlm, of fastlm.compat.tokenizers or of Hugging Face's `tokenizers`, or the path of a
+            tokenizer.json. `tokenizer_object` and `tokenizer_file` are other names for it, as in transformers.
+        **options: The other arguments of PreTrainedTokenizerFast.
+
+    Raises:
+        TypeError: The source is missing or has another type.
+        OSError: A file cannot be read.
+        ValueError, NotImplementedError: The source is not a byte-level BPE that fastlm supports.
 
     >>> from fastlm import train_bpe
     >>> tokenizer = FastLMTokenizer(train_bpe(["the cat sat", "the mat"], 260), pad_token="<|endoftext|>")
@@ -57,9 +62,19 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], *inputs: Any, **options: Any) -> FastLMTokenizer:
-        """The tokenizer saved in a directory, or that of a model in transformers' cache, where it was put before.
+        """Loads the tokenizer of a directory, or of a model that is in transformers' cache already.
 
-        Raises OSError where neither holds a tokenizer.json, NotImplementedError where told to fetch one.
+        Args:
+            path: The directory, or the name of the model.
+            *inputs: See PreTrainedTokenizerFast.
+            **options: See PreTrainedTokenizerFast.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            OSError: Neither the directory nor the cache has a tokenizer.json.
+            NotImplementedError: The options ask for a download.
         """
         if not options.setdefault("local_files_only", True) or options.get("force_download"):
             raise NotImplementedError("nothing is fetched: let huggingface_hub download the files first")
@@ -68,8 +83,18 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **options: Any) -> dict[str, Any]:
-        """The options of the constructor from what from_pretrained found, with the defaults of the class that
-        AutoTokenizer would choose. Raises OSError without a tokenizer.json."""
+        """Makes the options of the constructor from the options that from_pretrained found.
+
+        Args:
+            trust_remote_code: Ignored.
+            **options: The options that from_pretrained found.
+
+        Returns:
+            The options, with the defaults of the class that AutoTokenizer would choose.
+
+        Raises:
+            OSError: There is no tokenizer.json.
+        """
         file = options.get("tokenizer_file")
         if file is None or not os.path.isfile(file):
             raise OSError(
@@ -80,7 +105,7 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
 
     @classmethod
     def _patch_mistral_regex(cls, tokenizer: Backend, *arguments: Any, **options: Any) -> Backend:
-        """Repairs the split of some published Mistral tokenizers where asked to; never looks for a model elsewhere."""
+        """Repairs the pattern of some published Mistral tokenizers if the options ask for it, without a download."""
         options["local_files_only"] = True
         if not options.get("fix_mistral_regex"):
             patched: Backend = super()._patch_mistral_regex(tokenizer, *arguments, **options)
@@ -99,7 +124,7 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
         legacy_format: bool | None = None,
         filename_prefix: str | None = None,
     ) -> tuple[str, ...]:
-        # transformers has written the name of this class, which only some can import
+        # transformers has written the name of this class, which cannot be imported without fastlm
         config = Path(file_names[0])
         content = json.loads(config.read_text(encoding="utf-8"))
         if content.get("tokenizer_class") == FastLMTokenizer.__name__:

@@ -24,7 +24,7 @@ from fastlm.tokenizer import Tokenizer as FastLMTokenizer
 
 
 class _Settings(threading.local):
-    """The settings of a call. Each thread begins with those that the tokenizer was made with."""
+    """The settings of a call. Each thread starts with the settings of the original tokenizer."""
 
     def __init__(self, truncation: Truncation | None, padding: Padding | None) -> None:
         self.truncation, self.padding = truncation, padding
@@ -34,7 +34,10 @@ class _Settings(threading.local):
 class Backend(Tokenizer):
     """A tokenizer whose truncation, padding and encode_special_tokens each thread sets for itself.
 
-    It takes and gives the AddedTokens and post-processors of `tokenizers`, which transformers uses.
+    It accepts AddedTokens and post-processors of `tokenizers`, which transformers uses, and returns such AddedTokens.
+
+    Args:
+        tokenizer: The tokenizer to copy.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -46,7 +49,17 @@ class Backend(Tokenizer):
 
     @classmethod
     def of(cls, source: Any) -> Backend:
-        """The backend of a tokenizer, or of the path of a tokenizer.json. Raises TypeError for another source."""
+        """Makes the backend of a tokenizer.
+
+        Args:
+            source: A tokenizer, or the path of a tokenizer.json.
+
+        Returns:
+            The backend.
+
+        Raises:
+            TypeError: The source has another type.
+        """
         if isinstance(source, Tokenizer):
             return copy.deepcopy(source) if isinstance(source, Backend) else cls(source)
         if isinstance(source, FastLMTokenizer):
@@ -102,7 +115,7 @@ class Backend(Tokenizer):
 
     @property
     def post_processor(self) -> Any:
-        """The post-processor, or None; one of `tokenizers` may be given."""
+        """The post-processor, or None. It may be set to a post-processor of `tokenizers`."""
         return self._post_processor
 
     @post_processor.setter
@@ -112,20 +125,20 @@ class Backend(Tokenizer):
         Tokenizer.post_processor.fset(self, processor)  # type: ignore[attr-defined]
 
     def add_tokens(self, tokens: Any) -> int:
-        """Adds tokens, and returns how many of them say anything new."""
+        """Adds tokens, and returns the number of new or changed tokens."""
         return super().add_tokens(_own(tokens))
 
     def add_special_tokens(self, tokens: Any) -> int:
-        """Adds tokens that decoding may leave out, and returns how many of them say anything new."""
+        """Adds tokens that decoding may skip, and returns the number of new or changed tokens."""
         return super().add_special_tokens(_own(tokens))
 
     def get_added_tokens_decoder(self) -> dict[int, Any]:
-        """id -> added token, one of `tokenizers`."""
+        """Returns token id -> added token, an AddedToken of `tokenizers`."""
         added = super().get_added_tokens_decoder()
         return {token_id: tokenizers.AddedToken(**token.__getstate__()) for token_id, token in added.items()}
 
     def encode_text(self, text: str) -> list[int]:
-        """The ids of a text in which no added token is found."""
+        """Encodes a text without added tokens. Returns the token ids."""
         (ids,) = self._pipeline().encode([text], frozenset())
         found: list[int] = ids.tolist()
         return found
@@ -144,8 +157,8 @@ def _own(tokens: Any) -> Any:
 
 def _converted(token: Any) -> AddedToken:
     options = token.__getstate__()
-    # without an explicit `normalized` it is the opposite of `special`, also if that is set later; only setting
-    # `special` shows which of the two cases it is
+    # Without an explicit `normalized`, its value is always the opposite of `special`, even if `special` is set later.
+    # Only a change of `special` shows whether `normalized` was explicit.
     token.special = not options["special"]
     if token.normalized != options["normalized"]:
         del options["normalized"]

@@ -16,12 +16,12 @@ def class_defaults(folder: Path) -> dict[str, Any]:
     """Options of a tokenizer that neither the files of a folder nor a caller need to give.
 
     Args:
-        folder: The folder of a tokenizer.json. Its config.json and tokenizer_config.json, if there are any, tell the
+        folder: The folder of a tokenizer.json. Its config.json and tokenizer_config.json, if present, determine the
             class.
 
     Returns:
         Name -> value: the special tokens that the class has by default, and the names of the model's inputs. Empty
-        for a class without defaults of its own.
+        for a class without such defaults.
     """
     chosen = _class_of(_content(folder / "config.json"), _content(folder / "tokenizer_config.json"))
     if chosen is None:
@@ -45,21 +45,21 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _class_of(config: dict[str, Any], tokenizer_config: dict[str, Any]) -> type[Any] | None:
-    """The class that AutoTokenizer chooses, or None for one without a constructor of its own."""
+    """The class that AutoTokenizer chooses, or None for a class that inherits its constructor."""
     model_type = config.get("model_type")
     registered = tokenization_auto.TOKENIZER_MAPPING_NAMES.get(model_type) if isinstance(model_type, str) else None
     named = tokenizer_config.get("tokenizer_class") or config.get("tokenizer_class")
     if registered and model_type in tokenization_auto.MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS:
         named = registered
     elif registered and registered.removesuffix("Fast") in _GENERIC:
-        # AutoTokenizer ignores a named class where the model has none of its own
+        # AutoTokenizer ignores a named class if the model type has only a generic class
         named = registered
     for name in (named, registered):
         if not isinstance(name, str):
             continue
         if name.removesuffix("Fast") in _GENERIC:
             return None
-        # a Llama class with a byte-level file is read by the generic class
+        # transformers reads a byte-level file of a Llama class with the generic class
         if name.removesuffix("Fast") == "LlamaTokenizer":
             return None
         found = tokenization_auto.tokenizer_class_from_name(name.removesuffix("Fast"))

@@ -77,7 +77,7 @@ class TransformerBlock(nn.Module):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> Self:
-        """Makes one layer of a model, with new weights. Arguments are those of the class."""
+        """Makes one layer of a model, with new weights. Other arguments are the same as for the class."""
         return cls(
             config.d_model,
             config.num_heads,
@@ -92,7 +92,16 @@ class TransformerBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, token_positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Applies the layer to x, (B, T, D). Positions and mask are those of MultiHeadSelfAttention."""
+        """Applies the layer.
+
+        Args:
+            x: Input, (B, T, D).
+            token_positions: See MultiHeadSelfAttention.
+            mask: See MultiHeadSelfAttention.
+
+        Returns:
+            Output, (B, T, D).
+        """
         if self.post_norm:
             x = self.ln1(x + self.attn(x, token_positions, mask))
             x = self.ln2(x + self.ffn(x))
@@ -117,10 +126,10 @@ class TransformerLM(nn.Module):
 
     Attributes:
         config: The configuration.
-        tokenizer_fingerprint: Fingerprint of the model's tokenizer, where the model's files name it.
-        special_token_ids: Ids that begin and end a text and pad a batch, where the model's files name them.
+        tokenizer_fingerprint: Fingerprint of the model's tokenizer, if the model's files contain it.
+        special_token_ids: Ids that begin and end a text and pad a batch, if the model's files contain them.
         checkpoint_activations: Whether the backward pass recomputes the activations within layers (Chen et al. 2016,
-            https://arxiv.org/abs/1604.06174). False at first.
+            https://arxiv.org/abs/1604.06174). False by default.
 
     Raises:
         ValueError: A field of the configuration is wrong.
@@ -170,7 +179,8 @@ class TransformerLM(nn.Module):
         self.ln_final = _norm(config, device, dtype)
         self.lm_head = Linear(d_model, vocab_size, device, dtype)
         if config.tie_embeddings:
-            # the output layer's variance: with the embedding's, initial logits would have a deviation of sqrt(d_model)
+            # The shared weights have the initial variance of the output layer. With the variance of the embedding, the
+            # initial logits would have a standard deviation of sqrt(d_model).
             self.token_embeddings.weight = self.lm_head.weight
 
     @classmethod
@@ -182,13 +192,13 @@ class TransformerLM(nn.Module):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> Self:
-        """Makes a model of a configuration, with new weights. Arguments are those of the class."""
+        """Makes a model of a configuration, with new weights. Other arguments are the same as for the class."""
         return cls(**config.to_dict(), kernel=kernel, device=device, dtype=dtype)
 
     def forward(
         self, token_ids: Tensor, token_positions: Tensor | None = None, document_ids: Tensor | None = None
     ) -> Tensor:
-        """Computes the logits of the token after each token. Arguments and errors are those of `hidden`.
+        """Computes the logits of the token after each token. Arguments and errors are the same as for `hidden`.
 
         Returns:
             Logits, (B, T, V), of the dtype of the parameters.

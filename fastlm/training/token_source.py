@@ -1,4 +1,4 @@
-"""Files of token ids: which files a configuration names, and the dtype, tokenizer and checksums that are known of each.
+"""Files of token ids: the files that a configuration names, and the dtype, tokenizer and checksums of each.
 
 The dtype of ids comes from the manifest in the file's folder, from the file's header, or from Megatron-LM's index, and
 otherwise from the caller. It is never guessed.
@@ -23,8 +23,8 @@ from fastlm.corpus.shard_formats import IDX, INDEX, ids_suffix, map_ids, map_npy
 
 TokenArray = np.ndarray[Any, np.dtype[Any]]
 
-# llm.c's header: 256 int32, which begin with a magic number, a version, and the number of ids; by magic and version the
-# dtype of the ids, for GPT-2's and Llama 3's vocabularies (llm.c, dev/data/data_common.py)
+# llm.c's header: 256 int32. The first three are a magic number, a version, and the number of ids. Magic and version
+# determine the dtype of the ids, for GPT-2's and Llama 3's vocabularies (llm.c, dev/data/data_common.py).
 _LLMC_HEADER = 1024
 _LLMC_DTYPES = {(20240520, 1): "<u2", (20240801, 7): "<u4"}
 _LLMC_MAGICS = {magic for magic, _ in _LLMC_DTYPES}
@@ -32,7 +32,7 @@ _LLMC_MAGICS = {magic for magic, _ in _LLMC_DTYPES}
 _MEGATRON_MAGIC = b"MMIDIDX\0\0"
 _MEGATRON_HEADER = 34
 _MEGATRON_DTYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
-# ids that are scanned at a time
+# number of ids that one step scans
 _SCAN_IDS = 1 << 20
 _HASH_BYTES = 1 << 22
 # files of a shard folder that hold no ids
@@ -99,7 +99,7 @@ class TokenFile:
         return digest.hexdigest()
 
     def document_ends(self) -> Int64Array:
-        """The number of ids up to each end of a document, by the index beside the file, int64."""
+        """The number of ids up to each end of a document, int64. It is read from the index next to the file."""
         assert self.listing is not None
         ends = read_ends(self.listing.ends_path)
         if np.any(np.diff(ends, prepend=0) < 0) or (len(ends) and ends[-1] > len(self.ids)):
@@ -107,7 +107,7 @@ class TokenFile:
         return ends
 
     def _digest_by_manifest(self, listing: Listing) -> str:
-        # The manifest is the last file that `encode` writes. A file that is newer was changed or copied, and is read.
+        # `encode` writes the manifest last. A newer file was changed or copied, so its content is hashed.
         if self.path.stat().st_mtime_ns > listing.manifest_path.stat().st_mtime_ns:
             digest = hashlib.sha256()
             with open(self.path, "rb") as file:
@@ -142,11 +142,11 @@ def open_token_files(names: Sequence[str], splits: Sequence[str], data_dtype: st
 
     Args:
         names: Folders of shards, files, and globs of both.
-        splits: Splits to read of folders, "train" or "val": the first that a folder has.
-        data_dtype: Dtype of .bin files of which nothing else tells the dtype.
+        splits: Splits to read from folders, "train" or "val". The first split that a folder has is read.
+        data_dtype: Dtype of .bin files without a manifest, header or index that gives the dtype.
 
     Returns:
-        The files in order: those of globs sorted, those of folders as in the manifest.
+        The files in order. The files of a glob are sorted. The files of a folder have the order of the manifest.
 
     Raises:
         OSError: A file cannot be read, or a glob matches nothing.

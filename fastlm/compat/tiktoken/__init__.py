@@ -1,6 +1,6 @@
 """tiktoken's interface on fastlm's core: `import fastlm.compat.tiktoken as tiktoken`.
 
-Ids are tiktoken's. Rank files are read where they lie and never fetched; see `load`.
+The token ids equal tiktoken's. Rank files are read from local folders and never downloaded; see `load`.
 """
 
 from fastlm.compat.tiktoken.core import Encoding
@@ -8,7 +8,7 @@ from fastlm.compat.tiktoken.model import encoding_for_model, encoding_name_for_m
 from fastlm.compat.tiktoken.registry import get_encoding, list_encoding_names
 
 __version__ = "0.14.0"
-"""The version of tiktoken whose interface this is."""
+"""The version of tiktoken that this interface follows."""
 
 __all__ = [
     "Encoding",

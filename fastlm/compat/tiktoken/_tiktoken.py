@@ -1,4 +1,4 @@
-"""CoreBPE: what tiktoken's native module has, on fastlm's core."""
+"""CoreBPE: the interface of tiktoken's native module, on fastlm's core."""
 
 from __future__ import annotations
 
@@ -35,10 +35,17 @@ if TYPE_CHECKING:
 
 
 class CoreBPE:
-    """Encodes and decodes by ranks: `encoder` is token -> rank, `special_tokens_encoder` special token -> id.
+    """Encodes and decodes by ranks. Its results never change after construction.
 
-    Raises ValueError for a rank given twice or a pattern that is no regular expression, TypeError for tokens or ids of
-    another type, OverflowError for ids that do not fit 32 bits without sign. What it gives never changes.
+    Args:
+        encoder: Token -> rank. The rank is also the token id.
+        special_tokens_encoder: Special token -> token id.
+        pattern: Regular expression of the pretokens.
+
+    Raises:
+        ValueError: A rank occurs twice, or the pattern is not a regular expression.
+        TypeError: A token or an id has the wrong type.
+        OverflowError: An id does not fit an unsigned 32-bit integer.
     """
 
     def __init__(self, encoder: dict[bytes, int], special_tokens_encoder: dict[str, int], pattern: str) -> None:
@@ -47,7 +54,8 @@ class CoreBPE:
         self._pattern = splitting_pattern(a_str(pattern))
         missing = [bytes([byte]) for byte in range(256) if bytes([byte]) not in self._ranks]
         largest = max([*self._ranks.values(), *self._special_ids.values()], default=0)
-        # ids are their own indices in the core unless that would take tables of mostly nothing, or a byte has no id
+        # The core indexes its tables by token id. It uses other ids if the tables would be mostly empty, or if a byte
+        # has no id.
         self._external: list[int] | None = None
         ranks, specials = self._ranks, self._special_ids
         if missing or b"" in ranks or largest >= 2 * len(ranks) + SPARSE_IDS:
@@ -62,7 +70,7 @@ class CoreBPE:
             if len(set(self._ranks.values())) < len(self._ranks):
                 raise ValueError(f"{len(self._ranks)} tokens have {len(set(self._ranks.values()))} ranks")
         self._internal_special_ids = specials
-        # of two tokens with one id, decoding knows the first, and an ordinary one before a special one
+        # If two tokens have the same id, decoding uses the first. An ordinary token precedes a special one.
         taken = set(ranks.values())
         own = {token: token_id for token, token_id in reversed(specials.items()) if token and token_id not in taken}
         first = {token_id: token for token, token_id in own.items()}
@@ -73,21 +81,67 @@ class CoreBPE:
         self._has_warned = False
 
     def encode_ordinary(self, text: str) -> list[int]:
+        """Encodes a text without special tokens.
+
+        Args:
+            text: The text.
+
+        Returns:
+            The token ids.
+
+        Raises:
+            TypeError: The text is not a str.
+            UnicodeEncodeError: The text contains a lone surrogate.
+        """
         return self.ids(encodable(text), None)
 
     def encode(self, text: str, allowed_special: set[str] | frozenset[str]) -> list[int]:
+        """Encodes a text.
+
+        Args:
+            text: The text.
+            allowed_special: Special tokens that are encoded as their ids.
+
+        Returns:
+            The token ids.
+
+        Raises:
+            TypeError: The text is not a str, or `allowed_special` is not a set of str.
+            UnicodeEncodeError: The text or a special token contains a lone surrogate.
+        """
         return self.ids(encodable(text), self.finder(allowed_special))
 
     def encode_to_tiktoken_buffer(self, text: str, allowed_special: set[str] | frozenset[str]) -> memoryview:
-        """The ids as a buffer of 32-bit integers in bytes."""
+        """Encodes a text into a buffer. Arguments and errors are the same as for `encode`.
+
+        Returns:
+            The bytes of the token ids, uint32 in native byte order.
+        """
         return self.ids_array(encodable(text), self.finder(allowed_special)).data.cast("B")
 
     def encode_with_unstable(
         self, text: str, allowed_special: set[str] | frozenset[str]
     ) -> tuple[list[int], list[list[int]]]:
+        """Encodes a text to which more text may be appended. Arguments and errors are the same as for `encode`.
+
+        Returns:
+            The stable ids, and the completions: lists of ids that may follow the stable ids.
+        """
         return unstable.encode_with_unstable(self, encodable(text), self.finder(allowed_special))
 
     def encode_single_token(self, piece: bytes) -> int:
+        """Looks up the id of a token. An ordinary token precedes a special one.
+
+        Args:
+            piece: The bytes of the token.
+
+        Returns:
+            The token id.
+
+        Raises:
+            KeyError: No token has these bytes.
+            TypeError: `piece` is not bytes.
+        """
         token = self._ranks.get(a_bytes(piece))
         if token is not None:
             return token
@@ -97,39 +151,88 @@ class CoreBPE:
             raise KeyError(piece) from None
 
     def encode_single_piece(self, piece: bytes) -> list[int]:
-        """Ids of bytes that are taken for one pretoken. Raises ValueError for none."""
+        """Encodes bytes as one pretoken.
+
+        Args:
+            piece: The bytes of the pretoken.
+
+        Returns:
+            The token ids.
+
+        Raises:
+            ValueError: There are no bytes, or a byte has no token.
+            TypeError: `piece` is not bytes.
+        """
         token = self._ranks.get(a_bytes(piece))
         if token is not None:
             return [token]
         if not piece:
-            raise ValueError("there is no token for no bytes")
+            raise ValueError("piece must not be empty")
         return self._numbered(self._pieces.encode(piece))
 
     def _encode_bytes(self, text: bytes) -> list[int]:
         return unstable.encode_bytes(self, a_bytes(text))
 
     def decode_bytes(self, tokens: Sequence[int]) -> bytes:
+        """Decodes token ids.
+
+        Args:
+            tokens: The token ids.
+
+        Returns:
+            The bytes of the tokens, joined.
+
+        Raises:
+            KeyError: An id has no token.
+            OverflowError: An id does not fit an unsigned 32-bit integer.
+            TypeError: `tokens` is not a sequence of integers.
+        """
         if type(tokens) in (tuple, range):
-            tokens = list(tokens)  # the core has its short way for lists
+            tokens = list(tokens)  # the core decodes lists fastest
         is_plain = type(tokens) is list or (isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iu")
         if is_plain and self._external is None:
             try:
                 return self._decoder.decode_bytes(tokens)
             except (KeyError, TypeError):
-                pass  # for one of the reasons that follow
+                pass  # the code below finds the reason
         return b"".join(map(self._bytes_of, [checked_id(token) for token in items_of(tokens)]))
 
     def decode_single_token_bytes(self, token: int) -> bytes:
+        """Decodes one token id.
+
+        Args:
+            token: The token id.
+
+        Returns:
+            The bytes of the token.
+
+        Raises:
+            KeyError: The id has no token.
+            OverflowError: The id does not fit an unsigned 32-bit integer.
+            TypeError: The id is not an integer.
+        """
         known = self._token_of.get(checked_id(token))
         if known is None:
             raise KeyError(str(token))
         return known
 
     def token_byte_values(self) -> list[bytes]:
+        """Lists the bytes of all ordinary tokens, sorted."""
         return list(self.sorted_tokens)
 
     def ids(self, text: str | bytes, boundaries: TokenFinder | None) -> list[int]:
-        """Ids of a text, in which a lone surrogate counts as U+FFFD; `boundaries` finds the special tokens in it."""
+        """Encodes a text. A lone surrogate is encoded as U+FFFD.
+
+        Args:
+            text: The text, or its UTF-8.
+            boundaries: Finds the special tokens in the text; None for no special tokens.
+
+        Returns:
+            The token ids.
+
+        Raises:
+            ValueError: A byte of the text has no token.
+        """
         try:
             ids = self._encoder.encode(text, boundaries)
         except UncoveredTextError:
@@ -137,7 +240,7 @@ class CoreBPE:
         return ids if self._external is None else self._numbered(ids)
 
     def ids_array(self, text: str | bytes, boundaries: TokenFinder | None) -> UInt32Array:
-        """The same as an array."""
+        """Encodes a text into an array, uint32. Arguments and errors are the same as for `ids`."""
         if self._external is None:
             try:
                 return self._encoder.encode_to_numpy(text, boundaries)
@@ -146,7 +249,7 @@ class CoreBPE:
         return np.array(self.ids(text, boundaries), np.uint32)
 
     def count(self, text: str, boundaries: TokenFinder | None) -> int:
-        """How many they are."""
+        """Counts the token ids of a text. Arguments and errors are the same as for `ids`."""
         if self._external is None:
             try:
                 return self._encoder.count(text, boundaries)
@@ -155,24 +258,40 @@ class CoreBPE:
         return len(self.ids(text, boundaries))
 
     def ids_upto(self, text: str, limit: int, boundaries: TokenFinder | None) -> list[int]:
-        """The first `limit` of them."""
+        """Encodes the start of a text. Arguments and errors are the same as for `ids`.
+
+        Returns:
+            The first `limit` token ids of the text.
+        """
         try:
             return self._numbered(self._encoder.encode_upto(text, limit, boundaries))
         except UncoveredTextError:
             return self.ids(text, boundaries)[:limit]
 
     def merged(self, pieces: list[bytes]) -> tuple[list[int], list[int]]:
-        """(ids, offsets) of bytes that are each merged by rank, even where they are a token."""
+        """Encodes each item by merges only, even if the item is a token.
+
+        Returns:
+            The token ids of all items, and the offset of each item in them, with the total at the end.
+        """
         ids, offsets = self._merges.encode_batch_flat(pieces)
         return self._numbered(ids.tolist()), offsets.tolist()
 
     def finder(self, tokens: set[str] | frozenset[str]) -> TokenFinder | None:
-        """What finds those of the tokens that are special tokens, or None where none is.
+        """Makes a finder of special tokens. Strings that are not special tokens are ignored.
 
-        Raises TypeError for what is no set of str, UnicodeEncodeError for a lone surrogate in one.
+        Args:
+            tokens: The special tokens to find.
+
+        Returns:
+            The finder; None for an empty set.
+
+        Raises:
+            TypeError: `tokens` is not a set of str.
+            UnicodeEncodeError: A token contains a lone surrogate.
         """
         if not isinstance(tokens, (set, frozenset)):
-            raise TypeError(f"special tokens must be in a set, not in {type(tokens).__name__}")
+            raise TypeError(f"special tokens must be in a set, got {type(tokens).__name__}")
         if not tokens:
             return None
         return remembered(self._finders, frozenset(tokens), self._finder_of)
@@ -184,23 +303,24 @@ class CoreBPE:
         return TokenFinder([spelled[token] for token in found], [ids[token] for token in found])
 
     def last_pretoken(self, text: bytes) -> bytes:
-        """The last pretoken of UTF-8 text without special tokens, or nothing where there is none."""
+        """Finds the last pretoken of UTF-8 text without special tokens; empty if there are no pretokens."""
         if isinstance(self._pattern, RegexPattern):
             return b"".join(self._pattern.pieces(text.decode())[-1:])
         ends = self._pattern.find_ends(text)
         return text[int(ends[-2]) if len(ends) > 1 else 0 :]
 
     def rank_of(self, token: bytes) -> int:
+        """Looks up the rank of an ordinary token. Raises KeyError for an unknown token."""
         return self._ranks[token]
 
     @functools.cached_property
     def sorted_tokens(self) -> list[bytes]:
-        """The ordinary tokens in order of their bytes."""
+        """The ordinary tokens, sorted by their bytes."""
         return sorted(self._ranks)
 
     @functools.cached_property
     def ordinary(self) -> dict[int, bytes]:
-        """rank -> bytes of the ordinary tokens."""
+        """Rank -> bytes of the ordinary tokens."""
         return {rank: token for token, rank in self._ranks.items()}
 
     def _bytes_of(self, token_id: int) -> bytes:
@@ -210,19 +330,19 @@ class CoreBPE:
         return known
 
     def _numbered(self, ids: list[int]) -> list[int]:
-        """Ids as users see them, of those in the core."""
+        """Converts ids of the core to ids of tiktoken."""
         if self._external is None:
             return ids
         numbered = [self._external[token_id] for token_id in ids]
         if numbered and min(numbered) < 0:
             missing = self._vocabulary.bytes_of(ids[numbered.index(-1)])
-            raise ValueError(f"the text holds the byte 0x{missing.hex()}, which has no token")
+            raise ValueError(f"the text contains the byte 0x{missing.hex()}, which has no token")
         return numbered
 
     def _covered_ids(self, text: str | bytes, boundaries: TokenFinder | None) -> list[int]:
-        """Ids in the core of what the pattern matches of a text."""
+        """Ids in the core of the spans that the pattern matches."""
         assert isinstance(self._pattern, RegexPattern)
-        # once: a program that means it must not be told again with each text
+        # The warning is given once, because a program may use such a pattern on purpose.
         if not self._has_warned:
             self._has_warned = True
             warnings.warn(
@@ -250,12 +370,12 @@ class CoreBPE:
 
     @functools.cached_property
     def _pieces(self) -> Encoder:
-        """Takes each text for one pretoken."""
+        """An encoder that takes each text as one pretoken."""
         return encoder_of(replace(self._vocabulary, pattern=OnePretoken(("",))))
 
     @functools.cached_property
     def _merges(self) -> Encoder:
-        """The same, where a token is nothing special unless merges make it."""
+        """The same encoder, but it finds a token only if merges produce the token."""
         if len(self._vocabulary.merge_new) == sum(len(token) > 1 for token in self._ranks):
             return self._pieces
         return encoder_of(replace(self._vocabulary, pattern=OnePretoken(("",)), rules=Rules()))

@@ -1,4 +1,4 @@
-"""Arguments as tiktoken's native module takes them: what it converts, and what it refuses with which error."""
+"""Checks of arguments, with the conversions and the errors of tiktoken's native module."""
 
 from __future__ import annotations
 
@@ -10,36 +10,58 @@ LARGEST_ID = 0xFFFFFFFF
 
 
 def encodable(text: str) -> str:
-    """The text itself. Raises TypeError where it is no str, UnicodeEncodeError for a lone surrogate."""
+    """Checks that a text can be encoded as UTF-8.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The text itself.
+
+    Raises:
+        TypeError: The text is not a str.
+        UnicodeEncodeError: The text contains a lone surrogate.
+    """
     if not a_str(text).isascii():
         text.encode()
     return text
 
 
 def a_str(token: Any) -> str:
-    """The str itself. Raises TypeError where it is none."""
+    """Returns the argument itself. Raises TypeError unless it is a str."""
     if not isinstance(token, str):
         raise TypeError(f"'{type(token).__name__}' object is not an instance of 'str'")
     return token
 
 
 def checked_id(token: Any) -> int:
-    """The id as an int. Raises TypeError for what is no integer, OverflowError for one that does not fit."""
+    """Checks a token id.
+
+    Args:
+        token: The token id, any integer type.
+
+    Returns:
+        The token id as an int.
+
+    Raises:
+        TypeError: The id is not an integer.
+        OverflowError: The id does not fit an unsigned 32-bit integer.
+    """
     token_id = operator.index(token)
     if not 0 <= token_id <= LARGEST_ID:
-        raise OverflowError(f"id {token_id} does not fit 32 bits without sign")
+        raise OverflowError(f"id {token_id} does not fit an unsigned 32-bit integer")
     return token_id
 
 
 def a_bytes(piece: Any) -> bytes:
-    """The bytes themselves. Raises TypeError where they are none."""
+    """Returns the argument itself. Raises TypeError unless it is bytes."""
     if not isinstance(piece, bytes):
         raise TypeError(f"'{type(piece).__name__}' object is not an instance of 'bytes'")
     return piece
 
 
 def items_of(tokens: Any) -> Iterable[Any]:
-    """The items of a sequence. Raises TypeError for what is iterable at most."""
+    """Returns an iterator of a sequence. Raises TypeError for any other object, even if it is iterable."""
     is_sequence = hasattr(type(tokens), "__getitem__") and not isinstance(tokens, str | Mapping)
     if not is_sequence:
         raise TypeError(f"'{type(tokens).__name__}' object is not an instance of 'Sequence'")
@@ -48,18 +70,41 @@ def items_of(tokens: Any) -> Iterable[Any]:
 
 
 def checked_ranks(ranks: Any) -> dict[bytes, int]:
-    """A copy of token -> rank. Raises TypeError or OverflowError for what is none."""
+    """Checks the ranks of tokens.
+
+    Args:
+        ranks: Token -> rank.
+
+    Returns:
+        A copy of the ranks.
+
+    Raises:
+        TypeError: `ranks` is not a dict, or a token or a rank has the wrong type.
+        OverflowError: A rank does not fit an unsigned 32-bit integer, or a byte of a token does not fit 8 bits.
+    """
     _check_is_dict(ranks)
-    # all of the usual types, as mostly, need no look at each
+    # most callers pass bytes and int only, which need no conversion of each item
     if set(map(type, ranks)) == {bytes} and set(map(type, ranks.values())) == {int}:
         if ranks and (min(ranks.values()) < 0 or max(ranks.values()) > LARGEST_ID):
-            raise OverflowError("a rank does not fit 32 bits without sign")
+            raise OverflowError("a rank does not fit an unsigned 32-bit integer")
         return dict(ranks)
     return {_token_bytes(token): checked_id(rank) for token, rank in ranks.items()}
 
 
 def checked_special_ids(ids: Any) -> dict[str, int]:
-    """A copy of special token -> id. Raises TypeError, OverflowError, or UnicodeEncodeError for what is none."""
+    """Checks the ids of special tokens.
+
+    Args:
+        ids: Special token -> token id.
+
+    Returns:
+        A copy of the ids.
+
+    Raises:
+        TypeError: `ids` is not a dict, or a token or an id has the wrong type.
+        OverflowError: An id does not fit an unsigned 32-bit integer.
+        UnicodeEncodeError: A special token contains a lone surrogate.
+    """
     _check_is_dict(ids)
     checked = {a_str(token): checked_id(token_id) for token, token_id in ids.items()}
     "".join(checked).encode()
@@ -76,5 +121,5 @@ def _token_bytes(token: Any) -> bytes:
         return token
     values = [operator.index(value) for value in items_of(token)]
     if not all(0 <= value < 256 for value in values):
-        raise OverflowError(f"token {token!r} holds what is no byte")
+        raise OverflowError(f"token {token!r} must hold integers from 0 to 255")
     return bytes(values)

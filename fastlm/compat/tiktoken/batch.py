@@ -1,4 +1,4 @@
-"""One function of many items, in threads, as the `num_threads` of tiktoken means it."""
+"""Applies a function to many items in threads, with the `num_threads` of tiktoken."""
 
 from __future__ import annotations
 
@@ -12,12 +12,24 @@ from fastlm.threads import thread_count
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# a batch of fewer characters or ids in all is done before threads have started
+# a batch with fewer characters or ids in total finishes before threads start
 SMALLEST_THREADED = 1 << 16
 
 
 def mapped(function: Callable[[Item], Result], items: Iterable[Item], num_threads: Any) -> list[Result]:
-    """function(item) of each item, in order. Raises ValueError for fewer threads than one."""
+    """Applies a function to each item.
+
+    Args:
+        function: The function.
+        items: The items.
+        num_threads: Largest number of threads; None for the number of processors.
+
+    Returns:
+        The results, in the order of the items.
+
+    Raises:
+        ValueError: `num_threads` is less than 1.
+    """
     if num_threads is not None and num_threads <= 0:
         raise ValueError("num_threads must be greater than 0")
     items = list(items)

@@ -21,14 +21,20 @@ from fastlm.text._token_finder import TokenFinder
 
 
 class Encoding:
-    """A tokenizer made of ranks, as tiktoken makes it; ids are tiktoken's.
+    """A tokenizer made from ranks. Its token ids equal tiktoken's.
 
-    name: what it is called. pat_str: regular expression of the pretokens. mergeable_ranks: token -> rank, which is its
-    id and the order in which it is merged. special_tokens: special token -> id. explicit_n_vocab: number of all tokens,
-    which is then checked.
+    Args:
+        name: Name of the encoding.
+        pat_str: Regular expression of the pretokens.
+        mergeable_ranks: Token -> rank. The rank is the token id and the order of the merges.
+        special_tokens: Special token -> token id.
+        explicit_n_vocab: Expected number of all tokens; None for no check.
 
-    Raises ValueError for no ranks, a rank given twice or an expression that is none, AssertionError for another number
-    of tokens, TypeError and OverflowError for tokens and ids that are no bytes, str, or integers of 32 bits.
+    Raises:
+        ValueError: There are no ranks, a rank occurs twice, or `pat_str` is not a regular expression.
+        AssertionError: The number of tokens is not `explicit_n_vocab`.
+        TypeError: A token or an id has the wrong type.
+        OverflowError: An id does not fit an unsigned 32-bit integer.
 
     >>> from fastlm.compat import tiktoken
     >>> ranks = {bytes([i]): i for i in range(256)} | {b"he": 256, b"lo": 257, b"llo": 258}
@@ -69,9 +75,16 @@ class Encoding:
         return f"<Encoding {self.name!r}>"
 
     def encode_ordinary(self, text: str) -> list[int]:
-        """Ids of a text in which nothing is special. A lone surrogate counts as U+FFFD.
+        """Encodes a text without special tokens. A lone surrogate is encoded as U+FFFD.
 
-        Raises TypeError for what is no str.
+        Args:
+            text: The text.
+
+        Returns:
+            The token ids.
+
+        Raises:
+            TypeError: The text is not a str.
         """
         if not isinstance(text, str):
             raise not_a_str(text)
@@ -84,11 +97,21 @@ class Encoding:
         allowed_special: Literal["all"] | AbstractSet[str] = NONE,
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> list[int]:
-        """Ids of a text. The special tokens in `allowed_special` become their ids; where two start at one place, the
-        longer. A lone surrogate counts as U+FFFD.
+        """Encodes a text. A lone surrogate is encoded as U+FFFD.
 
-        Raises ValueError where the text holds one of `disallowed_special`, by default all that are not allowed; ()
-        takes them for text. Raises TypeError for what is no str, or an `allowed_special` that is no set.
+        Args:
+            text: The text.
+            allowed_special: Special tokens that are encoded as their ids. If two start at the same position, the longer
+                one is found.
+            disallowed_special: Special tokens that raise an error. "all" means every special token that is not allowed.
+                With (), special tokens that are not allowed are encoded as text.
+
+        Returns:
+            The token ids.
+
+        Raises:
+            ValueError: The text contains a disallowed special token.
+            TypeError: The text is not a str, or `allowed_special` is not a set.
         """
         return self._core_bpe.ids(text, self._cuts(text, allowed_special, disallowed_special))
 
@@ -99,15 +122,33 @@ class Encoding:
         allowed_special: Literal["all"] | AbstractSet[str] = NONE,
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> npt.NDArray[np.uint32]:
-        """Ids of a text as an array that is the caller's own.
+        """Encodes a text into a new array. Arguments are the same as for `encode`.
 
-        Raises as `encode`, and UnicodeEncodeError for a lone surrogate.
+        Returns:
+            The token ids, uint32.
+
+        Raises:
+            ValueError: The text contains a disallowed special token.
+            TypeError: The text is not a str, or `allowed_special` is not a set.
+            UnicodeEncodeError: The text contains a lone surrogate.
         """
         allowed = self._special.checked(text, allowed_special, disallowed_special)
         return self._core_bpe.ids_array(encodable(text), self._core_bpe.finder(allowed))
 
     def encode_ordinary_batch(self, text: list[str], *, num_threads: int = 8) -> list[list[int]]:
-        """`encode_ordinary` of each text, in so many threads. Raises ValueError for fewer than one."""
+        """Encodes each text as `encode_ordinary`.
+
+        Args:
+            text: The texts.
+            num_threads: Largest number of threads.
+
+        Returns:
+            The token ids of each text.
+
+        Raises:
+            ValueError: `num_threads` is less than 1.
+            TypeError: A text is not a str.
+        """
         return mapped(self.encode_ordinary, text, num_threads)
 
     def encode_batch(
@@ -118,7 +159,21 @@ class Encoding:
         allowed_special: Literal["all"] | AbstractSet[str] = NONE,
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> list[list[int]]:
-        """`encode` of each text, in so many threads. Raises ValueError for fewer than one."""
+        """Encodes each text as `encode`.
+
+        Args:
+            text: The texts.
+            num_threads: Largest number of threads.
+            allowed_special: Special tokens that are encoded as their ids.
+            disallowed_special: Special tokens that raise an error.
+
+        Returns:
+            The token ids of each text.
+
+        Raises:
+            ValueError: `num_threads` is less than 1, or a text contains a disallowed special token.
+            TypeError: A text is not a str, or `allowed_special` is not a set.
+        """
         disallowed = self._special.disallowed(allowed_special, disallowed_special)
         encode = functools.partial(self.encode, allowed_special=allowed_special, disallowed_special=disallowed)
         return mapped(encode, text, num_threads)
@@ -130,10 +185,14 @@ class Encoding:
         allowed_special: Literal["all"] | AbstractSet[str] = NONE,
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> tuple[list[int], list[list[int]]]:
-        """(ids, completions): ids that more text cannot change, and what may follow them, in no particular order.
+        """Encodes a text to which more text may be appended.
 
-        The ids spell a beginning of the text; with any of the completions after them they spell at least the text.
-        Raises as `encode_to_numpy`.
+        Arguments and errors are the same as for `encode_to_numpy`.
+
+        Returns:
+            The stable ids, which more text cannot change, and the completions, lists of ids that may follow the stable
+            ids, in no particular order. The stable ids decode to a prefix of the text. With any completion appended,
+            they decode to a string that starts with the text.
         """
         allowed = self._special.checked(text, allowed_special, disallowed_special)
         return self._core_bpe.encode_with_unstable(text, allowed)
@@ -145,7 +204,10 @@ class Encoding:
         allowed_special: Literal["all"] | AbstractSet[str] = NONE,
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> int:
-        """Number of ids that `encode` gives, without making them. tiktoken lacks this method."""
+        """Counts the token ids of a text without making a list. Arguments and errors are the same as for `encode`.
+
+        tiktoken lacks this method.
+        """
         return self._core_bpe.count(text, self._cuts(text, allowed_special, disallowed_special))
 
     def encode_upto(
@@ -156,39 +218,93 @@ class Encoding:
         allowed_special: Literal["all"] | AbstractSet[str] = NONE,
         disallowed_special: Literal["all"] | Collection[str] = "all",
     ) -> list[int]:
-        """The first n ids that `encode` gives; the rest of the text is not encoded. tiktoken lacks this method.
+        """Encodes the start of a text, and not the rest. tiktoken lacks this method.
 
-        Raises ValueError for a negative n.
+        Args:
+            text: The text.
+            n: Largest number of token ids.
+            allowed_special: Special tokens that are encoded as their ids.
+            disallowed_special: Special tokens that raise an error.
+
+        Returns:
+            The first n ids that `encode` returns.
+
+        Raises:
+            ValueError: n is negative, or the text contains a disallowed special token.
+            TypeError: The text is not a str, or `allowed_special` is not a set.
         """
         if n < 0:
-            raise ValueError(f"n must not be negative, and is {n}")
+            raise ValueError(f"n must not be negative, got {n}")
         return self._core_bpe.ids_upto(text, n, self._cuts(text, allowed_special, disallowed_special))
 
     def encode_single_token(self, text_or_bytes: str | bytes) -> int:
-        """The id of one token, an ordinary one before a special one. Raises KeyError where there is none."""
+        """Looks up the id of a token. An ordinary token precedes a special one.
+
+        Args:
+            text_or_bytes: The token.
+
+        Returns:
+            The token id.
+
+        Raises:
+            KeyError: No token has this text.
+        """
         return self._core_bpe.encode_single_token(_utf8(text_or_bytes))
 
     def decode_bytes(self, tokens: Sequence[int]) -> bytes:
-        """The bytes of ids. Raises KeyError for an unknown id, OverflowError for one that does not fit 32 bits without
-        sign, TypeError for what is no sequence of integers."""
+        """Decodes token ids to bytes.
+
+        Args:
+            tokens: The token ids.
+
+        Returns:
+            The bytes of the tokens, joined.
+
+        Raises:
+            KeyError: An id has no token.
+            OverflowError: An id does not fit an unsigned 32-bit integer.
+            TypeError: `tokens` is not a sequence of integers.
+        """
         return self._core_bpe.decode_bytes(tokens)
 
     def decode(self, tokens: Sequence[int], errors: str = "replace") -> str:
-        """The text of ids; `errors` says what becomes of bytes that are not UTF-8, as in `bytes.decode`."""
+        """Decodes token ids to text.
+
+        Args:
+            tokens: The token ids.
+            errors: How to handle bytes that are not UTF-8, as in `bytes.decode`.
+
+        Returns:
+            The text.
+
+        Raises:
+            KeyError: An id has no token.
+            OverflowError: An id does not fit an unsigned 32-bit integer.
+            TypeError: `tokens` is not a sequence of integers.
+            UnicodeDecodeError: The bytes are not UTF-8, and `errors` is "strict".
+        """
         return self._core_bpe.decode_bytes(tokens).decode("utf-8", errors=errors)
 
     def decode_single_token_bytes(self, token: int) -> bytes:
-        """The bytes of one id. Raises KeyError for an unknown one."""
+        """Decodes one token id to bytes. Raises KeyError for an unknown id."""
         return self._core_bpe.decode_single_token_bytes(token)
 
     def decode_tokens_bytes(self, tokens: Sequence[int]) -> list[bytes]:
-        """The bytes of each id."""
+        """Decodes each token id to bytes. Raises KeyError for an unknown id."""
         return [self.decode_single_token_bytes(token) for token in tokens]
 
     def decode_with_offsets(self, tokens: Sequence[int]) -> tuple[str, list[int]]:
-        """(text, offsets): for each id the index of the character in which its bytes start.
+        """Decodes token ids to text, with the offset of each token.
 
-        Raises UnicodeDecodeError where the bytes of all are not UTF-8.
+        Args:
+            tokens: The token ids.
+
+        Returns:
+            The text, and for each id the index of the character in which its bytes start.
+
+        Raises:
+            KeyError: An id has no token.
+            UnicodeDecodeError: The joined bytes are not UTF-8.
         """
         spelled = self.decode_tokens_bytes(tokens)
         offsets: list[int] = []
@@ -201,20 +317,45 @@ class Encoding:
     def decode_batch(
         self, batch: Sequence[Sequence[int]], *, errors: str = "replace", num_threads: int = 8
     ) -> list[str]:
-        """`decode` of each sequence of ids, in so many threads."""
+        """Decodes each sequence of ids as `decode`.
+
+        Args:
+            batch: The sequences of token ids.
+            errors: How to handle bytes that are not UTF-8, as in `bytes.decode`.
+            num_threads: Largest number of threads.
+
+        Returns:
+            The text of each sequence.
+
+        Raises:
+            ValueError: `num_threads` is less than 1.
+            KeyError: An id has no token.
+        """
         return mapped(functools.partial(self.decode, errors=errors), batch, num_threads)
 
     def decode_bytes_batch(self, batch: Sequence[Sequence[int]], *, num_threads: int = 8) -> list[bytes]:
-        """`decode_bytes` of each sequence of ids, in so many threads."""
+        """Decodes each sequence of ids as `decode_bytes`.
+
+        Args:
+            batch: The sequences of token ids.
+            num_threads: Largest number of threads.
+
+        Returns:
+            The bytes of each sequence.
+
+        Raises:
+            ValueError: `num_threads` is less than 1.
+            KeyError: An id has no token.
+        """
         return mapped(self.decode_bytes, batch, num_threads)
 
     def token_byte_values(self) -> list[bytes]:
-        """The bytes of all ordinary tokens, sorted."""
+        """Lists the bytes of all ordinary tokens, sorted."""
         return self._core_bpe.token_byte_values()
 
     @property
     def eot_token(self) -> int:
-        """The id of <|endoftext|>. Raises KeyError where that is no special token."""
+        """The id of <|endoftext|>. Raises KeyError if the encoding has no such special token."""
         return self._special_tokens["<|endoftext|>"]
 
     @functools.cached_property
@@ -223,7 +364,7 @@ class Encoding:
         return set(self._special_tokens)
 
     def is_special_token(self, token: int) -> bool:
-        """Whether an id is that of a special token. Raises AssertionError for what is no int."""
+        """Whether a special token has this id. Raises AssertionError unless the id is an int."""
         if not isinstance(token, int):
             raise AssertionError(f"token must be an int, not {type(token).__name__}")
         return token in self._special_token_values
@@ -234,18 +375,18 @@ class Encoding:
         return self.max_token_value + 1
 
     def _encode_single_piece(self, text_or_bytes: str | bytes) -> list[int]:
-        """Ids of what is taken for one pretoken."""
+        """Encodes a text or bytes as one pretoken."""
         return self._core_bpe.encode_single_piece(_utf8(text_or_bytes))
 
     def _encode_only_native_bpe(self, text: str) -> list[int]:
-        """Ids of a text that Python's `regex` splits, by its own version of Unicode and its own meaning of $."""
+        """Encodes a text that Python's `regex` splits, with its Unicode version and its meaning of $."""
         import regex
 
         pieces = regex.compile(self._pat_str).findall(text)
         return [token_id for piece in pieces for token_id in self._core_bpe.encode_single_piece(piece.encode())]
 
     def _encode_bytes(self, text: bytes) -> list[int]:
-        """Ids of bytes, which need not be UTF-8."""
+        """Encodes bytes, which need not be UTF-8."""
         return self._core_bpe._encode_bytes(text)
 
     def __getstate__(self) -> object:
@@ -265,22 +406,29 @@ class Encoding:
             self.__init__(**value)  # type: ignore[misc]
 
     def _cuts(self, text: str, allowed: Any, disallowed: Any) -> TokenFinder | None:
-        """What finds the allowed special tokens. Raises as `encode`."""
+        """The finder of the allowed special tokens. The errors are the same as for `encode`."""
         allowed = self._special.checked(text, allowed, disallowed)
         return None if allowed is NONE else self._core_bpe.finder(allowed)
 
 
 ENCODINGS: dict[str, Encoding] = {}
-"""Name -> the encoding, of those that were asked for by name."""
+"""Name -> encoding, for the encodings that `get_encoding` has returned."""
 
 _lock = threading.RLock()
 
 
 def get_encoding(encoding_name: str) -> Encoding:
-    """The encoding of this name, always the same object.
+    """Returns the encoding with a name. The same name always returns the same object.
 
-    Raises ValueError for a name that none has, and for a file with another content than the published one;
-    FileNotFoundError saying which file to get and where to put it.
+    Args:
+        encoding_name: The name of the encoding.
+
+    Returns:
+        The encoding.
+
+    Raises:
+        ValueError: No encoding has this name, or the content of a rank file differs from the published file.
+        FileNotFoundError: A rank file is missing. The message says which file to download and where to put it.
     """
     if not isinstance(encoding_name, str):
         raise ValueError(f"Expected a string in get_encoding, got {type(encoding_name)}")
@@ -289,7 +437,7 @@ def get_encoding(encoding_name: str) -> Encoding:
         return known
     with _lock:
         if encoding_name not in ENCODINGS:
-            # plugins are not looked for before they are needed: a broken one breaks no other encoding
+            # Plugins are imported only if needed, so that a broken plugin breaks no other encoding.
             if encoding_name not in ENCODING_CONSTRUCTORS:
                 find_plugins()
             if encoding_name not in ENCODING_CONSTRUCTORS:
@@ -302,7 +450,7 @@ def get_encoding(encoding_name: str) -> Encoding:
 
 
 def _continues(byte: int) -> bool:
-    """Whether a byte goes on with a character of UTF-8."""
+    """Whether a byte is a continuation byte of UTF-8."""
     return 0x80 <= byte < 0xC0
 
 

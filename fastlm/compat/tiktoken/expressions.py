@@ -1,7 +1,8 @@
-"""Expressions of Rust's fancy-regex as expressions for Python's `regex`.
+"""Translation of regular expressions from Rust's fancy-regex to Python's `regex`.
 
-The two agree on much and read the rest differently, often without a word. So only what is known to mean the same is let
-through, spelled so that `regex` cannot take it for anything else; all other syntax is refused.
+The two modules share much syntax and interpret the rest differently, often without an error. So the translation accepts
+only syntax that is known to have the same meaning in both. It spells this syntax so that `regex` has one reading of it.
+It refuses all other syntax.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _COMMENT = re.compile(r"\(\?#[^()\\]*\)")
 _REFERENCE = re.compile(r"\\(?:([1-9][0-9]*)|k<([A-Za-z_][A-Za-z0-9_]*)>)|\(\?P=([A-Za-z_][A-Za-z0-9_]*)\)")
 _GROUPS = ("(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>")
 _AROUND = ("(?=", "(?!", "(?<=", "(?<!")
-# what stands behind is matched in other orders by the two, which makes a difference to these
+# The two modules match a lookbehind in different orders. The results of these groups depend on the order.
 _NOT_BEHIND = ("(?>", *_AROUND)
 _OPERATORS = ("&&", "--", "~~")
 _CONTROLS = {"a": "\a", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
@@ -27,24 +28,33 @@ _CASES = frozenset({"Lu", "Ll", "Lt", "LC", "Uppercase", "Lowercase"})
 _CATEGORIES = "L Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc Cf Cn Co"
 _LONG_NAMES = "Letter Mark Number Punctuation Any ASCII Assigned Alphabetic White_Space"
 _PROPERTIES = _CASES.union(_CATEGORIES.split(), _LONG_NAMES.split())
-# characters whose case `regex` folds otherwise than Rust -> those that Rust takes for the same
+# characters whose case `regex` folds differently from Rust -> the characters that Rust treats as equal
 _FOLDED = {"I": "Ii", "i": "Ii", "\u0130": "\u0130", "\u0131": "\u0131", "\u0345": "\u0345\u0399\u03b9\u1fbe"}
 
 
 def translated(pat_str: str) -> str:
-    """An expression of fancy-regex as one for `regex`.
+    """Translates an expression of fancy-regex into an expression of `regex`.
 
-    Raises ValueError for what is none, and for syntax that is not known to mean the same.
+    Args:
+        pat_str: The expression of fancy-regex.
+
+    Returns:
+        An expression of `regex` with the same matches.
+
+    Raises:
+        ValueError: The expression is malformed, or its syntax is not known to have the same meaning in both modules.
     """
     reader = _Reader(pat_str)
     expression = reader.alternatives(frozenset(), False)
     if reader.at < len(pat_str):
         raise reader.refusal(")")
-    # version 1 of the module's syntax knows sets of sets; it also folds case fully unless told not to
+    # Version 1 of the syntax of `regex` has nested sets. It also turns on full case folding, which -f turns off.
     return ("(?V1-f)" if reader.has_nested_sets else "") + expression
 
 
 class _Reader:
+    """A recursive-descent parser that translates while it reads."""
+
     def __init__(self, pat_str: str) -> None:
         self.pat_str = pat_str
         self.at = 0
@@ -55,10 +65,10 @@ class _Reader:
         self._closed: set[str] = set()  # groups that a reference may name
 
     def refusal(self, part: str) -> ValueError:
-        return ValueError(f"pattern {self.pat_str!r}: {part!r} at character {self.at} is not supported there")
+        return ValueError(f"pattern {self.pat_str!r}: {part!r} at character {self.at} is not supported")
 
     def alternatives(self, flags: frozenset[str], is_behind: bool) -> str:
-        """What stands before the end of a group, or of all."""
+        """Translates up to the end of a group or of the expression."""
         parts: list[str] = []
         can_repeat = False
         while self.at < len(self.pat_str) and self.pat_str[self.at] != ")":
@@ -87,7 +97,7 @@ class _Reader:
         if len(found[0]) <= len("(?)") and found[3] == ")":
             raise self.refusal(found[0])
         if found[3] == ")" and self._depth:
-            # in fancy-regex they outlast the group, against its own documentation
+            # in fancy-regex these flags apply after the group too, contrary to its documentation
             raise self.refusal(found[0])
         self.at = found.end()
         return (flags | set(found[1])) - set(found[2] or "")
@@ -105,7 +115,7 @@ class _Reader:
         self.at = braces.end() if braces else self.at + 1
         kind = self.pat_str[self.at : self.at + 1]
         if kind == "+" and is_behind:
-            # what stands behind is matched from its end, where a possessive repeat takes something else
+            # `regex` matches a lookbehind from its end, where a possessive repeat matches other characters
             raise self.refusal(kind)
         if kind and kind in "?+":
             self.at += 1
@@ -113,7 +123,7 @@ class _Reader:
         return repeat
 
     def _atom(self, char: str, flags: frozenset[str], is_behind: bool) -> tuple[str, bool]:
-        """(translation, whether it can be repeated)."""
+        """Translates one atom. Returns (translation, whether it can be repeated)."""
         reference = _REFERENCE.match(self.pat_str, self.at)
         if reference:
             name = reference[1] or reference[2] or reference[3]
@@ -191,7 +201,7 @@ class _Reader:
         return member if member.startswith(("\\", "[")) and "i" not in flags else _set_of(member, False, flags), True
 
     def _member(self, flags: frozenset[str]) -> tuple[str, bool]:
-        """(a character, True) or (what stands for several in a set, False)."""
+        """Returns (a character, True) or (the spelling of several characters in a set, False)."""
         char = self.pat_str[self.at]
         if char != "\\":
             self.at += 1
@@ -202,13 +212,13 @@ class _Reader:
         if code:
             value = int(code[1] or code[2] or code[3] or code[4], 16)
             if value > 0x10FFFF or 0xD800 <= value < 0xE000:
-                raise ValueError(f"pattern {self.pat_str!r} names \\{code[0]}, which is no character")
+                raise ValueError(f"pattern {self.pat_str!r} names \\{code[0]}, which is not a character")
             self.at = code.end()
             return chr(value), True
         if named:
             name = named[2] or named[4]
             is_negated = (named[1] == "P") != bool(named[3])
-            # "Is..." and the like mean a script to the one and a block to the other
+            # names such as "Is..." denote a script in one module and a block in the other
             if name.lower().startswith(("is", "in")) and name != "Inherited":
                 raise self.refusal(f"\\{named[0]}")
             if "i" in flags and (is_negated or name in _CASES):
@@ -228,7 +238,7 @@ class _Reader:
         return _CONTROLS.get(kind, kind), True
 
     def _set(self, flags: frozenset[str]) -> str:
-        """A set in brackets."""
+        """Translates a set in brackets."""
         start = self.at
         self.at += 1
         is_negated = self.pat_str.startswith("^", self.at)
@@ -285,8 +295,8 @@ def _literal(char: str, flags: frozenset[str]) -> str:
 
 
 def _set_of(members: str, is_negated: bool, flags: frozenset[str]) -> str:
-    # all but one character: `regex` takes two such sets, side by side or one in another, for what is in both. So that
-    # there is never but one, a surrogate, which no text holds, is with it.
+    # `regex` intersects two negated sets of one character if they are adjacent or nested. A surrogate, which no text
+    # contains, is added to each negated set, so that no set has only one character.
     found = rf"[^{members}\ud800]" if is_negated else f"[{members}]"
     if "i" not in flags:
         return found

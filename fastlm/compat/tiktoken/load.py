@@ -1,8 +1,8 @@
-"""Rank files: read from where they lie, checked, never fetched.
+"""Rank files: read from local folders, checked, and never downloaded.
 
-A published file is looked for in the folders that the environment variables TIKTOKEN_CACHE_DIR and DATA_GYM_CACHE_DIR
-name: under the name that tiktoken gives a download, the SHA-1 of its address, or, where its SHA-256 is given to tell it
-from other files of that name, under its own.
+A published file is searched for in the folders that the environment variables TIKTOKEN_CACHE_DIR and DATA_GYM_CACHE_DIR
+name. Its file name is the SHA-1 of its address, the name that tiktoken gives to a download. If its SHA-256 is given,
+its original name is accepted too, because the hash distinguishes it from other files with that name.
 """
 
 from __future__ import annotations
@@ -22,22 +22,40 @@ CACHE_VARIABLES = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
 
 
 def read_file(blobpath: str) -> bytes:
-    """The content of a local file. Raises OSError for an address, as nothing is fetched."""
+    """Reads a local file.
+
+    Args:
+        blobpath: The path of the file.
+
+    Returns:
+        The content.
+
+    Raises:
+        OSError: The file cannot be read, or the path is an address. Nothing is downloaded.
+    """
     if "://" in blobpath:
         raise FileNotFoundError(_how_to_get(blobpath, None))
     return Path(blobpath).read_bytes()
 
 
 def check_hash(data: bytes, expected_hash: str) -> bool:
-    """Whether data has this SHA-256, in hexadecimal."""
+    """Whether data has an expected SHA-256, in hexadecimal."""
     return hashlib.sha256(data).hexdigest() == expected_hash
 
 
 def read_file_cached(blobpath: str, expected_hash: str | None = None) -> bytes:
-    """The content of a local file as it is now, or of the copy of the file that has this address.
+    """Reads a local file, or the local copy of a published file.
 
-    Raises FileNotFoundError saying what to put where, ValueError for content with another SHA-256; the file is left
-    alone.
+    Args:
+        blobpath: The path of the file, or its address.
+        expected_hash: SHA-256 of the content, in hexadecimal; None for no check.
+
+    Returns:
+        The content.
+
+    Raises:
+        FileNotFoundError: The file is missing. The message says which file to put in which folder.
+        ValueError: The content has another SHA-256. The file is not changed.
     """
     path = Path(blobpath) if "://" not in blobpath else _copy_of(blobpath, expected_hash)
     if path is None:
@@ -58,11 +76,24 @@ def data_gym_to_mergeable_bpe_ranks(
     encoder_json_hash: str | None = None,
     clobber_one_byte_tokens: bool = False,
 ) -> dict[bytes, int]:
-    """Token -> rank of GPT-2's two files; with `clobber_one_byte_tokens` single bytes have the ids of the second.
+    """Reads the ranks of GPT-2's two files.
 
-    Raises as `read_file_cached`, AssertionError where the files disagree.
+    Args:
+        vocab_bpe_file: Path or address of vocab.bpe.
+        encoder_json_file: Path or address of encoder.json.
+        vocab_bpe_hash: SHA-256 of vocab.bpe; None for no check.
+        encoder_json_hash: SHA-256 of encoder.json; None for no check.
+        clobber_one_byte_tokens: Whether single bytes have the ids of encoder.json.
+
+    Returns:
+        Token -> rank.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file has another SHA-256 or is malformed.
+        AssertionError: The two files describe different vocabularies.
     """
-    # the first line is a version, whatever it says
+    # the first line is always the version, even if it looks like a merge
     _, _, lines = decoded(read_file_cached(vocab_bpe_file, vocab_bpe_hash)).partition("\n")
     ranks = {bytes([byte]): rank for rank, byte in enumerate(BYTE_ORDER)}
     for left, right in spelled_merges_of(lines, vocab_bpe_file):
@@ -74,12 +105,21 @@ def data_gym_to_mergeable_bpe_ranks(
     if clobber_one_byte_tokens:
         ranks.update({token: token_id for token, token_id in ids.items() if len(token) == 1})
     if ranks != ids:
-        raise AssertionError(f"{vocab_bpe_file} and {encoder_json_file} are not of one vocabulary")
+        raise AssertionError(f"{vocab_bpe_file} and {encoder_json_file} describe different vocabularies")
     return ranks
 
 
 def dump_tiktoken_bpe(bpe_ranks: dict[bytes, int], tiktoken_bpe_file: str) -> None:
-    """Writes a rank file, which appears whole or not at all. Raises OSError where it cannot be written."""
+    """Writes a rank file atomically.
+
+    Args:
+        bpe_ranks: Token -> rank.
+        tiktoken_bpe_file: The path of the file.
+
+    Raises:
+        OSError: The file cannot be written.
+        NotImplementedError: The path is an address.
+    """
     path = Path(tiktoken_bpe_file)
     if "://" in tiktoken_bpe_file:
         raise NotImplementedError(f"{tiktoken_bpe_file}: only local files are written")
@@ -87,7 +127,19 @@ def dump_tiktoken_bpe(bpe_ranks: dict[bytes, int], tiktoken_bpe_file: str) -> No
 
 
 def load_tiktoken_bpe(tiktoken_bpe_file: str, expected_hash: str | None = None) -> dict[bytes, int]:
-    """Token -> rank of a rank file. Raises as `read_file_cached`, ValueError for a malformed line."""
+    """Reads a rank file.
+
+    Args:
+        tiktoken_bpe_file: Path or address of the file.
+        expected_hash: SHA-256 of the file, in hexadecimal; None for no check.
+
+    Returns:
+        Token -> rank.
+
+    Raises:
+        FileNotFoundError: The file is missing. The message says which file to put in which folder.
+        ValueError: The file has another SHA-256, or a line is malformed.
+    """
     content = read_file_cached(tiktoken_bpe_file, expected_hash)
     try:
         return parse(content, tiktoken_bpe_file)
@@ -104,8 +156,8 @@ def _names(address: str) -> tuple[str, str]:
 
 
 def _copy_of(address: str, expected_hash: str | None) -> Path | None:
-    """The file that holds what is published at an address."""
-    # files of two addresses may have one name, and only a hash tells which of them lies there
+    """The path of the local copy of a published file; None if there is no copy."""
+    # Files of two addresses may have the same name. Only a hash shows which of them a folder contains.
     names = _names(address)[: 2 if expected_hash else 1]
     candidates = [folder / name for folder in _folders() for name in names]
     return next((path for path in candidates if path.is_file()), None)

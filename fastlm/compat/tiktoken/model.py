@@ -1,4 +1,4 @@
-"""Which encoding a model has, by its name."""
+"""Encodings of models, by the name of the model."""
 
 from __future__ import annotations
 
@@ -29,11 +29,21 @@ _PREFIXES = [
 MODEL_TO_ENCODING: dict[str, str] = {model: name for name, models in _MODELS.items() for model in models.split()}
 """Model -> name of its encoding."""
 MODEL_PREFIX_TO_ENCODING: dict[str, str] = {prefix: name for name, prefixes in _PREFIXES for prefix in prefixes.split()}
-"""Beginning of models' names -> name of their encoding; the first that fits counts."""
+"""Prefix of model names -> name of their encoding. The first prefix that matches is used."""
 
 
 def encoding_name_for_model(model_name: str) -> str:
-    """The name of a model's encoding. Raises KeyError for a model that is not known."""
+    """Returns the name of a model's encoding.
+
+    Args:
+        model_name: The name of the model.
+
+    Returns:
+        The name of the encoding.
+
+    Raises:
+        KeyError: The model is unknown.
+    """
     if model_name in MODEL_TO_ENCODING:
         return MODEL_TO_ENCODING[model_name]
     for prefix, name in MODEL_PREFIX_TO_ENCODING.items():
@@ -46,5 +56,17 @@ def encoding_name_for_model(model_name: str) -> str:
 
 
 def encoding_for_model(model_name: str) -> Encoding:
-    """A model's encoding. Raises KeyError for a model that is not known, else as `get_encoding`."""
+    """Returns a model's encoding.
+
+    Args:
+        model_name: The name of the model.
+
+    Returns:
+        The encoding.
+
+    Raises:
+        KeyError: The model is unknown.
+        FileNotFoundError: A rank file is missing. The message says which file to download and where to put it.
+        ValueError: The content of a rank file differs from the published file.
+    """
     return get_encoding(encoding_name_for_model(model_name))

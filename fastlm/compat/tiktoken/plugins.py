@@ -1,8 +1,8 @@
-"""What encodings are made of, by name: tiktoken's own, and those of plugins.
+"""Constructors of encodings by name: tiktoken's own encodings, and the encodings of plugins.
 
-A plugin is a module of the namespace package `tiktoken_ext` with a dict ENCODING_CONSTRUCTORS, name -> function without
-arguments that returns the arguments of an Encoding. tiktoken's own module there is passed over: its encodings are
-those of `published`.
+A plugin is a module of the namespace package `tiktoken_ext` with a dict ENCODING_CONSTRUCTORS: name -> function without
+arguments that returns the arguments of an Encoding. tiktoken's own module in this package is skipped, because
+`published` defines the same encodings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fastlm.compat.tiktoken import published
 Constructors = dict[str, Callable[[], dict[str, Any]]]
 
 ENCODING_CONSTRUCTORS: Constructors = dict(published.ENCODING_CONSTRUCTORS)
-"""Name -> what makes the arguments of its Encoding."""
+"""Name -> function that returns the arguments of an Encoding."""
 
 _OWN_PLUGIN = "tiktoken_ext.openai_public"
 _lock = threading.RLock()
@@ -26,7 +26,11 @@ _added: set[str] = set()
 
 
 def find_plugins() -> None:
-    """Adds what plugins offer. Raises ValueError for a plugin that offers nothing or repeats a name, each time."""
+    """Adds the encodings of all plugins.
+
+    Raises:
+        ValueError: A plugin does not define ENCODING_CONSTRUCTORS, or repeats a name. Each call raises it again.
+    """
     with _lock:
         found: Constructors = {}
         new = [name for name in available_plugins() if name != _OWN_PLUGIN and name not in _added]
@@ -43,7 +47,7 @@ def find_plugins() -> None:
 
 
 def available_plugins() -> list[str]:
-    """The modules of `tiktoken_ext`."""
+    """Lists the names of the modules of `tiktoken_ext`."""
     try:
         package = importlib.import_module("tiktoken_ext")
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""The encodings that tiktoken has: what each is made of, and where its ranks are published."""
+"""tiktoken's encodings: the constructor of each, and the address of its published ranks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _KNOWN = {encoding.name: encoding for encoding in published.ENCODINGS}
 
 
 def _ranks(name: str) -> dict[bytes, int]:
-    """The ranks of a published file."""
+    """Reads the ranks of a published file."""
     return load_tiktoken_bpe(f"{_PLACE}/encodings/{name}.tiktoken", expected_hash=_KNOWN[name].sha256)
 
 
 def _gpt2_ranks() -> dict[bytes, int]:
-    """GPT-2's ranks: of its own two files, or of r50k_base, which are the same."""
+    """Reads GPT-2's ranks from its own two files, or from r50k_base, which has the same ranks."""
     try:
         return data_gym_to_mergeable_bpe_ranks(
             vocab_bpe_file=f"{_GPT2_PLACE}/vocab.bpe",
@@ -38,7 +38,7 @@ def _gpt2_ranks() -> dict[bytes, int]:
 def _constructor(
     name: str, pattern: str, ranks: Callable[[], dict[bytes, int]], like: str, explicit_n_vocab: int | None = None
 ) -> Callable[[], dict[str, Any]]:
-    """What makes the arguments of an Encoding with the special tokens of the encoding `like`."""
+    """A function that returns the arguments of an Encoding, with the special tokens of the encoding `like`."""
 
     def construct() -> dict[str, Any]:
         return {
@@ -61,4 +61,4 @@ ENCODING_CONSTRUCTORS: dict[str, Callable[[], dict[str, Any]]] = {
     "o200k_base": _constructor("o200k_base", O200K, lambda: _ranks("o200k_base"), "o200k_base"),
     "o200k_harmony": _constructor("o200k_harmony", O200K, lambda: _ranks("o200k_base"), "o200k_harmony"),
 }
-"""Name -> what makes the arguments of its Encoding. Each raises as `load.load_tiktoken_bpe`."""
+"""Name -> function that returns the arguments of an Encoding. It raises the errors of `load.load_tiktoken_bpe`."""

@@ -9,6 +9,13 @@ __all__ = ["ENCODINGS", "ENCODING_CONSTRUCTORS", "get_encoding", "list_encoding_
 
 
 def list_encoding_names() -> list[str]:
-    """The names that `get_encoding` knows. Raises ValueError for a plugin that offers nothing or repeats a name."""
+    """Lists the names that `get_encoding` accepts.
+
+    Returns:
+        The names, including the names from plugins.
+
+    Raises:
+        ValueError: A plugin does not define ENCODING_CONSTRUCTORS, or repeats a name.
+    """
     find_plugins()
     return list(ENCODING_CONSTRUCTORS)

@@ -1,4 +1,4 @@
-"""Special tokens in a text that must not be there."""
+"""Search for disallowed special tokens in a text."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, NoReturn, TypeVar
 from fastlm.text._token_finder import TokenFinder
 
 NONE: frozenset[str] = frozenset()
-"""What is allowed unless a call says otherwise."""
+"""Default of `allowed_special`: no special token is allowed."""
 
-# sets of special tokens of which is kept what searches for them
+# largest number of sets of special tokens whose searches are cached
 MOST_SEARCHES = 128
 
 _SETS = (set, frozenset)
@@ -21,7 +21,11 @@ Value = TypeVar("Value")
 
 
 class SpecialTokens:
-    """The special tokens of an encoding, and what calls say of them by `allowed_special` and `disallowed_special`."""
+    """The special tokens of an encoding, with the checks for `allowed_special` and `disallowed_special`.
+
+    Args:
+        tokens: The special tokens.
+    """
 
     def __init__(self, tokens: Iterable[str]) -> None:
         self.all = frozenset(tokens)
@@ -30,8 +34,20 @@ class SpecialTokens:
         self._named: dict[frozenset[str], SpecialSearch] = {}
 
     def checked(self, text: str, allowed: Any, disallowed: Any) -> Any:
-        """The allowed special tokens. Raises ValueError where a disallowed one stands in the text, TypeError for what
-        is no str and for sets that are none."""
+        """Checks that a text contains no disallowed special token.
+
+        Args:
+            text: The text.
+            allowed: A set of special tokens, or "all".
+            disallowed: A collection of special tokens, or "all" for every special token that is not allowed.
+
+        Returns:
+            The allowed special tokens.
+
+        Raises:
+            ValueError: The text contains a disallowed special token.
+            TypeError: The text is not a str, or a set of tokens has the wrong type.
+        """
         search: SpecialSearch | None
         if allowed is NONE and disallowed == "all":
             search = self._any
@@ -52,7 +68,14 @@ class SpecialTokens:
         return allowed
 
     def disallowed(self, allowed: Any, disallowed: Any) -> frozenset[str]:
-        """The disallowed special tokens. Raises TypeError for sets that are none."""
+        """Resolves "all" in the arguments of `checked`.
+
+        Returns:
+            The disallowed special tokens.
+
+        Raises:
+            TypeError: `allowed` is not a set, or `disallowed` is not a collection.
+        """
         allowed = self.all if allowed == "all" else allowed
         return frozenset(set(self.all) - allowed if disallowed == "all" else disallowed)
 
@@ -71,7 +94,7 @@ class SpecialTokens:
 
 
 def remembered(cache: dict[Key, Value], key: Key, make: Callable[[Key], Value]) -> Value:
-    """cache[key], made where it is not there; what is full is emptied first."""
+    """Returns cache[key], and adds make(key) first if the key is missing. A full cache is cleared before that."""
     try:
         return cache[key]
     except KeyError:
@@ -82,7 +105,14 @@ def remembered(cache: dict[Key, Value], key: Key, make: Callable[[Key], Value]) 
 
 
 class SpecialSearch:
-    """Finds any of some strings in a text. Raises TypeError where they are not all str."""
+    """Finds the first of several strings in a text.
+
+    Args:
+        tokens: The strings to find.
+
+    Raises:
+        TypeError: A token is not a str.
+    """
 
     def __init__(self, tokens: frozenset[str]) -> None:
         if not all(isinstance(token, str) for token in tokens):
@@ -90,12 +120,22 @@ class SpecialSearch:
         self._tokens = tokens
         self._finder: TokenFinder | None = None
         if tokens:
-            # without a finder where one of them has no characters, or a lone surrogate
+            # An empty token or a lone surrogate raises ValueError. `first` then searches without a finder.
             with contextlib.suppress(ValueError):
                 self._finder = TokenFinder([token.encode() for token in tokens])
 
     def first(self, text: str) -> str | None:
-        """The leftmost in the text, of those the longest, or None. Raises TypeError for what is no str."""
+        """Finds the leftmost token in a text.
+
+        Args:
+            text: The text.
+
+        Returns:
+            The longest token at the leftmost position; None if the text contains no token.
+
+        Raises:
+            TypeError: The text is not a str.
+        """
         if self._finder is not None:
             try:
                 found = self._finder.first(text)
@@ -105,13 +145,13 @@ class SpecialSearch:
         if not isinstance(text, str):
             raise not_a_str(text)
         if not self._tokens:
-            return ""  # as the regular expression of no alternatives is found everywhere
+            return ""  # as a regular expression without alternatives, which matches at every position
         places = [(text.index(token), -len(token), token) for token in self._tokens if token in text]
         return min(places)[2] if places else None
 
 
 def raise_disallowed_special_token(token: str) -> NoReturn:
-    """Raises the ValueError for a text that holds it, with tiktoken's message, which programs look for."""
+    """Raises the ValueError for a text that contains this token. Programs match tiktoken's message."""
     raise ValueError(
         f"Encountered text corresponding to disallowed special token {token!r}.\n"
         f"If you want this text to be encoded as a special token, pass it to `allowed_special`, e.g. "
@@ -123,5 +163,5 @@ def raise_disallowed_special_token(token: str) -> NoReturn:
 
 
 def not_a_str(text: object) -> TypeError:
-    """The error for a text of another type."""
+    """Makes the error for a text that is not a str."""
     return TypeError(f"'{type(text).__name__}' object is not an instance of 'str'")

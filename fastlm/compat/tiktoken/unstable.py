@@ -1,7 +1,7 @@
-"""What a text may yet become: tokens that more text cannot change, and how the rest may begin.
+"""Encoding of a text to which more text may be appended: the stable tokens, and the possible completions.
 
-The end of a text is unstable: what follows may merge with it. tiktoken's rules for what may come of it are a
-convention, which these functions follow to the letter.
+The last tokens of a text are unstable, because they may merge with text that follows. tiktoken's rules for the possible
+completions are a convention. These functions follow the rules exactly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WHITESPACE = frozenset(WHITESPACE)
 
 
 class Ranks(Protocol):
-    """What these functions need of a CoreBPE."""
+    """The part of CoreBPE that these functions use."""
 
     @property
     def ordinary(self) -> dict[int, bytes]: ...
@@ -35,7 +35,17 @@ class Ranks(Protocol):
 
 
 def encode_with_unstable(bpe: Ranks, text: str, boundaries: TokenFinder | None) -> tuple[list[int], list[list[int]]]:
-    """(stable ids, completions): each completion is a list of ids that a longer text may have after the stable ones."""
+    """Encodes a text to which more text may be appended.
+
+    Args:
+        bpe: Encodes and decodes.
+        text: The text.
+        boundaries: Finds the special tokens in the text; None for no special tokens.
+
+    Returns:
+        The stable ids, and the completions. Each completion is a list of ids that a longer text may have after the
+        stable ids.
+    """
     ids = bpe.ids(text, boundaries)
     size = _unstable_size(bpe, ids, utf8_bytes(text), boundaries)
     stable, unstable = ids[: len(ids) - size], bpe.decode_bytes(ids[len(ids) - size :])
@@ -43,7 +53,17 @@ def encode_with_unstable(bpe: Ranks, text: str, boundaries: TokenFinder | None) 
 
 
 def encode_bytes(bpe: Ranks, text: bytes) -> list[int]:
-    """Ids of bytes that may not be UTF-8: the last pretoken before the first byte that is not goes on to the end."""
+    """Encodes bytes that may not be UTF-8.
+
+    The last pretoken before the first invalid byte extends to the end of the bytes.
+
+    Args:
+        bpe: Encodes and decodes.
+        text: The bytes.
+
+    Returns:
+        The token ids.
+    """
     try:
         text.decode()
     except UnicodeDecodeError as error:
@@ -56,7 +76,7 @@ def encode_bytes(bpe: Ranks, text: bytes) -> list[int]:
 
 
 def _unstable_size(bpe: Ranks, ids: list[int], text: bytes, boundaries: TokenFinder | None) -> int:
-    """How many of the last ids come from the last pretoken, or from the blanks that it ends."""
+    """The number of ids at the end that come from the last pretoken, or from the whitespace that it ends."""
     rows = [] if boundaries is None else boundaries.find(text).tolist()
     last = bpe.last_pretoken(text[rows[-1][1] :] if rows else text)
     if not last:
@@ -74,13 +94,14 @@ def _is_blank(bpe: Ranks, token_id: int) -> bool:
 
 
 def _completions(bpe: Ranks, unstable: bytes) -> set[tuple[int, ...]]:
+    """The id sequences with which a text that starts with the unstable bytes may begin."""
     if not unstable:
         return set()
     completions: set[tuple[int, ...]] = {(bpe.rank_of(token),) for token in _tokens_from(bpe, unstable)}
     for at in range(1, len(unstable)):
         texts = [unstable[:at] + token for token in _tokens_from(bpe, unstable[at:])]
         completions.update(_beginnings(bpe, texts, len(unstable)))
-    # white space may be split off by what follows it
+    # following text may split off the whitespace at the end
     last = _last_character(unstable)
     if 0 < last < len(unstable) and unstable[-last:].decode() in _WHITESPACE:
         ids, _ = bpe.merged([unstable[:-last], unstable[-last:]])
@@ -89,7 +110,7 @@ def _completions(bpe: Ranks, unstable: bytes) -> set[tuple[int, ...]]:
 
 
 def _tokens_from(bpe: Ranks, prefix: bytes) -> list[bytes]:
-    """The tokens that begin with these bytes."""
+    """The tokens that start with a prefix."""
     tokens = bpe.sorted_tokens
     start = end = bisect_left(tokens, prefix)
     while end < len(tokens) and tokens[end].startswith(prefix):
@@ -98,7 +119,7 @@ def _tokens_from(bpe: Ranks, prefix: bytes) -> list[bytes]:
 
 
 def _beginnings(bpe: Ranks, texts: list[bytes], size: int) -> set[tuple[int, ...]]:
-    """For each text the fewest of its first ids that have so many bytes, or all."""
+    """For each text, the shortest prefix of its ids with at least `size` bytes, or all its ids."""
     found = []
     merged = []
     for text in texts:
@@ -123,7 +144,7 @@ def _shortest(bpe: Ranks, ids: list[int], size: int) -> tuple[int, ...]:
 
 
 def _last_character(text: bytes) -> int:
-    """Number of bytes of the character that ends a text, 0 where they are no UTF-8."""
+    """The number of bytes of the last character of a text; 0 if the text does not end in valid UTF-8."""
     for size in range(1, 5):
         try:
             text[-size:].decode()
