@@ -2,8 +2,8 @@
 
 A pattern is a regular expression, or a sequence of them. Each expression splits the pieces that the one before left, at
 its matches, as if a piece were the whole text. The named patterns have a hand-written scanner. The `regex` module runs
-all others, which is correct and slow. Text that an expression does not match becomes pretokens, so that encoding never
-loses text.
+the others, or, if they come from a tokenizer.json, the matcher in `oniguruma`. Text that an expression does not match
+becomes pretokens, so that encoding never loses text.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from fastlm._types import Int64Array
-from fastlm.pretokenize import _scan
+from fastlm.pretokenize import _scan, oniguruma
 from fastlm.pretokenize.regex_splitter import RegexSplitter, compile_expression
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -63,6 +64,10 @@ DEEPSEEK_V3 = (
 )
 
 
+Syntax: TypeAlias = Literal["regex", "oniguruma"]
+"""The syntax of expressions: of Python's `regex` module, or of the Oniguruma in tokenizers (for tokenizer.json)."""
+
+
 @dataclass(frozen=True)
 class Pattern:
     """How texts are split into pretokens.
@@ -70,9 +75,10 @@ class Pattern:
     Attributes:
         splits: The expressions.
         name: The name, or None if it has none.
-        scanner: The scanner, one of _scan.SCANNERS, or None if the `regex` module does the work.
+        scanner: The scanner, one of _scan.SCANNERS, or None if a matcher of expressions does the work.
         onig_splits: The expressions in the syntax of Oniguruma, if that differs.
         models: Models that use the pattern, by which people may find it.
+        syntax: The syntax of `splits`.
     """
 
     splits: tuple[str, ...]
@@ -80,11 +86,19 @@ class Pattern:
     scanner: str | None = None
     onig_splits: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    syntax: Syntax = "regex"
 
     @property
     def regex(self) -> str:
         """The expression; or the expressions as a JSON array, which `find_pattern` reads."""
         return self.splits[0] if len(self.splits) == 1 else json.dumps(self.splits, ensure_ascii=False)
+
+    @property
+    def specification(self) -> str:
+        """`regex`, or a JSON object if `regex` does not tell the syntax. `find_pattern` reads it back as the same."""
+        if self.syntax == "oniguruma":
+            return json.dumps({self.syntax: self.splits}, ensure_ascii=False)
+        return self.regex
 
     @property
     def canonical_regex(self) -> str:
@@ -106,7 +120,7 @@ class Pattern:
         """
         if self.scanner:
             return _scan.pretoken_ends(text, self.scanner)
-        return _splitter(self.splits).ends(text)
+        return _splitter(self.splits, self.syntax).ends(text)
 
     def safe_start(self, text: bytes | memoryview, limit: int) -> int:
         """Returns the last offset in (0, limit] at which a pretoken starts whatever follows, or 0 if none is known.
@@ -117,9 +131,9 @@ class Pattern:
 
 
 @functools.lru_cache(maxsize=64)
-def _splitter(splits: tuple[str, ...]) -> RegexSplitter:
-    """The splitter of a pattern without a scanner. Warns once for each pattern."""
-    return RegexSplitter(splits, stacklevel=3)
+def _splitter(splits: tuple[str, ...], syntax: Syntax) -> RegexSplitter | oniguruma.OnigurumaSplitter:
+    """The splitter of a pattern without a scanner. Warns once for each pattern that the `regex` module runs."""
+    return oniguruma.OnigurumaSplitter(splits) if syntax == "oniguruma" else RegexSplitter(splits, stacklevel=3)
 
 
 PATTERNS: dict[str, Pattern] = {
@@ -186,7 +200,16 @@ for _spelling in _GPT2_SPELLINGS:
 _BY_SPLITS[tuple(split.replace(r"\r\n", "\r\n") for split in DEEPSEEK_V3)] = PATTERNS["deepseek-v3"]
 
 
-def find_pattern(pattern: str | Sequence[str]) -> Pattern:
+# what tokenizers reads in another way than `regex` means something else in a tokenizer.json
+_BY_ONIG_SPLITS = {
+    splits: pattern for splits, pattern in _BY_SPLITS.items() if splits != pattern.splits or not pattern.onig_splits
+}
+WHOLE_TEXT = Pattern((r"(?s:.+)",), onig_splits=(r"(?m:.+)",))
+"""Does not split: a text is one pretoken."""
+_BY_SPLITS[WHOLE_TEXT.splits] = _BY_ONIG_SPLITS[WHOLE_TEXT.onig_splits] = WHOLE_TEXT
+
+
+def find_pattern(pattern: str | Sequence[str], syntax: Syntax = "regex") -> Pattern:
     """Finds a pattern.
 
     Args:
@@ -203,28 +226,36 @@ def find_pattern(pattern: str | Sequence[str]) -> Pattern:
         if re.fullmatch(r"[A-Za-z][\w.-]*", name):
             names = sorted([*PATTERNS, *ALIASES])
             raise ValueError(f"no pattern is named {name!r}; there are {names}, or give an expression")
-        return _find_splits(_parse(pattern))
+        return _find_splits(*_parse(pattern, syntax))
     if not isinstance(pattern, Sequence) or not all(isinstance(split, str) for split in pattern) or not pattern:
         raise TypeError(f"pattern must be a name or regular expressions, got {type(pattern).__name__}")
-    return _find_splits(tuple(pattern))
+    return _find_splits(tuple(pattern), syntax)
 
 
-def _parse(text: str) -> tuple[str, ...]:
-    """Returns the expressions of a JSON array of two or more strings, or else the text as the only expression."""
+def _parse(text: str, syntax: Syntax) -> tuple[tuple[str, ...], Syntax]:
+    """Returns the expressions of a JSON array of two or more strings or of a JSON object, or the text, and the syntax."""
     try:
-        splits: object = json.loads(text) if text.startswith("[") else None
+        parsed: object = json.loads(text) if text.startswith(("[", '{"oniguruma"')) else None
     except (ValueError, RecursionError):
-        splits = None
-    if isinstance(splits, list) and len(splits) > 1 and all(isinstance(split, str) for split in splits):
-        return tuple(splits)
-    return (text,)
+        parsed = None
+    splits = parsed.get("oniguruma") if isinstance(parsed, dict) and len(parsed) == 1 else parsed
+    if isinstance(splits, list) and all(isinstance(split, str) for split in splits):
+        if splits and parsed is not splits:
+            return tuple(splits), "oniguruma"
+        if len(splits) > 1:
+            return tuple(splits), syntax
+    return (text,), syntax
 
 
-def _find_splits(splits: tuple[str, ...]) -> Pattern:
-    """Returns the named pattern of these expressions, or a pattern for the `regex` module."""
-    known = _BY_SPLITS.get(splits)
+def _find_splits(splits: tuple[str, ...], syntax: Syntax) -> Pattern:
+    """Returns the named pattern of these expressions, or a pattern for a matcher of expressions."""
+    is_onig = syntax == "oniguruma"
+    known = (_BY_ONIG_SPLITS if is_onig else _BY_SPLITS).get(splits)
     if known:
         return known
     for split in splits:
-        compile_expression(split)
-    return Pattern(splits)
+        if is_onig:
+            oniguruma.compile_expression(split)
+        else:
+            compile_expression(split)
+    return Pattern(splits, syntax=syntax)

@@ -1,0 +1,43 @@
+"""Splits texts by the expressions of a tokenizer.json that have no scanner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastlm._types import Int64Array
+from fastlm.pretokenize import _scan
+from fastlm.pretokenize.oniguruma.expression import compile_expression
+
+
+class OnigurumaSplitter:
+    """Splits texts by one or more expressions, each of which splits the pieces that the one before left.
+
+    Args:
+        expressions: In Oniguruma's syntax.
+
+    Raises:
+        ValueError: As `Expression`.
+    """
+
+    def __init__(self, expressions: Sequence[str]) -> None:
+        self._expressions = [compile_expression(expression) for expression in expressions]
+
+    def ends(self, text: bytes) -> Int64Array:
+        """Returns the end of each pretoken, int64 (pretokens,), in bytes. Text that nothing matches becomes pretokens.
+
+        Raises:
+            InvalidUTF8Error: The text is not UTF-8.
+            ValueError: An expression takes too much work on this text.
+        """
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            raise _scan.invalid_utf8(text, error.start) from None
+        ends = np.array([len(text)] if text else [], np.int64)
+        for expression in self._expressions:
+            matches = expression.find_all(text, ends)
+            ends = np.unique(np.concatenate((ends, matches.ravel())))
+            ends = ends[ends > 0]
+        return ends
