@@ -25,7 +25,8 @@ _AFTER = """
 
 The named patterns have a hand-written scanner, and so has every spelling of them that is known to be the same split.
 Any other expression is run by the `regex` module, which is slow and follows its own version of Unicode; the first use
-warns.
+warns. Expressions of a tokenizer.json are in the syntax of Oniguruma, where `$` ends a line and `\\h` is a hexadecimal
+digit. A matcher of fastlm runs them as `tokenizers` does, or refuses by name what it does not support.
 
 ```python
 >>> import fastlm

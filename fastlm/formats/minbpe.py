@@ -20,6 +20,8 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
     """Name -> content of the file. Raises ValueError for a vocabulary that it cannot describe."""
     if vocabulary.rules != Rules():
         raise ValueError(f"{SUFFIX} cannot hold the rules {vocabulary.rules.changed()}")
+    if vocabulary.pattern.syntax == "oniguruma":
+        raise ValueError(f"{SUFFIX} cannot hold expressions in Oniguruma's syntax: {vocabulary.pattern.splits}")
     if vocabulary.byte_ids.tolist() != list(range(256)):
         raise ValueError(f"in {SUFFIX} the bytes have the ids 0 to 255, but here they do not")
     if vocabulary.merge_new.tolist() != list(range(256, 256 + len(vocabulary.merge_new))):

@@ -41,7 +41,7 @@ def write(vocabulary: Vocabulary, siblings: Mapping[str, str] | None = None) -> 
     """
     arrays = {name: np.asarray(getattr(vocabulary, name), dtype) for name, dtype in _ARRAYS.items()}
     header = {
-        "pattern": vocabulary.pattern.regex,
+        "pattern": vocabulary.pattern.specification,
         "added_tokens": [asdict(token) for token in vocabulary.added_tokens],
         "rules": asdict(vocabulary.rules),
         "entries": {name: len(array) for name, array in arrays.items()},

@@ -27,7 +27,7 @@ class Regex:
 
     def __init__(self, pattern: str) -> None:
         self.pattern = string(pattern)
-        find_pattern((self.pattern,))
+        find_pattern((self.pattern,), "oniguruma")
 
 
 class PreTokenizer(Component):

@@ -9,15 +9,12 @@ from typing import Any, Literal
 
 from fastlm.formats.tokenizer_json.components import ByteLevelOptions, Component, Parser, UnsupportedComponentError
 from fastlm.formats.tokenizer_json.json_values import Entries
-from fastlm.pretokenize.patterns import DIGITS, GPT2, Pattern, find_pattern
+from fastlm.pretokenize.patterns import DIGITS, GPT2, WHOLE_TEXT, Pattern, find_pattern
 
 Behavior = Literal["removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"]
 BEHAVIORS: tuple[Behavior, ...] = ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous")
 _BEHAVIOR_OF = {"".join(word.capitalize() for word in name.split("_")): name for name in BEHAVIORS}
 _NAME_OF = {name: spelled for spelled, name in _BEHAVIOR_OF.items()}
-
-# where nothing splits, a text is one pretoken
-WHOLE_TEXT = r"(?s:.+)"
 
 
 def behavior_name(behavior: Behavior) -> str:
@@ -63,7 +60,7 @@ class Split(PreTokenizer):
     invert: bool = False
 
     def __post_init__(self) -> None:
-        covers = self.pattern_kind == "Regex" and find_pattern((self.pattern,)).scanner is not None
+        covers = self.pattern_kind == "Regex" and find_pattern((self.pattern,), "oniguruma").scanner is not None
         if self.behavior != "isolated" and not (self.behavior == "removed" and self.invert and covers):
             raise UnsupportedComponentError(
                 f"pre_tokenizers.Split with behavior {self.behavior!r} and invert {self.invert}"
@@ -125,7 +122,7 @@ def _split(entries: Entries) -> PreTokenizer:
     if not isinstance(text, str):
         raise ValueError(f"{entries.name}: pattern {kind} must be a string, got {text!r:.80}")
     if kind == "Regex":
-        find_pattern((text,))
+        find_pattern((text,), "oniguruma")
     return Split(kind, text, entries.choice("behavior", _BEHAVIOR_OF), entries.boolean("invert"))
 
 
@@ -169,4 +166,4 @@ def byte_level_and_pattern(pre_tokenizer: PreTokenizer | None) -> tuple[ByteLeve
 def pattern_of(steps: Iterable[PreTokenizer]) -> Pattern:
     """The pattern that splits a text as these steps do, one after the other."""
     expressions = [expression for step in steps if (expression := step.expression()) is not None]
-    return find_pattern(tuple(expressions) or (WHOLE_TEXT,))
+    return find_pattern(expressions, "oniguruma") if expressions else WHOLE_TEXT

@@ -23,7 +23,7 @@ from fastlm.formats.tokenizer_json.pre_tokenizers import (
     byte_level_and_pattern,
     parse_pre_tokenizer,
 )
-from fastlm.pretokenize.patterns import Pattern
+from fastlm.pretokenize.patterns import Pattern, find_pattern
 from fastlm.vocabulary.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary, vocabulary_from_ids
 
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
@@ -237,6 +237,9 @@ def _pre_tokenizer(vocabulary: Vocabulary, carried: Any) -> dict[str, Any]:
         return {**options, "use_regex": True}
     if rules.add_prefix_space:
         raise ValueError("tokenizer.json cannot add a space before a text that another pattern than gpt2 splits")
+    if pattern.scanner is None:
+        # an expression of another syntax may be none in a tokenizer.json
+        find_pattern(pattern.for_onig, "oniguruma")
     splits = [
         {"type": "Split", "pattern": {"Regex": split}, "behavior": "Isolated", "invert": False}
         for split in pattern.for_onig
