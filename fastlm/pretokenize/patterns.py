@@ -213,11 +213,13 @@ def find_pattern(pattern: str | Sequence[str], syntax: Syntax = "regex") -> Patt
     """Finds a pattern.
 
     Args:
-        pattern: A name or an alias, a regular expression, a sequence of them, or a JSON array of them.
+        pattern: A name or an alias, a regular expression, a sequence of them, a JSON array of them, or a
+            `Pattern.specification`.
+        syntax: The syntax of the expressions.
 
     Raises:
         TypeError: The pattern has another type.
-        ValueError: The name is unknown, or an expression is not a regular expression.
+        ValueError: The name is unknown, or an expression is not a regular expression or not supported.
     """
     if isinstance(pattern, str):
         name = ALIASES.get(pattern, pattern)
@@ -233,7 +235,7 @@ def find_pattern(pattern: str | Sequence[str], syntax: Syntax = "regex") -> Patt
 
 
 def _parse(text: str, syntax: Syntax) -> tuple[tuple[str, ...], Syntax]:
-    """Returns the expressions of a JSON array of two or more strings or of a JSON object, or the text, and the syntax."""
+    """The expressions of a JSON array of two or more strings or of a JSON object, or the text, and the syntax."""
     try:
         parsed: object = json.loads(text) if text.startswith(("[", '{"oniguruma"')) else None
     except (ValueError, RecursionError):

@@ -146,7 +146,7 @@ def outcome(expression: str, text: str, behavior: str, invert: bool) -> list[Spa
     """The pieces that tokenizers makes, or why it makes none: "invalid" or "gives up"."""
     try:
         split = Split(Regex(expression), behavior, invert)
-    except Exception:
+    except Exception:  # noqa: BLE001 - tokenizers raises Exception itself
         return "invalid"
     try:
         return [span for _, span in split.pre_tokenize_str(text)]
