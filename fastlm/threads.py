@@ -1,8 +1,8 @@
-"""Work in threads. The native core runs without the GIL, so they use all processors.
+"""Runs work in threads. The native core releases the GIL, so the threads use all processors.
 
-Threads are kept for later calls: to start one takes as long as it then needs for 100 KB of text. An idle one waits for
-a queue of its own; the one that worked last is taken first, because the processor it ran on still holds what it knows.
-They end with the interpreter, and a forked child begins without any.
+Threads are kept for later calls, because starting a thread takes as long as encoding 100 KB of text. Each idle thread
+waits on a separate queue. The thread that worked last is used first, because its data is still in its processor's
+cache. The threads end with the interpreter. A forked child starts without threads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Task: TypeAlias = "tuple[Future[Any], Callable[[Any], Any], Any]"
 
-# more idle threads than this are not kept
+# the largest number of idle threads that are kept
 MOST_IDLE = 64
 
 _idle: list[Helper] = []
@@ -31,7 +31,7 @@ _helpers: set[Helper] = set()
 
 
 class Helper(Thread):
-    """A thread that does tasks, one after the other."""
+    """A thread that runs tasks, one after the other."""
 
     def __init__(self) -> None:
         super().__init__(name="fastlm", daemon=True)
@@ -40,12 +40,12 @@ class Helper(Thread):
     def run(self) -> None:
         while (task := self.tasks.get()) is not None:
             self._do(*task)
-            del task  # an idle thread keeps nothing alive
+            del task  # an idle thread must not keep objects alive
 
     def _do(self, future: Future[Any], work: Callable[[Any], Any], item: Any) -> None:
         if not future.set_running_or_notify_cancel():
             return
-        # idle before the caller is told: its next call is to find this thread
+        # the thread becomes idle before the caller gets the result, so that the caller's next call finds it
         try:
             result = work(item)
         except BaseException as error:  # noqa: BLE001 - the caller raises it
@@ -56,20 +56,20 @@ class Helper(Thread):
             future.set_result(result)
 
     def rest(self) -> None:
-        """Waits among the idle ones, or ends where they are many."""
+        """Adds the thread to the idle ones, or ends it if there are MOST_IDLE of them."""
         if len(_idle) < MOST_IDLE:
             _idle.append(self)
         else:
             self.leave()
 
     def leave(self) -> None:
-        """Ends after the tasks given so far."""
+        """Ends the thread after the tasks in its queue."""
         _helpers.discard(self)
         self.tasks.put(None)
 
 
 class Call:
-    """work(item) in another thread. Raises RuntimeError where no thread can be had."""
+    """A call work(item) in another thread. Raises RuntimeError if no thread can be started."""
 
     def __init__(self, work: Callable[[Any], Any], item: Any) -> None:
         from concurrent.futures import Future
@@ -84,7 +84,7 @@ class Call:
         self.helper.tasks.put((self.future, work, item))
 
     def cancel(self) -> bool:
-        """Whether it had not begun, and now never will."""
+        """Cancels the call unless it has begun. Returns whether it was cancelled."""
         cancelled = self.future.cancel()
         if cancelled:
             self.helper.rest()
@@ -92,7 +92,15 @@ class Call:
 
 
 def thread_count(num_threads: int | None) -> int:
-    """The number of threads asked for, or of processors this process may use. Raises ValueError below 1."""
+    """Returns the number of threads to use.
+
+    Args:
+        num_threads: The number of threads, or None for the number of processors that this process may use.
+
+    Raises:
+        TypeError: The number is not an int.
+        ValueError: The number is below 1.
+    """
     if num_threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not isinstance(num_threads, int) or isinstance(num_threads, bool):
@@ -103,14 +111,21 @@ def thread_count(num_threads: int | None) -> int:
 
 
 def together(work: Callable[[int], object], threads: int) -> None:
-    """work(0) here and work(1) to work(threads - 1) in other threads, at once; returns when all have ended.
+    """Calls `work` in several threads at the same time, and waits until all calls have ended.
 
-    Where work(0) ends before another has begun, that one is left out: so `work` is to be what takes parts of something
-    until none is left. Raises what a work raises, that of the smallest number first.
+    The calling thread runs work(0). Calls that have not begun when work(0) ends are skipped, and fewer threads are used
+    if no more can be started. So each call must take parts of a shared task until none is left.
+
+    Args:
+        work: Gets the number of its call, from 0 to threads - 1.
+        threads: The largest number of threads, including the calling one.
+
+    Raises:
+        BaseException: The exception of work(0); if it has none, the one of the call with the smallest number.
     """
     calls: list[Call] = []
     try:
-        with contextlib.suppress(RuntimeError):  # those there are do everything
+        with contextlib.suppress(RuntimeError):  # the threads that did start do all the work
             calls.extend(Call(work, number) for number in range(1, threads))
         work(0)
     finally:
@@ -121,9 +136,17 @@ def together(work: Callable[[int], object], threads: int) -> None:
 
 
 def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """function(item) of each item, in order, so many at a time; items are taken only as fast as results are.
+    """Yields function(item) of each item, in order, and computes several results at the same time.
 
-    An exception of `function` or `items` ends the iteration after the calls under way.
+    Items are consumed only as fast as results: at most threads + 1 items are ahead of the last result.
+
+    Args:
+        function: Called with one item, in any thread.
+        items: The items. The calling thread iterates them.
+        threads: The largest number of calls at the same time. With 1, the calling thread makes them.
+
+    Raises:
+        BaseException: An exception of `function` or `items`, after the running calls have ended.
     """
     if threads == 1:
         yield from map(function, items)
@@ -148,10 +171,18 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], thre
 
 
 def map_behind(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:
-    """function(item) of each item, in order, one at a time, while up to `ahead` items more are made; with one thread,
-    before the next is.
+    """Yields function(item) of each item, in order, and produces the next items at the same time.
 
-    An exception of `function` or `items` ends the iteration after the call under way.
+    One other thread calls `function`, with one item at a time. The calling thread iterates `items` meanwhile.
+
+    Args:
+        function: Called with one item.
+        items: The items.
+        threads: With 1, the calling thread calls `function` too, before it produces the next item.
+        ahead: The largest number of items whose results are outstanding when the next item is produced.
+
+    Raises:
+        BaseException: An exception of `function` or `items`, after the running call has ended.
     """
     if threads == 1:
         yield from map(function, items)
@@ -163,7 +194,7 @@ def map_behind(function: Callable[[Item], Result], items: Iterable[Item], thread
     def in_turn(item: Item) -> Result:
         nonlocal ended
         if ended:
-            raise RuntimeError("left out after one that failed")  # which is told before this
+            raise RuntimeError("skipped after a call that failed")  # the caller gets the error of that call first
         try:
             return function(item)
         except BaseException:
@@ -185,7 +216,7 @@ def map_behind(function: Callable[[Item], Result], items: Iterable[Item], thread
 
 
 def _end() -> None:
-    """Waits for the threads: none is to run when the interpreter takes its objects apart."""
+    """Waits for the threads: none may run while the interpreter destroys its objects."""
     helpers = list(_helpers)
     _idle.clear()
     for helper in helpers:
@@ -195,7 +226,7 @@ def _end() -> None:
 
 
 def _forget() -> None:
-    """In a forked child no thread of the parent runs."""
+    """Forgets the parent's threads, which do not run in a forked child."""
     _idle.clear()
     _helpers.clear()
 

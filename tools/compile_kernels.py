@@ -4,7 +4,7 @@
 
 setup.py runs this. Numba translates the kernel for each instruction set, in a process of its own because Numba reads
 the target once. LLVM then emits a relocatable object whose one public function is `fastlm_merge_NAME`. The name of an
-object holds a hash of all that it depends on, so an object that is there is never stale.
+object contains a hash of all its inputs, so an existing object is never stale.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Write fastlm/text/normalization_tables.h: what `tokenizers` decomposes, composes, reorders, lowercases and strips.
+"""Writes fastlm/text/normalization_tables.h: how `tokenizers` decomposes, composes, reorders, lowercases and strips.
 
 The tables are pinned to the Unicode version of tokenizers 0.23, which is older than CPython's. The library is asked
 about each of the 1,112,064 Unicode scalars.
 
     python tools/generate_normalization_tables.py            # writes the header
-    python tools/generate_normalization_tables.py --check    # fails if the header is not what the library says
+    python tools/generate_normalization_tables.py --check    # fails if the header differs from the library
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ FORMS: dict[str, Callable[[str], str]] = {
 
 
 def changes(name: str) -> dict[int, str]:
-    """Code point -> what the normalizer makes of this character alone, where that is something else."""
+    """Code point -> the normalizer's result for this character alone, if the result differs."""
     normalize = FORMS[name]
     return {cp: made for cp in SCALARS if (made := normalize(chr(cp))) != chr(cp)}
 
 
 def combining_classes(decompositions: dict[int, str]) -> dict[int, int]:
-    """Code point -> canonical combining class, of characters that the library reorders."""
+    """Code point -> canonical combining class, for the characters that the library reorders."""
     nfd = FORMS["NFD"]
 
     def moves(char: str) -> bool:
@@ -49,7 +49,7 @@ def combining_classes(decompositions: dict[int, str]) -> dict[int, int]:
 
 
 def compositions(decompositions: dict[int, str]) -> dict[tuple[int, int], int]:
-    """(first, second) -> the character that canonical composition makes of the two. Hangul is left out."""
+    """(first, second) -> the character that canonical composition makes of the two. Without Hangul."""
     nfc = FORMS["NFC"]
     pairs = {}
     for cp in decompositions:
@@ -189,7 +189,7 @@ def main() -> int:
         HEADER.write_text(content)
         return 0
     if HEADER.read_text() != content:
-        print(f"{HEADER} is not what tokenizers says", file=sys.stderr)
+        print(f"{HEADER} differs from tokenizers; run without --check to write it again", file=sys.stderr)
         return 1
     return 0
 

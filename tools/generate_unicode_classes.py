@@ -1,8 +1,8 @@
 """Writes fastlm/pretokenize/scan/unicode_classes.h: the classes of every Unicode scalar by the reference engines.
 
 The table is pinned: tiktoken 0.14 and tokenizers 0.23 agree on every class, while Python's own `regex`
-and `unicodedata` follow other Unicode versions. Both engines are asked about all 1,112,064 scalars, and
-the script stops where they differ.
+and `unicodedata` follow other Unicode versions. The script asks both engines about all 1,112,064
+scalars, and stops if they differ.
 
     python tools/generate_unicode_classes.py            # writes the header
     python tools/generate_unicode_classes.py --check    # fails if the header differs from the engines
@@ -22,7 +22,7 @@ import tokenizers
 HEADER = Path(__file__).resolve().parent.parent / "fastlm" / "pretokenize" / "scan" / "unicode_classes.h"
 PAGE_BITS = 7
 
-# ranges whose code points all have the same flags, which the scanners tell by two bytes of UTF-8
+# ranges whose code points all have the same flags; the scanners recognise them by two bytes of UTF-8
 RANGES = {"FASTLM_IDEOGRAPH": (0x4E00, 0xA000), "FASTLM_SYLLABLE": (0xAC00, 0xD780)}
 
 # name of the flag -> character class in the syntax that both engines share; the last four are for splits by case,

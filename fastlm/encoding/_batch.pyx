@@ -1,9 +1,9 @@
 """Texts that threads encode together, into one array or into lists.
 
 The texts are grouped into chunks, and each thread gets a range of chunks. A thread takes chunks from the front of its
-own range, and when that is empty steals from the back of the longest other range. So in call after call the same
-state meets the same words. The first thread's own ids are written where they stay. The ids of other chunks are copied
-to their places when all texts are encoded.
+own range, and when that is empty steals from the back of the longest other range. So the same state encodes the
+same words in repeated calls. The first thread writes its own ids at their final place. The ids of other chunks are
+copied to their places when all texts are encoded.
 """
 import numpy as np
 
@@ -243,7 +243,7 @@ cdef class Batch:
         return 0
 
     def gather(self) -> int:
-        """Makes room for all ids in one array.
+        """Allocates one array for all ids.
 
         Returns:
             The number of ids that `copy` has to copy.

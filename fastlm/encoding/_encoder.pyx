@@ -10,14 +10,14 @@ from fastlm.native.common cimport FASTLM_NO_ID
 from fastlm.text._token_finder cimport TokenFinder
 from fastlm.text._utf8 cimport utf8_of
 
-# entries of the first pretoken cache besides those of the vocabulary's tokens
+# entries of the first pretoken cache in addition to the vocabulary's tokens
 FIRST_ROOM = 1 << 16
 
 
 cdef class Encoder:
     """Encodes with one vocabulary. Any number of threads may share it.
 
-    The tables never change. What a call changes is an EncodeState: a call takes an idle one, or makes one if none is
+    The tables never change. A call changes only an EncodeState: it takes an idle one, or makes one if none is
     idle, and gives it back at the end, also if it raises. The pretoken cache of a new state has the vocabulary's
     tokens.
 
@@ -69,7 +69,7 @@ cdef class Encoder:
 
         Returns:
             ids: uint32 (n_ids,).
-            offsets: int64 (n_texts + 1,): where the ids of each text begin, and where those of the last one end.
+            offsets: int64 (n_texts + 1,): where the ids of each text begin, and where the ids of the last one end.
         """
         cdef int64_t k, size = 0, n_texts
         cdef list items = exact_list(texts)
@@ -227,7 +227,7 @@ cdef class Encoder:
                 raise ValueError(f"whole token {k} has id {token_id}, which is not in the vocabulary")
             start = tables.token_offsets[token_id]
             length = tables.token_offsets[token_id + 1] - start
-            if tables.token_bytes[start + length - 1] >= FASTLM_FIRST_NON_UTF8:  # no pretoken ends so
+            if tables.token_bytes[start + length - 1] >= FASTLM_FIRST_NON_UTF8:  # no pretoken ends like this
                 continue
             if length <= FASTLM_MAX_CACHED_BYTES:
                 if self.first_cache.find(&tables.token_bytes[start], length) == token_id:
@@ -239,7 +239,7 @@ cdef class Encoder:
             unmergeable.append((token_id, start, length))
         if not unmergeable:
             return 0
-        # a search looks at a few entries only, so a table that has no room for a token there is tried larger
+        # a search looks at a few entries only; if these are taken, a larger table is tried
         for more_bits in range(2, 6):
             table = PretokenCache(
                 1 << (len(unmergeable).bit_length() + more_bits), FASTLM_MAX_CACHED_BYTES * len(unmergeable), 0)

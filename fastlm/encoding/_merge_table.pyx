@@ -79,7 +79,7 @@ cdef class MergeTable:
         return <uintptr_t>&self.tables
 
     cdef bint _fill(self, uint32_t[::1] slots, const uint64_t[::1] merges) except -1:
-        """Puts each row of `merges` into the first bucket with room from its own on; false if a search is too long."""
+        """Puts each row of `merges` into the first bucket with an empty slot; returns false if a search is too long."""
         cdef int64_t buckets = slots.shape[0] // BUCKET, row, bucket, k, full = 0
         cdef uint64_t pair, hashed
         cdef uint32_t rows = <uint32_t>((<uint64_t>1 << self.tables.row_bits) - 1)

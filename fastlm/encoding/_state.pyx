@@ -1,4 +1,4 @@
-"""What a running call changes: the ids written so far, memory to work in, and the pretoken cache."""
+"""The state of a running call: the ids written so far, working memory, and the pretoken cache."""
 import numpy as np
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -39,7 +39,7 @@ LARGEST_CACHE = 1 << 19
 
 
 cdef class EncodeState:
-    """What one running call changes.
+    """The state that one running call changes.
 
     Args:
         tables: The vocabulary's tables.
@@ -63,7 +63,7 @@ cdef class EncodeState:
 
         Args:
             text: A str, UTF-8 bytes, or Utf8.
-            boundaries: What cuts the text: a TokenFinder, int64 (k, 3) rows of start, end and id, or None.
+            boundaries: The boundaries of the text: a TokenFinder, int64 (k, 3) rows of start, end and id, or None.
 
         Raises:
             TypeError: The text or the boundaries have another type.
@@ -190,7 +190,7 @@ cdef class EncodeState:
             max_ids: Stops before more ids than this are written; 0 means no limit.
 
         Returns:
-            FASTLM_DONE; or FASTLM_IDS_FULL if `max_ids` leaves no room for the next `needed` ids.
+            FASTLM_DONE; or FASTLM_IDS_FULL if the next `needed` ids would exceed `max_ids`.
         """
         cdef fastlm_encode_state *s = &self.state
         cdef fastlm_status status
@@ -219,7 +219,7 @@ cdef class EncodeState:
         elif status == FASTLM_CACHE_FULL:
             if self.cache.entries() < LARGEST_CACHE:
                 self.cache = self.cache.resized(2 * self.cache.entries())
-            else:  # choosing what to keep would cost more
+            else:  # choosing the entries to keep would cost more
                 self.tables.refill(self.cache)
         else:
             self.scratch = np.empty(s.needed, np.uint64)
@@ -252,7 +252,7 @@ cdef class EncodeState:
         return self.state.written
 
     cdef int reserve(self, int64_t more) except -1:
-        """Makes room for more ids."""
+        """Allocates memory for more ids."""
         if self.state.written + more > self.ids.shape[0]:
             self._grow_ids(2 * self.state.written + more + FIRST_IDS)
         return 0
@@ -309,7 +309,7 @@ cdef class EncodeState:
         return &self.ids[0]
 
     cdef int rest(self) except -1:
-        """Forgets all ids, and frees what an idle state does not keep."""
+        """Forgets all ids, and frees the memory that an idle state does not keep."""
         self.state.written = 0
         self.given_ends, self.many_boundaries = self.ends, self.few_boundaries
         if self.ids.shape[0] > IDLE_IDS:

@@ -1,4 +1,4 @@
-"""What encoding reads and no call changes: the tables of a vocabulary, in the form that the loop in C takes."""
+"""The tables of a vocabulary, in the form that the loop in C reads. No call changes them."""
 import numpy as np
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uintptr_t
@@ -119,7 +119,7 @@ cdef class EncodeTables:
 
         Raises:
             InvalidUTF8Error: The text is not UTF-8.
-            ValueError: The pattern returned ends that are not those of the text.
+            ValueError: The pattern returned ends that do not ascend to the end of the text.
         """
         parts, start = [np.empty(0, np.int64)], 0
         for stop, after in [*(() if boundaries is None else boundaries[:, :2].tolist()), (len(text), 0)]:

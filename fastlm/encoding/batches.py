@@ -1,4 +1,4 @@
-"""Many texts: threads share them, and their ids become arrays of the form that was asked for."""
+"""Encodes many texts with threads, and converts their ids to arrays of the requested form."""
 
 from __future__ import annotations
 
@@ -140,6 +140,6 @@ def converted(ids: UInt32Array, dtype: Any, out: np.ndarray[Any, Any] | None, nu
     if out is None:
         return ids.astype(target, copy=False)
     if out.ndim != 1 or out.shape[0] < len(ids):
-        raise ValueError(f"out must have one dimension and room for {len(ids)} ids, got shape {out.shape}")
+        raise ValueError(f"out must have one dimension and at least {len(ids)} elements, got shape {out.shape}")
     out[: len(ids)] = ids
     return out[: len(ids)]

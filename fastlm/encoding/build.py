@@ -16,7 +16,7 @@ def encoder_of(vocabulary: Vocabulary, whole_tokens: Int64Array | None = None) -
     Args:
         vocabulary: The vocabulary.
         whole_tokens: int64 (k,): ids that a pretoken of just their bytes becomes, whatever the merges say. By default
-            all ids but those of added tokens if the vocabulary's rules ignore merges, else none.
+            all ids except the ids of added tokens if the vocabulary's rules ignore merges, else none.
 
     Raises:
         ValueError: The vocabulary's merges or tokens cannot be looked up.

@@ -30,7 +30,7 @@ typedef struct {
 typedef int64_t (*fastlm_merge_fn)(const fastlm_merge_tables *tables, const uint8_t *pretoken, int64_t length,
                                    uint32_t *ids, uint64_t *scratch, int64_t scratch_words);
 
-/* What decides the ids of a pretoken. No call changes it. */
+/* The tables that decide the ids of a pretoken. No call changes them. */
 typedef struct {
     fastlm_merge_fn merge;
     fastlm_merge_tables tables;
@@ -41,7 +41,7 @@ typedef struct {
 typedef enum {
     FASTLM_DONE,
     FASTLM_INVALID_UTF8,      /* `position` is the offset of the first byte that is not UTF-8 */
-    FASTLM_IDS_FULL,          /* `needed` is the number of ids to make room for */
+    FASTLM_IDS_FULL,          /* `needed` is the number of ids that must fit after `written` */
     FASTLM_SCRATCH_FULL,      /* `needed` is the number of words that the kernel needs */
     FASTLM_CACHE_FULL,
     FASTLM_PRETOKEN_TOO_LONG, /* the pretoken at `position` has 4 GiB or more */
@@ -193,7 +193,7 @@ static FASTLM_NOINLINE fastlm_status fastlm_encode_block(const fastlm_vocabulary
     return FASTLM_DONE;
 }
 
-/* Encodes s->text from s->position on, until it is done or something is missing. The caller provides what is missing
+/* Encodes s->text from s->position on, until it is done or stops with another status. The caller handles the status
  * and calls again. */
 static inline fastlm_status fastlm_encode(const fastlm_vocabulary *vocabulary, fastlm_cache *cache,
                                           fastlm_encode_state *s) {

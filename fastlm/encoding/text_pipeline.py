@@ -48,7 +48,7 @@ class Span(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The text to encode, or that of the added token."""
+        """The text to encode, or the text of the added token."""
         return self.source[self.start : self.stop]
 
 
@@ -60,7 +60,7 @@ class TextPipeline:
         added_ids: The ids of all added tokens.
         ordinary_ids: The ids of added tokens that are not special. They are found in every text.
         normalizes: Whether texts are normalized.
-        prefix: What is put before each span of text that does not begin with it: a space, or nothing.
+        prefix: The text put before each span of text that does not begin with it: a space, or nothing.
         needs_whole_text: Whether the result for a part of a text may depend on text outside of its pretokens.
         is_plain: Whether texts are encoded as they are, between added tokens.
         ordinary_are_apart: Whether no special token can overlap an added token that is not special.
@@ -93,7 +93,7 @@ class TextPipeline:
 
         Args:
             text: A str or UTF-8 bytes.
-            on_special: What becomes of added tokens in the text.
+            on_special: How added tokens in the text are handled.
 
         Returns:
             The text to encode, and its boundaries as Encoder takes them.
@@ -164,7 +164,7 @@ class TextPipeline:
             yield from self._spans(text, [(0, len(text), None)], frozenset())
 
     def _normalize(self, text: str, start: int, end: int, with_origins: bool) -> tuple[str, Sequence[int] | Int64Array]:
-        """The normalized text of a span, and for each character of it the index of the one that it comes from."""
+        """The normalized text of a span, and for each character of it the index of the character that it comes from."""
         given = text[start:end]
         if not self.normalizes or is_nfc(given):
             return given, range(start, end)
@@ -215,7 +215,7 @@ class TextPipeline:
 
 
 def _joined(spans: Iterable[Span]) -> tuple[bytes, Boundaries]:
-    """The text to encode without that of the added tokens, and the boundaries where these stand."""
+    """The text to encode without the text of the added tokens, and the boundaries at their places."""
     parts: list[bytes] = []
     rows: list[tuple[int, int, int]] = []
     size = 0

@@ -4,16 +4,16 @@ The encoder calls the function for a pretoken that its cache lacks (encoding/pre
 so it runs about once for each distinct pretoken.
 
 Why Numba: the loop is fast because it compares 16 to 64 ranks with a few vector instructions. From this one source
-the build compiles machine code for each level of x86-64, or for the architecture at hand (tools/compile_kernels.py),
+the build compiles machine code for each level of x86-64, or for this machine's architecture (tools/compile_kernels.py),
 and the best one is chosen at run time (merge.py). C would need intrinsics for each instruction set; on one machine it
 was as fast. Nothing is compiled at run time, and Numba is not imported.
 
-The tables are those of `encoding._merge_table.MergeTable`:
+`encoding._merge_table.MergeTable` has the tables:
 
     byte_ids (256,)      id of each byte
     byte_pairs (65536,)  rank of the merge of two bytes, by `first << 8 | second`; all ones: none
     slots (8 * 2^k,)     buckets of 8 slots of 32 bits; one vector comparison searches a bucket. The low `row_bits` bits
-                         of a slot are a pair's row in `merges`, and the bits above are those of the pair's hash. 0 is
+                         of a slot are a pair's row in `merges`, and the bits above are bits of the pair's hash. 0 is
                          an empty slot. If a bucket is full, the search continues in the next one
     merges (2 * rows,)   row `rank + 1` has the pair, `left << 32 | right`, and the id that it becomes. Row 0 has no
                          pair
@@ -217,7 +217,7 @@ def rank_at(rank, position):
 def settling_in_lanes(size):
     """Makes a function that merges text[start:start + n], 1 to `size` bytes, until no merge is left.
 
-    `size` is 16, 32 or 64. A symbol is a part of the text that has become one id. It stays at the place of its first
+    `size` is 16, 32 or 64. A symbol is a part of the text that has become one id. It stays at the position of its first
     byte k: bit k of `alive`, which the function returns, is set, symbols[k + 1] is its id, and lane k of `ranks` is
     the rank of its merge with the next symbol, above k. So the smallest lane gives the next merge and its place, and
     of equal ranks the first. At other places the id is NONE; so it is before the first and after the last symbol.
@@ -383,11 +383,11 @@ def merge_by_windows(text, length, tables, ids, window, scratch):
 
     A sequence of tokens is the result of merging a text if and only if each two neighbours are the result of merging
     the bytes of the two. The merges within two neighbours happen in the same order with any text around them, up to
-    the first merge that would cross their border, and that merge would cross it in the two alone as well. So if two
-    windows have a token in common, with the same bytes at the same place, then the tokens of the first window up to
-    it and those of the second window from it on are the result for both windows together: each two neighbours come
-    from one window. The second window begins at a token of the first one, so the two differ only near the end of the
-    first window, if at all.
+    the first merge that would cross the boundary between them, and that merge would cross it in the two alone as well.
+    So if two windows have a token in common, with the same bytes at the same place, then the tokens of the first window
+    up to it and the tokens of the second window from it on are the result for both windows together: each two
+    neighbours come from one window. The second window begins at a token of the first one, so the two differ only near
+    the end of the first window, if at all.
 
     `scratch` has 4 * window words.
     """

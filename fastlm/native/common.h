@@ -13,7 +13,7 @@
 #define FASTLM_ALWAYS_INLINE inline
 #endif
 
-/* Starts to load the cache line at an address that will be read, or read and written. Any address is allowed. */
+/* Prefetches the cache line at an address that will be read, or read and written. Any address is allowed. */
 static inline void fastlm_prefetch_read(const void *address) {
 #if defined(__GNUC__)
     __builtin_prefetch(address, 0);
@@ -30,25 +30,26 @@ static inline void fastlm_prefetch_write(const void *address) {
 #endif
 }
 
-/* In tables by byte: the vocabulary has no token for this byte. vocabulary.NO_ID is the same number. */
+/* Tables indexed by byte have this value if the vocabulary has no token for the byte. vocabulary.NO_ID is the same
+ * number. */
 #define FASTLM_NO_ID UINT32_MAX
 
-/* A scanner writes the pretoken ends in text[start:n], as offsets into text, and returns how many it wrote; the last one
- * is where the next call starts, and n once the text is done. `start` must be a pretoken start and less than n.
- * `capacity`, the room in `ends`, must be at least FASTLM_LEAST_ENDS. On bytes that are not UTF-8 the scanner returns -1
- * and writes their offset to ends[0]. */
+/* A scanner writes the pretoken ends in text[start:n], as offsets into text, and returns their number. The next call
+ * starts at the last one, which is n if the text is done. `start` must be a pretoken start and less than n. `capacity`,
+ * the size of `ends`, must be at least FASTLM_LEAST_ENDS. On bytes that are not UTF-8 the scanner returns -1 and writes
+ * their offset to ends[0]. */
 typedef int64_t (*fastlm_scan_fn)(const uint8_t *text, int64_t n, int64_t start, int64_t *ends, int64_t capacity);
 
 enum {
     /* Bytes that a scanner handles in one step: the bits of its masks. */
     FASTLM_STEP_BYTES = 64,
-    /* A scanner returns when fewer ends than this fit: a step writes one for each of its bytes, one that an earlier step
-     * held back, and the end of the text. The rest is spare. */
+    /* A scanner returns if `ends` cannot hold this number of further ends: a step writes one for each of its bytes, one
+     * that an earlier step held back, and the end of the text. The rest is spare. */
     FASTLM_STEP_ENDS = 72,
-    /* The least capacity: room for a step, and for a pretoken that the step before left pending. */
+    /* The least capacity: it holds the ends of a step, and of a pretoken that the previous step left pending. */
     FASTLM_LEAST_ENDS = 128,
 };
 
-/* Name of the capsules in which Python code hands scanners around. */
+/* Name of the capsules that hold scanners in Python. */
 #define FASTLM_SCANNER_CAPSULE "fastlm.scanner"
 #endif

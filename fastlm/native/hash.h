@@ -1,5 +1,5 @@
-/* Keys of pretokens: up to 15 bytes inline in two words with the length in the top byte, longer ones by hash.
- * known.h makes other keys and takes only the hashes. */
+/* Keys of pretokens. A key of up to 15 bytes is inline in two words, with the length in the top byte. A longer pretoken
+ * has its hash as the key. pretoken_cache.h has keys of its own form and uses only the hashes of this header. */
 #ifndef FASTLM_HASH_H
 #define FASTLM_HASH_H
 #include <stdint.h>
@@ -19,11 +19,11 @@ static inline uint64_t fastlm_load8(const uint8_t *p) {
 }
 
 static inline uint64_t fastlm_folded_product(uint64_t a, uint64_t b) {
-    /* two products where one would do: of one in 128 bits GCC 12 makes a vector in memory */
+    /* two products, because GCC 12 turns a single 128-bit product into a vector in memory */
     return (uint64_t)((__uint128_t)a * b >> 64) ^ a * b;
 }
 
-/* Words of the key of `length` bytes, 1 to 15, at p; `readable` bytes may be read there. */
+/* Computes the two words of the key of `length` bytes, 1 to 15, at p. `readable` bytes may be read there. */
 static inline void fastlm_short_key(const uint8_t *p, int64_t length, int64_t readable, uint64_t *low, uint64_t *high) {
     /* keep + length masks the second word, keep + length + 8 the first */
     static const uint64_t keep[24] = {
@@ -38,12 +38,12 @@ static inline void fastlm_short_key(const uint8_t *p, int64_t length, int64_t re
     *high = (fastlm_load8(p + 8) & keep[length]) | (uint64_t)length << 56;
 }
 
-/* A `seed` that is secret to the process keeps texts from being made whose pretokens collide. */
+/* A `seed` that is secret to the process prevents texts that are crafted to cause hash collisions. */
 static inline uint64_t fastlm_hash_short(uint64_t low, uint64_t high, const uint64_t *seed) {
     return fastlm_folded_product(low ^ seed[0], high ^ seed[1]);
 }
 
-/* Hash of `length` bytes, at least 8, at p. */
+/* Returns the hash of `length` bytes, at least 8, at p. */
 static inline uint64_t fastlm_hash_long(const uint8_t *p, int64_t length, const uint64_t *seed) {
     uint64_t mixed = seed[0] ^ (uint64_t)length;
     for (int64_t k = 0; k < length - 8; k += 8)

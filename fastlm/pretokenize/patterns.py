@@ -1,7 +1,7 @@
 """Pre-tokenization patterns: how a text is split into pretokens, and by which scanner.
 
-A pattern is a regular expression, or a sequence of them. Each expression splits the pieces that the one before left, at
-its matches, as if a piece were the whole text. The named patterns have a hand-written scanner. The `regex` module runs
+A pattern is a regular expression, or a sequence of them. Each expression splits the parts that the previous one made,
+at its matches, as if a part were the whole text. The named patterns have a hand-written scanner. The `regex` module runs
 the others, or, if they come from a tokenizer.json, the matcher in `oniguruma`. Text that an expression does not match
 becomes pretokens, so that encoding never loses text.
 """
@@ -77,7 +77,7 @@ class Pattern:
         name: The name, or None if it has none.
         scanner: The scanner, one of _scan.SCANNERS, or None if a matcher of expressions does the work.
         onig_splits: The expressions in the syntax of Oniguruma, if that differs.
-        models: Models that use the pattern, by which people may find it.
+        models: Models that use the pattern.
         syntax: The syntax of `splits`.
     """
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RegexSplitter:
-    """Splits texts by one or more regular expressions, each of which splits the pieces that the one before left.
+    """Splits texts by one or more regular expressions, each of which splits the parts that the previous one made.
 
     Warns that no scanner does the work.
 
@@ -63,7 +63,7 @@ class RegexSplitter:
     def matches(self, text: str) -> Iterator[tuple[int, int]]:
         """Yields start and end, in characters, of each match of the first expression that is not empty.
 
-        After an empty match the search goes on with the next character, as fancy-regex's does.
+        After an empty match the search continues at the next character, as in fancy-regex.
         """
         at = 0
         while at <= len(text):

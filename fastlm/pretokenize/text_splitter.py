@@ -14,7 +14,7 @@ from fastlm.text._token_finder import TokenFinder
 from fastlm.text._utf8 import Utf8
 
 Boundaries: TypeAlias = TokenFinder | Int64Array | None
-"""What cuts a text: a finder of tokens; int64 (k, 3) rows of start, end and ID; or nothing."""
+"""Boundaries of a text: a finder of tokens; int64 (k, 3) rows of start, end and ID; or none."""
 
 # a contraction has 3 bytes and a character at most 4, so text this far behind the start of a pretoken cannot move it
 LOOKAHEAD_BYTES = 8
@@ -26,7 +26,7 @@ MIN_CHUNK_BYTES = 1 << 16
 SEARCHED_BYTES = 4096
 
 DOCUMENT_END = -1
-"""Stands for the index of a special token where a document ends."""
+"""Replaces the index of a special token in the boundary at the end of a document."""
 
 
 class TextSplitter:
@@ -96,8 +96,8 @@ class TextSplitter:
     def safe_boundary(self, window: bytes | memoryview) -> int:
         """Returns the last place in a part of a text where the text may be cut, whatever is before and after the part.
 
-        Special tokens and separators are so far away that the two sides have those of the whole. Returns 0 if no such
-        place is known.
+        Special tokens and separators are far enough away that the two sides have the same ones as the whole text.
+        Returns 0 if no such place is known.
         """
         view, context = memoryview(window), self.context_bytes
         cut = self._safe_start(view, len(view) - context)

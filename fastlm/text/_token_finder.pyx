@@ -1,4 +1,4 @@
-"""Finds byte strings in a text, such as added tokens: the leftmost first, and the longest of those that start there.
+"""Finds byte strings in a text, such as added tokens: the leftmost first, and the longest one at each place.
 
 The tokens form a trie in flat arrays: the edges of node v are edge_byte/edge_target[first_edge[v]:first_edge[v + 1]],
 sorted by byte, and a table of 256 holds the root's edges. A search skips 32 bytes at a time where no token can start,
@@ -72,7 +72,7 @@ cdef class TokenFinder:
         """Fills the trie, level by level, from sorted tokens: token k is text[start[k]:start[k + 1]]."""
         cdef int64_t n = ids.shape[0], most = start[n] + 1, node, nodes = 1, edges = 0, k, stop, depth
         cdef uint8_t byte
-        # node v stands for the tokens begin[v]:end[v], which share their first level[v] bytes
+        # node v represents the tokens begin[v]:end[v], which share their first level[v] bytes
         cdef int64_t[::1] begin = np.zeros(most, np.int64), end = np.full(most, n), level = np.zeros(most, np.int64)
         edge_byte, edge_target = np.empty(most, np.uint8), np.empty(most, np.int32)
         first_edge, id_at, root = np.empty(most + 1, np.int32), np.full(most, -1), np.zeros(256, np.int32)
@@ -146,9 +146,9 @@ cdef class TokenFinder:
         return np.concatenate(parts)
 
     cdef int64_t fill(self, const uint8_t *text, int64_t n, int64_t *position, int64_t[:, ::1] rows) except -1 nogil:
-        """Writes the rows of the tokens in text[position[0]:], as many as fit, and moves *position behind the last.
+        """Writes rows of the tokens in text[position[0]:] until all are written or `rows` is full.
 
-        Returns the number of rows written. Less than `rows` holds means that the text has no more tokens.
+        Moves *position behind the last token. Returns the number of rows written. Less than `rows` holds means that the text has no more tokens.
         """
         cdef int64_t filled = 0, end = 0, token
         while filled < rows.shape[0]:
@@ -163,7 +163,7 @@ cdef class TokenFinder:
         return filled
 
     cdef int64_t _seek(self, const uint8_t *text, int64_t n, int64_t *start, int64_t *end) except -2 nogil:
-        """Sets *start and *end to those of the next token from *start on. Returns its ID, or -1 with *start = n."""
+        """Sets *start and *end to the next token from *start on. Returns its ID, or -1 with *start = n."""
         cdef int64_t at = start[0], token
         while at < n:
             at = fastlm_next_pair(text, n, at, &self.filter[0])

@@ -1,6 +1,6 @@
 """The UTF-8 of texts without a copy: CPython keeps the UTF-8 of a str once it was asked for.
 
-Sizes are always those of the memory itself. A subclass of str or bytes may define `__len__`, which is never called.
+Sizes are always the sizes of the memory itself. A subclass of str or bytes may define `__len__`, which is never called.
 """
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE

@@ -1,7 +1,7 @@
 """Splits texts at added tokens, with their options for neighbouring words and whitespace.
 
-The options mean what they mean in Hugging Face's `tokenizers`. Time and memory are proportional to the text, whatever
-the tokens are: `tokenizers` itself takes quadratic time for a token of whitespace with rstrip.
+The options have the same meaning as in Hugging Face's `tokenizers`. Time and memory are proportional to the text,
+whatever the tokens are: `tokenizers` itself takes quadratic time for a token of whitespace with rstrip.
 """
 
 from __future__ import annotations

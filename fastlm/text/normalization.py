@@ -20,8 +20,8 @@ def nfc(text: str) -> str:
 def nfc_with_origins(text: str) -> tuple[str, Int64Array]:
     """The text in form C, and where its characters come from.
 
-    A composed character comes from the first character that it replaces. Where a character takes more room than
-    before, the added characters come from the character before, as in tokenizers.
+    A composed character comes from the first character that it replaces. If a character becomes
+    longer, the added characters come from the character before, as in tokenizers.
 
     Returns:
         The normalized text.

@@ -1,13 +1,13 @@
 /* Unicode normalization forms, lowercase and removal of marks of UTF-8, as Hugging Face's tokenizers computes them.
  *
- * Most characters of most texts are inert: a form leaves them as they are and they affect no neighbour. Runs of inert
- * characters are skipped, or copied, many bytes at a time. What lies between two inert characters is a segment. A
+ * Most characters of most texts are inert: a form leaves them as they are and they affect no neighbour. Spans of inert
+ * characters are skipped, or copied, many bytes at a time. The text between two inert characters is a segment. A
  * segment is decomposed, its combining marks are sorted by combining class, and for NFC and NFKC it is composed
  * (Unicode Standard Annex 15; Unicode Standard, sections 3.11 and 3.12). For these two forms the inert character before
  * belongs to the segment, because marks compose with it. Time is linear in the text.
  *
- * Alignment follows tokenizers: a composed character comes from its first character alone, and where a character takes
- * more room than before, the characters added come from the character before.
+ * Alignment follows tokenizers: a composed character comes from its first character alone. If a character becomes
+ * longer, the added characters come from the character before.
  *
  * The text must be well-formed UTF-8. In other bytes the result is undefined, but nothing outside of the text is read.
  */
@@ -25,7 +25,7 @@ enum {
 typedef enum { FASTLM_NORMALIZED = 0, FASTLM_NORMALIZE_OUT_FULL = 1, FASTLM_NORMALIZE_SEGMENT_FULL = 2 }
     fastlm_normalize_status;
 
-/* One character becomes at most this many by a single decomposition. */
+/* The largest number of characters that one character decomposes to. */
 enum { FASTLM_LONGEST_DECOMPOSITION = 18 };
 
 /* A character of a segment. `change`: 0 for a character that replaces one of the text, 1 for one that is added, -k for
@@ -38,7 +38,7 @@ typedef struct {
 
 typedef struct {
     const uint8_t *text;
-    int64_t n, position; /* bytes of the text, and how many are done */
+    int64_t n, position; /* bytes of the text, and the number of bytes done */
     int64_t characters;  /* characters of the text before `position`; kept only with `origins` */
     uint8_t *out;
     int64_t out_size, written; /* bytes */
@@ -114,7 +114,7 @@ static inline int fastlm_is_hangul_syllable(uint32_t code_point) {
     return code_point - FASTLM_HANGUL_S < FASTLM_HANGUL_S_COUNT;
 }
 
-/* The character that two compose to, or 0. */
+/* Returns the character that two characters compose to, or 0. */
 static inline uint32_t fastlm_composed(uint32_t first, uint32_t second) {
     if (first - FASTLM_HANGUL_L < FASTLM_HANGUL_L_COUNT && second - FASTLM_HANGUL_V < FASTLM_HANGUL_V_COUNT)
         return FASTLM_HANGUL_S + ((first - FASTLM_HANGUL_L) * FASTLM_HANGUL_V_COUNT + second - FASTLM_HANGUL_V) *
@@ -134,7 +134,7 @@ static inline int fastlm_is_active(uint32_t code_point, int form) {
     return fastlm_normalization_of(code_point)->active >> form & 1;
 }
 
-/* Where the first active character at or after `at` starts, or n. */
+/* Returns the start of the first active character at or after `at`, or n. */
 static int64_t fastlm_skip_inert(const uint8_t *text, int64_t n, int64_t at, int form) {
     /* the first byte of the first active character: U+0300, U+00C0, U+00A0, U+00A0, A, U+0300 */
     static const uint8_t first_active[] = {0xCC, 0xC3, 0xC2, 0xC2, 'A', 0xCC};
@@ -158,7 +158,7 @@ static int64_t fastlm_skip_inert(const uint8_t *text, int64_t n, int64_t at, int
     return n;
 }
 
-/* The end of the segment whose active characters begin at `at`. */
+/* Returns the end of the segment whose active characters begin at `at`. */
 static int64_t fastlm_segment_end(const uint8_t *text, int64_t n, int64_t at, int form) {
     uint32_t code_point;
     do {
@@ -194,7 +194,7 @@ static int64_t fastlm_add_char(fastlm_normalized_char *segment, int64_t size, ui
     return size;
 }
 
-/* Sorts a run of combining marks by class and keeps the order of equal ones; linear also for long runs. */
+/* Sorts a sequence of combining marks by class. The sort is stable, and takes linear time for long sequences. */
 static void fastlm_sort_marks(fastlm_normalized_char *marks, int64_t n, fastlm_normalized_char *spare) {
     if (n <= 16) {
         for (int64_t k = 1; k < n; k++) {
@@ -233,7 +233,7 @@ static int64_t fastlm_compose(fastlm_normalized_char *segment, int64_t n) {
     return size;
 }
 
-/* Normalizes text[start:end], one segment; returns its number of characters, or -1 where there is no room. */
+/* Normalizes text[start:end], one segment. Returns its number of characters, or -1 if `segment` is too small. */
 static int64_t fastlm_normalize_segment(fastlm_normalization *s, int64_t start, int64_t end) {
     fastlm_normalized_char *segment = s->segment;
     int64_t size = 0;
@@ -251,7 +251,7 @@ static int64_t fastlm_normalize_segment(fastlm_normalization *s, int64_t start, 
     return s->form == FASTLM_NFC || s->form == FASTLM_NFKC ? fastlm_compose(segment, size) : size;
 }
 
-/* Whether a normalized segment is what the text has from `start` to `end`. */
+/* Whether a normalized segment equals text[start:end]. */
 static int fastlm_is_unchanged(const fastlm_normalization *s, int64_t start, int64_t end, int64_t size) {
     uint32_t code_point;
     for (int64_t k = 0; k < size; k++) {
@@ -307,7 +307,7 @@ static void fastlm_put_segment(fastlm_normalization *s, int64_t size, int64_t en
     }
 }
 
-/* Writes the rest of the text, from s->position on; goes on after OUT_FULL and SEGMENT_FULL once there is room. */
+/* Writes the rest of the text from s->position. After OUT_FULL or SEGMENT_FULL, enlarge the array and call it again. */
 static fastlm_normalize_status fastlm_normalize(fastlm_normalization *s) {
     int64_t end;
     while (s->position < s->n) {

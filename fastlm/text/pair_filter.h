@@ -1,9 +1,10 @@
-/* Where in a text one of some byte strings may begin: a byte that begins one, followed by a byte that is second in one
- * which begins so. Text rarely has such pairs, however many strings there are, so what follows may be slow.
+/* Finds positions of a text at which one of several byte strings may begin: the first two bytes of a string occur
+ * there. Such pairs are rare in text, for any number of strings, so the search after a match may be slow.
  *
- * `filter` holds four tables of 16 and a bitmap. A set of bytes is two tables: bit h of table[l] says that byte h * 16 +
- * l is in it, for h below 8 in the first and above in the second. The first two are the first bytes, the others the
- * second bytes, and bit b of the bitmap's byte a * 32 + b / 8 says that b may follow a. */
+ * `filter` holds four tables of 16 and a bitmap. A set of bytes has two tables: bit h of table[l] tells whether byte h
+ * * 16 + l is in the set, for h below 8 in the first table and bit h - 8 for other h in the second. The first two are
+ * the first bytes, the others the second bytes, and bit b of the bitmap's byte a * 32 + b / 8 says that b may follow a.
+ */
 #ifndef FASTLM_PAIR_FILTER_H
 #define FASTLM_PAIR_FILTER_H
 #include <stdint.h>
@@ -44,7 +45,8 @@ __attribute__((target("avx2"))) static int64_t fastlm_next_pair_avx2(const uint8
 }
 #endif
 
-/* First position from `at` on where a string may begin, or n; the last byte of a text always may. */
+/* Returns the first position from `at` at which a string may begin, or n. The last byte of a text is such a position.
+ */
 static inline int64_t fastlm_next_pair(const uint8_t *text, int64_t n, int64_t at, const uint8_t *filter) {
 #ifdef FASTLM_FILTER_X86
     if (n - at >= 64 && __builtin_cpu_supports("avx2")) {

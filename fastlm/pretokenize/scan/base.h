@@ -1,4 +1,4 @@
-/* What all parts of the scanners share and no instruction set changes. */
+/* Types, tables and functions that all scanners share. They do not depend on the instruction set. */
 #ifndef FASTLM_SCAN_BASE_H
 #define FASTLM_SCAN_BASE_H
 #include <stdint.h>
@@ -18,18 +18,19 @@
 #define FASTLM_JOIN(a, b) FASTLM_JOIN_(a, b)
 #define FASTLM_NAME(stem) FASTLM_JOIN(stem, FASTLM_ISA)
 
-/* Bits of the portable classifier: letter, number, white space, U+0020, apostrophe, newline; above U+007F. */
+/* Bits of the portable classifier: 1 letter, 2 number, 4 whitespace, 8 U+0020, 16 apostrophe, 32 newline, 128 above
+ * U+007F. */
 static const uint8_t fastlm_ascii_class[256] = {
     ['\t'] = 4, ['\n'] = 4 | 32, [11 ... 12] = 4, ['\r'] = 4 | 32, [' '] = 4 | 8, ['\''] = 16,
     ['0' ... '9'] = 2, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1, [128 ... 255] = 128,
 };
 
-/* More of them, for the families that ask: upper case, slash, control other than white space. */
+/* More bits, for the families that need them: 1 upper case, 2 slash, 4 control character that is not whitespace. */
 static const uint8_t fastlm_ascii_detail[256] = {
     [0 ... 8] = 4, [14 ... 31] = 4, [127] = 4, ['/'] = 2, ['A' ... 'Z'] = 1,
 };
 
-/* Length of the contraction at an apostrophe (2 or 3), or 0: '(?:[sdmt]|ll|ve|re) */
+/* Returns the length in bytes of the contraction at an apostrophe, 2 or 3, or 0: '(?:[sdmt]|ll|ve|re) */
 static inline int fastlm_contraction(const uint8_t *p, int64_t available) {
     if (available < 2) return 0;
     switch (p[1]) {
@@ -40,7 +41,7 @@ static inline int fastlm_contraction(const uint8_t *p, int64_t available) {
     }
 }
 
-/* The same in any case, and with U+017F, which folds to s: (?i:'s|'t|'re|'ve|'m|'ll|'d); 2 or 3 bytes, or 0. */
+/* Does the same for letters of any case, and for U+017F, which folds to s: (?i:'s|'t|'re|'ve|'m|'ll|'d) */
 static inline int fastlm_contraction_any_case(const uint8_t *p, int64_t available) {
     if (available < 2) return 0;
     uint8_t second = available > 2 ? p[2] | 0x20 : 0;
@@ -54,24 +55,27 @@ static inline int fastlm_contraction_any_case(const uint8_t *p, int64_t availabl
 
 typedef struct {
     uint64_t letter, number, whitespace, newline /* CR, LF */, blank /* U+0020 */, apostrophe, above /* 0x7F */;
-    uint64_t upper, lower, mark, slash, apart, odd; /* of some families only: see fastlm_class_of_flags */
+    uint64_t upper, lower, mark, slash, apart, odd; /* only for some families: see fastlm_class_of_flags */
     uint64_t continuation; /* bytes that do not start a character */
 } fastlm_masks;
 
-/* Where a class goes on: the byte before is of it too, `last` if that is in the block before. */
+/* Returns the bytes of a class whose previous byte has the same class. `last` is 1 if the last byte of the previous
+ * block has it. */
 static inline uint64_t fastlm_goes_on(uint64_t mask, uint64_t last) { return mask & (mask << 1 | last); }
 
-/* What a family of splits asks of a character beyond letter, number and white space. */
+/* The classes that a family of patterns needs in addition to letter, number and whitespace. */
 enum { FASTLM_PLAIN, FASTLM_NEWER_DIGITS, FASTLM_CASED, FASTLM_CASED_HAN, FASTLM_CJK };
 
-/* Of these, FASTLM_CASED_HAN and FASTLM_CJK alone have the last two. Apart are letters that others do not join, Han or
- * deepseek's CJK; odd is what is so rare and so contrary that its surroundings are scanned one character at a time. */
+/* Only FASTLM_CASED_HAN and FASTLM_CJK have APART and ODD. APART: letters that other letters do not join (Han, or
+ * deepseek's CJK). ODD: rare characters that the masks cannot express. Text around them is scanned one character at a
+ * time. */
 enum {
     FASTLM_CLASS_OTHER, FASTLM_CLASS_UPPER, FASTLM_CLASS_LOWER, FASTLM_CLASS_BOTH, FASTLM_CLASS_MARK, FASTLM_CLASS_NUMBER,
     FASTLM_CLASS_WHITESPACE, FASTLM_CLASS_APART, FASTLM_CLASS_ODD, FASTLM_CLASSES,
 };
 
-/* From all flags that characters have (fastlm_family_flags); the last two rows are those families'. */
+/* The class of each combination of flags that occurs (fastlm_family_flags). Row 1 is for FASTLM_CASED_HAN, row 2 for
+ * FASTLM_CJK, and row 0 for all other families. */
 #define FASTLM_ANY_CASE (FASTLM_UPPERLIKE | FASTLM_LOWERLIKE)
 #define FASTLM_SHARED_CLASSES                                                                                          \
     [FASTLM_LETTER | FASTLM_UPPERLIKE] = FASTLM_CLASS_UPPER, [FASTLM_LETTER | FASTLM_LOWERLIKE] = FASTLM_CLASS_LOWER,        \
@@ -90,7 +94,7 @@ static const uint8_t fastlm_class_of_flags[3][256] = {
 };
 
 #if defined(FASTLM_X86)
-/* For each byte the positions of its set bits, lowest first, one position a byte of two words. */
+/* For each byte value, the positions of its set bits, lowest first: one position in each byte of two words. */
 #define FASTLM_POSITION(x, i) ((uint64_t)((x) >> (i) & 1) * (i) << 8 * __builtin_popcount((x) & ((1 << (i)) - 1)))
 #define FASTLM_ALL(x)                                                                                                  \
     (FASTLM_POSITION(x, 0) | FASTLM_POSITION(x, 1) | FASTLM_POSITION(x, 2) | FASTLM_POSITION(x, 3)                     \
@@ -109,14 +113,14 @@ static const uint32_t fastlm_bits_of_byte[256][2] = {
 #undef FASTLM_POSITION
 #endif
 
-/* The last character of a block, where it reaches into the next one: the bytes it still has there, its flags. */
+/* The last character of a block, if it continues in the next block: its bytes there, and its flags. */
 typedef struct {
     uint64_t due;
     uint8_t flags;
 } fastlm_carry;
 
-/* Of some families the flags are not those of the table alone. Han stands for what is apart from other letters: for
- * deepseek, its CJK. */
+/* Returns the flags of a character, which differ from the table for some families. FASTLM_HAN marks the characters that
+ * other letters do not join: for deepseek, its CJK. */
 static inline uint8_t fastlm_family_flags(uint32_t code_point, const int family) {
     uint8_t flags = fastlm_flags(code_point);
     if (family == FASTLM_NEWER_DIGITS && fastlm_is_newer_digit(code_point)) return FASTLM_NUMBER;
@@ -124,17 +128,17 @@ static inline uint8_t fastlm_family_flags(uint32_t code_point, const int family)
     return flags;
 }
 
-/* `firsts`, which start characters of a class, with these characters' other bytes; `carried`: the block starts within
- * such a character. A sum carries through each run of continuation bytes. */
+/* Returns `firsts`, the first bytes of characters, together with the other bytes of these characters. `carried` is 1 if
+ * the block starts inside such a character. The carry of a sum passes through each span of continuation bytes. */
 static inline uint64_t fastlm_spread(uint64_t firsts, uint64_t continuation, uint64_t carried) {
     uint64_t seeds = (firsts << 1 | carried) & continuation;
     return firsts | (continuation & ~(continuation + seeds));
 }
 
-/* What the next block must know of the one before. */
+/* The state of whitespace that a block passes to the next one. */
 typedef struct {
-    int64_t held;                                 /* the cut held back, or -1 */
-    uint64_t last, last_newline, last_inner, tail; /* the last byte was white space, ...; a tail may go on */
-    uint64_t last_inner_start; /* where the last character starts in its block, if it is of the inner ones */
+    int64_t held;                                 /* the boundary held back, or -1 */
+    uint64_t last, last_newline, last_inner, tail; /* the last byte was whitespace, ...; a tail may continue */
+    uint64_t last_inner_start; /* bit at the start of the last character, if it is in `inner` */
 } fastlm_spaces;
 #endif

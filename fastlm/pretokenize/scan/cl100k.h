@@ -1,13 +1,13 @@
-/* The cl100k family of splits as bit algebra over class masks (included once for each instruction set).
+/* The cl100k family of patterns as bit operations on class masks (included once for each instruction set).
  *
  *     (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,D}| ?[^\s\p{L}\p{N}]+[\r\n]*
  *     |\s*[\r\n]+|\s+(?!\S)|\s+
  *
- * with D digits a number, letters that may include marks, and, for cl100k_base itself, a tail of white space in one
- * piece (\s++$ tried first). Runs of a class start pretokens as in gpt2.h, but
- *   - a letter run takes the one character before it: white space other than a newline, or another character that
- *     starts a pretoken;
- *   - white space and the newlines after other characters are as in whitespace.h, numbers as in numbers.h.
+ * D is the maximum number of digits. Letters may include marks. cl100k_base itself keeps whitespace at the end of a
+ * text in one pretoken (it tries \s++$ first). Pretokens start where a class starts, as in gpt2.h, but
+ *   - letters take the one character before them: whitespace other than a newline, or another character that starts a
+ *     pretoken;
+ *   - whitespace.h handles whitespace and the newlines after other characters, and numbers.h handles numbers.
  * A scan may begin at any pretoken start. */
 #ifndef FASTLM_ISA
 #include "isa_alone.h"
@@ -45,7 +45,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_cl1
             FASTLM_NAME(fastlm_space_starts)(text, base, &m, other, last_other, m.newline, 0, &spaces, &starts,
                                              &pending, ends, &written);
 
-            /* what a letter run takes with it */
+            /* the character that letters take with them */
             uint64_t other_starts = fastlm_spread(starts & other, m.continuation, last_other_start);
             starts &= ~(m.letter & (inner_before | other_starts << 1 | last_other_start));
             last_other_start = other_starts >> 63;

@@ -1,16 +1,16 @@
-/* Class masks of 64 bytes of text: bit i of a mask speaks of byte i, and all bytes of a character carry its class.
+/* Class masks of 64 bytes of text. Bit i of a mask describes byte i. All bytes of a character have its class.
  *
- * Included once for each instruction set, between `#pragma GCC target` lines; FASTLM_ISA is that set's suffix and
- * FASTLM_USE_AVX2 chooses the intrinsics. ASCII is classified by compares on whole vectors, other characters in
- * multibyte.h. */
+ * scan.h includes this file once for each instruction set, between target pragmas. FASTLM_ISA is the suffix of the
+ * instruction set, and FASTLM_USE_AVX2 selects the intrinsics. Vector comparisons classify ASCII; multibyte.h
+ * classifies other characters. */
 #ifndef FASTLM_ISA
 #include "isa_alone.h"
 #endif
 
-/* ASCII classes of the 64 bytes at p. */
+/* Computes the ASCII classes of the 64 bytes at p. */
 static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_ascii_masks)(const uint8_t *p, const int family,
                                                                                   fastlm_masks *m) {
-    /* field by field: GCC fills a struct of this size by a slow loop, and keeps it in memory */
+    /* field by field: GCC clears a struct of this size with a slow loop, and keeps it in memory */
     m->letter = m->number = m->whitespace = m->newline = m->blank = m->apostrophe = m->above = 0;
     m->upper = m->lower = m->mark = m->slash = m->apart = m->odd = m->continuation = 0;
 #if defined(FASTLM_USE_AVX2)
@@ -48,7 +48,7 @@ static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_ascii_masks
     for (int i = 0; i < 64; i += 8) {
         uint64_t classes = 0;
         for (int k = 0; k < 8; k++) classes |= (uint64_t)fastlm_ascii_class[p[i + k]] << (8 * k);
-        /* one bit of each of eight bytes, gathered into a byte by a multiplication */
+        /* a multiplication gathers one bit of each of eight bytes into a byte */
 #define FASTLM_GATHERED(bit) (((classes >> bit & 0x0101010101010101u) * 0x0102040810204080u >> 56) << i)
         m->letter |= FASTLM_GATHERED(0);
         m->number |= FASTLM_GATHERED(1);
@@ -73,9 +73,9 @@ static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_ascii_masks
 
 #include "multibyte.h"
 
-/* Fills the masks of the block at text[base:base + 64], of which text[base:n] exists; bytes past n read as tabs. A
- * character is a letter where it has one of `letter_flags`. Returns -1, or the offset of the first bytes that
- * are not well-formed UTF-8. */
+/* Fills the masks of the block text[base:base + 64]. The text ends at n; the block is padded with tabs. A character is
+ * a letter if it has one of `letter_flags`. Returns -1, or the offset of the first bytes that are not well-formed
+ * UTF-8. */
 static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_classify)(
     const uint8_t *text, int64_t n, int64_t base, const uint8_t letter_flags, const int family, fastlm_masks *m,
     fastlm_carry *carry) {
@@ -88,14 +88,15 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_classify
     }
     FASTLM_NAME(fastlm_ascii_masks)(p, family, m);
     if (!(m->above | carry->due)) return -1;
-    fastlm_masks all = *m; /* a copy, for the sake of blocks without them: masks whose address is taken lie in memory */
+    /* a copy for these blocks only: the compiler keeps masks in memory if their address is taken */
+    fastlm_masks all = *m;
     int64_t bad = FASTLM_NAME(fastlm_multibyte_masks)(text, n, base, p, letter_flags, family, &all, carry);
     *m = all;
     return bad;
 }
 
-/* Sets a start at each character whose last byte in the block is in `last_bytes`: in `starts`, or in `pending`, the
- * starts of the block before, where it begins there. */
+/* Marks the start of each character whose last byte in the block is in `last_bytes`: in `starts`, or in `pending`, the
+ * starts of the previous block, if the character starts there. */
 static inline void FASTLM_NAME(fastlm_start_characters)(const uint8_t *text, int64_t base, uint64_t last_bytes,
                                                         uint64_t above, uint64_t *starts, uint64_t *pending) {
     *starts |= last_bytes & ~above;
@@ -106,7 +107,7 @@ static inline void FASTLM_NAME(fastlm_start_characters)(const uint8_t *text, int
     }
 }
 
-/* The start of the block's last character, a bit, where that is of the class `mask`; otherwise 0. */
+/* Returns a bit at the start of the block's last character if that is in the class `mask`, else 0. */
 static inline uint64_t FASTLM_NAME(fastlm_last_start)(const uint8_t *text, int64_t base, uint64_t mask,
                                                       uint64_t above) {
     const uint64_t last = (uint64_t)1 << 63;
@@ -114,7 +115,7 @@ static inline uint64_t FASTLM_NAME(fastlm_last_start)(const uint8_t *text, int64
     return (uint64_t)1 << (fastlm_lead(text, base + 63) - base);
 }
 
-/* Appends base + i to ends[written:] for each bit i of `starts`; up to 8 slots past the last are overwritten. */
+/* Appends base + i to ends[written:] for each bit i of `starts`. Overwrites up to 8 entries after the last one. */
 static inline int64_t FASTLM_NAME(fastlm_write_ends)(uint64_t starts, int64_t base, int64_t *ends, int64_t written) {
 #if defined(FASTLM_USE_AVX2) /* without branches, which would often be mispredicted */
     __m256i offset = _mm256_set1_epi64x(base);
@@ -133,12 +134,12 @@ static inline int64_t FASTLM_NAME(fastlm_write_ends)(uint64_t starts, int64_t ba
     return written;
 }
 
-/* What every scan does after a block: writes the starts of the one before, keeps this one's, and ends where the text
- * does. Returns whether the scan is over or there is no room for another block. */
+/* Ends a block of any scan: writes the starts of the previous block, keeps the starts of this one, and handles the end
+ * of the text. Returns whether the text is done or `ends` has no capacity for another block. */
 static inline __attribute__((always_inline)) int FASTLM_NAME(fastlm_end_block)(
     uint64_t starts, int64_t base, int64_t start, int64_t n, uint64_t *pending, int64_t *ends, int64_t *written,
     int64_t capacity) {
-    if (base == start) starts &= ~(uint64_t)1; /* the scan's own start is nobody's end */
+    if (base == start) starts &= ~(uint64_t)1; /* the start of the scan is not the end of a pretoken */
     *written = FASTLM_NAME(fastlm_write_ends)(*pending, base - 64, ends, *written);
     *pending = starts;
     if (base >= n) ends[(*written)++] = n;

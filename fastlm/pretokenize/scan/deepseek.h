@@ -1,19 +1,19 @@
-/* The split of deepseek-v3 as bit algebra over class masks (included once for each instruction set).
+/* The pattern of deepseek-v3 as bit operations on class masks (included once for each instruction set).
  *
- * The text is cut into numbers, \p{N}{1,3}, runs of CJK, [一-龥぀-ゟ゠-ヿ]+, and what is between them; each piece alone
- * is split by
+ * The first expressions split the text into numbers, \p{N}{1,3}, spans of CJK, [一-龥぀-ゟ゠-ヿ]+, and the text between
+ * them. The last expression splits each of these parts as if it were a whole text:
  *
  *     [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
  *
- * Runs of a class (letter or mark, CJK, number, white space, punctuation or symbol) start pretokens, but
- *   - a word takes the one character before it: white space other than a newline; ASCII letters take ASCII punctuation
- *     that starts a pretoken, and then end before other letters;
- *   - a blank joins punctuation;
- *   - white space before a number or CJK is the end of a piece;
- *   - white space and numbers are otherwise as in whitespace.h and numbers.h.
+ * Pretokens start where a class starts (letter or mark, CJK, number, whitespace, punctuation or symbol), but
+ *   - letters take the one character before them: whitespace other than a newline. ASCII letters also take ASCII
+ *     punctuation that starts a pretoken, and then end before other letters;
+ *   - a space joins the punctuation after it;
+ *   - whitespace before a number or CJK is at the end of a part, and is not split;
+ *   - otherwise whitespace.h handles whitespace, and numbers.h handles numbers.
  *
- * Characters of no class are taken by a word or match nothing, and CJK that is no letter has CJK around it as its whole
- * text: a block with one of them is scanned character by character. */
+ * Letters take a character without a class, or no alternative matches it. A CJK character that is not a letter is split
+ * with the CJK around it as its whole text. A block with one of these characters is scanned character by character. */
 #ifndef FASTLM_ISA
 #include "isa_alone.h"
 #include "class_masks.h"
@@ -30,14 +30,15 @@ static inline int fastlm_is_ascii_letter(fastlm_character c) {
     return c.code_point < 0x80 && c.flags & FASTLM_LETTER;
 }
 
-/* The next character of the piece; outside it, one without flags that has length 0. */
+/* Reads the next character of the part. Outside of the part, returns a character of length 0 without flags. */
 static inline fastlm_character fastlm_read_piece(const uint8_t *text, int64_t n, int64_t at, int piece) {
     fastlm_character c = fastlm_read(text, n, at);
     if (c.length > 0 && fastlm_deepseek_piece(c) != piece) c = (fastlm_character){0, 0, 0};
     return c;
 }
 
-/* The end of the pretoken that starts at text[start], or -1 with the offset of what is not UTF-8 in *bad. */
+/* Returns the end of the pretoken that starts at text[start]. On bytes that are not UTF-8, returns -1 and sets *bad to
+ * their offset. */
 static int64_t fastlm_deepseek_end(const uint8_t *text, int64_t n, int64_t start, int64_t *bad) {
     fastlm_character c = fastlm_read(text, n, start);
     int64_t at = start;
@@ -73,7 +74,7 @@ static int64_t fastlm_deepseek_end(const uint8_t *text, int64_t n, int64_t start
         at = c.length < 0 ? run.end : fastlm_space_end(run, c.length > 0);
         goto over;
     }
-    /* what no alternative matches is one pretoken, up to the character that a word takes with it */
+    /* characters that no alternative matches form one pretoken, up to the character that letters take */
     do {
         at += c.length;
         c = second;
@@ -98,7 +99,7 @@ static int64_t FASTLM_NAME(fastlm_scan_deepseek)(const uint8_t *text, int64_t n,
     uint64_t pending, last_word, last_cjk, last_number, last_punct, last_blank, last_punct_start, last_taken;
     int digits_before;
 
-again: /* from `start`, a pretoken start, as if nothing came before */
+again: /* from `start`, a pretoken start, without state from earlier text */
     carry = (fastlm_carry){0, 0};
     spaces = (fastlm_spaces){-1, 0, 0, 0, 0, 0};
     pending = last_word = last_cjk = last_number = last_punct = last_blank = last_punct_start = last_taken = 0;
@@ -139,7 +140,7 @@ again: /* from `start`, a pretoken start, as if nothing came before */
             FASTLM_NAME(fastlm_space_starts)(text, base, &m, punct, last_punct, m.newline, m.number | cjk, &spaces,
                                              &starts, &pending, ends, &written);
 
-            /* what words take with them, and where ASCII letters that took punctuation end before other letters */
+            /* the characters that letters take, and the end of ASCII letters that took punctuation */
             uint64_t ascii_words = word & ~m.above, punct_starts = starts & punct & ~m.above;
             uint64_t took = starts & ascii_words & (punct_starts << 1 | last_punct_start);
             starts &= ~(took | (starts & word & inner_before));

@@ -1,16 +1,16 @@
-/* The GPT-2 split as bit algebra over class masks, 64 bytes a step (included once for each instruction set).
+/* The GPT-2 pattern as bit operations on class masks, 64 bytes at a time (included once for each instruction set).
  *
  *     '(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
  *
- * The four classes (letter, number, white space, other) cut the text into runs, and a pretoken starts
- *   - where a run starts, unless U+0020 stands just before a run that is not white space (it joins that run);
- *   - at the last character of a white-space run that something follows (\s+(?!\S) leaves it over);
- *   - after a contraction, which is an apostrophe that starts a pretoken and s, d, m, t, ll, ve or re; within it no
- *     pretoken starts.
- * Where digits are split off first, each is a pretoken, and the text between them ends as a text does: no blank joins a
- * digit, and white space before one is left whole.
- * Whether a position starts a pretoken thus depends on at most three bytes before it and one character after, so a
- * scan may begin at any pretoken start and its result does not depend on what came earlier. */
+ * The four classes are letter, number, whitespace and other. A pretoken starts
+ *   - where a class starts, but a space (U+0020) joins the letters, numbers or other characters after it;
+ *   - at the last character of a span of whitespace that text follows (\s+(?!\S) does not match this character);
+ *   - after a contraction: an apostrophe that starts a pretoken, and s, d, m, t, ll, ve or re. No pretoken starts
+ *     inside a contraction.
+ * If digits are split off first, each digit is a pretoken, and the text between digits is split as a whole text: a
+ * space does not join a digit, and whitespace before a digit is not split. A pretoken start depends on at most three
+ * bytes before it and one character after it. So a scan may begin at any pretoken start, and its result does not depend
+ * on earlier text. */
 #ifndef FASTLM_ISA
 #include "isa_alone.h"
 #include "class_masks.h"
@@ -21,10 +21,10 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_gpt
     const int family) {
     int64_t written = 0;
     fastlm_carry carry = {0, 0};
-    uint64_t pending = 0;                       /* starts in the block before this one, not yet written */
+    uint64_t pending = 0;                       /* starts in the previous block that are not written yet */
     uint64_t last_letter = 0, last_number = 0, last_other = 0, last_whitespace = 0, last_blank = 0;
     uint64_t last_whitespace_start = 0;
-    uint64_t start_here = 1, no_start_here = 0; /* what a contraction in the block before says of this one */
+    uint64_t start_here = 1, no_start_here = 0; /* from a contraction in the previous block */
 
     for (int64_t base = start;; base += 64) {
         fastlm_masks m;
@@ -52,7 +52,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_gpt
             }
             starts = ~(goes_on | joins_blank);
 
-            /* The last white space before something else starts a pretoken; its last byte is in `leaves`. */
+            /* The last whitespace character before other text starts a pretoken. Its last byte is in `leaves`. */
             uint64_t left_whole = m.whitespace | (digits_apart ? m.number : 0);
             uint64_t leaves = m.whitespace & (~left_whole >> 1) & ~((uint64_t)1 << 63);
             pending |= ~left_whole & 1 ? last_whitespace_start : 0;

@@ -1,5 +1,5 @@
-/* Prepares a part that is compiled alone, by clangd or by the test of the headers: scan.h sets FASTLM_ISA and includes
- * the parts once for each instruction set; here it is the one that the compiler's own flags allow. */
+/* Lets a part compile alone, for clangd and the test of the headers. scan.h sets FASTLM_ISA and includes the parts once
+ * for each instruction set. This file selects the instruction set of the compiler's flags. */
 #ifndef FASTLM_ISA
 #include "base.h"
 #if defined(FASTLM_X86) && defined(__AVX2__) && defined(__BMI__) && defined(__BMI2__) && defined(__POPCNT__)

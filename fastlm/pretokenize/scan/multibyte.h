@@ -1,9 +1,9 @@
 /* Class masks of characters above U+007F (included once for each instruction set): see fastlm_multibyte_masks.
  *
- * With AVX2, 64 bytes at a time. The last byte of a character of two or three chooses among the 64 code points that the
- * bytes before it say, a page of the table: for each page that the block has, shuffles look up the flags of all its
- * characters at once. A script has few pages; Han and Hangul, which have many, are told by ranges of the first two
- * bytes. Blocks with few characters above U+007F, and characters of four bytes, are decoded one by one. */
+ * AVX2 classifies 64 bytes at a time. The leading bytes of a character of two or three bytes select a page of 64 code
+ * points of the table, and its last byte selects one of them. For each page in the block, shuffles look up the flags of
+ * all its characters at once. A script has few pages. Han and Hangul have many, so ranges of the first two bytes
+ * classify them. Blocks with few characters above U+007F, and characters of four bytes, are decoded one by one. */
 #ifndef FASTLM_ISA
 #include "isa_alone.h"
 #endif
@@ -12,7 +12,7 @@
 #define FASTLM_LOAD(at) _mm256_loadu_si256((const __m256i *)(p + (at)))
 #define FASTLM_BYTE(byte) _mm256_set1_epi8((char)(byte))
 #define FASTLM_AT_LEAST(x, byte) _mm256_cmpeq_epi8(_mm256_max_epu8(x, FASTLM_BYTE(byte)), x)
-/* Of 64 bytes in two vectors, x0 and x1: which are all ones, and bit 7 - k of each */
+/* For 64 bytes in two vectors, x0 and x1: the bytes that are all ones, and bit 7 - k of each byte */
 #define FASTLM_JOINED(low, high)                                                                                       \
     ((uint64_t)(uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high) << 32)
 #define FASTLM_TOP_BITS(x) FASTLM_JOINED(x##0, x##1)
@@ -26,7 +26,7 @@ static inline __attribute__((always_inline)) void fastlm_flags_by_page(const uin
     __m256i second0 = _mm256_and_si256(FASTLM_LOAD(1), three0), second1 = _mm256_and_si256(FASTLM_LOAD(33), three1);
     __m256i last0 = _mm256_blendv_epi8(FASTLM_LOAD(1), FASTLM_LOAD(2), three0);
     __m256i last1 = _mm256_blendv_epi8(FASTLM_LOAD(33), FASTLM_LOAD(34), three1);
-    /* shuffles choose among 16 by the last byte's low four bits, blends by the two bits above them */
+    /* a shuffle selects one of 16 flags by the low four bits of the last byte, and a blend by the next two bits */
     const __m256i low_bits = FASTLM_BYTE(0x0F);
     __m256i of16_0 = _mm256_and_si256(last0, low_bits), of16_1 = _mm256_and_si256(last1, low_bits);
     __m256i bit4_0 = _mm256_slli_epi16(last0, 3), bit4_1 = _mm256_slli_epi16(last1, 3);
@@ -54,7 +54,7 @@ static inline __attribute__((always_inline)) void fastlm_flags_by_page(const uin
     }
 }
 
-/* Whether 32 characters have a form that their number of bytes alone does not exclude: overlong, or a surrogate. */
+/* Marks the overlong characters and surrogates among 32 characters. Their number of bytes does not reveal them. */
 static inline __m256i fastlm_excluded(__m256i first, __m256i second) {
     __m256i below_a0 = _mm256_cmpgt_epi8(FASTLM_BYTE(0xA0), second);
     __m256i overlong = _mm256_and_si256(_mm256_cmpeq_epi8(first, FASTLM_BYTE(0xE0)), below_a0);
@@ -81,7 +81,7 @@ static inline __m256i fastlm_syllables(__m256i first, __m256i second) {
     return _mm256_or_si256(whole, _mm256_or_si256(of_ea, of_ed));
 }
 
-/* deepseek's CJK: of ideographs not U+9FA6 to U+9FFF, and U+3040 to U+30FF */
+/* deepseek's CJK: ideographs without U+9FA6 to U+9FFF, and U+3040 to U+30FF */
 static inline __m256i fastlm_cjk(__m256i first, __m256i second, __m256i third, __m256i ideographs) {
     __m256i is_e9 = _mm256_cmpeq_epi8(first, FASTLM_BYTE(0xE9));
     __m256i is_bf = _mm256_cmpeq_epi8(second, FASTLM_BYTE(0xBF)), is_be = _mm256_cmpeq_epi8(second, FASTLM_BYTE(0xBE));
@@ -93,19 +93,19 @@ static inline __m256i fastlm_cjk(__m256i first, __m256i second, __m256i third, _
     return _mm256_or_si256(_mm256_andnot_si256(above, ideographs), kana);
 }
 
-/* The offset of the first character from `at` that is not well-formed UTF-8; there must be one. */
+/* Returns the offset of the first character from `at` that is not well-formed UTF-8. There must be one. */
 static __attribute__((noinline, cold)) int64_t fastlm_first_bad(const uint8_t *text, int64_t n, int64_t at) {
     uint32_t code_point;
     for (int length; at < n && (length = fastlm_decode(text + at, n - at, &code_point)); at += length) continue;
     return at;
 }
 
-/* Blocks with no more characters above U+007F take them one by one. */
+/* Up to this number of characters above U+007F, a block decodes them one by one. */
 enum { FASTLM_FEW = 4 };
 
-/* Sets the classes of the characters above U+007F in the masks of the block text[base:base + 64]; `p` holds it and 3
- * bytes more, tabs where text[:n] is over. Returns -1, or the offset of the first bytes that are not well-formed UTF-8.
- * What a character lacks of its bytes may be told with the next block. */
+/* Adds the classes of the characters above U+007F to the masks of the block text[base:base + 64]. `p` has the block and
+ * 3 more bytes, padded with tabs after text[:n]. Returns -1, or the offset of the first bytes that are not well-formed
+ * UTF-8. The next block may report the missing bytes of a character. */
 static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyte_masks)(
     const uint8_t *text, int64_t n, int64_t base, const uint8_t *p, const uint8_t letter_flags, const int family,
     fastlm_masks *m, fastlm_carry *carry) {
@@ -113,7 +113,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
     uint64_t leads = m->above & FASTLM_BIT_FROM_TOP(first, 1), continuation = m->above & ~leads;
     uint64_t three = leads & FASTLM_BIT_FROM_TOP(first, 2), four = three & FASTLM_BIT_FROM_TOP(first, 3);
     uint64_t due = leads >> 63 | three >> 62 | four >> 61, here = carry->due | leads << 1 | three << 2 | four << 3;
-    if ((here ^ continuation) | (n - base <= 64 ? due : 0)) goto bad; /* one condition, one branch */
+    if ((here ^ continuation) | (n - base <= 64 ? due : 0)) goto bad; /* one condition makes one branch */
 
     uint64_t single = __builtin_popcountll(leads) <= FASTLM_FEW ? leads : four, rest = leads & ~single;
     uint8_t alone[64];
@@ -160,7 +160,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
     __m256i either = _mm256_or_si256(flags0, flags1);
 #define FASTLM_HAS(flag) ((carry->flags & (flag)) || !_mm256_testz_si256(either, FASTLM_BYTE(flag)))
     uint64_t letter, mark = 0, number = 0;
-    if (family >= FASTLM_CASED) { /* letters and marks are like upper or lower case, or both */
+    if (family >= FASTLM_CASED) { /* letters and marks count as upper case, lower case, or both */
         uint64_t upper = FASTLM_SPREAD(FASTLM_BIT_FROM_TOP(flags, 3), FASTLM_UPPERLIKE);
         uint64_t lower = FASTLM_SPREAD(FASTLM_BIT_FROM_TOP(flags, 2), FASTLM_LOWERLIKE);
         letter = upper | lower;
@@ -200,7 +200,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_multibyt
     m->continuation = continuation;
     carry->due = due;
     _mm256_storeu_si256((__m256i *)alone, flags1);
-    carry->flags = alone[(63 - __builtin_clzll(leads | 1)) & 31]; /* of no account where nothing is due */
+    carry->flags = alone[(63 - __builtin_clzll(leads | 1)) & 31]; /* ignored if `due` is 0 */
     return -1;
 bad:
     return fastlm_first_bad(text, n, carry->due ? fastlm_lead(text, base - 1) : base);

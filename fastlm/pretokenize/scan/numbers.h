@@ -3,12 +3,13 @@
 #include "isa_alone.h"
 #endif
 
-/* The start of every `digits`-th character of a number. `count` is how many the number has had before this block. */
+/* Returns the start of every `digits`-th character of a number. `count` is the number of characters that the number has
+ * in earlier blocks. */
 static inline uint64_t FASTLM_NAME(fastlm_number_starts)(const uint8_t *p, const fastlm_masks *m, uint64_t inside,
                                                          uint64_t last_number, uint64_t number_starts, int digits,
                                                          int *count) {
     uint64_t number = m->number;
-    /* most numbers have at most three digits and lie within the block; as one condition, told by one branch */
+    /* most numbers have at most three digits and are inside the block; one condition makes one branch */
     uint64_t four = number & number >> 1 & number >> 2 & number >> 3;
     uint64_t any = digits < 3 ? number : four | last_number | number >> 63 | (number & m->above);
     if (!any) return 0;

@@ -1,21 +1,22 @@
-/* The o200k family of splits as bit algebra over class masks (included once for each instruction set).
+/* The o200k family of patterns as bit operations on class masks (included once for each instruction set).
  *
  *     [^\r\n\p{L}\p{N}]?U*L+C?|[^\r\n\p{L}\p{N}]?U+L*C?|\p{N}{1,D}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
  *
  * U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], L = [\p{Ll}\p{Lm}\p{Lo}\p{M}], C = (?i:'s|'t|'re|'ve|'m|'ll|'d). tekken has no
- * C and one digit a number; kimi tries [\p{Han}]+ first, has no Han in U and L, and no slash after other characters.
+ * C, and one digit per number. kimi tries [\p{Han}]+ first, has no Han in U and L, and no slash after other characters.
  *
- * Of U and L, upper and lower belong to one only, letters of both kinds to either. A run of them is one word, cut
- *   - before an upper that follows a lower, or letters of both kinds that follow a lower;
- *   - before uppers that follow a letter of both kinds and that end the run: U* takes them and must give them back, as
- *     L+ needs a letter of its own.
- * Then come the contraction, the one character that the first word of a run takes with it (as in cl100k.h), white space
+ * Upper letters are in U only, lower letters in L only, and letters of both kinds in U and L. A span of letters is one
+ * word, but a word ends
+ *   - before an upper letter after a lower letter, or after letters of both kinds that follow a lower letter;
+ *   - before upper letters that follow a letter of both kinds and end the span: U* matches them and must give them
+ *     back, because L+ needs a letter.
+ * The rest is a contraction, the one character that the first word of a span takes with it (as in cl100k.h), whitespace
  * (whitespace.h) and numbers (numbers.h).
  *
- * A mark after another character belongs to it or is a letter, depending on where its pretoken began; kimi's Han
- * characters that are no letters start pretokens, but do not end those of others. A block where the former is told by
- * the block before, with the latter, or with uppers of the second cut that reach its end, is scanned character by
- * character. */
+ * A mark after another character joins it or is a letter, depending on the start of its pretoken. kimi's Han characters
+ * that are not letters start pretokens, but do not end other pretokens. A block is scanned character by character if
+ * such a mark depends on the previous block, if it has such a Han character, or if the upper letters of the second rule
+ * reach its end. */
 #ifndef FASTLM_ISA
 #include "isa_alone.h"
 #include "class_masks.h"
@@ -25,8 +26,8 @@
 
 #ifndef FASTLM_O200K_ALONE
 #define FASTLM_O200K_ALONE
-/* The end of the word that starts at `at`, without a contraction; `at` itself where there is none; -1 where the text is
- * not UTF-8. A mark that might be taken as the character before the word begins it: the word ends at the same place. */
+/* Returns the end of the word that starts at `at`, without a contraction; `at` if there is no word; -1 if the text is
+ * not UTF-8. A mark could also be the character before the word. It counts as its first letter: the end is the same. */
 static inline int64_t fastlm_o200k_word(const uint8_t *text, int64_t n, int64_t at, int han_apart) {
     int64_t after_both = 0;
     fastlm_character c = fastlm_read(text, n, at);
@@ -41,7 +42,8 @@ static inline int64_t fastlm_o200k_word(const uint8_t *text, int64_t n, int64_t 
     return c.length < 0 ? -1 : at;
 }
 
-/* The end of the pretoken that starts at text[start], or -1 with the offset of what is not UTF-8 in *bad. */
+/* Returns the end of the pretoken that starts at text[start]. On bytes that are not UTF-8, returns -1 and sets *bad to
+ * their offset. */
 static int64_t fastlm_o200k_end(const uint8_t *text, int64_t n, int64_t start, int contractions, int digits, int slash,
                                 int han_apart, int64_t *bad) {
     fastlm_character c = fastlm_read(text, n, start);
@@ -104,7 +106,7 @@ static inline __attribute__((always_inline)) int64_t FASTLM_NAME(fastlm_scan_o20
     uint64_t last_other_start, gone_here;
     int digits_before;
 
-again: /* from `start`, a pretoken start, as if nothing came before */
+again: /* from `start`, a pretoken start, without state from earlier text */
     carry = (fastlm_carry){0, 0};
     spaces = (fastlm_spaces){-1, 0, 0, 0, 0, 0};
     pending = last_word = last_both = last_lower = last_number = last_other = last_blank = last_apart = 0;
@@ -125,11 +127,11 @@ again: /* from `start`, a pretoken start, as if nothing came before */
             uint64_t other = ~(m.letter | m.number | m.whitespace | m.apart), word = m.letter;
             int alone = (m.odd | (m.mark & last_other)) != 0;
 
-            /* marks after another character belong to it if it is not the first of its pretoken, else to a word */
+            /* a mark after another character joins it unless that starts its pretoken; else it joins a word */
             for (uint64_t marks = m.mark & other << 1; marks; marks &= marks - 1) {
                 int i = __builtin_ctzll(marks);
                 int64_t before = fastlm_lead(text, base + i - 1) - base - 1;
-                /* a slash may be the end of the pretoken before */
+                /* a slash may be the end of the previous pretoken */
                 if (before < 0 || (slash && (text[base + i - 1] == '/' || text[base + before] == '/'))) alone = 1;
                 else if ((m.blank | other) >> before & 1) {
                     uint64_t run = m.mark & ~(m.mark + ((uint64_t)1 << i));
@@ -139,7 +141,7 @@ again: /* from `start`, a pretoken start, as if nothing came before */
                 }
             }
 
-            /* contractions at the end of words; their letters are in no class, so that what follows starts afresh */
+            /* contractions at the end of words; their letters have no class, so that a pretoken starts after them */
             uint64_t gone = gone_here;
             gone_here = 0;
             word &= ~gone;
@@ -157,7 +159,7 @@ again: /* from `start`, a pretoken start, as if nothing came before */
                 other &= ~gone;
             }
 
-            /* cuts within words */
+            /* boundaries inside words */
             uint64_t upper = m.upper & word, lower = m.lower & word, both = word & ~(upper | lower);
             uint64_t lowered = both & (lower << 1 | last_lower);
             if (lowered) lowered |= both & ~(both + lowered);

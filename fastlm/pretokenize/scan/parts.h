@@ -1,4 +1,4 @@
-/* All parts that are compiled once for each instruction set, each after the parts that it uses. */
+/* All parts that are compiled once for each instruction set. A part follows the parts that it uses. */
 #ifndef FASTLM_ISA
 #include "isa_alone.h"
 #endif

@@ -1,5 +1,6 @@
-/* Where a text that goes on may be cut so that the splits of both parts are that of the whole.
- * Each family says of two characters in a row whether a pretoken surely ends between them, or before the first. */
+/* Finds a place to cut a text to which more may be added, so that both parts have the pretokens of the whole text.
+ * For each family, a function of two neighbouring characters tells whether a pretoken certainly ends between them, or
+ * before the first one. */
 #ifndef FASTLM_SAFE_START_H
 #define FASTLM_SAFE_START_H
 #include "one_by_one.h"
@@ -15,7 +16,7 @@ static inline int fastlm_is_word(fastlm_character c) { return (c.flags & (FASTLM
 
 static int fastlm_gpt2_cut(fastlm_character before, fastlm_character here) {
     const uint8_t classes = FASTLM_LETTER | FASTLM_NUMBER;
-    /* not after white space but before its last character, which is left over when something follows */
+    /* not after whitespace, but before its last character: that starts a pretoken if text follows */
     if (fastlm_is_space(before)) return fastlm_is_space(here) ? FASTLM_NO_CUT : FASTLM_CUT_BEFORE_BOTH;
     if (fastlm_is_space(here)) return FASTLM_CUT_BETWEEN;
     /* a letter after an apostrophe may belong to a contraction */
@@ -34,9 +35,9 @@ static int fastlm_starcoder_cut(fastlm_character before, fastlm_character here) 
 
 static inline int fastlm_cl100k_family_cut(fastlm_character before, fastlm_character here, uint8_t letter_flags) {
     const uint8_t classes = letter_flags | FASTLM_NUMBER;
-    /* where a run of white space is cut depends on all of it, but newlines join nothing after it */
+    /* the pretokens of a span of whitespace depend on all of it, but a newline joins nothing after it */
     if (fastlm_is_space(before)) return fastlm_is_newline(before) && !fastlm_is_space(here);
-    /* other characters take newlines after them, and letters take one of them */
+    /* other characters take the newlines after them, and letters take one character before them */
     if (!(before.flags & classes)) return fastlm_is_space(here) ? !fastlm_is_newline(here) : fastlm_is_number(here);
     return before.flags & letter_flags ? !(here.flags & letter_flags) : !fastlm_is_number(here);
 }
@@ -50,23 +51,23 @@ static int fastlm_qwen35_cut(fastlm_character before, fastlm_character here) {
 }
 
 static int fastlm_o200k_cut(fastlm_character before, fastlm_character here) {
-    /* what follows other characters may go on with a slash */
+    /* a slash may continue the pretoken of other characters */
     if (fastlm_is_space(before)) return fastlm_is_newline(before) && !fastlm_is_space(here) && here.code_point != '/';
     if (fastlm_is_number(before) || fastlm_is_number(here)) return fastlm_is_number(before) != fastlm_is_number(here);
     if (fastlm_is_space(here)) return fastlm_is_letter(before) || !fastlm_is_newline(here);
-    /* a word may go on with a mark or a contraction, and a mark may be one of other characters */
+    /* a mark or a contraction may continue a word, and a mark may join other characters */
     return fastlm_is_letter(before) && !fastlm_is_word(here) && here.code_point != '\'';
 }
 
 static int fastlm_kimi_cut(fastlm_character before, fastlm_character here) {
     int after_han = before.flags & FASTLM_HAN, is_han = here.flags & FASTLM_HAN;
-    /* Han letters end all pretokens but those of Han; Han characters that are no letters end some */
+    /* a Han letter ends every pretoken except Han; a Han character that is not a letter ends only some */
     if (after_han) return fastlm_is_letter(before) && !is_han;
     if (is_han) return fastlm_is_letter(here) && !fastlm_is_space(before);
     return fastlm_o200k_cut(before, here);
 }
 
-/* deepseek's pieces: numbers, CJK, and the text between them */
+/* the parts of deepseek: numbers, CJK, and the text between them */
 static inline int fastlm_deepseek_piece(fastlm_character c) {
     return fastlm_is_number(c) ? 1 : fastlm_is_cjk(c.code_point) ? 2 : 0;
 }
@@ -75,15 +76,15 @@ static int fastlm_deepseek_cut(fastlm_character before, fastlm_character here) {
     const uint8_t known = FASTLM_LETTER | FASTLM_MARK | FASTLM_WHITESPACE | FASTLM_PUNCT_OR_SYMBOL;
     int piece = fastlm_deepseek_piece(before), next = fastlm_deepseek_piece(here);
     if (piece || next) return piece != next;
-    /* words take what is of no class, or it joins its like */
+    /* letters take a character without a class, or it joins similar characters */
     if (!(before.flags & known) || !(here.flags & known)) return FASTLM_NO_CUT;
     if (fastlm_is_space(before)) return fastlm_is_newline(before) && !fastlm_is_space(here);
     if (fastlm_is_word(before)) return !fastlm_is_word(here);
     return fastlm_is_space(here) && !fastlm_is_newline(here);
 }
 
-/* The last place in (0, limit] where `cut` allows it, or 0 where there is none. text[0] must start a pretoken, and at
- * least 4 bytes of text follow `limit`. Bytes that are not UTF-8 count as other characters: the scan reports them. */
+/* Returns the last offset in (0, limit] at which `cut` allows a cut, or 0. text[0] must start a pretoken, and at least
+ * 4 bytes of text must follow `limit`. Bytes that are not UTF-8 count as other characters: the scan reports them. */
 static inline int64_t fastlm_last_cut(const uint8_t *text, int64_t limit, fastlm_cut_fn cut) {
     int64_t at = limit;
     while (at > 0 && fastlm_is_continuation(text[at])) at--;

@@ -1,8 +1,9 @@
-/* Pretoken scanners: a portable build of each and, on x86-64, an AVX2 build that is chosen at run time.
+/* Pretoken scanners. Each has a portable build and, on x86-64, an AVX2 build that is selected at run time.
  *
- * To add a family of patterns: write its header as bit algebra over the masks of class_masks.h and add it to parts.h; give
- * it a number and a case in fastlm_scanner, and its name the same place in _scan.SCANNERS; and say in safe_start.h where
- * its texts may be cut. What the masks cannot express may be scanned character by character (one_by_one.h). */
+ * To add a family of patterns: write its header as bit operations on the masks of class_masks.h, and add it to parts.h.
+ * Add a number and a case to fastlm_scanner, and add its name at the same position to _scan.SCANNERS. Define in
+ * safe_start.h where its texts may be cut. Text that the masks cannot express may be scanned character by character
+ * (one_by_one.h). */
 #ifndef FASTLM_SCAN_H
 #define FASTLM_SCAN_H
 #include "base.h"
@@ -12,7 +13,7 @@
 #include "parts.h"
 #undef FASTLM_ISA
 
-/* GCC and clang have different pragmas for the target of the functions that follow; each ignores the other's. */
+/* GCC and clang have different pragmas for the target of the functions that follow. */
 #ifdef FASTLM_X86
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,popcnt"))), apply_to = function)
@@ -44,7 +45,7 @@ static inline int fastlm_best_isa(void) {
 #endif
 }
 
-/* In the order of _scan.SCANNERS */
+/* In the order of _scan.SCANNERS. */
 enum {
     FASTLM_GPT2, FASTLM_GPT2_DIGITS, FASTLM_STARCODER,
     FASTLM_CL100K, FASTLM_LLAMA3, FASTLM_QWEN2, FASTLM_QWEN35, FASTLM_NANOCHAT,
@@ -52,7 +53,7 @@ enum {
     FASTLM_DEEPSEEK,
 };
 
-/* The scanner for an instruction set that this processor has. */
+/* Returns the scanner of a family for an instruction set, which the processor must support. */
 static inline fastlm_scan_fn fastlm_scanner(int family, int isa) {
 #ifdef FASTLM_X86
 #define FASTLM_CHOOSE(name) isa == FASTLM_AVX2 ? name##_avx2 : name##_portable
@@ -77,7 +78,7 @@ static inline fastlm_scan_fn fastlm_scanner(int family, int isa) {
 #undef FASTLM_CHOOSE
 }
 
-/* Where a text that goes on may be cut: see safe_start.h. */
+/* Returns the last offset up to `limit` at which an unfinished text may be cut, or 0: see safe_start.h. */
 static inline int64_t fastlm_safe_start(int family, const uint8_t *text, int64_t limit) {
     fastlm_cut_fn cut = fastlm_cl100k_cut;
     switch (family) {

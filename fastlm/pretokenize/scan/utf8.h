@@ -1,18 +1,18 @@
-/* Strict UTF-8 (Unicode 15, table 3-7): one character at a time, never reading past the end. */
+/* Strict UTF-8 (Unicode 15, table 3-7), one character at a time. Never reads past the end. */
 #ifndef FASTLM_UTF8_H
 #define FASTLM_UTF8_H
 #include <stdint.h>
 
 static inline int fastlm_is_continuation(uint8_t byte) { return (byte & 0xC0) == 0x80; }
 
-/* Where the character starts that has a byte at text[at], in well-formed text. */
+/* Returns the start of the character that has a byte at text[at]. The text must be well-formed. */
 static inline int64_t fastlm_lead(const uint8_t *text, int64_t at) {
     while (fastlm_is_continuation(text[at])) at--;
     return at;
 }
 
-/* Decodes the character that starts at text[0], with `available` bytes to read; returns its length in bytes,
- * or 0 where the bytes are no well-formed character (cut short, overlong, a surrogate, above U+10FFFF). */
+/* Decodes the character at text[0]; `available` bytes may be read. Returns its length in bytes, or 0 if the bytes are
+ * not a well-formed character (truncated, overlong, a surrogate, or above U+10FFFF). */
 static inline int fastlm_decode(const uint8_t *text, int64_t available, uint32_t *code_point) {
     uint8_t lead = text[0];
     if (lead < 0x80) {
@@ -24,7 +24,7 @@ static inline int fastlm_decode(const uint8_t *text, int64_t available, uint32_t
         *code_point = (uint32_t)(lead & 0x1F) << 6 | (text[1] & 0x3F);
         return 2;
     }
-    /* in words, as GCC would keep bytes in memory and wait for them */
+    /* 32-bit variables, because GCC would keep bytes in memory and wait for them */
     if (lead < 0xF0) {
         if (available < 3) return 0;
         uint32_t second = text[1], third = text[2];

@@ -1,24 +1,26 @@
-/* White space as the splits since cl100k cut it, as bit algebra (included once for each instruction set).
+/* Whitespace in the patterns since cl100k, as bit operations (included once for each instruction set).
  *
  *     [other]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
  *
- *   - newlines just after other characters end their pretoken, the tail, which may go on with more than newlines;
- *   - a run of white space is cut after its last newline, and before its last character where something follows that
- *     is no newline.
- * Only the cut after the last newline depends on text of any length: it is held back until the run is over. */
+ *   - newlines directly after other characters end their pretoken. They are the tail, which may contain more characters
+ *     than newlines;
+ *   - a span of whitespace is cut after its last newline, and before its last character if text other than a newline
+ *     follows.
+ * Only the boundary after the last newline depends on text of unlimited length. It is held back until the span ends. */
 #ifndef FASTLM_ISA
 #include "isa_alone.h"
 #include "class_masks.h"
 #endif
 
-/* Sets and clears `starts` in and just after white space. `may_tail` are the characters that a tail may have after its
- * first, a newline; `closes` those before which a run of white space is left whole. */
+/* Sets and clears `starts` in whitespace and directly after it. A tail starts with a newline and continues with
+ * characters in `may_tail`. Whitespace before a character in `closes` is not split. */
 static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_space_starts)(
     const uint8_t *text, int64_t base, const fastlm_masks *m, uint64_t other, uint64_t last_other, uint64_t may_tail,
     uint64_t closes, fastlm_spaces *state, uint64_t *starts, uint64_t *pending, int64_t *ends, int64_t *written) {
     uint64_t inner = m->whitespace & ~m->newline;
 
-    /* a sum carries from the first of a tail to past its last; further seeds in it fall where the carry left zeros */
+    /* the carry of a sum passes from the first to after the last character of a tail; more seeds in the tail fall on
+     * zeros that the carry left */
     uint64_t seeds = (m->newline & (other << 1 | last_other)) | (may_tail & state->tail);
     uint64_t past = may_tail + seeds;
     uint64_t in_tail = (may_tail & ~past) | seeds;
@@ -27,7 +29,7 @@ static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_space_start
     after_tail &= inner;
     state->tail = in_tail >> 63;
 
-    /* after a newline, unless another one follows in the same run */
+    /* after a newline, unless another newline follows in the same span */
     uint64_t cut = inner & (m->newline << 1 | state->last_newline) & ~after_tail;
     if (state->held >= 0 && ~inner) {
         if (!(m->newline >> __builtin_ctzll(~inner) & 1)) {
@@ -50,7 +52,7 @@ static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_space_start
     }
     *starts |= cut;
 
-    /* the last white space before something else; its last byte is in `leaves` */
+    /* the last whitespace character before other text; its last byte is in `leaves` */
     uint64_t whole = m->whitespace | closes;
     uint64_t leaves = inner & (~whole >> 1) & ~((uint64_t)1 << 63);
     *pending |= ~whole & 1 ? state->last_inner_start : 0;
@@ -61,7 +63,7 @@ static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_space_start
     state->last_inner_start = FASTLM_NAME(fastlm_last_start)(text, base, inner, m->above);
 }
 
-/* Once the text is over: the cut that was held back. */
+/* Writes the boundary that was held back, at the end of the text. */
 static inline void FASTLM_NAME(fastlm_release_held)(int64_t base, int64_t n, const fastlm_spaces *state,
                                                     uint64_t *pending, int64_t *ends, int64_t *written) {
     if (state->held < 0 || state->held >= n) return;
