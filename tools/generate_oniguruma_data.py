@@ -1,7 +1,7 @@
-"""Writes fastlm/pretokenize/oniguruma/unicode_data.py: what the Oniguruma in `tokenizers` says of all characters.
+"""Writes fastlm/pretokenize/oniguruma/unicode_data.py: the character data of the Oniguruma in `tokenizers`.
 
-Asks it for the characters of every property whose name it accepts, for what it takes for the same but for case, and for
-where grapheme clusters end. With --check it compares instead of writing.
+The script asks Oniguruma for the characters of every property whose name it accepts, for the characters that differ
+only in case, and for the ends of grapheme clusters. With --check it compares instead of writing.
 
     python tools/generate_oniguruma_data.py
 """
@@ -45,7 +45,7 @@ Ranges = tuple[tuple[int, int], ...]
 
 
 def _code_points() -> list[int]:
-    """All code points that can differ; of the planes without characters their ends."""
+    """All code points whose properties can differ. Of the planes without characters, only the ends."""
     found = [*range(0xD800), *range(0xE000, 0x40000)]
     for plane in range(4, 17):
         start = plane << 16
@@ -61,18 +61,18 @@ ALL = "".join(map(chr, CODE_POINTS))
 
 
 def matches(expression: str, text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each match that is not empty."""
+    """Yields start and end of each match that is not empty."""
     for _, span in Split(Regex(expression), "removed", True).pre_tokenize_str(text):
         yield span
 
 
 def ranges_of(complement: str) -> Ranges:
-    """All characters but those that an expression matches."""
+    """All characters except the matches of an expression."""
     return _ranges(map(ord, Replace(Regex(f"{complement}+"), "").normalize_str(ALL)))
 
 
 def names() -> list[str]:
-    """Property names that Oniguruma accepts, in lower case without spaces, of those that `regex` knows."""
+    """The property names of `regex` that Oniguruma accepts too, in lower case without spaces."""
     found = set(POSIX)
     for name, (_, values) in _regex_core.PROPERTIES.items():
         found.add(name)
@@ -93,10 +93,10 @@ def _is_accepted(expression: str) -> bool:
 
 
 def cluster_ranges(properties: dict[str, Ranges]) -> dict[str, Ranges]:
-    """The classes of clusters.h, from where \\X cuts around each character."""
+    """The classes of clusters.h, found by the boundaries of \\X around each character."""
 
     def joined(before: str, after: str, but_not: frozenset[int] = frozenset()) -> frozenset[int]:
-        """The characters that are one cluster with both."""
+        """The characters that form one cluster with both."""
         text = "\n".join(f"{before}{char}{after}" for char in ALL if char not in "\r\n")
         whole = {start for start, end in matches(r"^\X$", text)}
         at, found = 0, set()
@@ -157,12 +157,12 @@ def _ranges(points: Iterable[int]) -> Ranges:
 
 
 def folds() -> tuple[list[str], dict[str, str]]:
-    """(characters that are the same but for case, several characters -> the characters that fold to them)."""
+    """(sets of characters that differ only in case, several characters -> the characters that fold to them)."""
     changing = [char for char in ALL if _changes(char)]
     lines = "\n".join(changing)
     classes: dict[str, str] = {}
     for char in changing:
-        # a set that ignores case matches all that is the same
+        # a set that ignores case matches all characters that differ only in case
         found = matches(rf"^(?i:[\x{{{ord(char):x}}}])$", lines)
         # the character that the others fold to comes first
         classes[char] = "".join(
@@ -179,7 +179,7 @@ def folds() -> tuple[list[str], dict[str, str]]:
 
 
 def _changes(char: str) -> bool:
-    """Whether any table of cases changes a character or gives it."""
+    """Whether any case mapping changes a character or results in it."""
     return bool(regex.match(r"\p{Changes_When_Casemapped}|\p{Changes_When_Casefolded}", char)) or (
         char.lower() != char or char.upper() != char or char.casefold() != char
     )

@@ -1,9 +1,9 @@
 """Pre-tokenization patterns: how a text is split into pretokens, and by which scanner.
 
 A pattern is a regular expression, or a sequence of them. Each expression splits the parts that the previous one made,
-at its matches, as if a part were the whole text. The named patterns have a hand-written scanner. The `regex` module runs
-the others, or, if they come from a tokenizer.json, the matcher in `oniguruma`. Text that an expression does not match
-becomes pretokens, so that encoding never loses text.
+at its matches, as if a part were the whole text. The named patterns have a hand-written scanner. The `regex` module
+runs the others, or, if they come from a tokenizer.json, the matcher in `oniguruma`. Text that an expression does not
+match becomes pretokens, so that encoding never loses text.
 """
 
 from __future__ import annotations
