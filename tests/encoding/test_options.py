@@ -138,7 +138,7 @@ def test_arrays_of_the_type_and_in_the_place_asked_for(trained):
         assert filled.base is out
         assert filled.tolist() == ids
         assert out[len(ids) :].tolist() == [7] * 5
-    with pytest.raises(ValueError, match=rf"room for {len(ids)} ids"):
+    with pytest.raises(ValueError, match=rf"at least {len(ids)} elements"):
         trained.encode_to_numpy(text, out=np.empty(len(ids) - 1, np.uint32))
     with pytest.raises(ValueError, match="out must have one dimension"):
         trained.encode_to_numpy(text, out=np.empty((1, 10_000), np.uint32))
