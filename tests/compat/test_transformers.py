@@ -289,7 +289,10 @@ def test_older_directories_load(files, tmp_path, no_network):
                              "single_word": False}, "additional_special_tokens": ["<|user|>", "<x>"]}  # fmt: skip
     (tmp_path / "special_tokens_map.json").write_text(json.dumps(special))
     (tmp_path / "added_tokens.json").write_text(json.dumps({"<y>": 1002}))
-    mine, judge = (kind.from_pretrained(tmp_path) for kind in (FastLMTokenizer, transformers.PreTrainedTokenizerFast))
+    mine = FastLMTokenizer.from_pretrained(tmp_path)
+    # the named class has a default unk_token, which AutoTokenizer gives and the generic class does not
+    judge = transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path, unk_token="<|endoftext|>")
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path).unk_token == "<|endoftext|>"
     assert_alike(mine, judge)
 
 

@@ -104,12 +104,10 @@ class Pipeline:
         prepared: list[str | bytes] = []
         boundaries: list[Boundaries] = []
         for text in texts:
-            if takes_all or not recognised:
-                one, cut = preparation.prepare(text, "token" if takes_all else "text")
-            else:
-                one, cut = preparation.prepare_recognised(text, recognised)
+            # "text" would recognise added tokens that are not special
+            one, found = preparation.prepare(text) if takes_all else preparation.prepare_recognised(text, recognised)
             prepared.append(one)
-            boundaries.append(cut)
+            boundaries.append(found)
         return encode_flat(self._encoder, prepared, boundaries, threads)
 
     @functools.cached_property
