@@ -108,7 +108,8 @@ def main() -> int:
     outside = [name for _, name, is_inside in calls if not is_inside]
     inside = [name for _, name, is_inside in calls if is_inside]
     print(
-        f"{len(frames)} Python frames, {len(outside)} native calls to the loop and back, {len(inside)} inside the loop"
+        f"{len(frames)} Python frames, {len(outside)} native calls ({len(set(outside))} functions) to the loop and back, "
+        f"{len(inside)} calls inside the loop"
     )
     return 0
 
