@@ -107,10 +107,9 @@ def main() -> int:
         print("    " + "  " * depth + name)
     outside = [name for _, name, is_inside in calls if not is_inside]
     inside = [name for _, name, is_inside in calls if is_inside]
-    print(
-        f"{len(frames)} Python frames, {len(outside)} native calls ({len(set(outside))} functions) to the loop and back, "
-        f"{len(inside)} calls inside the loop"
-    )
+    functions = len(set(outside))
+    print(f"{len(frames)} Python frames")
+    print(f"{len(outside)} native calls of {functions} functions to the loop and back, {len(inside)} inside the loop")
     return 0
 
 
