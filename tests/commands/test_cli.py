@@ -279,6 +279,8 @@ def test_ctrl_c_is_one_line_that_says_how_to_resume(folder, tmp_path):
         while not list(out.glob("unfinished/train-*")) and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
+        # the input ends after the signal was handled, or the command could finish first
+        time.sleep(2)
         process.stdin.close()
         assert process.wait(60) == 130
         assert process.stderr.read() == f"fastlm: interrupted: --resume continues from the last checkpoint in {out}\n"

@@ -148,14 +148,15 @@ def test_whitespace_is_what_the_regular_expressions_of_tokenizers_take_for_it():
     ],
 )
 def test_takes_linear_time(unit, tokens):
-    """Sixteen times the text takes far less than sixteen times sixteen times the time."""
+    """Thirty-two times the text takes far less than its square, 1,024 times, by the best of five in CPU time."""
 
     def seconds(count: int) -> float:
-        text = unit * count
-        start = time.process_time()
-        for _ in range(3):
+        text, found = unit * count, []
+        for _ in range(5):
+            start = time.process_time()
             splits(text, *tokens)
-        return time.process_time() - start
+            found.append(time.process_time() - start)
+        return min(found)
 
     seconds(100)
-    assert seconds(32_000) < 100 * max(seconds(2_000), 0.001)
+    assert seconds(64_000) < 300 * max(seconds(2_000), 0.001)
