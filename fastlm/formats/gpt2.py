@@ -13,9 +13,8 @@ from typing import Any
 
 from fastlm.files.reading import read_json, read_text
 from fastlm.pretokenize.patterns import Pattern
+from fastlm.text.byte_level import CHAR_OF_BYTE, OTHER_BYTES
 from fastlm.vocabulary.vocabulary import (
-    OTHER_BYTES,
-    PRINTABLE_BYTES,
     AddedToken,
     Merge,
     Rules,
@@ -27,8 +26,6 @@ from fastlm.vocabulary.vocabulary import (
 VOCAB, MERGES = "vocab.json", "merges.txt"
 VERSION_LINE = "#version: 0.2"
 
-# bytes that Latin-1 prints keep their character; the others get the characters from U+0100 on
-CHAR_OF_BYTE = {b: chr(b) for b in PRINTABLE_BYTES} | {b: chr(0x100 + k) for k, b in enumerate(OTHER_BYTES)}
 _BYTE_OF_CHAR = {char: byte for byte, char in CHAR_OF_BYTE.items()}
 # for str.translate to Latin-1: characters of Latin-1 that spell no byte must not be read as one
 _TO_LATIN_1 = dict.fromkeys(OTHER_BYTES, 0xFFFF) | {ord(char): byte for char, byte in _BYTE_OF_CHAR.items()}

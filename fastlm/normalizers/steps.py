@@ -11,6 +11,7 @@ import numpy as np
 
 from fastlm._types import Int64Array
 from fastlm.text._normalize import normalized, normalized_with_origins
+from fastlm.text.byte_level import CHAR_OF_BYTE
 from fastlm.text.whitespace import WHITESPACE
 
 Origins: TypeAlias = Int64Array
@@ -163,15 +164,8 @@ class ByteLevel:
     """Writes each byte as GPT-2's printable character for it."""
 
     def apply(self, text: bytes) -> bytes:
-        return text.decode("latin-1").translate(_printable_bytes()).encode()
+        return text.decode("latin-1").translate(CHAR_OF_BYTE).encode()
 
     def apply_with_origins(self, text: bytes) -> tuple[bytes, Origins]:
         is_start = (np.frombuffer(text, np.uint8) & 0xC0) != 0x80
         return self.apply(text), (np.cumsum(is_start) - 1).astype(np.int64)
-
-
-@functools.cache
-def _printable_bytes() -> dict[int, str]:
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + k) for k, byte in enumerate(others)}

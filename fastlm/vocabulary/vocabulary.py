@@ -12,6 +12,7 @@ import numpy as np
 
 from fastlm._types import Int64Array, UInt8Array, UInt32Array
 from fastlm.pretokenize.patterns import Pattern
+from fastlm.text.byte_level import OTHER_BYTES, PRINTABLE_BYTES
 from fastlm.vocabulary._spelling import first_misspelled
 
 # IDs need not be dense. This bounds tables indexed by ID: one huge ID in a file must not exhaust memory
@@ -19,8 +20,6 @@ SPARSE_IDS = 1 << 20
 
 Merge = tuple[bytes, bytes]
 
-PRINTABLE_BYTES = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-OTHER_BYTES = [byte for byte in range(256) if byte not in PRINTABLE_BYTES]
 BYTE_ORDER = PRINTABLE_BYTES + OTHER_BYTES
 """The 256 bytes in the order of their IDs in GPT-2, CS336 and Hugging Face's trainer: printable Latin-1 first."""
 

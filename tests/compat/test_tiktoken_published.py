@@ -271,7 +271,7 @@ def test_a_rank_file_is_written_in_order_of_rank(tmp_path):
 def gpt2_files(folder: Path, merges: str, extra: dict[str, int]) -> list[str]:
     import json
 
-    from fastlm.formats.gpt2 import CHAR_OF_BYTE
+    from fastlm.text.byte_level import CHAR_OF_BYTE
     from fastlm.vocabulary.vocabulary import BYTE_ORDER
 
     encoder = {CHAR_OF_BYTE[byte]: rank for rank, byte in enumerate(BYTE_ORDER)} | extra

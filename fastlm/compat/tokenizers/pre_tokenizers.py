@@ -16,10 +16,11 @@ from fastlm.compat.tokenizers.component import (
     supported,
     unsupported,
 )
-from fastlm.formats.gpt2 import CHAR_OF_BYTE, spell
+from fastlm.formats.gpt2 import spell
 from fastlm.formats.tokenizer_json import pre_tokenizers as parsed_pre_tokenizers
 from fastlm.formats.tokenizer_json.pre_tokenizers import BEHAVIORS, behavior_name, pattern_of
 from fastlm.pretokenize.patterns import find_pattern
+from fastlm.text.byte_level import CHAR_OF_BYTE
 
 
 class Regex:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from fastlm._types import UInt32Array
-from fastlm.formats.gpt2 import CHAR_OF_BYTE
+from fastlm.text.byte_level import CHAR_OF_BYTE
 from fastlm.text.whitespace import WHITESPACE
 
 Offsets = tuple[int, int]

@@ -14,11 +14,11 @@ from fastlm.compat.tokenizers.normalizers import Normalizer
 from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer
 from fastlm.compat.tokenizers.trainers import BpeTrainer
 from fastlm.corpus.read import Blocks
-from fastlm.formats.gpt2 import CHAR_OF_BYTE
 from fastlm.formats.tokenizer_json.models import Merges, Vocab
 from fastlm.formats.tokenizer_json.normalizers import normalization_of
 from fastlm.formats.tokenizer_json.pre_tokenizers import byte_level_and_pattern
 from fastlm.pretokenize.text_splitter import TextSplitter
+from fastlm.text.byte_level import CHAR_OF_BYTE
 from fastlm.text.normalization import nfc
 from fastlm.threads import thread_count
 from fastlm.vocabulary.vocabulary import BYTE_ORDER

@@ -24,6 +24,7 @@ from fastlm.formats.tokenizer_json.pre_tokenizers import (
     parse_pre_tokenizer,
 )
 from fastlm.pretokenize.patterns import Pattern, find_pattern
+from fastlm.text.byte_level import CHAR_OF_BYTE
 from fastlm.vocabulary.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary, vocabulary_from_ids
 
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
@@ -110,7 +111,7 @@ def require_supported(model: BPE, pre_tokenizer: PreTokenizer | None) -> tuple[B
 
 
 def _byte_ids(model: BPE) -> UInt32Array:
-    return np.array([model.vocab.get(gpt2.CHAR_OF_BYTE[byte], NO_ID) for byte in range(256)], np.uint32)
+    return np.array([model.vocab.get(CHAR_OF_BYTE[byte], NO_ID) for byte in range(256)], np.uint32)
 
 
 def vocabulary_of(document: Document) -> Vocabulary:
