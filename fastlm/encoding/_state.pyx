@@ -14,7 +14,7 @@ from fastlm.encoding._tables cimport (
 )
 from fastlm.native.common cimport FASTLM_LEAST_ENDS, FASTLM_NO_ID
 from fastlm.pretokenize._scan import invalid_utf8
-from fastlm.text._token_finder cimport TokenFinder
+from fastlm.text._token_finder cimport TokenFinder, fastlm_find_tokens
 from fastlm.text._utf8 cimport utf8_of
 from fastlm.text._utf8 import utf8_bytes
 
@@ -142,7 +142,9 @@ cdef class EncodeState:
         cdef fastlm_encode_state *s = &self.state
         cdef int64_t position = 0
         if finder is not None and finder.longest:
-            boundaries, n_boundaries = &self.few_boundaries[0, 0], finder.fill(text, n, &position, self.few_boundaries)
+            boundaries = &self.few_boundaries[0, 0]
+            n_boundaries = fastlm_find_tokens(
+                &finder.trie, text, n, &position, &self.few_boundaries[0, 0], FEW_BOUNDARIES)
             if n_boundaries == FEW_BOUNDARIES:
                 with gil:
                     self.many_boundaries = finder.find_in(text, n)

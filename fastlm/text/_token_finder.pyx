@@ -1,28 +1,23 @@
-"""Finds byte strings in a text, such as added tokens: the leftmost first, and the longest one at each place.
-
-The tokens form a trie in flat arrays: the edges of node v are edge_byte/edge_target[first_edge[v]:first_edge[v + 1]],
-sorted by byte, and a table of 256 holds the root's edges. A search skips 32 bytes at a time where no token can start,
-which the first two bytes tell (pair_filter.h), and takes at most `longest` steps from a place where one may start.
-"""
+"""Finds byte strings in a text, such as added tokens: see token_trie.h."""
 import numpy as np
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
-cdef extern from "text/pair_filter.h" nogil:
+cdef extern from "text/token_trie.h" nogil:
+    const int64_t FASTLM_FILTER_BITMAP
     const int64_t FASTLM_FILTER_BYTES
-    int64_t fastlm_next_pair(const uint8_t *text, int64_t n, int64_t at, const uint8_t *filter)
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
 
 def pair_filter(tokens):
-    """Returns the tables of pair_filter.h for byte strings: uint8 (FASTLM_FILTER_BYTES,)."""
+    """Returns the filter of token_trie.h for byte strings: uint8 (FASTLM_FILTER_BYTES,)."""
     tables = np.zeros(FASTLM_FILTER_BYTES, np.uint8)
     follows = np.zeros((256, 256), bool)
     for token in tokens:
         follows[token[0], token[1] if len(token) > 1 else slice(None)] = True
-    tables[64:] = np.packbits(follows, axis=1, bitorder="little").ravel()
+    tables[FASTLM_FILTER_BITMAP:] = np.packbits(follows, axis=1, bitorder="little").ravel()
     for row, members in enumerate((follows.any(axis=1), follows.any(axis=0))):
         high, low = np.divmod(np.flatnonzero(members), 16)
         np.bitwise_or.at(tables, 32 * row + 16 * (high // 8) + low, (1 << high % 8).astype(np.uint8))
@@ -104,9 +99,17 @@ cdef class TokenFinder:
                     nodes += 1
                 node += 1
             to_first[nodes] = <int32_t>edges
-        self.edge_byte, self.edge_target = edge_byte[:edges].copy(), edge_target[:edges].copy()
-        self.first_edge, self.id_at, self.root = first_edge[: nodes + 1].copy(), id_at[:nodes].copy(), root
-        self.filter = pair_filter(self.tokens)
+        # the arrays are one item longer than the trie, so each has an address
+        self.arrays = (
+            edge_byte[: edges + 1].copy(), edge_target[: edges + 1].copy(), first_edge[: nodes + 1].copy(),
+            id_at[:nodes].copy(), root, pair_filter(self.tokens),
+        )
+        cdef const uint8_t[::1] bytes_view = self.arrays[0], filter_view = self.arrays[5]
+        cdef const int32_t[::1] target_view = self.arrays[1], first_view = self.arrays[2], root_view = self.arrays[4]
+        cdef const int64_t[::1] id_view = self.arrays[3]
+        self.trie.edge_byte, self.trie.edge_target = &bytes_view[0], &target_view[0]
+        self.trie.first_edge, self.trie.id_at = &first_view[0], &id_view[0]
+        self.trie.root, self.trie.filter = &root_view[0], &filter_view[0]
         return 0
 
     def find(self, const uint8_t[::1] text not None):
@@ -121,80 +124,24 @@ cdef class TokenFinder:
             UnicodeEncodeError: The text has a lone surrogate, before or after the token.
         """
         cdef Py_ssize_t n = 0
-        cdef int64_t start = 0, end = 0
+        cdef int64_t position = 0
+        cdef int64_t[3] row
         cdef const uint8_t *utf8 = <const uint8_t *>PyUnicode_AsUTF8AndSize(text, &n)
-        if not self.tokens or self._seek(utf8, n, &start, &end) < 0:
+        if not self.tokens or not fastlm_find_tokens(&self.trie, utf8, n, &position, row, 1):
             return None
-        return utf8[start:end]
+        return utf8[row[0]:row[1]]
 
     cdef object find_in(self, const uint8_t *text, int64_t n):
         """Returns the rows of `find`, or None if there are none."""
-        cdef int64_t position = 0, end = 0, filled
-        cdef int64_t token
+        cdef int64_t position = 0, filled
         cdef int64_t[:, ::1] rows
-        with nogil:
-            token = self._seek(text, n, &position, &end)
-        if token < 0:
-            return None
         parts = []
         while position < n:
-            block = np.empty((256, 3), np.int64)
+            # most texts have no token, and the rest have more than one
+            block = np.empty((256 if parts else 1, 3), np.int64)
             rows = block
             with nogil:
-                filled = self.fill(text, n, &position, rows)
-            parts.append(block[:filled])
-        return np.concatenate(parts)
-
-    cdef int64_t fill(self, const uint8_t *text, int64_t n, int64_t *position, int64_t[:, ::1] rows) except -1 nogil:
-        """Writes rows of the tokens in text[position[0]:] until all are written or `rows` is full.
-
-        Moves *position behind the last token. Returns the number of rows written. Less than `rows` holds means that the text has no more tokens.
-        """
-        cdef int64_t filled = 0, end = 0, token
-        while filled < rows.shape[0]:
-            token = self._seek(text, n, position, &end)
-            if token < 0:
-                break
-            rows[filled, 0] = position[0]
-            rows[filled, 1] = end
-            rows[filled, 2] = token
-            filled += 1
-            position[0] = end
-        return filled
-
-    cdef int64_t _seek(self, const uint8_t *text, int64_t n, int64_t *start, int64_t *end) except -2 nogil:
-        """Sets *start and *end to the next token from *start on. Returns its ID, or -1 with *start = n."""
-        cdef int64_t at = start[0], token
-        while at < n:
-            at = fastlm_next_pair(text, n, at, &self.filter[0])
-            token = self._longest_match(text, n, at, end)
-            if token >= 0:
-                start[0] = at
-                return token
-            at += 1
-        start[0] = n
-        return -1
-
-    cdef int64_t _longest_match(self, const uint8_t *text, int64_t n, int64_t start, int64_t *end) except -2 nogil:
-        """Returns the ID of the longest token that starts at text[start:], and sets *end, or returns -1."""
-        cdef int32_t node = self.root[text[start]], low, high, middle
-        cdef int64_t at = start + 1, token = -1
-        while node:
-            if self.id_at[node] >= 0:
-                token = self.id_at[node]
-                end[0] = at
-            if at == n:
-                return token
-            low = self.first_edge[node]
-            high = self.first_edge[node + 1]
-            while low < high:
-                middle = low + (high - low) // 2
-                if self.edge_byte[middle] < text[at]:
-                    low = middle + 1
-                else:
-                    high = middle
-            if low == self.first_edge[node + 1] or self.edge_byte[low] != text[at]:
-                return token
-            node = self.edge_target[low]
-            at += 1
-        return -1
+                filled = fastlm_find_tokens(&self.trie, text, n, &position, &rows[0, 0], rows.shape[0])
+            if filled:
+                parts.append(block[:filled])
+        return np.concatenate(parts) if parts else None
