@@ -128,7 +128,7 @@ class Tokenizer:
         """Makes the tokenizer of the first `vocab_size` ids: the result of training to that size.
 
         Raises:
-            ValueError: The tokens of the other ids are not those of the last merges.
+            ValueError: The other ids do not belong to the last merges.
         """
         return Tokenizer.from_vocabulary(truncated_vocabulary(self.vocabulary, vocab_size))
 

@@ -58,7 +58,8 @@ def prose_of(path: Path) -> Iterator[tuple[int, str]]:
             continue
         first = text.count("\n", 0, found.start()) + 1
         for offset, line in enumerate(found[0].splitlines()):
-            if not _DOCTEST.match(line):
+            # a string of one word is a name, as of a Unicode property
+            if " " in line.strip() and not _DOCTEST.match(line):
                 yield first + offset, line
 
 

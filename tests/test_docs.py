@@ -1,10 +1,12 @@
-"""The documentation: generated pages are up to date, and links have targets."""
+"""The documentation: generated pages are up to date, links have targets, and the package's prose is plain."""
 
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+
+from tests import prose
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -31,3 +33,13 @@ def test_pre_commit_has_the_versions_of_the_constraints():
     versions = dict(re.findall(r"([\w-]+)\n +rev: v([\d.]+)", hooks))
     constraints = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
     assert versions == {"ruff-pre-commit": constraints["ruff"], "codespell": constraints["codespell"]}
+
+
+def test_the_prose_of_the_package_is_plain():
+    assert [message for path in prose.sources([prose.PACKAGE]) for message in prose.avoided_words(path)] == []
+
+
+def test_prose_is_found(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text('rooms = 1  # what is not prose: rooms\nNAME = "blank"\nTEXT = "a blank"\n')
+    assert [message.split("'")[1] for message in prose.avoided_words(path)] == ["what is", "rooms", "blank"]

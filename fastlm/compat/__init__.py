@@ -1,1 +1,1 @@
-"""Faces of other tokenizer libraries, for code that is written for them: import one by its name."""
+"""Interfaces of other tokenizer libraries. Import the module that has the name of the library."""

@@ -26,7 +26,7 @@ class DecodeStream:
         return self._text.decode(self._decoder.decode_bytes(list(ids) if isinstance(ids, Iterable) else [ids]))
 
     def finish(self) -> str:
-        """What an unfinished character at the end becomes; the stream may then be used anew."""
+        """Returns the text for an unfinished character at the end. The stream is then ready for new ids."""
         rest = self._text.decode(b"", final=True)
         self._text.reset()
         return rest

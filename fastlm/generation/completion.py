@@ -112,8 +112,8 @@ def stream(
 ) -> Iterator[str]:
     """Generates the continuation of one prompt, and yields its text in pieces of whole characters.
 
-    Text that may be the beginning of a stop string is yielded once it is known not to be one. Arguments and errors are
-    those of `generate`.
+    Text that may be the beginning of a stop string is yielded once it is known not to be one. Takes the
+    arguments of `generate`, and raises the same errors.
 
     Yields:
         Pieces whose concatenation is the text of `generate`'s completion.
@@ -271,7 +271,7 @@ def _ids_of(model: TransformerLM, prompt: str | list[int], number: int, tokenize
     if not 1 <= len(ids) < config.context_length:
         raise ValueError(
             f"prompt {number} has {len(ids)} tokens; expected 1 to {config.context_length - 1}, "
-            f"as the model's context has room for {config.context_length}"
+            f"as the model's context length is {config.context_length}"
         )
     for token_id in ids:
         if not 0 <= token_id < config.vocab_size:

@@ -106,9 +106,9 @@ def prefill(model: TransformerLM, prompts: Sequence[Sequence[int]], cache: KVCac
 def decode_step(model: TransformerLM, token_ids: Tensor, cache: KVCache) -> Tensor:
     """Processes one token per sequence.
 
-    All shapes are those of the cache, no value is read on the host, and changes are made in place. So the step compiles
-    into one graph for all lengths, and can be captured as a CUDA graph. In a row whose cache is full, the token
-    replaces the last one.
+    All shapes are the shapes of the cache, no value is read on the host, and changes are made in place. So the step
+    compiles into one graph for all lengths, and can be captured as a CUDA graph. In a row whose cache is full, the
+    token replaces the last one.
 
     Args:
         model: The model.

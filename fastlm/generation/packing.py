@@ -183,7 +183,7 @@ def fits(model: TransformerLM) -> bool:
 
 
 def _equal(a: Float32Array, b: Float32Array) -> bool:
-    """Whether all bits are equal, also those of nan."""
+    """Whether all bits are equal, also the bits of nan."""
     return np.array_equal(a.view(np.int32), b.view(np.int32))
 
 

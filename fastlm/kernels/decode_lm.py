@@ -453,7 +453,7 @@ def decode_token(shape, weights, cache, scratch, token, position, sequence, logi
     Args:
         shape: Shape.
         weights: Weights.
-        cache: Cache, with the keys and values of all earlier positions. It gets those of `token`.
+        cache: Cache, with the keys and values of all earlier positions. The step adds the keys and values of `token`.
         scratch: Scratch.
         token, position, sequence: Id, position in the cache, and row of the cache's B. They are not checked.
         logits: The result, (V,).

@@ -10,7 +10,7 @@ from fastlm.kernels import _compiled
 
 
 class Kernel(NamedTuple):
-    """A compiled merge function; its signature stands in bpe.py."""
+    """A compiled merge function; bpe.py has its signature."""
 
     address: int
     isa: str

@@ -97,7 +97,7 @@ class MultiHeadSelfAttention(nn.Module):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> Self:
-        """Makes the attention of one layer of a model, with new weights. Arguments are those of the class."""
+        """Makes the attention of one layer of a model, with new weights. Takes the arguments of the class."""
         return cls(
             config.d_model,
             config.num_heads,

@@ -79,6 +79,6 @@ def forward_flops(config: ModelConfig, length: int | None = None, convention: Co
 
 
 def train_flops_per_token(config: ModelConfig, length: int | None = None, convention: Convention = "full") -> int:
-    """FLOPs per token of forward and backward, three times those of forward, without recomputed activations."""
+    """FLOPs per token of forward and backward, three times the FLOPs of forward, without recomputed activations."""
     length = config.context_length if length is None else length
     return 3 * forward_flops(config, length, convention) // length

@@ -228,7 +228,7 @@ def _refuse_other_shapes(config: ModelConfig) -> None:
 
 
 def _normalized(config: ModelConfig) -> ModelConfig:
-    """One configuration for all that mean the same Llama."""
+    """One configuration for all configurations of the same Llama."""
     assert config.rope_theta is not None
     return replace(
         config,
@@ -359,7 +359,7 @@ def _refuse_scaled_positions(parameters: Any, name: str, path: Path) -> None:
 
 
 def _special_ids(content: Mapping[str, Any], directory: Path, vocab_size: int) -> SpecialTokenIds:
-    """The ids that generation_config.json names, else those of config.json, else transformers' defaults.
+    """The ids that generation_config.json names, else the ids of config.json, else transformers' defaults.
 
     Ids that the model lacks are dropped, since it can never produce them; -1 is a usual way to say none.
     """

@@ -114,7 +114,7 @@ class SwiGLU(nn.Module):
 
 
 class SiLUFeedForward(nn.Module):
-    """Computes W2 SiLU(W1 x). Arguments are those of SwiGLU."""
+    """Computes W2 SiLU(W1 x). Takes the arguments of SwiGLU."""
 
     def __init__(self, d_model: int, d_ff: int, device: Device = None, dtype: torch.dtype | None = None):
         super().__init__()

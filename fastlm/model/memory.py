@@ -81,7 +81,7 @@ def training_memory(
 
 
 def largest_batch(config: ModelConfig, memory: int, length: int | None = None, **options: object) -> int:
-    """Largest batch whose training fits into `memory` bytes, or 0. Options are those of training_memory."""
+    """Largest batch whose training fits into `memory` bytes, or 0. Takes the options of training_memory."""
     low, high = 0, 1
     while training_memory(config, high, length, **options).total <= memory:  # type: ignore[arg-type]
         low, high = high, 2 * high

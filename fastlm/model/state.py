@@ -38,7 +38,7 @@ def to_layout(
 
 
 def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Renames the keys of a compiled or wrapped model's state dict to those of the model itself."""
+    """Renames the keys of a compiled or wrapped model's state dict to the keys of the model itself."""
     names = {}
     for name, weight in state.items():
         bare = name

@@ -243,7 +243,7 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
 
     Args:
         path: The file.
-        overrides: Fields that replace those of the file one by one, also within `model`.
+        overrides: Fields that replace the fields of the file one by one, also within `model`.
 
     Returns:
         The configuration.

@@ -51,7 +51,7 @@ def initial_model(source: str, config: ModelConfig) -> TransformerLM:
         ValueError: The model differs from the configuration in another field.
     """
     model = load_initial_model(source)
-    # None and the number that it stands for are equal
+    # None and the number that it means are equal
     numbers = {"num_kv_heads": "kv_heads", "d_head": "head_width"}
     for field in fields(ModelConfig):
         name = numbers.get(field.name, field.name)

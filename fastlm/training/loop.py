@@ -54,9 +54,10 @@ def train(config: TrainingConfig) -> Path:
     """Trains a model, or resumes a run that was stopped.
 
     A run writes to `config.out`: config.toml, log.jsonl, checkpoints/, and finally model/. If there are checkpoints of
-    the run it resumes from the newest. Losses and weights are then, bit for bit on one machine, those of a run that was
-    never stopped, unless `steps` grew or a learning rate was lowered. After SIGINT or SIGTERM the run finishes its
-    step, writes a checkpoint, and ends with KeyboardInterrupt or SystemExit. Under torchrun all processes call this.
+    the run it resumes from the newest. On one machine, losses and weights then equal, bit for bit, the ones of a run
+    that was never stopped, unless `steps` grew or a learning rate was lowered. After SIGINT or SIGTERM the run finishes
+    its step, writes a checkpoint, and ends with KeyboardInterrupt or SystemExit. Under torchrun all processes call
+    this.
 
     Args:
         config: The configuration.

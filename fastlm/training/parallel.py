@@ -21,7 +21,7 @@ from fastlm.training.hardware import device_settings, find_device
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of a run.
+    """This process among the processes of a run.
 
     Attributes:
         rank: Number of this process.

@@ -18,7 +18,7 @@ cdef uint32_t NO_RANK = 0xFFFFFFFF
 
 
 cdef class PairRanks:
-    """A hash table: pair of token indices -> index of the token that they merge to. It has room for `most` pairs."""
+    """A hash table: pair of token indices -> index of the token that they merge to. It holds up to `most` pairs."""
     cdef uint64_t[::1] keys
     cdef uint32_t[::1] ranks
     cdef uint64_t mask

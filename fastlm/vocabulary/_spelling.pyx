@@ -6,7 +6,7 @@ from libc.string cimport memcmp
 def first_misspelled(const uint8_t[::1] text not None, const int64_t[::1] offsets not None,
                      const uint32_t[::1] left not None, const uint32_t[::1] right not None,
                      const uint32_t[::1] new not None) -> int:
-    """Returns the rank of the first merge whose bytes are not those of its two sides, or one of whose sides is empty.
+    """Returns the rank of the first merge that has other bytes than its two sides, or an empty side.
 
     Args:
         text: The bytes of all tokens, uint8.

@@ -11,7 +11,7 @@ def truncated_vocabulary(vocabulary: Vocabulary, size: int) -> Vocabulary:
     """Returns the vocabulary of the first `size` IDs: what training to that size gives.
 
     Raises:
-        ValueError: The other IDs are not those of the last merges.
+        ValueError: The other IDs do not belong to the last merges.
     """
     dropped = len(vocabulary) - size
     kept = len(vocabulary.merge_new) - dropped

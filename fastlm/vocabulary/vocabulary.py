@@ -195,7 +195,7 @@ class Vocabulary:
                 raise ValueError(f"id {token_id} that begins or ends a text is not in the vocabulary")
 
     def _check_spelling(self, merges: tuple[UInt32Array, UInt32Array, UInt32Array]) -> None:
-        """Raises ValueError unless the bytes of each merge are those of its two sides, one after the other."""
+        """Raises ValueError unless the bytes of each merge are the bytes of its left side, then of its right side."""
         rank = first_misspelled(self.token_bytes, self.token_offsets, *merges)
         if rank >= 0:
             left, right, new = (self.bytes_of(int(ids[rank])) for ids in merges)

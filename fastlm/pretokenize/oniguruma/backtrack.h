@@ -174,7 +174,7 @@ static int64_t fastlm_search(const fastlm_program *p, fastlm_matcher *m) {
 }
 
 /* Forgets the visits at the end of a match: they may lie on the way to it. All on the way are at or before the end,
- * and no later search returns to what is before it. */
+ * and no later search returns to a place before it. */
 static void fastlm_forget(const fastlm_program *p, fastlm_matcher *m, int64_t position) {
     if (!m->visited) return;
     for (int64_t bit = position * p->mark_count; bit < (position + 1) * p->mark_count; bit++)

@@ -1,4 +1,4 @@
-"""Ignored case: what stands for a character, one character or several, in Oniguruma's Unicode version."""
+"""Ignored case: the characters or strings that match a character, in Oniguruma's Unicode version."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def set_node(ranges: Ranges, is_negated: bool) -> Node:
 def unfolded(node: Node, is_behind: bool = False) -> Node:
     """The node with texts that ignore case written out.
 
-    is_behind: the node is in a lookbehind, where a character stands only for single ones.
+    is_behind: the node is in a lookbehind, where a character matches single characters only.
     """
     if isinstance(node, Text):
         return _text(node.characters, is_behind) if node.folds else node
@@ -86,7 +86,7 @@ def _longest(characters: str, at: int) -> tuple[int, Node]:
 
 
 def fold_of(character: str) -> str:
-    """The character that stands for all that are the same but for case: the first of its class."""
+    """The first of the characters that differ only in case."""
     return _class_of().get(character, character)[0]
 
 

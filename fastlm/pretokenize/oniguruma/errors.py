@@ -1,4 +1,4 @@
-"""The errors of expressions. They name the expression, the position of what is wrong, and whether fastlm lacks it."""
+"""The errors of expressions. They name the expression, the position of the error, and whether fastlm lacks it."""
 
 from __future__ import annotations
 

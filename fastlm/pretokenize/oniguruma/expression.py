@@ -20,7 +20,7 @@ class Expression:
         expression: In Oniguruma's syntax.
 
     Raises:
-        ValueError: Oniguruma refuses it too, or fastlm does not support all that it uses.
+        ValueError: Oniguruma refuses it too, or it uses syntax that fastlm does not support.
     """
 
     def __init__(self, expression: str) -> None:

@@ -1,4 +1,4 @@
-"""What stands in parentheses: groups, options, lookaround."""
+"""Parentheses: groups, options, lookaround."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class GroupReader:
     Args:
         source: The expression.
         groups: The groups that capture.
-        alternatives: Reads what is in a group, given its options.
+        alternatives: Reads the content of a group, given its options.
     """
 
     def __init__(self, source: Source, groups: Groups, alternatives: Callable[[Options], Node]) -> None:
@@ -49,7 +49,7 @@ class GroupReader:
         self._depth = 0
 
     def read(self, options: Options) -> Node:
-        """The group that starts here; where only options stand, all that they hold for."""
+        """The group that starts here. If it has only options, the part of the expression that they apply to."""
         source = self._source
         start = source.position
         changed = source.take_match(_OPTIONS)

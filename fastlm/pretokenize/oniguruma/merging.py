@@ -1,6 +1,6 @@
 """Sequences within sequences made flat, and adjacent texts made one.
 
-It matters where case is ignored: two characters match what stands for both only where they are in one text.
+This matters where case is ignored: a string that equals two characters matches them only if they are in one text.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def parse(expression: str) -> Node:
     """The nodes of an expression.
 
     Raises:
-        ValueError: It is not one that Oniguruma reads, or fastlm does not support all that it uses.
+        ValueError: It is not one that Oniguruma reads, or it uses syntax that fastlm does not support.
     """
     parser = Parser(expression)
     node = parser.alternatives(Options())
@@ -70,7 +70,7 @@ def parse(expression: str) -> Node:
 
 
 class Parser:
-    """Reads alternatives, repeats and single elements. `GroupReader` reads what is in parentheses."""
+    """Reads alternatives, repeats and single elements. `GroupReader` reads parentheses."""
 
     def __init__(self, expression: str) -> None:
         self.source = Source(expression)
