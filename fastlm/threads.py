@@ -16,6 +16,8 @@ from queue import SimpleQueue
 from threading import Semaphore, Thread
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from fastlm.forks import no_fork
+
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
@@ -72,7 +74,8 @@ class Call:
     """A call work(item) in another thread. Raises RuntimeError if no thread can be started."""
 
     def __init__(self, work: Callable[[Any], Any], item: Any) -> None:
-        from concurrent.futures import Future
+        with no_fork:
+            from concurrent.futures import Future
 
         self.future: Future[Any] = Future()
         try:
@@ -187,7 +190,8 @@ def map_behind(function: Callable[[Item], Result], items: Iterable[Item], thread
     if threads == 1:
         yield from map(function, items)
         return
-    from concurrent.futures import ThreadPoolExecutor
+    with no_fork:
+        from concurrent.futures import ThreadPoolExecutor
 
     ended = False
 

@@ -21,6 +21,7 @@ from fastlm.encoding.build import encoder_of
 from fastlm.encoding.offsets import encode_with_spans
 from fastlm.encoding.text_pipeline import OnSpecial as OnSpecial
 from fastlm.encoding.text_pipeline import TextPipeline
+from fastlm.forks import cached_property
 from fastlm.pretokenize.patterns import find_pattern
 from fastlm.pretokenize.text_splitter import TextSplitter, join_surrogates, split_into_chunks
 from fastlm.text._utf8 import Utf8, utf8_bytes
@@ -46,7 +47,7 @@ class Tokenizer:
     """A byte-level BPE tokenizer.
 
     A tokenizer never changes. Any number of threads may share it. It can be pickled and copied, and it works in a
-    forked process, unless another thread was in its first call during the fork.
+    forked process, whatever other threads did during the fork.
 
     Args:
         vocab: Maps each id to the bytes of its token. It must have all 256 single bytes. merges: The pairs of tokens
@@ -607,37 +608,37 @@ class Tokenizer:
                 return batches.encode_flat(self._encoder, parts, of_parts, threads)[0]
         return self._encoder.encode_to_numpy(text, boundaries)
 
-    @functools.cached_property
+    @cached_property
     def _special_ids(self) -> Int64Array:
         return np.array([token.id for token in self.vocabulary.added_tokens if token.special], np.int64)
 
-    @functools.cached_property
+    @cached_property
     def _begin(self) -> UInt32Array:
         return np.array(self.vocabulary.rules.begin, np.uint32)
 
-    @functools.cached_property
+    @cached_property
     def _end(self) -> UInt32Array:
         return np.array(self.vocabulary.rules.end, np.uint32)
 
-    @functools.cached_property
+    @cached_property
     def _pipeline(self) -> TextPipeline:
         return TextPipeline(self.vocabulary)
 
-    @functools.cached_property
+    @cached_property
     def _encoder(self) -> Encoder:
         return encoder_of(self.vocabulary)
 
-    @functools.cached_property
+    @cached_property
     def _decoder(self) -> Decoder:
         return Decoder(self.vocabulary.token_bytes, self.vocabulary.token_offsets)
 
-    @functools.cached_property
+    @cached_property
     def splitter(self) -> TextSplitter:
         """Finds where a text may be split so that its parts have the ids of the whole text."""
         whole, normalizes = self._pipeline.needs_whole_text, self._pipeline.normalizes
         return TextSplitter(list(self.vocabulary.special_tokens), self.vocabulary.pattern, whole, normalizes)
 
-    @functools.cached_property
+    @cached_property
     def text_splitter(self) -> TextSplitter:
         """The same for text in which special tokens are ordinary text."""
         pipeline = self._pipeline

@@ -19,6 +19,7 @@ from fastlm.compat.tokenizers.added_tokens import AddedToken
 from fastlm.compat.tokenizers.lengths import Padding, Truncation
 from fastlm.compat.tokenizers.processors import PostProcessor
 from fastlm.compat.tokenizers.tokenizer import Tokenizer
+from fastlm.forks import ForkSafeLock
 from fastlm.formats import tokenizer_json
 from fastlm.tokenizer import Tokenizer as FastLMTokenizer
 
@@ -45,7 +46,7 @@ class Backend(Tokenizer):
         self._per_thread = _Settings(*self._made_with)
         own = {"_truncation", "_padding", "_encode_special_tokens", "_lock", "_per_thread", "_made_with"}
         self.__dict__.update({name: value for name, value in tokenizer.__dict__.items() if name not in own})
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     @classmethod
     def of(cls, source: Any) -> Backend:

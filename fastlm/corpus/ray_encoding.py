@@ -21,6 +21,7 @@ from fastlm.corpus.block_encoder import BlockEncoder, EncodedBlock, Ids
 from fastlm.corpus.partitions import Partition, partitions_of
 from fastlm.corpus.read import Blocks, Corpus
 from fastlm.corpus.text_blocks import Block, Position
+from fastlm.forks import cached_property
 
 PARTITION_BYTES = 1 << 24
 # a chunk ends after this many bytes of text
@@ -61,7 +62,7 @@ class PartitionEncoder:
         self._iterator: Iterator[Block]
         self._skipped: dict[str, int] = {}
 
-    @functools.cached_property
+    @cached_property
     def _encoder(self) -> BlockEncoder:
         return self._fetch()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from fastlm._types import Int64Array, UInt32Array
+from fastlm.forks import no_fork
 from fastlm.threads import map_in_order, together
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def encode_flat(
     """
     if num_threads == 1:
         return encoder.encode_batch_flat(texts, boundaries)
-    from fastlm.encoding._batch import Batch
+    with no_fork:
+        from fastlm.encoding._batch import Batch
 
     with Batch(encoder, texts, boundaries, num_threads) as batch:
         together(batch.encode, batch.num_threads)
@@ -81,7 +83,8 @@ def encode_lists(
     encoder: Encoder, texts: Sequence[Text], boundaries: Boundaries | list[Boundaries], num_threads: int
 ) -> list[list[int]]:
     """The ids of each text as a list."""
-    from fastlm.encoding._batch import Batch
+    with no_fork:
+        from fastlm.encoding._batch import Batch
 
     with Batch(encoder, texts, boundaries, num_threads, as_lists=True) as batch:
         together(batch.encode, batch.num_threads)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastlm._types import Int64Array
+from fastlm.forks import no_fork
 from fastlm.pretokenize import _scan
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class RegexSplitter:
         self, expressions: Sequence[str], translate: Callable[[str], str] | None = None, stacklevel: int = 2
     ) -> None:
         self._compiled = [compile_expression(expression, translate) for expression in expressions]
-        import regex
+        with no_fork:
+            import regex
 
         warnings.warn(
             f"no scanner for the pattern {' then '.join(map(repr, expressions))}: the regex module "
@@ -79,15 +81,16 @@ class RegexSplitter:
 
 def compile_expression(expression: str, translate: Callable[[str], str] | None = None) -> CompiledRegex[str]:
     """Compiles a regular expression. Raises ValueError if it is not one."""
-    import regex
+    with no_fork:
+        import regex
 
-    try:
-        if translate is not None:
-            return regex.compile(translate(expression))
-        # tiktoken and tokenizers take && in a class as intersection, which is the newer syntax of this module
-        return regex.compile(expression, regex.VERSION1 if "&&" in expression else 0)
-    except (regex.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"pattern {expression!r} is not a regular expression: {error}") from None
+        try:
+            if translate is not None:
+                return regex.compile(translate(expression))
+            # tiktoken and tokenizers take && in a class as intersection, which is the newer syntax of this module
+            return regex.compile(expression, regex.VERSION1 if "&&" in expression else 0)
+        except (regex.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"pattern {expression!r} is not a regular expression: {error}") from None
 
 
 def byte_offsets(text: bytes, decoded: str, characters: Sequence[int]) -> Int64Array:

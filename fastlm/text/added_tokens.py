@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from fastlm.forks import no_fork
 from fastlm.text._token_finder import TokenFinder
 from fastlm.text.whitespace import WHITESPACE
 
@@ -106,6 +107,7 @@ def _touches_word(text: str, start: int, end: int) -> bool:
 
 @functools.cache
 def _word_character() -> regex.Pattern[str]:
-    import regex
+    with no_fork:
+        import regex
 
-    return regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]")
+        return regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fastlm._types import Int64Array
+from fastlm.forks import cached_property
 from fastlm.training.token_source import check_ids, open_token_files
 
 

@@ -11,7 +11,6 @@ import glob
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from fastlm._types import Int64Array
 from fastlm.corpus.manifest import MANIFEST, Manifest, read_manifest
 from fastlm.corpus.shard_formats import IDX, INDEX, ids_suffix, map_ids, map_npy, read_ends
+from fastlm.forks import cached_property
 
 TokenArray = np.ndarray[Any, np.dtype[Any]]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -11,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from fastlm._types import Int64Array, UInt8Array, UInt32Array
+from fastlm.forks import cached_property
 from fastlm.pretokenize.patterns import Pattern
 from fastlm.text.byte_level import OTHER_BYTES, PRINTABLE_BYTES
 from fastlm.vocabulary._spelling import first_misspelled
@@ -222,37 +222,37 @@ class Vocabulary:
         """Returns the bytes of an ID, which must be at least 0 and less than len(self)."""
         return self.token_bytes[self.token_offsets[token_id] : self.token_offsets[token_id + 1]].tobytes()
 
-    @functools.cached_property
+    @cached_property
     def tokens(self) -> dict[int, bytes]:
         """ID -> bytes, in order of IDs."""
         blob, offsets = self.token_bytes.tobytes(), self.token_offsets.tolist()
         return {i: blob[a:b] for i, (a, b) in enumerate(itertools.pairwise(offsets)) if a < b}
 
-    @functools.cached_property
+    @cached_property
     def merges(self) -> list[Merge]:
         """The merges as (left bytes, right bytes), in order of rank."""
         tokens = self.tokens
         pairs = zip(self.merge_left.tolist(), self.merge_right.tolist(), strict=True)
         return [(tokens[left], tokens[right]) for left, right in pairs]
 
-    @functools.cached_property
+    @cached_property
     def token_lengths(self) -> Int64Array:
         """The number of bytes of each ID, int64 (n,); 0 for an ID that is not used."""
         return np.diff(self.token_offsets)
 
-    @functools.cached_property
+    @cached_property
     def ordinary_ids(self) -> Int64Array:
         """The IDs of all tokens except added tokens, int64."""
         ordinary = self.token_lengths > 0
         ordinary[[token.id for token in self.added_tokens]] = False
         return np.flatnonzero(ordinary)
 
-    @functools.cached_property
+    @cached_property
     def special_tokens(self) -> dict[str, int]:
         """Added token -> ID, including those that are not special."""
         return {token.content: token.id for token in self.added_tokens}
 
-    @functools.cached_property
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 of everything that decides IDs: tokens, merges, added tokens, rules, and how the pattern splits."""
         import hashlib

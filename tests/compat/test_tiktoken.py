@@ -356,7 +356,7 @@ def test_members_and_their_signatures_are_the_same():
             found = inspect.signature(getattr(ours.Encoding, name)).parameters.values()
             assert [(p.name, p.kind, p.default) for p in found] == expected or name == "__setstate__", name
         else:
-            assert type(vars(ours.Encoding)[name]) is type(member)
+            assert isinstance(vars(ours.Encoding)[name], type(member))
     for module, other in [(ours, tiktoken), (load, tiktoken.load), (ours.model, tiktoken.model)]:
         for name, member in vars(other).items():
             if inspect.isfunction(member) and not name.startswith("_"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ from fastlm.compat.tiktoken.special import remembered
 from fastlm.compat.tiktoken.splitting import OnePretoken, RegexPattern, UncoveredTextError, splitting_pattern
 from fastlm.decoding._decoder import Decoder
 from fastlm.encoding.build import encoder_of
+from fastlm.forks import cached_property
 from fastlm.text._token_finder import TokenFinder
 from fastlm.text._utf8 import utf8_bytes
 from fastlm.vocabulary.from_ranks import vocabulary_from_ranks
@@ -313,12 +313,12 @@ class CoreBPE:
         """Looks up the rank of an ordinary token. Raises KeyError for an unknown token."""
         return self._ranks[token]
 
-    @functools.cached_property
+    @cached_property
     def sorted_tokens(self) -> list[bytes]:
         """The ordinary tokens, sorted by their bytes."""
         return sorted(self._ranks)
 
-    @functools.cached_property
+    @cached_property
     def ordinary(self) -> dict[int, bytes]:
         """Rank -> bytes of the ordinary tokens."""
         return {rank: token for token, rank in self._ranks.items()}
@@ -360,27 +360,27 @@ class CoreBPE:
             at = end
         return ids
 
-    @functools.cached_property
+    @cached_property
     def _decoder(self) -> Decoder:
         return Decoder(self._vocabulary.token_bytes, self._vocabulary.token_offsets)
 
-    @functools.cached_property
+    @cached_property
     def _encoder(self) -> Encoder:
         return encoder_of(self._vocabulary)
 
-    @functools.cached_property
+    @cached_property
     def _pieces(self) -> Encoder:
         """An encoder that takes each text as one pretoken."""
         return encoder_of(replace(self._vocabulary, pattern=OnePretoken(("",))))
 
-    @functools.cached_property
+    @cached_property
     def _merges(self) -> Encoder:
         """The same encoder, but it finds a token only if merges produce the token."""
         if len(self._vocabulary.merge_new) == sum(len(token) > 1 for token in self._ranks):
             return self._pieces
         return encoder_of(replace(self._vocabulary, pattern=OnePretoken(("",)), rules=Rules()))
 
-    @functools.cached_property
+    @cached_property
     def _token_of(self) -> dict[int, bytes]:
         special = {token_id: token.encode() for token, token_id in reversed(self._special_ids.items())}
         return special | self.ordinary

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from fastlm.compat.tiktoken.batch import mapped
 from fastlm.compat.tiktoken.plugins import ENCODING_CONSTRUCTORS, available_plugins, find_plugins
 from fastlm.compat.tiktoken.special import NONE, SpecialTokens, not_a_str
 from fastlm.compat.tiktoken.special import raise_disallowed_special_token as raise_disallowed_special_token
+from fastlm.forks import ForkSafeLock, cached_property, no_fork
 from fastlm.text._token_finder import TokenFinder
 
 
@@ -358,7 +358,7 @@ class Encoding:
         """The id of <|endoftext|>. Raises KeyError if the encoding has no such special token."""
         return self._special_tokens["<|endoftext|>"]
 
-    @functools.cached_property
+    @cached_property
     def special_tokens_set(self) -> set[str]:
         """The special tokens."""
         return set(self._special_tokens)
@@ -380,9 +380,11 @@ class Encoding:
 
     def _encode_only_native_bpe(self, text: str) -> list[int]:
         """Encodes a text that Python's `regex` splits, with its Unicode version and its meaning of $."""
-        import regex
+        with no_fork:
+            import regex
 
-        pieces = regex.compile(self._pat_str).findall(text)
+            pattern = regex.compile(self._pat_str)
+        pieces = pattern.findall(text)
         return [token_id for piece in pieces for token_id in self._core_bpe.encode_single_piece(piece.encode())]
 
     def _encode_bytes(self, text: bytes) -> list[int]:
@@ -414,7 +416,7 @@ class Encoding:
 ENCODINGS: dict[str, Encoding] = {}
 """Name -> encoding, for the encodings that `get_encoding` has returned."""
 
-_lock = threading.RLock()
+_lock = ForkSafeLock()
 
 
 def get_encoding(encoding_name: str) -> Encoding:

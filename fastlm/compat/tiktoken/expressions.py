@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from fastlm.forks import no_fork
+
 _BRACES = re.compile(r"\{(?:(\d+)(,?)(\d*)|,(\d+))\}")
 _CODE = re.compile(r"[xuU]\{([0-9A-Fa-f]+)\}|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})")
 _PROPERTY = re.compile(r"([pP])(?:([A-Z])|\{(\^?)([A-Za-z_ ]+)\})")
@@ -300,9 +302,10 @@ def _set_of(members: str, is_negated: bool, flags: frozenset[str]) -> str:
     found = rf"[^{members}\ud800]" if is_negated else f"[{members}]"
     if "i" not in flags:
         return found
-    import regex
+    with no_fork:
+        import regex
 
-    positive = regex.compile(f"[{members}]")
+        positive = regex.compile(f"[{members}]")
     folded = "".join(char for char, same in _FOLDED.items() if any(map(positive.match, same)) != is_negated)
     others = f"(?![{''.join(_FOLDED)}])(?i:{found})"
     return f"(?:{others}|[{folded}])" if folded else f"(?:{others})"

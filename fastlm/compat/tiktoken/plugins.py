@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from fastlm.compat.tiktoken import published
+from fastlm.forks import ForkSafeLock
 
 Constructors = dict[str, Callable[[], dict[str, Any]]]
 
@@ -21,7 +21,7 @@ ENCODING_CONSTRUCTORS: Constructors = dict(published.ENCODING_CONSTRUCTORS)
 """Name -> function that returns the arguments of an Encoding."""
 
 _OWN_PLUGIN = "tiktoken_ext.openai_public"
-_lock = threading.RLock()
+_lock = ForkSafeLock()
 _added: set[str] = set()
 
 

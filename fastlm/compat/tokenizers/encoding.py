@@ -6,7 +6,6 @@ It is a sequence of token spans. Copying, cutting and joining encodings only rea
 from __future__ import annotations
 
 import bisect
-import functools
 import itertools
 import json
 import warnings
@@ -19,6 +18,7 @@ from fastlm._types import Int64Array
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, known_options, sequence, string, unsigned
 from fastlm.compat.tokenizers.component import to_json
 from fastlm.compat.tokenizers.spans import ConstantColumns, Offsets, Shift, StoredColumns, TokenSpan, Trim
+from fastlm.forks import cached_property
 from fastlm.formats.tokenizer_json.lengths import Direction
 
 Ranges = Mapping[int, range]
@@ -35,13 +35,13 @@ class Places:
         self.starts = list(itertools.accumulate([len(span.ids) for span in spans[:-1]], initial=0))
         """The index of the first token of each span."""
 
-    @functools.cached_property
+    @cached_property
     def offsets(self) -> Int64Array:
         """int64 (n, 2): start and end of each token."""
         pairs = [offsets for span in self.spans for offsets in span.offsets()]
         return np.array(pairs, np.int64).reshape(-1, 2)
 
-    @functools.cached_property
+    @cached_property
     def words(self) -> Int64Array:
         """int64 (n,): the number of the word of each token, -1 where it has none."""
         words = [-1 if word is None else word for span in self.spans for word in span.words()]

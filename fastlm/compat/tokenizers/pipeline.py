@@ -5,7 +5,6 @@ A pipeline never changes, so any number of threads may share it. A tokenizer bui
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from fastlm.decoding._decoder import Decoder
 from fastlm.encoding.batches import encode_flat
 from fastlm.encoding.build import encoder_of
 from fastlm.encoding.text_pipeline import TextPipeline
+from fastlm.forks import cached_property
 from fastlm.formats.gpt2 import spells_bytes, unspell
 from fastlm.formats.tokenizer_json.added_tokens import FLAGS
 from fastlm.formats.tokenizer_json.vocabularies import vocabulary_of_components
@@ -110,7 +110,7 @@ class Pipeline:
             boundaries.append(found)
         return encode_flat(self._encoder, prepared, boundaries, threads)
 
-    @functools.cached_property
+    @cached_property
     def _encoder(self) -> Encoder:
         return encoder_of(self.vocabulary, self._whole)
 

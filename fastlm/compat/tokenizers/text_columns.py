@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import functools
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from fastlm._types import Int64Array, UInt32Array
 from fastlm.compat.tokenizers.pipeline import Pipeline
 from fastlm.compat.tokenizers.spans import Offsets
 from fastlm.encoding.text_pipeline import Span
+from fastlm.forks import cached_property
 from fastlm.vocabulary.vocabulary import NO_ID
 
 
@@ -50,7 +50,7 @@ class TextColumns:
             return [self._word] * (stop - start)
         return self._words[start:stop].tolist()  # type: ignore[no-any-return]
 
-    @functools.cached_property
+    @cached_property
     def _pieces(self) -> list[tuple[Span, bytes, int, int]]:
         """Each span of the text with its UTF-8, and the first and last index of its ids."""
         pipeline, at = self._pipeline, 0
@@ -74,13 +74,13 @@ class TextColumns:
             at = stop
         return found
 
-    @functools.cached_property
+    @cached_property
     def _found_tokens(self) -> tuple[list[int], list[str]]:
         """The index of each added token, and its text."""
         found = [(start, piece.text) for piece, _, start, _ in self._pieces if piece.token_id is not None]
         return [start for start, _ in found], [text for _, text in found]
 
-    @functools.cached_property
+    @cached_property
     def _spans(self) -> tuple[Int64Array, Int64Array]:
         """Start and end of each token."""
         if self._pipeline.lengths_add_up:
@@ -139,7 +139,7 @@ class TextColumns:
             before = pretoken_end
         return np.array(starts, np.int64), np.array(lasts, np.int64)
 
-    @functools.cached_property
+    @cached_property
     def _words(self) -> Int64Array:
         """The number of the pretoken of each token. An added token is a pretoken."""
         words = np.zeros(len(self._ids), np.int64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -43,6 +42,7 @@ from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, pre_tokenizer_
 from fastlm.compat.tokenizers.processors import PostProcessor, processor_of
 from fastlm.compat.tokenizers.trainers import BpeTrainer, Trainer
 from fastlm.files.atomic import write_files
+from fastlm.forks import ForkSafeLock
 from fastlm.formats.tokenizer_json.document import parse_document
 from fastlm.formats.tokenizer_json.normalizers import normalization_of
 from fastlm.formats.tokenizer_json.vocabularies import require_supported
@@ -75,7 +75,7 @@ class Tokenizer:
         self._encode_special_tokens = False
         self._built: tuple[int, Pipeline] | None = None
         self._decoding: tuple[int, ByteDecoder] | None = None
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     # from and to files
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastlm._types import Int64Array
+from fastlm.forks import cached_property
 from fastlm.formats import gpt2
 from fastlm.formats.tokenizer_json.components import Component, Parser, UnsupportedComponentError
 from fastlm.formats.tokenizer_json.json_values import Entries
@@ -59,7 +59,7 @@ class BPE(Component):
             object.__setattr__(self, "merges", sorted(last, key=last.__getitem__))
             del self.__dict__["merge_ids"]
 
-    @functools.cached_property
+    @cached_property
     def merge_ids(self) -> Int64Array:
         """int64 (3, number of merges): the ids of the left sides, of the right sides and of the results."""
         vocab, merges = self.vocab, self.merges
