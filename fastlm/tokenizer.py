@@ -662,23 +662,38 @@ def load(
     *,
     pattern: str | None = None,
     special_tokens: Iterable[str] | Mapping[str, int] | None = None,
+    revision: str | None = None,
+    download: bool = False,
+    token: str | None = None,
 ) -> Tokenizer:
-    """Loads a tokenizer from a file or a directory. Nothing is downloaded or cached.
+    """Loads a tokenizer from a file, a directory, or the local cache of the Hugging Face Hub.
 
     The content of a file, not its name, tells the format. In a directory, the first of these is read:
     `tokenizer.fastlm`; `tokenizer.json`; `vocab.json` with `merges.txt`; the only `.tiktoken`, `tekken.json` or
-    `.model` file.
+    `.model` file. A name such as "openai-community/gpt2" that is no path is sought in the cache that huggingface_hub
+    keeps (`HF_HOME`, `HF_HUB_CACHE`). Nothing is downloaded without `download=True`.
 
     Args:
-        path: The file or directory.
+        path: The file or directory, or the name of a model.
         pattern: The pattern. Rank files (`.tiktoken`) and `vocab.json` with `merges.txt` do not have one, so it must be
             given, unless the file is a published one, which is recognised by its content.
         special_tokens: Special tokens, for the same formats; with their ids if these are not the next free ones.
+        revision: Branch, tag or commit of a model; None for "main".
+        download: Fetch the tokenizer files of a model, or their newest version, into the cache first. Needs the extra
+            `[hub]`.
+        token: Access token of a private model, for a download.
 
     Raises:
-        OSError: A file cannot be read.
+        OSError: A file cannot be read, or a model is not in the cache or cannot be fetched.
         ValueError: A file is malformed, or it is not clear which file to read; the message says which file and where.
     """
     from fastlm import formats
+    from fastlm.files import hub
 
-    return Tokenizer.from_vocabulary(formats.load(Path(path), pattern, special_tokens))
+    found = hub.resolve(path, revision, download=download, token=token)
+    try:
+        return Tokenizer.from_vocabulary(formats.load(found, pattern, special_tokens))
+    except FileNotFoundError:
+        if Path(path).exists():
+            raise
+        raise hub.missing(os.fspath(path), revision, "tokenizer file") from None

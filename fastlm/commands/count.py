@@ -19,7 +19,7 @@ def count(
 
     Args:
         inputs: Files of text, JSON lines, Parquet or Arrow.
-        tokenizer: Directory or file of the tokenizer.
+        tokenizer: Directory or file of the tokenizer, or name of a model in the Hub's local cache.
     """
     from fastlm import load
     from fastlm.corpus.block_encoder import count_tokens

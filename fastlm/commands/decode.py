@@ -16,7 +16,7 @@ def decode(
 
     Args:
         ids: A directory that `fastlm encode` wrote, or a .npy file of ids.
-        tokenizer: Directory or file of the tokenizer.
+        tokenizer: Directory or file of the tokenizer, or name of a model in the Hub's local cache.
         split: Split of a directory to decode: train or val.
     """
     from fastlm import load

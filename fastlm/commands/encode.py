@@ -47,7 +47,7 @@ def encode(
     Args:
         inputs: Files, directories, globs, addresses such as s3://bucket/name, or - for standard input. The names tell
             text, JSON lines, Parquet and Arrow apart; .gz, .zst and .xz are decompressed.
-        tokenizer: Directory or file of the tokenizer.
+        tokenizer: Directory or file of the tokenizer, or name of a model in the Hub's local cache.
         out: Directory for the shards; it must be missing or empty, except with --resume.
         format: npy: arrays of NumPy; bin: raw ids, as nanoGPT reads them; megatron: .bin and .idx of Megatron-LM.
         shard_tokens: Number of ids of each shard but the last.

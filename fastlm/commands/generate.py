@@ -34,7 +34,8 @@ def generate(
     Args:
         model: Directory of the model: model.json and model.safetensors.
         prompt: Text to continue; special tokens in it count as such.
-        tokenizer: Directory or file of the tokenizer; by default the one in MODEL_DIR.
+        tokenizer: Directory or file of the tokenizer, or name of a model in the Hub's local cache; by default the one
+            in MODEL_DIR.
         max_new_tokens: Maximum number of new tokens.
         temperature: 0 takes the most likely token, 1 samples from the model's distribution.
         top_k: Keep the k most likely tokens.

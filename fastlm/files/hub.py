@@ -1,11 +1,12 @@
 """Folders of models in the local cache of the Hugging Face Hub.
 
 Layout of the cache (huggingface_hub's guide "Understand caching"): `models--ORG--NAME/refs/REVISION` holds a commit,
-and `models--ORG--NAME/snapshots/COMMIT/` the files. Only `download` uses the network, and only where it is called.
+and `models--ORG--NAME/snapshots/COMMIT/` the files. Nothing is fetched unless a caller asks for it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -56,7 +57,46 @@ def cached_snapshot(repo_id: str, revision: str | None = None) -> Path | None:
     return snapshot if _REVISION.fullmatch(commit) and snapshot.is_dir() else None
 
 
-def download(repo_id: str, revision: str | None = None, token: str | None = None) -> Path:
+def resolve(
+    path: str | os.PathLike[str], revision: str | None = None, *, download: bool = False, token: str | None = None
+) -> Path:
+    """Finds the files that a path or the name of a model means. A path that exists comes first.
+
+    Args:
+        path: A file, a folder, or the name of a model, such as "openai-community/gpt2".
+        revision: Branch, tag or commit of a model; None for "main".
+        download: Fetch the tokenizer files of a model first.
+        token: Access token for the download of a private model.
+
+    Returns:
+        The path, or the folder of the model in the cache.
+
+    Raises:
+        FileNotFoundError: There is no such path, and the cache does not have the model.
+        ValueError: An option of a model is given for a path that exists; `revision` cannot be one; or a download
+            lacks huggingface_hub.
+        OSError: The model cannot be fetched.
+    """
+    found = Path(path)
+    if token is not None and not download:
+        raise ValueError("token is for a download: give download=True with it")
+    if found.exists():
+        if download or revision is not None:
+            option = "download" if download else "revision"
+            raise ValueError(f"{option} is for a model of the Hub, and {found} is a local path")
+        return found
+    name = os.fspath(path)
+    if not is_repo_id(name):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    if download:
+        return _download(name, revision, token)
+    snapshot = cached_snapshot(name, revision)
+    if snapshot is None:
+        raise missing(name, revision)
+    return snapshot
+
+
+def _download(repo_id: str, revision: str | None, token: str | None) -> Path:
     """Fetches the tokenizer files of a model from the Hub into the cache, and returns their folder.
 
     Raises:
@@ -65,20 +105,31 @@ def download(repo_id: str, revision: str | None = None, token: str | None = None
     """
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError
     except ImportError:
         raise ValueError("downloads need huggingface_hub: pip install 'fastlm[hub]'") from None
-    names = ["tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json", "*.tiktoken", "tekken.json"]
+    names = [
+        "tokenizer*.json",
+        "tokenizer.fastlm",
+        "vocab.json",
+        "merges.txt",
+        "special_tokens_map.json",
+        "*.tiktoken",
+        "tekken.json",
+    ]
     try:
         return Path(snapshot_download(repo_id, revision=revision, token=token, allow_patterns=names))
-    except HfHubHTTPError as error:
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # an error of huggingface_hub, whose message has several lines
         raise OSError(f"{repo_id}: {str(error).splitlines()[0]}") from None
 
 
-def missing(repo_id: str, revision: str | None = None) -> FileNotFoundError:
-    """The error for a name that is neither a path nor a model in the cache."""
+def missing(repo_id: str, revision: str | None = None, file: str | None = None) -> FileNotFoundError:
+    """The error for a name that is neither a path nor a model in the cache, or for a model that lacks a file there."""
     of_revision = "" if revision is None else f" at revision {revision!r}"
+    absent = "model of this name" if file is None else f"{file} of this model"
     return FileNotFoundError(
-        f"{repo_id}: no such file or folder, and the Hub cache {cache_folder()} has no model of this name{of_revision}"
+        f"{repo_id}: no such file or folder, and the Hub cache {cache_folder()} has no {absent}{of_revision}"
         f"; fetch it with `hf download {repo_id}` or fastlm.load({repo_id!r}, download=True)"
     )

@@ -78,6 +78,18 @@ def test_count(folder, trained, capsys):
     assert counts == [*expected, sum(expected)]
 
 
+def test_a_tokenizer_in_the_cache_of_the_hub(folder, trained, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.chdir(folder)
+    trained.save(folder / "cache" / "models--org--name" / "snapshots" / "abc")
+    (folder / "cache" / "models--org--name" / "refs").mkdir()
+    (folder / "cache" / "models--org--name" / "refs" / "main").write_text("abc")
+    assert cli.main(["count", "text", "--tokenizer", "org/name"]) == 0
+    assert int(capsys.readouterr().out.split()[0].replace(",", "")) == len(trained.encode(TEXT))
+    assert cli.main(["count", "text", "--tokenizer", "org/other"]) == 1
+    assert capsys.readouterr().err.startswith("fastlm: org/other: no such file or folder, and the Hub cache ")
+
+
 def test_demo_on_a_file(folder, capsys):
     assert cli.main(["demo", str(folder / "text"), "--out", str(folder / "demo")]) == 0
     printed = capsys.readouterr().out
@@ -315,7 +327,7 @@ def test_errors_that_a_user_can_cause_are_one_line(folder, monkeypatch, capsys):
     ("args", "message"),
     [
         (["count", "missing", "--tokenizer", "tokenizer"], "No such file or directory: 'missing'"),
-        (["count", "text", "--tokenizer", "missing"], "No such file or directory: 'missing'"),
+        (["count", "text", "--tokenizer", "missing"], "missing: no such file or folder, and the Hub cache"),
         (["encode", "bad", "--tokenizer", "tokenizer", "--out", "x"], "bad: byte 3 is not well-formed UTF-8"),
         (["encode", "text", "--tokenizer", "tokenizer", "--out", "empty"], "Not a directory: 'empty'"),
         (

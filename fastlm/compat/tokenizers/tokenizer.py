@@ -41,8 +41,10 @@ from fastlm.compat.tokenizers.pipeline import ByteDecoder, Pipeline
 from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer, pre_tokenizer_of
 from fastlm.compat.tokenizers.processors import PostProcessor, processor_of
 from fastlm.compat.tokenizers.trainers import BpeTrainer, Trainer
+from fastlm.files import hub
 from fastlm.files.atomic import write_files
 from fastlm.forks import ForkSafeLock
+from fastlm.formats.tokenizer_json import FILE
 from fastlm.formats.tokenizer_json.document import parse_document
 from fastlm.formats.tokenizer_json.normalizers import normalization_of
 from fastlm.formats.tokenizer_json.vocabularies import require_supported
@@ -102,14 +104,29 @@ class Tokenizer:
 
     @staticmethod
     def from_pretrained(identifier: str, revision: str = "main", token: str | None = None) -> Tokenizer:
-        """The tokenizer of the tokenizer.json in a directory. Nothing is fetched: raises ValueError for a name."""
-        path = os.path.join(string(identifier), "tokenizer.json")
-        if not os.path.isdir(identifier):
-            raise ValueError(
-                f"{identifier!r} is not a directory, and fastlm downloads nothing: download its tokenizer.json and "
-                "give the directory, or use Tokenizer.from_file"
-            )
-        return Tokenizer.from_file(path)
+        """The tokenizer of a directory, or of a model in the local cache of the Hub. Nothing is fetched.
+
+        Args:
+            identifier: A directory with a tokenizer.json, or the name of a model, such as "gpt2".
+            revision: Branch, tag or commit of the model.
+            token: Accepted as in `tokenizers`; reading the cache needs none.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            FileNotFoundError: The directory, or the cache for this name and revision, has no tokenizer.json.
+            ValueError: `identifier` is neither a directory nor the name of a model, or the file is malformed.
+        """
+        name, revision = string(identifier), string(revision)
+        if token is not None:
+            string(token)
+        if os.path.isdir(name):
+            return Tokenizer.from_file(os.path.join(name, FILE))
+        folder = hub.cached_snapshot(name, revision)
+        if folder is None or not (folder / FILE).is_file():
+            raise hub.missing(name, revision, FILE)
+        return Tokenizer.from_file(str(folder / FILE))
 
     def to_str(self, pretty: bool = False) -> str:
         """The text of a tokenizer.json."""
