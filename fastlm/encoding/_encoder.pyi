@@ -6,7 +6,7 @@ from fastlm.pretokenize.text_splitter import Boundaries
 from fastlm.text._utf8 import Utf8
 from fastlm.vocabulary.vocabulary import Vocabulary
 
-FIRST_ROOM: int
+MORE_ENTRIES: int
 
 class Encoder:
     num_states: int

@@ -11,7 +11,7 @@ from fastlm.text._token_finder cimport TokenFinder
 from fastlm.text._utf8 cimport utf8_of
 
 # entries of the first pretoken cache in addition to the vocabulary's tokens
-FIRST_ROOM = 1 << 16
+MORE_ENTRIES = 1 << 16
 
 
 cdef class Encoder:
@@ -40,7 +40,6 @@ cdef class Encoder:
         self.idle, self.num_states = {}, 0
         self._fill_first_cache()
         self._find_unmergeable(EncodeState(self.tables, PretokenCache(16, 16, 16), -1), whole_tokens)
-        self.tables.set_cached(self.first_cache)
 
     # --- calls ---
 
@@ -172,22 +171,13 @@ cdef class Encoder:
         return 0
 
     cdef EncodeState _new_state(self):
-        """A state whose cache has the vocabulary's tokens.
-
-        The first one has a copy of the first cache, and the second one the first cache itself, so a second thread costs
-        no time to start. Other states fill their caches, each in its own thread.
-        """
-        cdef PretokenCache cache
+        """A state whose cache has the vocabulary's tokens: the first cache, or one that this thread fills."""
         cdef int64_t number = self.num_states
+        cdef PretokenCache cache = self.first_cache
         self.num_states += 1
-        if number and self.first_cache is not None:
-            cache, self.first_cache = self.first_cache, None
-            return EncodeState(self.tables, cache, number)
-        cache = PretokenCache(self.cache_entries, 16 * self.cache_entries, 8 * self.cache_entries)
-        # other threads may have run while memory was allocated
-        if self.first_cache is not None:
-            cache.copy_from(self.first_cache)
-        else:
+        self.first_cache = None
+        if cache is None:
+            cache = PretokenCache(self.cache_entries, 16 * self.cache_entries, 8 * self.cache_entries)
             with nogil:
                 self.tables.refill(cache)
         return EncodeState(self.tables, cache, number)
@@ -199,20 +189,43 @@ cdef class Encoder:
     # --- the vocabulary's tokens ---
 
     cdef int _fill_first_cache(self) except -1:
-        """Encodes every token as a pretoken, so that most words are cached before they are first seen."""
+        """Caches every token as a pretoken, so that most words are cached before they are first seen.
+
+        The bytes of a token that is not proven are merged.
+        """
         cdef EncodeTables tables = self.tables
-        offsets = np.asarray(tables.token_offsets)
-        cdef int64_t[::1] ends = offsets[1:][np.diff(offsets) > 0]
-        self.cache_entries = 1 << ((ends.shape[0] + FIRST_ROOM) * 4 // 3).bit_length()
-        cache = PretokenCache(self.cache_entries, 16 * self.cache_entries, 8 * self.cache_entries)
-        cdef EncodeState state = EncodeState(tables, cache, -1)
-        if not tables.vocabulary.lacks_bytes and ends.shape[0]:
-            state.start_pretokens(&tables.token_bytes[0], tables.token_bytes.shape[0], ends)
-            with nogil:
-                state.run(0)
-        self.first_cache = state.cache
-        self.cache_entries = self.first_cache.entries()
+        cdef int64_t n_tokens = np.count_nonzero(np.diff(tables.token_offsets))
+        cdef int64_t entries = 1 << ((n_tokens + MORE_ENTRIES) * 4 // 3).bit_length()
+        cdef PretokenCache cache = PretokenCache(entries, 16 * entries, 8 * entries)
+        with nogil:
+            tables.refill(cache)
+        if not tables.vocabulary.lacks_bytes:
+            cache = self._merge_others(EncodeState(tables, cache, -1))
+        self.first_cache, self.cache_entries = cache, cache.entries()
         return 0
+
+    cdef PretokenCache _merge_others(self, EncodeState state):
+        """Merges the bytes of the tokens that are not cached, which caches them. Returns the cache."""
+        cdef EncodeTables tables = self.tables
+        cdef const uint8_t[::1] others
+        cdef int64_t[::1] ends
+        cdef int64_t start, token_id
+        not_cached = np.flatnonzero(np.asarray(tables.is_cached) == 0).tolist()
+        cdef list unproven = [token_id for token_id in not_cached if tables.is_cacheable(token_id)]
+        if not unproven:
+            return state.cache
+        spelled = [bytes(tables.token_bytes[tables.token_offsets[token_id]:tables.token_offsets[token_id + 1]])
+                   for token_id in unproven]
+        others, ends = b"".join(spelled), np.cumsum([len(token) for token in spelled])
+        state.start_pretokens(&others[0], others.shape[0], ends)
+        with nogil:
+            state.run(0)
+        for token_id in unproven:
+            start = tables.token_offsets[token_id]
+            length = tables.token_offsets[token_id + 1] - start
+            if state.cache.find(&tables.token_bytes[start], length) == token_id:
+                tables.is_cached[token_id] = True
+        return state.cache
 
     cdef int _find_unmergeable(self, EncodeState state, const int64_t[::1] whole_tokens) except -1:
         """Finds the whole tokens that merging their bytes does not make, and puts them into a table."""
@@ -225,13 +238,12 @@ cdef class Encoder:
             token_id = whole_tokens[k]
             if not tables.is_token(token_id):
                 raise ValueError(f"whole token {k} has id {token_id}, which is not in the vocabulary")
+            if tables.is_cached[token_id]:
+                continue
             start = tables.token_offsets[token_id]
             length = tables.token_offsets[token_id + 1] - start
             if tables.token_bytes[start + length - 1] >= FASTLM_FIRST_NON_UTF8:  # no pretoken ends like this
                 continue
-            if length <= FASTLM_MAX_CACHED_BYTES:
-                if self.first_cache.find(&tables.token_bytes[start], length) == token_id:
-                    continue
             if self._merges_to(state, &tables.token_bytes[start], length, token_id):
                 continue
             if length > FASTLM_MAX_CACHED_BYTES:
@@ -251,6 +263,7 @@ cdef class Encoder:
             raise ValueError("hash collision among tokens that no merges make; cannot build their table")
         for token_id, start, length in unmergeable:
             self.first_cache.put(&tables.token_bytes[start], length, token_id)
+            tables.is_cached[token_id] = True
         tables.set_unmergeable(table)
         return 0
 

@@ -24,6 +24,8 @@ cdef extern from "encoding/pretoken_cache.h" nogil:
     fastlm_cache_entry *fastlm_find(const fastlm_cache *cache, fastlm_cache_key key, const uint8_t *p, int64_t length)
     void fastlm_add(fastlm_cache *cache, fastlm_cache_key key, const uint8_t *p, int64_t length, const uint32_t *ids,
                     int64_t n_ids)
+    void fastlm_add_tokens(fastlm_cache *cache, const uint8_t *token_bytes, const int64_t *offsets,
+                           const uint8_t *chosen, int64_t n_tokens, int64_t n_bytes)
 
 
 cdef class PretokenCache:
@@ -36,5 +38,4 @@ cdef class PretokenCache:
     cdef int clear(self) except -1 nogil
     cdef int put(self, const uint8_t *pretoken, int64_t length, uint32_t token_id) except -1 nogil
     cdef int64_t find(self, const uint8_t *pretoken, int64_t length) except -2 nogil
-    cdef int mark_tokens(self, uint8_t[::1] is_token) except -1
     cdef int allow_progress(self) except -1 nogil

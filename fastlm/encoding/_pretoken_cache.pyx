@@ -97,16 +97,6 @@ cdef class PretokenCache:
             &self.table, fastlm_key_of(pretoken, length, length), pretoken, length)
         return <int64_t>entry.ids[0] if entry and entry.n_ids == 1 else -1
 
-    cdef int mark_tokens(self, uint8_t[::1] is_token) except -1:
-        """Sets is_token[id] for each id that is all of a cached pretoken's ids."""
-        cdef int64_t k
-        cdef fastlm_cache_entry *entry
-        for k in range(self.entries()):
-            entry = self.table.entries + k
-            if entry.n_ids == 1:
-                is_token[entry.ids[0]] = True
-        return 0
-
     cdef int allow_progress(self) except -1 nogil:
         """Leaves one free entry, so that the next block makes progress even if an arena is full."""
         self.table.used = min(self.table.used, self.table.full_at - 1)

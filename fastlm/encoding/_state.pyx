@@ -2,8 +2,6 @@
 import numpy as np
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.list cimport PyList_New, PyList_SET_ITEM
-from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -18,8 +16,8 @@ from fastlm.text._token_finder cimport TokenFinder, fastlm_find_tokens
 from fastlm.text._utf8 cimport utf8_of
 from fastlm.text._utf8 import utf8_bytes
 
-cdef extern from "Python.h":
-    PyObject *PyList_GET_ITEM(object items, Py_ssize_t k)
+cdef extern from "encoding/id_list.h":
+    list fastlm_id_list(list ints, const uint32_t *ids, int64_t n)
 
 SCRATCH_WORDS = FASTLM_SCRATCH_WORDS  # a test compares it with the kernel's number
 
@@ -275,13 +273,7 @@ cdef class EncodeState:
 
     cdef list id_list(self, int64_t start, int64_t stop):
         """Ids `start` to `stop` as a list."""
-        cdef list objects = self.tables.int_objects, ids = PyList_New(stop - start)
-        cdef int64_t k
-        for k in range(start, stop):
-            item = <object>PyList_GET_ITEM(objects, self.ids[k])
-            Py_INCREF(item)
-            PyList_SET_ITEM(ids, k - start, item)
-        return ids
+        return fastlm_id_list(self.tables.ints, &self.ids[0] + start, stop - start)
 
     cdef object copy_ids(self, int64_t start, int64_t stop):
         """Ids `start` to `stop` as a new uint32 array."""

@@ -37,6 +37,9 @@ cdef extern from "encoding/encode_loop.h" nogil:
     void fastlm_prefetch_text(const uint8_t *text, int64_t n)
     fastlm_status fastlm_encode(const fastlm_vocabulary *vocabulary, fastlm_cache *cache, fastlm_encode_state *state)
 
+cdef extern from "encoding/token_proof.h" nogil:
+    void fastlm_prove_tokens(const fastlm_merge_tables *tables, int64_t n_merges, uint32_t *made_by, uint8_t *proven)
+
 
 cdef class EncodeTables:
     cdef const uint8_t[::1] token_bytes
@@ -49,13 +52,14 @@ cdef class EncodeTables:
     cdef fastlm_scan_fn scan
     cdef bint drops_unknown
     cdef object find_ends, kernel, scanner
-    cdef list int_objects
+    cdef list ints  # see id_list.h
     cdef int _check_offsets(self) except -1
-    cdef int _check_ids(self, merge_new) except -1
+    cdef int _check_ids(self, vocabulary) except -1
     cdef int64_t num_ids(self) noexcept nogil
     cdef bint is_token(self, int64_t token_id) except -1 nogil
     cdef int check_boundaries(self, const int64_t *boundaries, int64_t n_boundaries, int64_t n) except -1 nogil
     cdef int set_unmergeable(self, PretokenCache tokens) except -1
-    cdef int set_cached(self, PretokenCache cache) except -1
+    cdef int _prove_tokens(self, int64_t n_merges) except -1
+    cdef bint is_cacheable(self, int64_t token_id) noexcept nogil
     cdef int refill(self, PretokenCache cache) except -1 nogil
     cdef object pretoken_ends(self, bytes text, boundaries)

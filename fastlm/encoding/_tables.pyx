@@ -4,7 +4,9 @@ import numpy as np
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uintptr_t
 
 from fastlm.encoding._merge_table cimport MergeTable
-from fastlm.encoding._pretoken_cache cimport PretokenCache, fastlm_add, fastlm_key_of
+from fastlm.encoding._pretoken_cache cimport (
+    FASTLM_FIRST_NON_UTF8, FASTLM_MAX_CACHED_BYTES, PretokenCache, fastlm_add_tokens,
+)
 from fastlm.native.common cimport FASTLM_NO_ID, scanner_function
 from fastlm.pretokenize import _scan
 from fastlm.pretokenize._scan import InvalidUTF8Error
@@ -27,7 +29,7 @@ cdef class EncodeTables:
         self.merge_table = MergeTable(
             vocabulary.merge_left, vocabulary.merge_right, vocabulary.merge_new, vocabulary.byte_ids)
         self.byte_ids = self.merge_table.byte_ids
-        self._check_ids(vocabulary.merge_new)
+        self._check_ids(vocabulary)
         self.kernel = kernel  # owns the machine code
         self.vocabulary.merge = <fastlm_merge_fn><uintptr_t>kernel.address
         self.vocabulary.tables = self.merge_table.tables
@@ -39,8 +41,8 @@ cdef class EncodeTables:
         self.scan = NULL if self.scanner is None else scanner_function(self.scanner)
         self.find_ends = pattern.find_ends
         self.is_cached = np.zeros(self.num_ids(), np.uint8)
-        # lists of ids refer to these objects: creating an int costs more than looking it up
-        self.int_objects = list(range(self.num_ids()))
+        self._prove_tokens(len(vocabulary.merge_new))
+        self.ints = [None] * self.num_ids()
 
     cdef int _check_offsets(self) except -1:
         cdef int64_t k, n = self.token_offsets.shape[0] - 1
@@ -51,9 +53,10 @@ cdef class EncodeTables:
             raise ValueError("token offsets must ascend from 0 to the number of token bytes")
         return 0
 
-    cdef int _check_ids(self, merge_new) except -1:
+    cdef int _check_ids(self, vocabulary) except -1:
         byte_ids = self.merge_table.byte_ids
-        for name, ids in (("merge_new", np.asarray(merge_new)), ("byte_ids", byte_ids[byte_ids != FASTLM_NO_ID])):
+        arrays = {name: np.asarray(getattr(vocabulary, name)) for name in ("merge_left", "merge_right", "merge_new")}
+        for name, ids in {**arrays, "byte_ids": byte_ids[byte_ids != FASTLM_NO_ID]}.items():
             if len(ids) and ids.max() >= self.num_ids():
                 raise ValueError(f"{name} holds id {ids.max()}, but the vocabulary has {self.num_ids()} ids")
         return 0
@@ -87,23 +90,28 @@ cdef class EncodeTables:
         self.vocabulary.unmergeable = &tokens.table
         return 0
 
-    cdef int set_cached(self, PretokenCache cache) except -1:
-        """Makes `refill` add the tokens that are cached as themselves."""
-        cache.mark_tokens(self.is_cached)
+    cdef int _prove_tokens(self, int64_t n_merges) except -1:
+        """Finds the tokens that `refill` may add without merging their bytes."""
+        cdef uint32_t[::1] made_by = np.zeros(self.num_ids(), np.uint32)
+        cdef int64_t token_id
+        with nogil:
+            fastlm_prove_tokens(&self.vocabulary.tables, n_merges, &made_by[0], &self.is_cached[0])
+            for token_id in range(self.num_ids()):
+                if self.is_cached[token_id] and not self.is_cacheable(token_id):
+                    self.is_cached[token_id] = False
         return 0
 
+    cdef bint is_cacheable(self, int64_t token_id) noexcept nogil:
+        """Whether the pretoken cache takes the bytes of a token: no longer one, and none that ends outside UTF-8."""
+        cdef int64_t end = self.token_offsets[token_id + 1], length = end - self.token_offsets[token_id]
+        return 0 < length <= FASTLM_MAX_CACHED_BYTES and self.token_bytes[end - 1] < FASTLM_FIRST_NON_UTF8
+
     cdef int refill(self, PretokenCache cache) except -1 nogil:
-        """Clears a cache and adds the vocabulary's tokens."""
-        cdef int64_t token_id, start, length
-        cdef uint32_t narrow
+        """Clears a cache and adds the tokens whose bytes are encoded to themselves."""
         cache.clear()
-        for token_id in range(self.num_ids()):
-            if self.is_cached[token_id]:
-                start = self.token_offsets[token_id]
-                length = self.token_offsets[token_id + 1] - start
-                narrow = <uint32_t>token_id
-                fastlm_add(&cache.table, fastlm_key_of(&self.token_bytes[start], length, length),
-                           &self.token_bytes[start], length, &narrow, 1)
+        if self.num_ids():
+            fastlm_add_tokens(&cache.table, &self.token_bytes[0], &self.token_offsets[0], &self.is_cached[0],
+                              self.num_ids(), self.token_bytes.shape[0])
         cache.allow_progress()
         return 0
 

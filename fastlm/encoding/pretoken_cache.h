@@ -201,6 +201,28 @@ static inline void fastlm_add(fastlm_cache *cache, fastlm_cache_key key, const u
     }
 }
 
+/* Adds the tokens whose chosen[id] is set, each with its id: token id is token_bytes[offsets[id]:offsets[id + 1]], 1 to
+ * FASTLM_MAX_CACHED_BYTES bytes. The entries of the next tokens are prefetched. */
+static inline void fastlm_add_tokens(fastlm_cache *cache, const uint8_t *token_bytes, const int64_t *offsets,
+                                     const uint8_t *chosen, int64_t n_tokens, int64_t n_bytes) {
+    enum { AHEAD = 32 };
+    fastlm_cache_key keys[AHEAD];
+    uint32_t ids[AHEAD];
+    for (int64_t id = 0; id < n_tokens;) {
+        int count = 0;
+        for (; id < n_tokens && count < AHEAD; id++)
+            if (chosen[id]) {
+                keys[count] = fastlm_key_of(token_bytes + offsets[id], offsets[id + 1] - offsets[id],
+                                            n_bytes - offsets[id]);
+                fastlm_prefetch_write(fastlm_first_entry(cache, keys[count].hash));
+                ids[count++] = (uint32_t)id;
+            }
+        for (int k = 0; k < count; k++)
+            fastlm_add(cache, keys[k], token_bytes + offsets[ids[k]], offsets[ids[k] + 1] - offsets[ids[k]], &ids[k],
+                       1);
+    }
+}
+
 /* Copies the ids of an entry, and up to FASTLM_SPARE_IDS more; returns the number of its ids. */
 static inline int64_t fastlm_copy_ids(const fastlm_cache *cache, const fastlm_cache_entry *entry, uint32_t *out) {
     int64_t n_ids = entry->n_ids;
