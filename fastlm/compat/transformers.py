@@ -53,7 +53,7 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
     [[1, 1, 1, 1], [1, 0, 0, 0]]
     """
 
-    def __init__(self, source: Source | None = None, **options: Any) -> None:
+    def __init__(self, source: Source | None = None, /, **options: Any) -> None:
         given = [source, options.pop("tokenizer_object", None), options.pop("tokenizer_file", None)]
         chosen = next((one for one in given if one is not None), None)
         if chosen is None:

@@ -69,7 +69,7 @@ class Backend(Tokenizer):
             return cls(Tokenizer.from_str(source.to_str()))
         if isinstance(source, str | os.PathLike):
             return cls(Tokenizer.from_file(os.fspath(source)))
-        raise TypeError(f"expected a tokenizer or the path of a tokenizer.json, not {type(source).__name__}")
+        raise TypeError(f"expected a tokenizer or the path of a tokenizer.json, got {type(source).__name__}")
 
     @property
     def _truncation(self) -> Truncation | None:

@@ -407,6 +407,34 @@ def test_the_message_for_a_disallowed_special_token_is_tiktokens(pairs):
     assert messages[0] == messages[1]
 
 
+WRONG_TEXTS = [None, [], ["a"], ("a",), {"a": 1}, 5, 3.5, b"a", bytearray(b"a"), object()]
+
+
+@pytest.mark.parametrize("text", WRONG_TEXTS, ids=lambda text: type(text).__name__)
+@pytest.mark.parametrize(
+    "method", ["encode", "encode_ordinary", "encode_to_numpy", "encode_with_unstable", "encode_batch", "count"]
+)
+def test_an_argument_that_is_not_a_text_is_named(pairs, method, text):
+    argument = [text] if method == "encode_batch" else text
+    for pair in pairs:
+        found = "'None' is" if text is None else f"'{type(text).__name__}' object is"
+        with pytest.raises(TypeError, match=f"{found} not an instance of 'str'"):
+            getattr(pair.ours, method)(argument)
+        if method != "count":
+            assert outcome(getattr(pair.theirs, method), argument) is TypeError
+
+
+@pytest.mark.parametrize("ids", [None, 5, "ab", {1: 2}, {1}, object()], ids=lambda ids: type(ids).__name__)
+@pytest.mark.parametrize("method", ["decode", "decode_bytes", "decode_batch", "decode_bytes_batch"])
+def test_an_argument_that_is_no_list_of_ids_is_named(pairs, method, ids):
+    argument = [ids] if method.endswith("batch") else ids
+    for pair in pairs:
+        found = "'None' is" if ids is None else f"'{type(ids).__name__}' object is"
+        with pytest.raises(TypeError, match=f"{found} not an instance of 'Sequence'"):
+            getattr(pair.ours, method)(argument)
+        assert outcome(getattr(pair.theirs, method), argument) is TypeError
+
+
 def test_of_two_special_tokens_with_one_id_decoding_knows_the_first(ranks):
     encoding = ours.Encoding("two", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={"<|z|>": 3000, "<|a|>": 3000})
     assert encoding.encode("<|z|><|a|>", allowed_special="all") == [3000, 3000]

@@ -296,6 +296,19 @@ def test_older_directories_load(files, tmp_path, no_network):
     assert_alike(mine, judge)
 
 
+@pytest.mark.parametrize("source", ["elsewhere", None, 5, {"a": 1}])
+def test_an_entry_named_source_is_kept(files, tmp_path, no_network, source):
+    (tmp_path / "tokenizer.json").write_bytes(files["plain"].read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"source": source}))
+    for kind in (FastLMTokenizer, transformers.PreTrainedTokenizerFast):
+        loaded = kind.from_pretrained(tmp_path)
+        made = kind(tokenizer_object=loaded.backend_tokenizer, source=source)
+        for tokenizer in (loaded, made):
+            assert tokenizer.init_kwargs["source"] == source
+            tokenizer.save_pretrained(tmp_path / "saved")
+            assert json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())["source"] == source
+
+
 def test_nothing_is_fetched(tmp_path, no_network):
     with pytest.raises(OSError, match="gpt2"):
         FastLMTokenizer.from_pretrained("gpt2", cache_dir=tmp_path)

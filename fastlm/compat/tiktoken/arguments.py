@@ -9,6 +9,12 @@ from typing import Any
 LARGEST_ID = 0xFFFFFFFF
 
 
+def not_an_instance(value: object, kind: str) -> TypeError:
+    """Makes the error for an argument of a wrong type, with tiktoken's message."""
+    found = "'None'" if value is None else f"{type(value).__name__!r} object"
+    return TypeError(f"{found} is not an instance of {kind!r}")
+
+
 def encodable(text: str) -> str:
     """Checks that a text can be encoded as UTF-8.
 
@@ -30,7 +36,7 @@ def encodable(text: str) -> str:
 def a_str(token: Any) -> str:
     """Returns the argument itself. Raises TypeError unless it is a str."""
     if not isinstance(token, str):
-        raise TypeError(f"'{type(token).__name__}' object is not an instance of 'str'")
+        raise not_an_instance(token, "str")
     return token
 
 
@@ -56,7 +62,7 @@ def checked_id(token: Any) -> int:
 def a_bytes(piece: Any) -> bytes:
     """Returns the argument itself. Raises TypeError unless it is bytes."""
     if not isinstance(piece, bytes):
-        raise TypeError(f"'{type(piece).__name__}' object is not an instance of 'bytes'")
+        raise not_an_instance(piece, "bytes")
     return piece
 
 
@@ -64,7 +70,7 @@ def items_of(tokens: Any) -> Iterable[Any]:
     """Returns an iterator of a sequence. Raises TypeError for any other object, even if it is iterable."""
     is_sequence = hasattr(type(tokens), "__getitem__") and not isinstance(tokens, str | Mapping)
     if not is_sequence:
-        raise TypeError(f"'{type(tokens).__name__}' object is not an instance of 'Sequence'")
+        raise not_an_instance(tokens, "Sequence")
     items: Iterable[Any] = iter(tokens)
     return items
 
@@ -113,7 +119,7 @@ def checked_special_ids(ids: Any) -> dict[str, int]:
 
 def _check_is_dict(ids: Any) -> None:
     if not isinstance(ids, dict):
-        raise TypeError(f"'{type(ids).__name__}' object is not an instance of 'dict'")
+        raise not_an_instance(ids, "dict")
 
 
 def _token_bytes(token: Any) -> bytes:

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastlm.compat.tiktoken._tiktoken import CoreBPE
-from fastlm.compat.tiktoken.arguments import encodable
+from fastlm.compat.tiktoken.arguments import encodable, not_an_instance
 from fastlm.compat.tiktoken.batch import mapped
 from fastlm.compat.tiktoken.plugins import ENCODING_CONSTRUCTORS, available_plugins, find_plugins
-from fastlm.compat.tiktoken.special import NONE, SpecialTokens, not_a_str
+from fastlm.compat.tiktoken.special import NONE, SpecialTokens
 from fastlm.compat.tiktoken.special import raise_disallowed_special_token as raise_disallowed_special_token
 from fastlm.forks import ForkSafeLock, cached_property, no_fork
 from fastlm.text._token_finder import TokenFinder
@@ -87,7 +87,7 @@ class Encoding:
             TypeError: The text is not a str.
         """
         if not isinstance(text, str):
-            raise not_a_str(text)
+            raise not_an_instance(text, "str")
         return self._core_bpe.ids(text, None)
 
     def encode(

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
+from fastlm.compat.tiktoken.arguments import not_an_instance
 from fastlm.text._token_finder import TokenFinder
 
 NONE: frozenset[str] = frozenset()
@@ -64,7 +65,7 @@ class SpecialTokens:
             if found is not None:
                 raise_disallowed_special_token(found)
         elif not isinstance(text, str):
-            raise not_a_str(text)
+            raise not_an_instance(text, "str")
         return allowed
 
     def disallowed(self, allowed: Any, disallowed: Any) -> frozenset[str]:
@@ -116,7 +117,7 @@ class SpecialSearch:
 
     def __init__(self, tokens: frozenset[str]) -> None:
         if not all(isinstance(token, str) for token in tokens):
-            raise TypeError(f"special tokens must be str, not {tokens!r}")
+            raise TypeError(f"special tokens must be str, got {tokens!r}")
         self._tokens = tokens
         self._finder: TokenFinder | None = None
         if tokens:
@@ -142,8 +143,10 @@ class SpecialSearch:
                 return found if found is None else found.decode()
             except UnicodeEncodeError:
                 pass
+            except TypeError:
+                raise not_an_instance(text, "str") from None
         if not isinstance(text, str):
-            raise not_a_str(text)
+            raise not_an_instance(text, "str")
         if not self._tokens:
             return ""  # as a regular expression without alternatives, which matches at every position
         places = [(text.index(token), -len(token), token) for token in self._tokens if token in text]
@@ -160,8 +163,3 @@ def raise_disallowed_special_token(token: str) -> NoReturn:
         f"`disallowed_special=(enc.special_tokens_set - {{{token!r}}})`.\n"
         "To disable this check for all special tokens, pass `disallowed_special=()`.\n"
     )
-
-
-def not_a_str(text: object) -> TypeError:
-    """Makes the error for a text that is not a str."""
-    return TypeError(f"'{type(text).__name__}' object is not an instance of 'str'")

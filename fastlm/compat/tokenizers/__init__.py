@@ -19,7 +19,16 @@ Classes that are not for byte-level BPE can be imported. Making one raises NotIm
 
 from enum import Enum
 
-from fastlm.compat.tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from fastlm.compat.tokenizers import (
+    decoders,
+    implementations,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    tools,
+    trainers,
+)
 from fastlm.compat.tokenizers.added_tokens import AddedToken
 from fastlm.compat.tokenizers.component import refused
 from fastlm.compat.tokenizers.encoding import Encoding
@@ -94,9 +103,11 @@ __all__ = [
     "Token",
     "Tokenizer",
     "decoders",
+    "implementations",
     "models",
     "normalizers",
     "pre_tokenizers",
     "processors",
+    "tools",
     "trainers",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from fastlm.compat.tokenizers.arguments import is_instance, unsigned
+from fastlm.compat.tokenizers.refused_members import REFUSED_MEMBERS
 from fastlm.formats.tokenizer_json.components import UnsupportedComponentError
 
 _stamps = itertools.count(1)
@@ -115,6 +116,7 @@ class Steps(Component):
         is_instance(parts, list)
         for part in parts:
             is_instance(part, kind)
+        self._kind = kind
         self._parts = list(parts)
         self._stamp = next(_stamps)
 
@@ -141,6 +143,19 @@ class FlatSteps(Steps):
         if index >= len(self._parts):
             raise IndexError("Index not found")
         return self._parts[index]
+
+    def __setitem__(self, index: int, part: Any) -> None:
+        index = unsigned(index)
+        is_instance(part, self._kind)
+        if isinstance(part, FlatSteps):
+            raise ValueError("a step must not be a Sequence")
+        if index >= len(self._parts):
+            raise IndexError("Index not found")
+        self._parts[index] = type(part).of_parsed(part.parsed())
+        self._stamp = next(_stamps)
+
+    def __delitem__(self, index: int) -> NoReturn:
+        raise NotImplementedError(f"{type(self).__name__}: can't delete item")
 
 
 def parsed_of(part: Component | None) -> Any:
@@ -210,11 +225,31 @@ def unsupported(what: str) -> NoReturn:
 
 
 def refused(name: str, base: type) -> Any:
-    """A class of this name that can be imported and used with isinstance. Making one raises NotImplementedError."""
+    """A class of this name that can be imported and used with isinstance. Making one raises NotImplementedError.
+
+    Its methods raise NotImplementedError too, with their name. Its attributes are properties, as in `tokenizers`.
+    """
 
     def refuse(cls: type, *args: Any, **options: Any) -> NoReturn:
         unsupported(name)
 
     short = name.rpartition(".")[2]
-    body = {"__new__": refuse, "__doc__": f"Not supported: making one raises NotImplementedError naming {name}."}
-    return type(short, (base,), {**body, "type_name": short})
+    body: dict[str, Any] = {
+        "__new__": refuse,
+        "__doc__": f"Not supported: making one raises NotImplementedError naming {name}.",
+        "__module__": f"fastlm.compat.tokenizers.{name.removesuffix(short)}".removesuffix("."),
+        "type_name": short,
+    }
+    methods, attributes = REFUSED_MEMBERS.get(name, ("", ""))
+    body |= {method: staticmethod(_refused_method(f"{name}.{method}")) for method in methods.split()}
+    body |= {attribute: property(_refused_method(f"{name}.{attribute}")) for attribute in attributes.split()}
+    return type(short, (base,), body)
+
+
+def _refused_method(name: str) -> Callable[..., NoReturn]:
+    def method(*args: Any, **options: Any) -> NoReturn:
+        """Not supported: raises NotImplementedError."""
+        unsupported(name)
+
+    method.__name__, method.__qualname__ = name.rpartition(".")[2], name
+    return method

@@ -152,9 +152,10 @@ class BPE(Model):
         tokens: dict[int, str] = self._tokens
         return tokens
 
-    def set_tables(self, vocab: Vocab, merges: Merges) -> None:
-        """Replaces vocabulary and merges. Raises ValueError if they do not fit together."""
-        self.set_parsed(supported(lambda: dataclasses.replace(self._parsed, vocab=vocab, merges=merges)))
+    def set_trained(self, vocab: Vocab, merges: Merges, prefix: str | None, suffix: str | None) -> None:
+        """Takes the result of a training and the affixes of its trainer. Raises ValueError if merges lack tokens."""
+        affixes = {"continuing_subword_prefix": prefix, "end_of_word_suffix": suffix}
+        self.set_parsed(supported(lambda: dataclasses.replace(self._parsed, vocab=vocab, merges=merges, **affixes)))
 
     @staticmethod
     def read_file(vocab: str, merges: str) -> tuple[Vocab, Merges]:

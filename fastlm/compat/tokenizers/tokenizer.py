@@ -481,7 +481,7 @@ class Tokenizer:
         from fastlm.compat.tokenizers.training import trained_vocabulary
 
         vocab, merges = trained_vocabulary(texts, trainer, self._normalizer, self._pre_tokenizer)
-        self._model.set_tables(vocab, merges)
+        self._model.set_trained(vocab, merges, trainer.continuing_subword_prefix, trainer.end_of_word_suffix)
         self._add(trainer.special_tokens)
 
     # in a thread of an event loop, with the arguments and settings at the time of the call

@@ -1,0 +1,6 @@
+"""`BertWordPieceTokenizer`, which is refused by name."""
+
+from fastlm.compat.tokenizers.component import refused
+from fastlm.compat.tokenizers.implementations.base_tokenizer import BaseTokenizer
+
+BertWordPieceTokenizer = refused("BertWordPieceTokenizer", BaseTokenizer)

@@ -1,0 +1,6 @@
+"""`SentencePieceBPETokenizer`, which is refused by name."""
+
+from fastlm.compat.tokenizers.component import refused
+from fastlm.compat.tokenizers.implementations.base_tokenizer import BaseTokenizer
+
+SentencePieceBPETokenizer = refused("SentencePieceBPETokenizer", BaseTokenizer)
