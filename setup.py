@@ -11,6 +11,7 @@ import sys
 from glob import glob
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -39,7 +40,7 @@ class BuildExt(build_ext):
         if ext.name == KERNELS:
             ext.extra_objects = [str(path) for path in compile_all(Path("build/kernels")).values()]
             source = hashlib.sha256(Path(KERNEL_SOURCE).read_bytes()).hexdigest()
-            ext.define_macros = [("FASTLM_KERNEL_SOURCE", f'"{source}"')]
+            ext.define_macros = [*ext.define_macros, ("FASTLM_KERNEL_SOURCE", f'"{source}"')]
             ext.depends = [*ext.depends, KERNEL_SOURCE, *ext.extra_objects]
         super().build_extension(ext)
 
@@ -58,7 +59,8 @@ setup(
             Extension(
                 f"fastlm.{name}",
                 [f"fastlm/{name.replace('.', '/')}.pyx"],
-                include_dirs=["fastlm"],
+                include_dirs=["fastlm", numpy.get_include()],
+                define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
                 # headers include headers, which nothing else would notice
                 depends=glob("fastlm/**/*.h*", recursive=True),
                 language="c++" if name in CPP_MODULES else "c",

@@ -230,6 +230,8 @@ class Tokenizer:
             ids = self._encode_shared(text, boundaries, num_threads)
         if add_special_tokens:
             ids = np.concatenate([self._begin, ids, self._end])
+        if out is None and dtype is np.uint32:
+            return ids
         return batches.converted(ids, dtype, out, len(self.vocabulary))
 
     def encode_batch(

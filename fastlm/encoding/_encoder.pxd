@@ -10,7 +10,7 @@ cdef class Encoder:
     cdef EncodeTables tables
     cdef PretokenCache first_cache
     cdef int64_t cache_entries
-    cdef dict idle
+    cdef list idle  # the state of each number, or None while a call has it
     cdef readonly int64_t num_states
     cdef EncodeState take(self, int64_t number)
     cdef int give_back(self, EncodeState state) except -1

@@ -37,7 +37,7 @@ cdef class Encoder:
 
     def __cinit__(self, vocabulary, kernel, whole_tokens):
         self.tables = EncodeTables(vocabulary, kernel)
-        self.idle, self.num_states = {}, 0
+        self.idle, self.num_states = [], 0
         self._fill_first_cache()
         self._find_unmergeable(EncodeState(self.tables, PretokenCache(16, 16, 16), -1), whole_tokens)
 
@@ -154,13 +154,16 @@ cdef class Encoder:
 
     cdef EncodeState take(self, int64_t number):
         """The state of this number if it is idle, else another idle one, else a new one."""
-        cdef object state = self.idle.pop(number, None)
-        if state is None:
-            try:
-                state = self.idle.popitem()[1]
-            except KeyError:
-                state = self._new_state()
-        return <EncodeState>state
+        cdef Py_ssize_t k
+        cdef EncodeState state = None
+        if number < len(self.idle) and self.idle[number] is not None:
+            state, self.idle[number] = self.idle[number], None
+            return state
+        for k in range(len(self.idle)):
+            if self.idle[k] is not None:
+                state, self.idle[k] = self.idle[k], None
+                return state
+        return self._new_state()
 
     cdef int give_back(self, EncodeState state) except -1:
         """Makes a state idle."""
@@ -175,6 +178,7 @@ cdef class Encoder:
         cdef int64_t number = self.num_states
         cdef PretokenCache cache = self.first_cache
         self.num_states += 1
+        self.idle.append(None)
         self.first_cache = None
         if cache is None:
             cache = PretokenCache(self.cache_entries, 16 * self.cache_entries, 8 * self.cache_entries)

@@ -1,7 +1,7 @@
 """The state of a running call: the ids written so far, working memory, and the pretoken cache."""
 import numpy as np
 
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+cimport numpy
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -19,6 +19,8 @@ from fastlm.text._utf8 import utf8_bytes
 cdef extern from "encoding/id_list.h":
     list fastlm_id_list(list ints, const uint32_t *ids, int64_t n)
 
+numpy.import_array()
+
 SCRATCH_WORDS = FASTLM_SCRATCH_WORDS  # a test compares it with the kernel's number
 
 cdef enum:
@@ -28,6 +30,8 @@ cdef enum:
     FEW_BOUNDARIES = 64
     # ids in the first array, and the words of scratch that an idle state keeps
     FIRST_IDS = 1 << 15
+    # bytes of a text that is encoded with the GIL: it takes some microseconds, and releasing the GIL some tenths
+    SHORT_TEXT = 1024
     # ids in the array of an idle state, at most
     IDLE_IDS = 1 << 19
 
@@ -75,9 +79,13 @@ cdef class EncodeState:
             utf8, finder = utf8_of(text, &start, &n), boundaries
             if n // 3 > self.ids.shape[0]:
                 self.reserve(n // 3)
-            with nogil:
+            if n <= SHORT_TEXT:
                 self.start(start, n, finder, NULL, 0)
                 self.run(0)
+            else:
+                with nogil:
+                    self.start(start, n, finder, NULL, 0)
+                    self.run(0)
         else:
             utf8 = self._start_object(text, boundaries)
             self.reserve(self.state.n // 3)
@@ -277,12 +285,10 @@ cdef class EncodeState:
 
     cdef object copy_ids(self, int64_t start, int64_t stop):
         """Ids `start` to `stop` as a new uint32 array."""
-        cdef Py_buffer target
-        copy = np.empty(stop - start, np.uint32)
-        # the buffer itself: a memoryview costs as much as encoding a short text
-        PyObject_GetBuffer(copy, &target, PyBUF_WRITABLE)
-        memcpy(target.buf, &self.ids[0] + start, (stop - start) * sizeof(uint32_t))
-        PyBuffer_Release(&target)
+        cdef numpy.npy_intp n = stop - start
+        # np.empty and a memoryview cost as much as encoding a short text
+        copy = numpy.PyArray_EMPTY(1, &n, numpy.NPY_UINT32, 0)
+        memcpy(numpy.PyArray_DATA(copy), &self.ids[0] + start, n * sizeof(uint32_t))
         return copy
 
     cdef object take_ids(self, int64_t n):

@@ -103,7 +103,7 @@ class TextPipeline:
             ValueError: The text is not UTF-8; or has an added token, and `on_special` is "raise"; or `on_special` is
                 unknown.
         """
-        if self.is_plain and on_special == "token":
+        if on_special == "token" and self.is_plain:
             return text, self.added_tokens
         self.check(text, on_special)
         if self.is_plain:
