@@ -637,17 +637,17 @@ class Tokenizer:
     @cached_property
     def splitter(self) -> TextSplitter:
         """Finds where a text may be split so that its parts have the ids of the whole text."""
-        whole, normalizes = self._pipeline.needs_whole_text, self._pipeline.normalizes
-        return TextSplitter(list(self.vocabulary.special_tokens), self.vocabulary.pattern, whole, normalizes)
+        whole, cuts = self._pipeline.needs_whole_text, self._pipeline.cuts
+        return TextSplitter(list(self.vocabulary.special_tokens), self.vocabulary.pattern, whole, cuts)
 
     @cached_property
     def text_splitter(self) -> TextSplitter:
         """The same for text in which special tokens are ordinary text."""
         pipeline = self._pipeline
-        whole = pipeline.needs_whole_text if pipeline.ordinary_ids else bool(pipeline.prefix)
+        whole = pipeline.needs_whole_text if pipeline.ordinary_ids else not pipeline.spans_are_local
         ordinary = [token.content for token in self.vocabulary.added_tokens if not token.special]
         whole = whole or not pipeline.ordinary_are_apart
-        return TextSplitter(ordinary, self.vocabulary.pattern, whole, pipeline.normalizes)
+        return TextSplitter(ordinary, self.vocabulary.pattern, whole, pipeline.cuts)
 
     def __reduce__(self) -> tuple[Callable[[Vocabulary], Tokenizer], tuple[Vocabulary]]:
         return Tokenizer.from_vocabulary, (self.vocabulary,)

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from fastlm._types import Int64Array
+from fastlm.normalizers import keeps, normalize_str, normalize_with_origins
 from fastlm.pretokenize import _scan
 from fastlm.text._token_finder import TokenFinder
 from fastlm.text._utf8 import utf8_bytes
 from fastlm.text.added_tokens import AddedTokenSplitter, Split
-from fastlm.text.normalization import is_nfc, nfc, nfc_with_origins
 from fastlm.vocabulary.vocabulary import AddedToken, Vocabulary
 
 if TYPE_CHECKING:
-    from fastlm.pretokenize.text_splitter import Boundaries
+    from fastlm.pretokenize.text_splitter import Boundaries, CutRule
 
 OnSpecial: TypeAlias = Literal["token", "text", "raise"]
 """Special tokens in a text become their ids; or are text; or raise ValueError. Other added tokens become their ids."""
@@ -52,6 +52,25 @@ class Span(NamedTuple):
         return self.source[self.start : self.stop]
 
 
+class _PendingText:
+    """Text since the last added token, which is normalized as one text.
+
+    Attributes:
+        texts: The parts of the text.
+        normalized: The span of the text if it is known: if an added token in the normalized text is before it.
+    """
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.normalized: Span | None = None
+
+    def add(self, text: str) -> None:
+        """Adds text."""
+        if text:
+            self.texts.append(text)
+            self.normalized = None
+
+
 class TextPipeline:
     """The steps before encoding of one vocabulary. Immutable.
 
@@ -59,8 +78,10 @@ class TextPipeline:
         added_tokens: Finds all added tokens.
         added_ids: The ids of all added tokens.
         ordinary_ids: The ids of added tokens that are not special. They are found in every text.
-        normalizes: Whether texts are normalized.
+        normalizers: The steps that normalize a text.
         prefix: The text put before each span of text that does not begin with it: a space, or nothing.
+        cuts: Where a text may be cut if its normalized parts must be the parts of the normalized text.
+        spans_are_local: Whether a text without added tokens can be cut where the splitter allows it.
         needs_whole_text: Whether the result for a part of a text may depend on text outside of its pretokens.
         is_plain: Whether texts are encoded as they are, between added tokens.
         ordinary_are_apart: Whether no special token can overlap an added token that is not special.
@@ -68,7 +89,7 @@ class TextPipeline:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         rules, tokens = vocabulary.rules, vocabulary.added_tokens
-        self.normalizes = rules.normalization is not None
+        self.normalizers = rules.normalizers
         self.prefix = " " if rules.add_prefix_space else ""
         self.added_tokens = TokenFinder([token.content.encode() for token in tokens], [token.id for token in tokens])
         self.added_ids = frozenset(token.id for token in tokens)
@@ -78,13 +99,19 @@ class TextPipeline:
         as_given = [token for token in tokens if not token.normalized]
         normalized = [token for token in tokens if token.normalized]
         self._as_given = AddedTokenSplitter({token.content: token for token in as_given})
-        spell = nfc if self.normalizes else str
-        self._normalized = AddedTokenSplitter({spell(token.content): token for token in normalized})
+        self._finds_normalized = bool(normalized)
+        self._normalized = AddedTokenSplitter(
+            {normalize_str(self.normalizers, token.content): token for token in normalized}
+        )
         strips = any(token.single_word or token.lstrip or token.rstrip for token in tokens)
         # one search gives the result of both if no token of one kind can overlap one of the other kind
-        one_search = not normalized or (not self.normalizes and not _can_overlap(as_given, normalized))
-        self.needs_whole_text = strips or bool(self.prefix) or not one_search
-        self.is_plain = not self.normalizes and not self.needs_whole_text
+        one_search = not normalized or (not self.normalizers and not _can_overlap(as_given, normalized))
+        self.spans_are_local = not self.prefix and all(step.is_local for step in self.normalizers)
+        self.cuts: CutRule = "anywhere"
+        if self.normalizers:
+            self.cuts = "before_whitespace" if rules.normalization == "NFC" else "between_words"
+        self.needs_whole_text = strips or not one_search or not self.spans_are_local
+        self.is_plain = not self.normalizers and not self.needs_whole_text
         ordinary = [token for token in tokens if not token.special]
         self.ordinary_are_apart = not ordinary or not special or not _can_overlap(ordinary, special)
 
@@ -108,9 +135,12 @@ class TextPipeline:
         self.check(text, on_special)
         if self.is_plain:
             return text, self._boundaries(text, on_special)
+        if not self.needs_whole_text:
+            # a str needs no decoding before; bytes may not be UTF-8
+            given = text if isinstance(text, str) else decoded_text(text)
+            if keeps(self.normalizers, given):
+                return text, self._boundaries(text, on_special)
         decoded = decoded_text(text)
-        if not self.needs_whole_text and is_nfc(decoded):
-            return text, self._boundaries(text, on_special)
         return _joined(self.spans(decoded, self.recognised(on_special)))
 
     def recognised(self, on_special: OnSpecial) -> frozenset[int]:
@@ -139,24 +169,50 @@ class TextPipeline:
         return _joined(self._spans_of_parts(parts))
 
     def _spans_of_parts(self, parts: Iterable[tuple[str | bytes, bool]]) -> Iterator[Span]:
-        # the text since the last added token; normalizing normalized text again does not change it
-        pending: list[str] = []
+        pending = _PendingText()
         for text, trusted in parts:
             decoded = decoded_text(text)
             recognised = self.added_ids if trusted else self.ordinary_ids
-            spans = self._unprefixed(decoded, self._as_given.split(decoded, recognised), recognised)
-            found = list(spans) if recognised else []
-            if not any(span.token_id is not None for span in found):
-                pending.append(decoded)
-                continue
-            for span in found:
-                if span.token_id is None:
-                    pending.append(span.text)
-                    continue
-                yield from self._text_span("".join(pending))
-                pending.clear()
-                yield span
-        yield from self._text_span("".join(pending))
+            splits = self._as_given.split(decoded, recognised) if recognised else [(0, len(decoded), None)]
+            for start, end, token_id in splits:
+                if token_id is None:
+                    yield from self._spans_of_untokenized(pending, decoded, start, end, recognised)
+                else:
+                    yield from self._text_spans(pending)
+                    yield Span(decoded, start, end, token_id, range(start, end))
+        yield from self._text_spans(pending)
+
+    def _spans_of_untokenized(
+        self, pending: _PendingText, text: str, start: int, end: int, recognised: frozenset[int]
+    ) -> Iterator[Span]:
+        """The spans up to the last added token in the normalized text of a span. The rest becomes pending."""
+        found: list[Span] = []
+        if recognised and self._finds_normalized:
+            found = list(self._unprefixed(text, [(start, end, None)], recognised, with_origins=True))
+        tokens = [k for k, span in enumerate(found) if span.token_id is not None]
+        if not tokens:
+            pending.add(text[start:end])
+            return
+        first, last = tokens[0], tokens[-1]
+        if pending.texts:
+            pending.add(text[start : found[first].origins[0]])
+        else:
+            yield from map(self._prefixed, found[:first])
+        yield from self._text_spans(pending)
+        yield from map(self._prefixed, found[first : last + 1])
+        if last + 1 < len(found):
+            rest = found[last + 1]
+            pending.add(text[rest.origins[0] : end])
+            pending.normalized = self._prefixed(rest)
+
+    def _text_spans(self, pending: _PendingText) -> Iterator[Span]:
+        """The span of the pending text, which is not pending any more."""
+        text, normalized = "".join(pending.texts), pending.normalized
+        pending.texts, pending.normalized = [], None
+        if normalized is not None:
+            yield normalized
+        else:
+            yield from self._text_span(text)
 
     def _text_span(self, text: str) -> Iterator[Span]:
         """The span of a text in which no added token is looked for."""
@@ -166,12 +222,12 @@ class TextPipeline:
     def _normalize(self, text: str, start: int, end: int, with_origins: bool) -> tuple[str, Sequence[int] | Int64Array]:
         """The normalized text of a span, and for each character of it the index of the character that it comes from."""
         given = text[start:end]
-        if not self.normalizes or is_nfc(given):
+        if not self.normalizers or keeps(self.normalizers, given):
             return given, range(start, end)
         if not with_origins:
-            return nfc(given), ()
-        normalized, origins = nfc_with_origins(given)
-        return normalized, origins + start
+            return normalize_str(self.normalizers, given), ()
+        normalized, origins = normalize_with_origins(self.normalizers, given.encode())
+        return normalized.decode(), origins + start
 
     def spans(self, text: str, recognised: frozenset[int], with_origins: bool = False) -> Iterator[Span]:
         """Yields the spans of a text without lone surrogates, in order, and their origins on request.
@@ -184,12 +240,14 @@ class TextPipeline:
     def _spans(
         self, text: str, splits: Iterable[Split], recognised: frozenset[int], with_origins: bool = False
     ) -> Iterator[Span]:
-        for span in self._unprefixed(text, splits, recognised, with_origins):
-            if span.token_id is None and self.prefix and not span.text.startswith(self.prefix):
-                prefixed = self.prefix + span.text
-                yield Span(prefixed, 0, len(prefixed), None, [*span.origins[:1], *span.origins])
-            else:
-                yield span
+        return map(self._prefixed, self._unprefixed(text, splits, recognised, with_origins))
+
+    def _prefixed(self, span: Span) -> Span:
+        """The span with the prefix, if it is text that does not begin with it."""
+        if span.token_id is not None or not self.prefix or span.text.startswith(self.prefix):
+            return span
+        prefixed = self.prefix + span.text
+        return Span(prefixed, 0, len(prefixed), None, [*span.origins[:1], *span.origins])
 
     def _unprefixed(
         self, text: str, splits: Iterable[Split], recognised: frozenset[int], with_origins: bool = False

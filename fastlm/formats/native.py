@@ -9,15 +9,18 @@ also has the carried parts of a tokenizer.json and the sha256 of the files that 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fastlm.files.recognize import refuse_foreign
+from fastlm.formats.tokenizer_json.normalizers import parse_normalizer, steps_of
 from fastlm.pretokenize.patterns import find_pattern
 from fastlm.vocabulary.vocabulary import ARRAYS, AddedToken, Rules, Vocabulary
 
@@ -43,7 +46,7 @@ def write(vocabulary: Vocabulary, siblings: Mapping[str, str] | None = None) -> 
     header = {
         "pattern": vocabulary.pattern.specification,
         "added_tokens": [asdict(token) for token in vocabulary.added_tokens],
-        "rules": asdict(vocabulary.rules),
+        "rules": asdict(vocabulary.rules) | {"normalization": _normalization(vocabulary.rules)},
         "entries": {name: len(array) for name, array in arrays.items()},
     }
     if vocabulary.carried:
@@ -57,6 +60,13 @@ def write(vocabulary: Vocabulary, siblings: Mapping[str, str] | None = None) -> 
         parts += [array.tobytes(), b"\x00" * (-array.nbytes % _ALIGN)]
     body = b"".join(parts)
     return {FILE: body + hashlib.sha256(body).digest()}
+
+
+def _normalization(rules: Rules) -> Any:
+    """The normalization in the header: null, "NFC", or a list of steps as in tokenizer.json."""
+    if isinstance(rules.normalization, tuple):
+        return [step.content() for step in rules.normalization]
+    return rules.normalization
 
 
 def read(path: str | os.PathLike[str]) -> Vocabulary:
@@ -99,6 +109,9 @@ def _parse(body: memoryview) -> tuple[Vocabulary, dict[str, str]]:
         raise ValueError(f"{len(body) - at} bytes follow the last array")
     added_tokens = tuple(AddedToken(**token) for token in header["added_tokens"])
     rules = header["rules"] | {name: tuple(header["rules"][name]) for name in ("begin", "end")}
+    if isinstance(rules["normalization"], list):
+        steps = (steps_of(parse_normalizer(content)) for content in rules["normalization"])
+        rules["normalization"] = tuple(itertools.chain.from_iterable(steps))
     carried, siblings = header.get("carried", ""), header.get("siblings", {})
     if not isinstance(carried, str):
         raise ValueError(f"carried must be a string, got {carried!r:.80}")

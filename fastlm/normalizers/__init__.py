@@ -1,6 +1,5 @@
 """Normalizers: steps that change a text before it is split, as Hugging Face's `tokenizers` computes them."""
 
-from fastlm.normalizers.content import normalizers_from_content, normalizers_to_content
 from fastlm.normalizers.steps import (
     ByteLevel,
     Nmt,
@@ -9,8 +8,11 @@ from fastlm.normalizers.steps import (
     Replace,
     Strip,
     UnicodeForm,
+    keeps,
     normalize,
+    normalize_str,
     normalize_with_origins,
+    simplified,
 )
 
 __all__ = [
@@ -21,8 +23,9 @@ __all__ = [
     "Replace",
     "Strip",
     "UnicodeForm",
+    "keeps",
     "normalize",
+    "normalize_str",
     "normalize_with_origins",
-    "normalizers_from_content",
-    "normalizers_to_content",
+    "simplified",
 ]

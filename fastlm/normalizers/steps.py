@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
 
 from fastlm._types import Int64Array
+from fastlm.pretokenize.oniguruma.expression import compile_expression
 from fastlm.text._normalize import normalized, normalized_with_origins
 from fastlm.text.byte_level import CHAR_OF_BYTE
 from fastlm.text.whitespace import WHITESPACE
@@ -19,7 +20,29 @@ Origins: TypeAlias = Int64Array
 
 
 class Normalizer(Protocol):
-    """A step of normalization."""
+    """A step of normalization.
+
+    Attributes:
+        is_local: Whether the result for a text is the results for its parts, joined, if the text is cut at a space or a
+            newline between two printable ASCII characters, and the normalized text has a space or a newline there.
+        is_idempotent: Whether the step does not change its own results.
+    """
+
+    @property
+    def type_name(self) -> str:
+        """The type in tokenizer.json."""
+        ...
+
+    is_local: ClassVar[bool]
+    is_idempotent: ClassVar[bool]
+
+    def content(self) -> dict[str, Any]:
+        """The JSON object of the step in tokenizer.json."""
+        ...
+
+    def keeps(self, text: str | bytes) -> bool:
+        """Whether the step does not change a text."""
+        ...
 
     def apply(self, text: bytes) -> bytes:
         """The normalized text, as UTF-8."""
@@ -30,11 +53,33 @@ class Normalizer(Protocol):
         ...
 
 
+def keeps(steps: Iterable[Normalizer], text: str | bytes) -> bool:
+    """Whether no step changes a text, which has no lone surrogates."""
+    return all(step.keeps(text) for step in steps)
+
+
 def normalize(steps: Iterable[Normalizer], text: bytes) -> bytes:
     """A text after all steps. The given object itself is returned where no step changes it."""
     for step in steps:
         text = step.apply(text)
     return text
+
+
+def normalize_str(steps: Iterable[Normalizer], text: str) -> str:
+    """A text without lone surrogates after all steps."""
+    given = text.encode()
+    found = normalize(steps, given)
+    return text if found is given else found.decode()
+
+
+def simplified(steps: Iterable[Normalizer]) -> tuple[Normalizer, ...]:
+    """The steps without those that change no text. Sequences that are simplified to the same steps are equal."""
+    kept: list[Normalizer] = []
+    for step in steps:
+        repeats = step.is_idempotent and kept[-1:] == [step]
+        if not repeats and step not in (Strip(False, False), Prepend("")):
+            kept.append(step)
+    return tuple(kept)
 
 
 def normalize_with_origins(steps: Sequence[Normalizer], text: bytes) -> tuple[bytes, Origins]:
@@ -44,6 +89,23 @@ def normalize_with_origins(steps: Sequence[Normalizer], text: bytes) -> tuple[by
         text, places = step.apply_with_origins(text)
         origins = origins[places]
     return text, origins
+
+
+class _Step:
+    """What most steps have in common."""
+
+    is_local: ClassVar[bool] = False
+    is_idempotent: ClassVar[bool] = False
+
+    def content(self) -> dict[str, Any]:
+        return {"type": self.type_name}  # type: ignore[attr-defined]
+
+    def apply(self, text: bytes) -> bytes:
+        raise NotImplementedError(type(self).__name__)
+
+    def keeps(self, text: str | bytes) -> bool:
+        encoded = text.encode() if isinstance(text, str) else text
+        return self.apply(encoded) == encoded
 
 
 # the type in tokenizer.json -> the form of text/_normalize
@@ -58,14 +120,20 @@ _FORMS = {
 
 
 @dataclass(frozen=True)
-class UnicodeForm:
+class UnicodeForm(_Step):
     """A Unicode normalization form, lowercase, or the removal of combining marks, by its type in tokenizer.json."""
+
+    is_local = True
+    is_idempotent = True
 
     type_name: str
 
     def __post_init__(self) -> None:
         if self.type_name not in _FORMS:
             raise ValueError(f"form must be one of {', '.join(_FORMS)}, got {self.type_name!r}")
+
+    def keeps(self, text: str | bytes) -> bool:
+        return normalized(text, _FORMS[self.type_name]) is text
 
     def apply(self, text: bytes) -> bytes:
         return cast(bytes, normalized(text, _FORMS[self.type_name]))
@@ -75,11 +143,17 @@ class UnicodeForm:
 
 
 @dataclass(frozen=True)
-class Strip:
+class Strip(_Step):
     """Removes whitespace at the left end, the right end, or both."""
+
+    type_name: ClassVar[str] = "Strip"
+    is_idempotent = True
 
     left: bool = True
     right: bool = True
+
+    def content(self) -> dict[str, Any]:
+        return {"type": self.type_name, "strip_left": self.left, "strip_right": self.right}
 
     def _span(self, text: str) -> tuple[int, int]:
         start = len(text) - len(text.lstrip(WHITESPACE)) if self.left else 0
@@ -98,10 +172,15 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Prepend:
+class Prepend(_Step):
     """Puts a string before a text that is not empty."""
 
+    type_name: ClassVar[str] = "Prepend"
+
     prepend: str
+
+    def content(self) -> dict[str, Any]:
+        return {"type": self.type_name, "prepend": self.prepend}
 
     def apply(self, text: bytes) -> bytes:
         return self.prepend.encode() + text if text else text
@@ -113,31 +192,78 @@ class Prepend:
 
 
 @dataclass(frozen=True)
-class Replace:
-    """Replaces each occurrence of a string. The content comes from the last character that it replaces."""
+class Replace(_Step):
+    """Replaces each match of a pattern. The replacement comes from the last character of the match.
+
+    At an empty match the replacement is inserted, and comes from the character before.
+
+    Args:
+        pattern: A text to find, or an expression in Oniguruma's syntax.
+        replacement: What it puts there.
+        pattern_kind: Which of the two the pattern is.
+
+    Raises:
+        ValueError: The expression is none, or is not supported.
+    """
+
+    type_name: ClassVar[str] = "Replace"
 
     pattern: str
-    content: str
+    replacement: str
+    pattern_kind: Literal["String", "Regex"] = "String"
+
+    def __post_init__(self) -> None:
+        if self.pattern_kind == "Regex":
+            compile_expression(self.pattern)
+
+    def content(self) -> dict[str, Any]:
+        return {
+            "type": self.type_name,
+            "pattern": {self.pattern_kind: self.pattern},
+            "content": self.replacement,
+        }
+
+    def _pieces(self, text: bytes) -> list[str]:
+        """The text between the matches, with each match after the text before it."""
+        if self.pattern_kind == "String" and self.pattern:
+            between = text.decode().split(self.pattern)
+            return [between[0], *(piece for rest in between[1:] for piece in (self.pattern, rest))]
+        if not text:
+            return [""]
+        pieces: list[str] = []
+        done = 0
+        expression = self.pattern if self.pattern_kind == "Regex" else "(?:)"
+        for start, end in compile_expression(expression).find_all(text).tolist():
+            pieces += [text[done:start].decode(), text[start:end].decode()]
+            done = end
+        return [*pieces, text[done:].decode()]
 
     def apply(self, text: bytes) -> bytes:
-        return text.replace(self.pattern.encode(), self.content.encode()) if self.pattern else text
+        if self.pattern_kind == "String" and self.pattern:
+            return text.replace(self.pattern.encode(), self.replacement.encode())
+        return self.replacement.join(self._pieces(text)[::2]).encode()
 
     def apply_with_origins(self, text: bytes) -> tuple[bytes, Origins]:
-        decoded = text.decode()
-        if not self.pattern:
-            return text, np.arange(len(decoded), dtype=np.int64)
-        pieces = decoded.split(self.pattern)
-        origins, at = [np.arange(len(pieces[0]), dtype=np.int64)], len(pieces[0])
-        for piece in pieces[1:]:
-            at += len(self.pattern)
-            origins += [np.full(len(self.content), at - 1, np.int64), np.arange(at, at + len(piece), dtype=np.int64)]
-            at += len(piece)
-        return self.content.join(pieces).encode(), np.concatenate(origins)
+        pieces = self._pieces(text)
+        origins: list[Int64Array] = []
+        at = 0
+        for k, piece in enumerate(pieces):
+            after = at + len(piece)
+            if k % 2:
+                origins.append(np.full(len(self.replacement), max(0, after - 1), np.int64))
+            else:
+                origins.append(np.arange(at, after, dtype=np.int64))
+            at = after
+        return self.replacement.join(pieces[::2]).encode(), np.concatenate(origins)
 
 
 @dataclass(frozen=True)
-class Nmt:
+class Nmt(_Step):
     """Removes control characters and turns some separators and invisible characters into spaces."""
+
+    type_name: ClassVar[str] = "Nmt"
+    is_local = True
+    is_idempotent = True
 
     # code points by which tokenizers 0.23 differs from the identity
     REMOVED = (*range(0x01, 0x09), 0x0B, *range(0x0E, 0x20), 0x7F, 0x8F, 0x9F)
@@ -160,8 +286,10 @@ def _nmt_table() -> dict[int, Any]:
 
 
 @dataclass(frozen=True)
-class ByteLevel:
+class ByteLevel(_Step):
     """Writes each byte as GPT-2's printable character for it."""
+
+    type_name: ClassVar[str] = "ByteLevel"
 
     def apply(self, text: bytes) -> bytes:
         return text.decode("latin-1").translate(CHAR_OF_BYTE).encode()

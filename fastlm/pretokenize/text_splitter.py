@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,9 @@ MIN_CHUNK_BYTES = 1 << 16
 # a safe cut is searched for in this many bytes before the place where a chunk should end
 SEARCHED_BYTES = 4096
 
+CutRule: TypeAlias = Literal["anywhere", "before_whitespace", "between_words"]
+"""Where a text may be cut: anywhere; before a space or newline; or there, but only between printable ASCII."""
+
 DOCUMENT_END = -1
 """Replaces the index of a special token in the boundary at the end of a document."""
 
@@ -36,7 +39,8 @@ class TextSplitter:
         special_tokens: The special tokens.
         pattern: How texts are split into pretokens.
         whole_text: Documents are never cut, and special tokens are not searched for.
-        normalizes: Texts are normalized before they are split, so a cut must not part characters that compose.
+        cuts: Which of the places that the pattern allows are safe. Texts that are normalized before they are split
+            have fewer of them.
         separator: The text between two documents, which may be a special token; or None.
 
     Raises:
@@ -48,22 +52,22 @@ class TextSplitter:
         special_tokens: Sequence[str],
         pattern: Pattern,
         whole_text: bool = False,
-        normalizes: bool = False,
+        cuts: CutRule = "anywhere",
         separator: str | None = None,
     ) -> None:
         self.special_tokens = () if whole_text else tuple(special_tokens)
         between = () if separator is None or separator in self.special_tokens else (separator,)
         tokens = (*self.special_tokens, *between)
         self.finder = TokenFinder([token.encode() for token in tokens])
-        self.pattern, self.whole_text, self.normalizes, self.separator = pattern, whole_text, normalizes, separator
+        self.pattern, self.whole_text, self.cuts, self.separator = pattern, whole_text, cuts, separator
         self._separator = DOCUMENT_END if separator is None else tokens.index(separator)
 
     def __reduce__(self) -> tuple[type[TextSplitter], tuple[object, ...]]:
-        return TextSplitter, (self.special_tokens, self.pattern, self.whole_text, self.normalizes, self.separator)
+        return TextSplitter, (self.special_tokens, self.pattern, self.whole_text, self.cuts, self.separator)
 
     def with_separator(self, separator: str | None) -> TextSplitter:
         """Returns the same splitter with another separator, or without one."""
-        return TextSplitter(self.special_tokens, self.pattern, self.whole_text, self.normalizes, separator)
+        return TextSplitter(self.special_tokens, self.pattern, self.whole_text, self.cuts, separator)
 
     def boundaries(self, text: bytes | memoryview) -> Int64Array:
         """Finds special tokens and separators.
@@ -118,11 +122,24 @@ class TextSplitter:
             return 0
         while limit > 0:
             cut = self.pattern.safe_start(text, limit)
-            # no character composes with whitespace, or moves across it
-            if not self.normalizes or text[cut] in b" \n":
+            if self._allows(text, cut):
                 return cut
             limit = cut - 1
         return 0
+
+    def _allows(self, text: memoryview, cut: int) -> bool:
+        """Whether the rule for cuts allows this place, which starts a pretoken if texts are not normalized."""
+        if self.cuts == "anywhere" or not cut:
+            return True
+        # no character composes with whitespace, or moves across it
+        if text[cut] not in b" \n" or self.cuts == "before_whitespace":
+            return text[cut] in b" \n"
+        # other normalizers make and remove whitespace, but not next to such characters
+        return _is_printable_ascii(text[cut - 1]) and _is_printable_ascii(text[cut + 1])
+
+
+def _is_printable_ascii(byte: int) -> bool:
+    return 0x20 < byte < 0x7F
 
 
 def segments_between(boundaries: Int64Array, size: int) -> Int64Array:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
 from fastlm._types import Int64Array, UInt8Array, UInt32Array
 from fastlm.forks import cached_property
+from fastlm.normalizers.steps import Normalizer, UnicodeForm, simplified
 from fastlm.pretokenize.patterns import Pattern
 from fastlm.text.byte_level import OTHER_BYTES, PRINTABLE_BYTES
 from fastlm.vocabulary._spelling import first_misspelled
@@ -69,13 +71,19 @@ class AddedToken:
         special_bytes(self.content)
 
 
+Normalization: TypeAlias = Literal["NFC"] | tuple[Normalizer, ...] | None
+"""The steps that normalize a text: "NFC" for this one step, None for no steps."""
+
+NFC_STEPS = (UnicodeForm("NFC"),)
+
+
 @dataclass(frozen=True)
 class Rules:
     """What decides IDs, besides tokens, merges, added tokens and the pattern.
 
     Attributes:
         ignore_merges: A pretoken that is a token becomes its ID, even if no merges make it, as in tiktoken and Llama 3.
-        normalization: "NFC", or None.
+        normalization: The steps that normalize a text. Steps without effect are left out.
         add_prefix_space: Each span between added tokens that does not begin with a space gets one.
         unknown_bytes: Bytes without an ID are an error ("refuse") or left out ("drop").
         begin: IDs that `add_special_tokens` puts before the IDs of a text.
@@ -87,7 +95,7 @@ class Rules:
     """
 
     ignore_merges: bool = False
-    normalization: Literal["NFC"] | None = None
+    normalization: Normalization = None
     add_prefix_space: bool = False
     unknown_bytes: Literal["refuse", "drop"] = "refuse"
     begin: tuple[int, ...] = ()
@@ -95,12 +103,31 @@ class Rules:
 
     def __post_init__(self) -> None:
         if self.normalization not in (None, "NFC"):
-            raise ValueError(f"normalization must be 'NFC' or None, got {self.normalization!r}")
+            if not isinstance(self.normalization, tuple):
+                raise ValueError(f"normalization must be 'NFC', a tuple of steps or None, got {self.normalization!r}")
+            steps = simplified(self.normalization)
+            # one form for equal rules, and for the fingerprints of vocabularies with NFC
+            object.__setattr__(self, "normalization", "NFC" if steps == NFC_STEPS else steps or None)
         if self.unknown_bytes not in ("refuse", "drop"):
             raise ValueError(f"unknown_bytes must be 'refuse' or 'drop', got {self.unknown_bytes!r}")
         ids = (*self.begin, *self.end)
         if not all(isinstance(token_id, int) and not isinstance(token_id, bool) for token_id in ids):
             raise TypeError(f"begin and end must be tuples of int, got {self.begin!r} and {self.end!r}")
+
+    @property
+    def normalizers(self) -> tuple[Normalizer, ...]:
+        """The steps that normalize a text."""
+        if isinstance(self.normalization, tuple):
+            return self.normalization
+        return NFC_STEPS if self.normalization else ()
+
+    def for_fingerprint(self) -> str:
+        """The rules as text that does not depend on the names of classes."""
+        steps = self.normalization
+        if isinstance(steps, tuple):
+            steps = json.dumps([step.content() for step in steps], sort_keys=True)  # type: ignore[assignment]
+        values = {field.name: getattr(self, field.name) for field in fields(self)} | {"normalization": steps}
+        return f"Rules({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     def changed(self) -> str:
         """The rules that are not the default, for messages."""
@@ -262,7 +289,8 @@ class Vocabulary:
             array = getattr(self, name)
             digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
         added = sorted((token.content, token) for token in self.added_tokens)
-        digest.update(repr((added, self.pattern.canonical_regex, self.rules)).encode())
+        parts = f"({added!r}, {self.pattern.canonical_regex!r}, {self.rules.for_fingerprint()})"
+        digest.update(parts.encode())
         return digest.hexdigest()
 
 

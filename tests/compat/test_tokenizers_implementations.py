@@ -30,6 +30,9 @@ OPTIONS = [
     {"trim_offsets": True},
     {"add_prefix_space": True, "trim_offsets": True, "unicode_normalizer": "nfc"},
     {"unicode_normalizer": "nope"},
+    {"lowercase": True},
+    {"lowercase": True, "unicode_normalizer": "nfkc", "add_prefix_space": True},
+    {"unicode_normalizer": "nfd", "dropout": 0.0},
 ]
 
 

@@ -97,6 +97,17 @@ def trained(vocab_size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
 TRAINED = {size: trained(size) for size in (257, 300, 400)}
 
 
+NORMALIZERS = [
+    lambda n: n.NFC(),
+    lambda n: n.Sequence([n.NFC()]),
+    lambda n: n.Sequence([]),
+    lambda n: n.NFKC(),
+    lambda n: n.Sequence([n.NFD(), n.StripAccents(), n.Lowercase()]),
+    lambda n: n.Sequence([n.Strip(), n.Prepend("x ")]),
+    lambda n: n.Sequence([n.Nmt(), n.Replace("the", "é"), n.Replace(" ", "")]),
+]
+
+
 class Recipe:
     """Choices that make a tokenizer, the same for either module."""
 
@@ -108,7 +119,7 @@ class Recipe:
             vocab = {token: token_id for token, token_id in vocab.items() if not lost.intersection(token)}
             merges = [merge for merge in merges if not lost.intersection("".join(merge))]
         self.vocab, self.merges = vocab, merges
-        self.nfc = rng.choice([None, None, "NFC", "Sequence", "empty"])
+        self.normalizer = rng.choice([None, *NORMALIZERS]) if rng.random() < 0.6 else None
         self.prefix = rng.random() < 0.3
         self.split = rng.choice(["bytes", "bytes", "gpt4", "digits", "digits-runs", "both", "whole"])
         if self.split != "bytes":
@@ -122,9 +133,10 @@ class Recipe:
             (name, {key: rng.random() < 0.3 for key in ("single_word", "lstrip", "rstrip", "normalized", "special")})
             for name in rng.sample(NAMES, rng.randrange(6))
         ]
-        if "é" in dict(self.added):
-            # normalized they are one, and tokenizers finds either
-            self.added = [token for token in self.added if token[0] != "e\u0301"]
+        # of tokens that are one when they are normalized tokenizers finds either
+        normalize = self.normalizer(theirs.normalizers).normalize_str if self.normalizer else str
+        distinct = {normalize(name): (name, options) for name, options in self.added}
+        self.added = [token for name, token in distinct.items() if name]
         self.plain_special = rng.sample(["<|end|>", "<PAD>", "<m>"], rng.randrange(3))
         self.truncation = None
         if rng.random() < 0.5:
@@ -151,10 +163,8 @@ class Recipe:
     def build(self, module: Any) -> Any:
         m, split, regex = module, module.pre_tokenizers.Split, module.Regex
         tokenizer = m.Tokenizer(m.models.BPE(self.vocab, self.merges, ignore_merges=self.ignore_merges))
-        if self.nfc:
-            nfc = m.normalizers.NFC()
-            steps = [] if self.nfc == "empty" else [nfc]
-            tokenizer.normalizer = nfc if self.nfc == "NFC" else m.normalizers.Sequence(steps)
+        if self.normalizer:
+            tokenizer.normalizer = self.normalizer(m.normalizers)
         byte_level = m.pre_tokenizers.ByteLevel(add_prefix_space=self.prefix, use_regex=True)
         plain = m.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         steps = {

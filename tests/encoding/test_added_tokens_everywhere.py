@@ -1,162 +1,112 @@
-"""Random added tokens in every encode method, judged by tokenizers: all options, overlaps, holes in the ids."""
+"""Random added tokens and normalizers in every encode method: ids and offsets are those of tokenizers."""
 
 import json
+import pickle
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import fastlm
-from fastlm.formats import tokenizer_json
-from tests import texts
-
-tokenizers = pytest.importorskip("tokenizers", reason="tokenizers judges what becomes of a text")
-
-BASE = tokenizer_json.content_of(fastlm.train_bpe(texts.DOCUMENTS[:5], 400, ["<|end|>"]).vocabulary)
-FRAGMENTS = [
-    *(
-        "<m>",
-        "<m",
-        "m>",
-        "é",
-        "e\u0301",
-        "e",
-        "\u0301",
-        " <s> ",
-        "the",
-        "xx",
-        "中文",
-        "\u1100",
-        "\u1161",
-        "_",
-        " ",
-        "  ",
-    ),
-    *("\n", "a", "\u3000", "\u200b", "½", "<|end|>", "a<m>b", "don't", "9", "    "),
-]
-NAMES = st.sampled_from(
-    [
-        "<m>",
-        "<m><m>",
-        "m>",
-        "é",
-        "e\u0301",
-        " <s> ",
-        "the",
-        "xx",
-        "中文",
-        "\u1100\u1161",
-        "_",
-        "  ",
-        "    ",
-        "\n",
-        "ab",
-        "bc",
-    ]
-) | st.text("ab <>", min_size=1, max_size=3)
-FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+from fastlm.formats import native, tokenizer_json
+from tests.random_tokenizers import (
+    BASE,
+    FLAGS,
+    SAMPLES,
+    Judge,
+    are_distinct_when_normalized,
+    assert_compat_agrees,
+    assert_every_way_agrees,
+    contents,
+    loaded,
+)
 
 
-@st.composite
-def contents(draw):
-    """The content of a tokenizer.json with random added tokens."""
-    content = json.loads(json.dumps(BASE))
-    vocab, next_id = content["model"]["vocab"], 400
-    for name in draw(st.lists(NAMES, unique=True, max_size=6)):
-        flags = {flag: draw(st.booleans()) for flag in FLAGS}
-        next_id += draw(st.integers(0, 3))
-        content["added_tokens"].append({"id": vocab.get(name, next_id), "content": name, **flags})
-        next_id += name not in vocab
-    content["normalizer"] = draw(st.sampled_from([None, {"type": "NFC"}]))
-    content["pre_tokenizer"]["add_prefix_space"] = draw(st.booleans())
-    return content
-
-
-def same_token_when_normalized(content):
-    """Whether two normalized tokens are one in form C, of which tokenizers finds either."""
-    names = {token["content"] for token in content["added_tokens"] if token["normalized"]}
-    return content["normalizer"] is not None and {"é", "e\u0301"} <= names
-
-
-SAMPLES = st.lists(st.sampled_from(FRAGMENTS), max_size=10).map("".join)
-
-
-class Judge:
-    """tokenizers with the ids that the file gives to added tokens."""
-
-    def __init__(self, content):
-        self.tokenizer = tokenizers.Tokenizer.from_str(json.dumps(content))
-        self.ids = {
-            self.tokenizer.token_to_id(token["content"]): token["id"] for token in reversed(content["added_tokens"])
-        }
-
-    def __call__(self, text, special=True):
-        self.tokenizer.encode_special_tokens = not special
-        found = self.tokenizer.encode(text)
-        return [self.ids.get(token_id, token_id) for token_id in found.ids], found.offsets
-
-
-@given(contents(), st.lists(SAMPLES, min_size=1, max_size=4))
-def test_every_method_finds_the_same_added_tokens(content, samples):
-    if same_token_when_normalized(content):
-        return
-    tokenizer = fastlm.Tokenizer.from_vocabulary(
-        tokenizer_json.vocabulary_of(tokenizer_json.parse_document(json.dumps(content)))
-    )
-    judge = Judge(content)
+@given(contents(), st.lists(SAMPLES, min_size=1, max_size=3), st.data())
+def test_every_method_finds_the_same_added_tokens(content, samples, data):
+    assume(are_distinct_when_normalized(content))
+    tokenizer, judge = loaded(content), Judge(content)
     special = [token["content"] for token in content["added_tokens"] if token["special"]]
-    for on_special in ("token", "text"):
-        expected = [judge(text, special=on_special == "token") for text in samples]
-        ids = [found for found, _ in expected]
-        options = {"on_special": on_special}
-        assert [tokenizer.encode(text, **options) for text in samples] == ids
-        assert [tokenizer.encode_to_numpy(text.encode(), **options).tolist() for text in samples] == ids
-        assert tokenizer.encode_batch(samples, **options) == ids
-        assert tokenizer.encode_batch_flat(samples, **options)[0].tolist() == [k for row in ids for k in row]
-        assert [tokenizer.count(text, **options) for text in samples] == list(map(len, ids))
-        assert [tokenizer.encode_upto(text, 3, **options) for text in samples] == [row[:3] for row in ids]
-        assert [list(tokenizer.encode_iterable(iter(text), **options)) for text in samples] == ids
-        assert [tokenizer.encode_parts([(text, on_special == "token")]) for text in samples] == ids
-        for text, (own, offsets) in zip(samples, expected, strict=True):
-            found, spans = tokenizer.encode_with_offsets(text, **options)
-            assert found.tolist() == own
-            assert [tuple(span) for span in spans.tolist()] == offsets
     for text in samples:
+        for on_special in ("token", "text"):
+            expected = judge(text, special=on_special == "token")
+            ids = tokenizer.encode(text, on_special=on_special)
+            if expected is not None:
+                assert ids == expected[0]
+                found, spans = tokenizer.encode_with_offsets(text, on_special=on_special)
+                assert found.tolist() == ids
+                assert [tuple(span) for span in spans.tolist()] == expected[1]
+            assert_every_way_agrees(tokenizer, text, ids, data, on_special)
         if any(token in text for token in special):
             with pytest.raises(ValueError, match="the text has the special token"):
                 tokenizer.encode(text, on_special="raise")
         else:
             assert tokenizer.encode(text, on_special="raise") == tokenizer.encode(text)
-    assert tokenizer.encode_ordinary(samples[0]) == judge(samples[0], special=False)[0]
+        assert_compat_agrees(content, text, judge)
+    assert tokenizer.encode_ordinary(samples[0]) == tokenizer.encode(samples[0], on_special="text")
+
+
+@given(contents(), SAMPLES)
+def test_files_and_pickles_keep_added_tokens_and_normalizers(tmp_path_factory, content, text):
+    assume(are_distinct_when_normalized(content))
+    tokenizer, folder = loaded(content), tmp_path_factory.mktemp("saved")
+    expected = tokenizer.encode(text)
+    (folder / native.FILE).write_bytes(native.write(tokenizer.vocabulary)[native.FILE])
+    for again in (fastlm.load(folder), pickle.loads(pickle.dumps(tokenizer))):
+        assert again.vocabulary.fingerprint == tokenizer.vocabulary.fingerprint
+        assert again.encode(text) == expected
+    written = tokenizer_json.content_of(tokenizer.vocabulary)
+    assert written["normalizer"] == content["normalizer"]
+    assert Judge(written)(text) == Judge(content)(text)
 
 
 @given(contents(), st.lists(st.tuples(SAMPLES, st.booleans()), max_size=4))
 def test_parts_without_added_tokens_are_one_text(content, parts):
     content["added_tokens"] = []
-    tokenizer = fastlm.Tokenizer.from_vocabulary(
-        tokenizer_json.vocabulary_of(tokenizer_json.parse_document(json.dumps(content)))
-    )
+    tokenizer = loaded(content)
     assert tokenizer.encode_parts(parts) == tokenizer.encode("".join(text for text, _ in parts))
 
 
-@given(contents(), st.lists(SAMPLES, max_size=4))
+@given(contents(normalizers=st.sampled_from([None, {"type": "NFC"}])), st.lists(SAMPLES, max_size=4))
 def test_no_special_token_comes_from_outside(content, samples):
     """Not even where parts are joined, or normalized together."""
-    tokenizer = fastlm.Tokenizer.from_vocabulary(
-        tokenizer_json.vocabulary_of(tokenizer_json.parse_document(json.dumps(content)))
-    )
+    tokenizer = loaded(content)
     vocab = content["model"]["vocab"]
     special = {token["id"] for token in content["added_tokens"] if token["special"] and token["content"] not in vocab}
     pieces = [(text[k : k + 2], False) for text in samples for k in range(0, len(text), 2)]
     assert not special.intersection(tokenizer.encode_parts(pieces))
 
 
+@pytest.mark.parametrize("unit", ["<m>", " <m>\n", "\n", "<m> \n\n"])
+def test_a_long_text_of_nothing_but_added_tokens(unit):
+    """Far beyond what takes quadratic time can do: the text has a million characters."""
+    content = json.loads(json.dumps(BASE))
+    flags = {"special": True, "single_word": False, "normalized": False, "lstrip": False, "rstrip": True}
+    content["added_tokens"] += [{"id": 400, "content": "<m>", **flags}, {"id": 401, "content": "\n", **flags}]
+    content["model"]["vocab"]["\n"] = 401
+    tokenizer = loaded(content)
+    few = tokenizer.encode(unit * 10)
+    for_ten_more = len(tokenizer.encode(unit * 20)) - len(few)
+    count = 1_000_000 // len(unit) // 10 * 10
+    ids = tokenizer.encode_to_numpy(unit * count)
+    assert len(ids) == len(few) + (count // 10 - 1) * for_ten_more
+    assert ids[: len(few)].tolist() == few
+    assert len(tokenizer.encode_with_offsets(unit * 10_000)[1]) == len(few) + 999 * for_ten_more
+
+
+@given(contents(), st.lists(SAMPLES.filter(bool), min_size=1, max_size=5))
+def test_corpora_have_the_ids_of_their_documents(tmp_path_factory, content, documents):
+    assume(are_distinct_when_normalized(content))
+    tokenizer, folder = loaded(content), tmp_path_factory.mktemp("corpus")
+    expected = [token_id for text in documents for token_id in tokenizer.encode(text)]
+    manifest = fastlm.encode_corpus(tokenizer, documents, folder / "shards")
+    assert [int(k) for part in manifest.map(folder / "shards") for k in part] == expected
+
+
 def test_corpora_find_added_tokens_that_are_not_special(tmp_path):
     content = json.loads(json.dumps(BASE))
     content["added_tokens"].append({"id": 400, "content": "    ", **dict.fromkeys(FLAGS, False)})
-    tokenizer = fastlm.Tokenizer.from_vocabulary(
-        tokenizer_json.vocabulary_of(tokenizer_json.parse_document(json.dumps(content)))
-    )
+    tokenizer = loaded(content)
     documents = ["if a:\n    b<|end|>", "        the", "no"]
     for on_special in ("token", "text"):
         expected = [token for text in documents for token in tokenizer.encode(text, on_special=on_special)]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import fastlm
 from fastlm.encoding import text_pipeline
 from fastlm.formats import tokenizer_json
+from fastlm.normalizers import UnicodeForm, keeps, normalize_str, normalize_with_origins
 from fastlm.pretokenize import text_splitter
-from fastlm.text.normalization import is_nfc, nfc, nfc_with_origins
 from fastlm.vocabulary import Rules
 from tests import texts
 
@@ -26,19 +26,26 @@ BASES += ["\U00016d68", "\U0002f999"]
 composing = st.lists(st.sampled_from(MARKS + BASES + [" ", "x"]), max_size=12).map("".join)
 
 
+NFC = (UnicodeForm("NFC"),)
+
+
+def nfc(text):
+    return normalize_str(NFC, text)
+
+
 @given(composing | texts.strings(20))
 def test_normalizes_as_tokenizers(text):
     expected = tokenizers.normalizers.NFC().normalize_str(text)
     assert nfc(text) == expected
-    assert is_nfc(text) == (expected == text)
+    assert keeps(NFC, text) == (expected == text)
 
 
 @given(composing)
 def test_normalized_characters_come_from_where_tokenizers_says(text):
     normalized = tokenizers.NormalizedString(text)
     normalized.nfc()
-    found, origins = nfc_with_origins(text)
-    assert found == normalized.normalized
+    found, origins = normalize_with_origins(NFC, text.encode())
+    assert found.decode() == normalized.normalized
     # a slice of the normalized string knows the slice of the original it stands for
     for k, origin in enumerate(origins):
         part = normalized.slice((k, k + 1))
@@ -167,7 +174,7 @@ def test_a_prepared_text_cut_for_threads_has_the_ids_of_the_whole(seed, tmp_path
 
 def test_origins_are_computed_on_request_only(monkeypatch, normalizing):
     """They take 8 bytes a character, and encoding does not need them."""
-    monkeypatch.setattr(text_pipeline, "nfc_with_origins", None)
+    monkeypatch.setattr(text_pipeline, "normalize_with_origins", None)
     text = "e\u0301 and " + "plain text " * 100
     tokens = normalizing.encode(text)
     assert tokens == normalizing.encode(unicodedata.normalize("NFC", text))

@@ -1,4 +1,4 @@
-"""Normalizers beside those of tokenizers: text, origins, and their form in tokenizer.json."""
+"""Normalizers give the text and the origins of those of tokenizers, and are written and read as JSON."""
 
 import json
 
@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastlm.formats.tokenizer_json.components import UnsupportedComponentError
+from fastlm.formats.tokenizer_json.normalizers import NormalizerSequence, parse_normalizer, steps_of
 from fastlm.normalizers import (
     ByteLevel,
     Nmt,
@@ -15,8 +17,7 @@ from fastlm.normalizers import (
     UnicodeForm,
     normalize,
     normalize_with_origins,
-    normalizers_from_content,
-    normalizers_to_content,
+    simplified,
 )
 from tests.text.test_normalize import MARKS, OTHERS
 
@@ -31,6 +32,7 @@ STEPS = st.one_of(
     st.builds(Strip, st.booleans(), st.booleans()),
     st.builds(Prepend, SHORT),
     st.builds(Replace, SHORT, st.one_of(st.just(""), SHORT)),
+    st.builds(Replace, st.sampled_from([r"\s", "a+", "[éa]b?", r"(?<=a)b", r"\W", "$^"]), SHORT, st.just("Regex")),
     st.just(Nmt()),
     st.just(ByteLevel()),
 )
@@ -42,7 +44,7 @@ def judge(steps):
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE({char: k for k, char in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     content = json.loads(tokenizer.to_str())
-    content["normalizer"] = normalizers_to_content(steps)
+    content["normalizer"] = NormalizerSequence(tuple(steps)).content()
     return tokenizers.Tokenizer.from_str(json.dumps(content))
 
 
@@ -59,9 +61,38 @@ def test_text_and_origins_are_those_of_tokenizers(steps, text):
     assert starts == [start for start, _ in tokenizer.encode(text).offsets]
 
 
+@pytest.mark.parametrize("pattern", ["", "x*", "^", "(?=b)", "$"])
+@pytest.mark.parametrize("text", ["", "x", "abc", "éxxb", "日本"])
+def test_an_empty_match_is_replaced_too(pattern, text):
+    for kind in ("Regex", "String")[: 1 + (not pattern)]:
+        step = Replace(pattern, "<>", kind)
+        expected = judge([step]).normalizer.normalize_str(text)
+        found, origins = step.apply_with_origins(text.encode())
+        assert step.apply(text.encode()).decode() == found.decode() == expected
+        assert len(origins) == len(expected)
+        assert ((origins >= 0) & (origins < len(text))).all()
+
+
 @given(steps=st.lists(STEPS, max_size=3))
 def test_what_is_written_is_read_again(steps):
-    assert normalizers_from_content(normalizers_to_content(steps)) == tuple(steps)
+    assert steps_of(parse_normalizer(NormalizerSequence(tuple(steps)).content())) == tuple(steps)
+
+
+@given(steps=st.lists(STEPS | st.just(Strip(False, False)) | st.just(Prepend("")), max_size=5), text=TEXTS)
+def test_simplified_steps_do_the_same(steps, text):
+    fewer = simplified([*steps, *steps[-1:]])
+    doubled = [*steps, *steps[-1:]]
+    assert normalize(fewer, text.encode()) == normalize(doubled, text.encode())
+    assert normalize_with_origins(fewer, text.encode())[1].tolist() == (
+        normalize_with_origins(doubled, text.encode())[1].tolist()
+    )
+    assert simplified(fewer) == fewer
+
+
+@given(step=STEPS, text=TEXTS)
+def test_a_step_knows_what_it_keeps(step, text):
+    is_kept = step.apply(text.encode()) == text.encode()
+    assert step.keeps(text) == step.keeps(text.encode()) == is_kept
 
 
 @pytest.mark.parametrize("step", [Nmt(), UnicodeForm("StripAccents"), ByteLevel(), Strip()])
@@ -80,18 +111,20 @@ def test_a_text_that_no_form_changes_is_returned_itself():
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        (1, ValueError, "must be a JSON object, got 1"),
-        ({}, ValueError, "entry 'type' of a normalizer must be a str, got None"),
-        ({"type": "Strip", "strip_left": True}, ValueError, "entry 'strip_right' .* must be a bool, got None"),
-        ({"type": "Sequence", "normalizers": {}}, ValueError, "entry 'normalizers' .* must be a list"),
-        ({"type": "Replace", "content": "", "pattern": {}}, ValueError, "must have one entry, String or Regex"),
-        ({"type": "Precompiled"}, NotImplementedError, "the normalizer 'Precompiled' is not supported"),
-        ({"type": "Sequence", "normalizers": [{"type": "X"}]}, NotImplementedError, "the normalizer 'X'"),
+        (1, ValueError, "normalizer must be an object, got 1"),
+        ({}, ValueError, "normalizer: missing field `type`"),
+        ({"type": "Strip", "strip_left": True}, ValueError, "normalizer Strip: missing field `strip_right`"),
+        ({"type": "Prepend", "prepend": 1}, ValueError, "normalizer Prepend: prepend must be a string, got 1"),
+        ({"type": "Sequence", "normalizers": {}}, ValueError, "normalizers must be a list"),
+        ({"type": "Replace", "content": "", "pattern": {}}, ValueError, "must be an object with String or Regex"),
+        ({"type": "Replace", "content": "", "pattern": {"Regex": "("}}, ValueError, "expression '\\('"),
+        ({"type": "Precompiled"}, UnsupportedComponentError, "normalizers.Precompiled is not supported"),
+        ({"type": "Sequence", "normalizers": [{"type": "X"}]}, ValueError, "no normalizer is named 'X'"),
     ],
 )
 def test_what_is_refused(content, error, message):
     with pytest.raises(error, match=message):
-        normalizers_from_content(content)
+        parse_normalizer(content)
 
 
 def test_an_unknown_form_is_refused():

@@ -30,7 +30,7 @@ from fastlm.compat.tokenizers import (
     trainers,
 )
 from fastlm.compat.tokenizers.added_tokens import AddedToken
-from fastlm.compat.tokenizers.component import refused
+from fastlm.compat.tokenizers.component import Regex, refused
 from fastlm.compat.tokenizers.encoding import Encoding
 from fastlm.compat.tokenizers.implementations import (
     BertWordPieceTokenizer,
@@ -39,7 +39,6 @@ from fastlm.compat.tokenizers.implementations import (
     SentencePieceBPETokenizer,
     SentencePieceUnigramTokenizer,
 )
-from fastlm.compat.tokenizers.pre_tokenizers import Regex
 from fastlm.compat.tokenizers.tokenizer import Tokenizer
 
 __version__ = "0.23.3"

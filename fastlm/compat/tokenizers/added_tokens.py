@@ -7,7 +7,7 @@ from typing import Any
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, known_options, one_of_kinds, string
 from fastlm.formats.tokenizer_json import added_tokens as tokenizer_json
 from fastlm.formats.tokenizer_json.added_tokens import FLAGS, AddedTokenEntry
-from fastlm.text.normalization import nfc
+from fastlm.normalizers import Normalizer, normalize_str
 
 
 class AddedToken:
@@ -105,12 +105,14 @@ def given_tokens(tokens: Any, special: bool) -> list[AddedToken]:
 AddedVocabulary = tokenizer_json.AddedVocabulary[AddedToken]
 
 
-def names_by_id(added: AddedVocabulary, normalizes: bool) -> dict[int, str]:
-    """Id -> the string of the token when ids become tokens. It is normalized where texts are."""
-    return {
-        token_id: nfc(token.content) if normalizes and token.normalized else token.content
-        for token_id, token in added.tokens.items()
-    }
+def name_of(token: AddedToken, normalizers: tuple[Normalizer, ...]) -> str:
+    """The string of a token when its id becomes a token. It is normalized where texts are."""
+    return normalize_str(normalizers, token.content) if token.normalized else token.content
+
+
+def names_by_id(added: AddedVocabulary, normalizers: tuple[Normalizer, ...]) -> dict[int, str]:
+    """Id -> the string of the token when ids become tokens."""
+    return {token_id: name_of(token, normalizers) for token_id, token in added.tokens.items()}
 
 
 def content_of(added: AddedVocabulary) -> list[dict[str, Any]]:

@@ -6,11 +6,12 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, TypeVar
 
-from fastlm.compat.tokenizers.arguments import is_instance, unsigned
+from fastlm.compat.tokenizers.arguments import is_instance, one_of_kinds, string, unsigned
 from fastlm.compat.tokenizers.refused_members import REFUSED_MEMBERS
 from fastlm.formats.tokenizer_json.components import UnsupportedComponentError
+from fastlm.pretokenize.patterns import find_pattern
 
 _stamps = itertools.count(1)
 
@@ -66,7 +67,7 @@ class Component:
         made.set_parsed(parsed)
         return made
 
-    def content(self) -> dict[str, Any]:
+    def json_value(self) -> dict[str, Any]:
         """The JSON object of the component."""
         found: dict[str, Any] = self.parsed().content()
         return found
@@ -77,7 +78,7 @@ class Component:
         raise NotImplementedError(cls.__name__)
 
     def __getstate__(self) -> bytes:
-        return to_json(self.content()).encode()
+        return to_json(self.json_value()).encode()
 
     def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
         return type(self)._from_state, (self.__getstate__(),)
@@ -180,6 +181,33 @@ def to_json(content: Any, pretty: bool = False) -> str:
     return json.dumps(content, ensure_ascii=False, **layout)
 
 
+class Regex:
+    """A regular expression for `Split` and `Replace`. Raises ValueError for an invalid one."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = string(pattern)
+        find_pattern((self.pattern,), "oniguruma")
+
+
+def pattern_of_argument(pattern: Any) -> tuple[Literal["String", "Regex"], str]:
+    """The kind and the content of an argument that is a str or a `Regex`. Raises TypeError for another type."""
+    if isinstance(pattern, Regex):
+        return "Regex", pattern.pattern
+    if not isinstance(pattern, str):
+        raise TypeError(f"pattern must be a str or a Regex, not {type(pattern).__name__}")
+    return "String", one_of_kinds(pattern)
+
+
+class PatternShown(NamedTuple):
+    """A pattern as it is printed."""
+
+    type_name: str
+    pattern: str
+
+    def shown_fields(self) -> dict[str, str]:
+        return {"": self.pattern}
+
+
 class Limits(NamedTuple):
     """The numbers of elements and of characters that printing shows."""
 
@@ -212,7 +240,7 @@ def shown(value: Any, limits: Limits = WHOLE) -> str:
         return f"{value.type_name}({', '.join(fields)})"
     if isinstance(value, tuple):
         return f"({', '.join([shown(item, limits) for item in value])})"
-    return repr(value)
+    return f"{value:g}" if isinstance(value, float) else repr(value)
 
 
 def _listed(parts: list[str], size: int) -> str:

@@ -51,7 +51,7 @@ class ByteLevel(Decoder):
         return [b"".join(map(bytes_of, tokens)).decode(errors="replace")]
 
     def shown_fields(self) -> dict[str, Any]:
-        fields = dict(self.content())
+        fields = dict(self.json_value())
         del fields["type"]
         return fields
 

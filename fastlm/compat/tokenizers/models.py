@@ -179,7 +179,7 @@ class BPE(Model):
         """Writes vocab.json and merges.txt into a folder and returns their paths. Raises OSError."""
         prefix = known_options(options, "name").get("name", prefix)
         start = f"{string(prefix)}-" if prefix is not None else ""
-        vocab = json.dumps(self.content()["vocab"], ensure_ascii=False, separators=(",", ":"))
+        vocab = json.dumps(self.json_value()["vocab"], ensure_ascii=False, separators=(",", ":"))
         merges = "".join(f"{left} {right}\n" for left, right in self.merges)
         files = {f"{start}vocab.json": vocab.encode(), f"{start}merges.txt": f"{gpt2.VERSION_LINE}\n{merges}".encode()}
         if not os.path.isdir(string(folder) or os.curdir):

@@ -74,7 +74,7 @@ class Pipeline:
         self.names_as_found = not any(
             token.lstrip
             or token.rstrip
-            or (token.normalized and self.preparation.normalizes)
+            or (token.normalized and self.preparation.normalizers)
             or token.content != self.names[token_id]
             for token_id, token in added.tokens.items()
         )

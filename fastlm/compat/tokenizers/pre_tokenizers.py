@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
-from fastlm.compat.tokenizers.arguments import boolean, one_of_kinds, string
+from fastlm.compat.tokenizers.arguments import boolean, string
 from fastlm.compat.tokenizers.component import (
     Component,
     FlatSteps,
     Name,
     Option,
+    PatternShown,
+    Regex,
+    pattern_of_argument,
     refused,
     supported,
     unsupported,
@@ -19,16 +22,7 @@ from fastlm.compat.tokenizers.component import (
 from fastlm.formats.gpt2 import spell
 from fastlm.formats.tokenizer_json import pre_tokenizers as parsed_pre_tokenizers
 from fastlm.formats.tokenizer_json.pre_tokenizers import BEHAVIORS, behavior_name, pattern_of
-from fastlm.pretokenize.patterns import find_pattern
 from fastlm.text.byte_level import CHAR_OF_BYTE
-
-
-class Regex:
-    """A regular expression for `Split`. Raises ValueError for an invalid one."""
-
-    def __init__(self, pattern: str) -> None:
-        self.pattern = string(pattern)
-        find_pattern((self.pattern,), "oniguruma")
 
 
 class PreTokenizer(Component):
@@ -101,13 +95,11 @@ class Split(PreTokenizer):
     invert = Option(boolean)
 
     def __init__(self, pattern: str | Regex, behavior: str, invert: bool = False) -> None:
-        if not isinstance(pattern, str | Regex):
-            raise TypeError(f"pattern must be a str or a Regex, not {type(pattern).__name__}")
+        given = pattern_of_argument(pattern)
         behavior = string(behavior)
         if behavior not in BEHAVIORS:
             listed = ", ".join(BEHAVIORS)
             raise ValueError(f"Wrong value for SplitDelimiterBehavior, expected one of: `{listed}`")
-        given = ("String", one_of_kinds(pattern)) if isinstance(pattern, str) else ("Regex", pattern.pattern)
         self.set_parsed(supported(parsed_pre_tokenizers.Split, *given, behavior, boolean(invert)))
 
     @property
@@ -123,18 +115,10 @@ class Split(PreTokenizer):
         parsed = self.parsed()
         behavior = Name(behavior_name(parsed.behavior))
         return {
-            "pattern": _SplitPattern(parsed.pattern_kind, parsed.pattern),
+            "pattern": PatternShown(parsed.pattern_kind, parsed.pattern),
             "behavior": behavior,
             "invert": parsed.invert,
         }
-
-
-class _SplitPattern(NamedTuple):
-    type_name: str
-    pattern: str
-
-    def shown_fields(self) -> dict[str, str]:
-        return {"": self.pattern}
 
 
 class Digits(PreTokenizer):

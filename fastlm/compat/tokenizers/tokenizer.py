@@ -14,6 +14,7 @@ from fastlm.compat.tokenizers.added_tokens import (
     added_token,
     content_of,
     given_tokens,
+    name_of,
     names_by_id,
 )
 from fastlm.compat.tokenizers.arguments import boolean, is_instance, sequence, string, unsigned
@@ -46,9 +47,9 @@ from fastlm.files.atomic import write_files
 from fastlm.forks import ForkSafeLock
 from fastlm.formats.tokenizer_json import FILE
 from fastlm.formats.tokenizer_json.document import parse_document
-from fastlm.formats.tokenizer_json.normalizers import normalization_of
+from fastlm.formats.tokenizer_json.normalizers import steps_of
 from fastlm.formats.tokenizer_json.vocabularies import require_supported
-from fastlm.text.normalization import nfc
+from fastlm.normalizers import Normalizer as NormalizerStep
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -144,7 +145,7 @@ class Tokenizer:
     def _content(self) -> dict[str, Any]:
         parts = (self._normalizer, self._pre_tokenizer, self._post_processor, self._decoder)
         normalizer, pre_tokenizer, post_processor, decoder = (
-            None if part is None else part.content() for part in parts
+            None if part is None else part.json_value() for part in parts
         )
         return {
             "version": "1.0",
@@ -155,7 +156,7 @@ class Tokenizer:
             "pre_tokenizer": pre_tokenizer,
             "post_processor": post_processor,
             "decoder": decoder,
-            "model": self._model.content(),
+            "model": self._model.json_value(),
         }
 
     def __getstate__(self) -> bytes:
@@ -271,7 +272,7 @@ class Tokenizer:
             return decoding[1]
         with self._lock:
             stamp = self._stamp()
-            names = names_by_id(self._added, self._normalizes())
+            names = names_by_id(self._added, self._normalizers())
             decoder = ByteDecoder(self._model.tokens, names, self._added.special)
             self._decoding = stamp, decoder
         return decoder
@@ -309,10 +310,10 @@ class Tokenizer:
         if token is None:
             found: str | None = self._model.tokens.get(number)
             return found
-        return nfc(token.content) if token.normalized and self._normalizes() else token.content
+        return name_of(token, self._normalizers())
 
-    def _normalizes(self) -> bool:
-        return normalization_of(parsed_of(self._normalizer)) is not None
+    def _normalizers(self) -> tuple[NormalizerStep, ...]:
+        return steps_of(parsed_of(self._normalizer))
 
     def add_tokens(self, tokens: list[str | AddedToken]) -> int:
         """Adds tokens, and returns the number of tokens that changed the tokenizer."""
@@ -452,7 +453,7 @@ class Tokenizer:
         decoder, special = self._decoder, self._added.special
         if type(decoder) is ByteLevelDecoder:
             return partial(self._byte_decoder().decode, skip_special_tokens=skip)
-        of_model, of_added = self._model.tokens, names_by_id(self._added, self._normalizes())
+        of_model, of_added = self._model.tokens, names_by_id(self._added, self._normalizers())
 
         def text_of(ids: Int64Array) -> str:
             found = (of_added.get(token_id, of_model.get(token_id)) for token_id in ids.tolist())

@@ -78,7 +78,7 @@ class BpeTrainer(Trainer):
         """Not supported: raises NotImplementedError."""
         unsupported("trainers.BpeTrainer.get_word_count")
 
-    def content(self) -> dict[str, Any]:
+    def json_value(self) -> dict[str, Any]:
         content = {option: getattr(self, option) for option in self.options}
         return {**content, "special_tokens": [token.__getstate__() for token in self.special_tokens]}
 

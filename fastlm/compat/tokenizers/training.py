@@ -15,11 +15,12 @@ from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer
 from fastlm.compat.tokenizers.trainers import BpeTrainer
 from fastlm.corpus.read import Blocks
 from fastlm.formats.tokenizer_json.models import Merges, Vocab
-from fastlm.formats.tokenizer_json.normalizers import normalization_of
+from fastlm.formats.tokenizer_json.normalizers import steps_of
 from fastlm.formats.tokenizer_json.pre_tokenizers import byte_level_and_pattern
+from fastlm.normalizers import Normalizer as NormalizerStep
+from fastlm.normalizers import normalize_str
 from fastlm.pretokenize.text_splitter import TextSplitter
 from fastlm.text.byte_level import CHAR_OF_BYTE
-from fastlm.text.normalization import nfc
 from fastlm.threads import thread_count
 from fastlm.vocabulary.vocabulary import BYTE_ORDER
 
@@ -41,9 +42,9 @@ def trained_vocabulary(
             unsupported(f"BpeTrainer with {option}")
     initial = _initial_bytes(trainer.initial_alphabet)
 
-    normalizes = normalization_of(parsed_of(normalizer)) is not None
+    steps = steps_of(parsed_of(normalizer))
     prefix = " " if byte_level.add_prefix_space else ""
-    documents = _prepared(texts, normalizes, prefix)
+    documents = _prepared(texts, steps, prefix)
     counter = count_pretokens(Blocks(documents, TextSplitter([], pattern)), pattern, thread_count(None))
     text, starts, counts = counter.words() if len(counter) else _nothing()
     alphabet = _kept_bytes(text, starts, counts, initial, trainer.limit_alphabet)
@@ -83,9 +84,9 @@ def trained_vocabulary(
     return vocab, merges
 
 
-def _prepared(texts: Iterable[str], normalizes: bool, prefix: str) -> Iterator[str]:
+def _prepared(texts: Iterable[str], normalizers: tuple[NormalizerStep, ...], prefix: str) -> Iterator[str]:
     for text in texts:
-        prepared = nfc(text) if normalizes else text
+        prepared = normalize_str(normalizers, text)
         if prepared:
             yield prepared if prepared.startswith(" ") else prefix + prepared
 

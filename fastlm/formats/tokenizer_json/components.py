@@ -59,7 +59,7 @@ class ByteLevelOptions(Component):
         )
 
 
-Kind = TypeVar("Kind", bound=Component)
+Kind = TypeVar("Kind")
 
 
 class Parser(Generic[Kind]):

@@ -11,7 +11,7 @@ from fastlm.formats.tokenizer_json.added_tokens import AddedTokenEntry, parse_ad
 from fastlm.formats.tokenizer_json.decoders import Decoder, parse_decoder
 from fastlm.formats.tokenizer_json.lengths import PaddingEntry, TruncationEntry, parse_padding, parse_truncation
 from fastlm.formats.tokenizer_json.models import BPE, parse_model
-from fastlm.formats.tokenizer_json.normalizers import Normalizer, parse_normalizer
+from fastlm.formats.tokenizer_json.normalizers import NormalizerComponent, parse_normalizer
 from fastlm.formats.tokenizer_json.post_processors import PostProcessor, parse_post_processor
 from fastlm.formats.tokenizer_json.pre_tokenizers import PreTokenizer, parse_pre_tokenizer
 
@@ -31,7 +31,7 @@ class Document:
 
     model: BPE
     added_tokens: tuple[AddedTokenEntry, ...] = ()
-    normalizer: Normalizer | None = None
+    normalizer: NormalizerComponent | None = None
     pre_tokenizer: PreTokenizer | None = None
     post_processor: PostProcessor | None = None
     decoder: Decoder | None = None

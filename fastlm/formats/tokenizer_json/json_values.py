@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 _REQUIRED: Any = object()
 
@@ -47,6 +47,16 @@ class Entries:
         """A str entry, or None where it is null or missing."""
         found: str | None = self._checked(key, None, "a string or null", lambda value: isinstance(value, str))
         return found
+
+    def pattern(self, key: str) -> tuple[Literal["String", "Regex"], str]:
+        """An entry with a text to find or a regular expression: its kind and its content."""
+        found = self.value(key)
+        if not isinstance(found, dict) or len(found) != 1 or not found.keys() <= {"String", "Regex"}:
+            raise ValueError(f"{self.name}: {key} must be an object with String or Regex, got {found!r:.80}")
+        ((kind, text),) = found.items()
+        if not isinstance(text, str):
+            raise ValueError(f"{self.name}: {key} {kind} must be a string, got {text!r:.80}")
+        return kind, text
 
     def unsigned(self, key: str, bits: int = 32) -> int:
         """An integer entry without sign."""

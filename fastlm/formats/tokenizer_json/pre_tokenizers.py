@@ -115,12 +115,7 @@ UNSUPPORTED = (
 
 
 def _split(entries: Entries) -> PreTokenizer:
-    pattern = entries.value("pattern")
-    if not isinstance(pattern, dict) or len(pattern) != 1 or not pattern.keys() <= {"String", "Regex"}:
-        raise ValueError(f"{entries.name}: pattern must be an object with String or Regex, got {pattern!r:.80}")
-    ((kind, text),) = pattern.items()
-    if not isinstance(text, str):
-        raise ValueError(f"{entries.name}: pattern {kind} must be a string, got {text!r:.80}")
+    kind, text = entries.pattern("pattern")
     if kind == "Regex":
         find_pattern((text,), "oniguruma")
     return Split(kind, text, entries.choice("behavior", _BEHAVIOR_OF), entries.boolean("invert"))

@@ -15,7 +15,7 @@ from fastlm.formats.tokenizer_json.added_tokens import FLAGS, AddedTokenEntry, A
 from fastlm.formats.tokenizer_json.components import UnsupportedComponentError
 from fastlm.formats.tokenizer_json.document import VERSION, Document
 from fastlm.formats.tokenizer_json.models import BPE, OPTIONS
-from fastlm.formats.tokenizer_json.normalizers import Normalizer, normalization_of, parse_normalizer
+from fastlm.formats.tokenizer_json.normalizers import NormalizerComponent, parse_normalizer, steps_of
 from fastlm.formats.tokenizer_json.post_processors import added_ids, parse_post_processor
 from fastlm.formats.tokenizer_json.pre_tokenizers import (
     ByteLevel,
@@ -23,6 +23,7 @@ from fastlm.formats.tokenizer_json.pre_tokenizers import (
     byte_level_and_pattern,
     parse_pre_tokenizer,
 )
+from fastlm.normalizers import Normalizer, normalize_str, simplified
 from fastlm.pretokenize.patterns import Pattern, find_pattern
 from fastlm.text.byte_level import CHAR_OF_BYTE
 from fastlm.vocabulary.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary, vocabulary_from_ids
@@ -35,7 +36,7 @@ _SECTIONS = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_proce
 
 def vocabulary_of_components(
     model: BPE,
-    normalizer: Normalizer | None,
+    normalizer: NormalizerComponent | None,
     pre_tokenizer: PreTokenizer | None,
     added_tokens: Iterable[AddedToken],
     begin: tuple[int, ...] = (),
@@ -67,7 +68,7 @@ def vocabulary_of_components(
     has_all_bytes = bool((byte_ids != NO_ID).all())
     rules = Rules(
         ignore_merges=model.ignore_merges,
-        normalization=normalization_of(normalizer),
+        normalization=steps_of(normalizer),
         add_prefix_space=byte_level.add_prefix_space,
         unknown_bytes="refuse" if has_all_bytes else "drop",
         begin=begin,
@@ -78,6 +79,9 @@ def vocabulary_of_components(
         known = np.fromiter(spelled, np.int64, len(spelled))
         merges = merges[:, np.isin(merges[:2], known).all(axis=0)]
     added = tuple(added_tokens)
+    for token in added:
+        if token.normalized and not normalize_str(rules.normalizers, token.content):
+            raise UnsupportedComponentError(f"added token {token.content!r}, which the normalizer makes empty,")
     table = dict(spelled)
     for token in added:
         table.setdefault(token.id, token.content.encode())
@@ -214,16 +218,23 @@ def _sections(vocabulary: Vocabulary, carried: dict[str, Any]) -> dict[str, Any]
     rules = vocabulary.rules
     sections: dict[str, Any] = {name: carried.get(name) for name in ("truncation", "padding")}
     sections["decoder"] = carried.get("decoder", {**_BYTE_LEVEL, "use_regex": True})
-    normalizer = carried.get("normalizer")
-    if normalizer is None or normalization_of(parse_normalizer(normalizer)) != rules.normalization:
-        normalizer = rules.normalization and {"type": rules.normalization}
-    sections["normalizer"] = normalizer
+    sections["normalizer"] = _normalizer(rules.normalizers, carried.get("normalizer"))
     sections["pre_tokenizer"] = _pre_tokenizer(vocabulary, carried.get("pre_tokenizer"))
     processor = carried.get("post_processor")
     if processor is None or added_ids(parse_post_processor(processor)) != (rules.begin, rules.end):
         processor = _template(vocabulary) if rules.begin or rules.end else None
     sections["post_processor"] = processor
     return sections
+
+
+def _normalizer(steps: tuple[Normalizer, ...], carried: Any) -> dict[str, Any] | None:
+    if carried is not None and simplified(steps_of(parse_normalizer(carried))) == steps:
+        found: dict[str, Any] = carried
+        return found
+    contents = [step.content() for step in steps]
+    if len(contents) > 1:
+        return {"type": "Sequence", "normalizers": contents}
+    return contents[0] if contents else None
 
 
 def _pre_tokenizer(vocabulary: Vocabulary, carried: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from fastlm.compat.tokenizers.trainers import BpeTrainer
 class ByteLevelBPETokenizer(BaseTokenizer):
     """Byte-level BPE that splits as GPT-2 does, from tables, from files of them, or to be trained.
 
-    Raises NotImplementedError for lowercase, dropout, continuing_subword_prefix and end_of_word_suffix.
+    Raises NotImplementedError for dropout, continuing_subword_prefix and end_of_word_suffix.
     """
 
     def __init__(
