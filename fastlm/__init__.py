@@ -5,6 +5,8 @@ Importing the package loads the tokenizer only; `encode_corpus` and `generate` a
 
 from typing import TYPE_CHECKING, Any
 
+from fastlm._version import __version__
+
 try:
     from fastlm.bpe_training.trainer import train_bpe
     from fastlm.corpus.read import Corpus
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 InvalidUTF8Error.__module__ = __name__  # the name by which users import it
 
-__version__ = "0.1.0"
 __all__ = [
     "Corpus",
     "InvalidUTF8Error",

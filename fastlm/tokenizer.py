@@ -667,6 +667,7 @@ def load(
     revision: str | None = None,
     download: bool = False,
     token: str | None = None,
+    cache: bool = False,
 ) -> Tokenizer:
     """Loads a tokenizer from a file, a directory, or the local cache of the Hugging Face Hub.
 
@@ -684,6 +685,8 @@ def load(
         download: Fetch the tokenizer files of a model, or their newest version, into the cache first. Needs the extra
             `[hub]`.
         token: Access token of a private model, for a download.
+        cache: Keep a copy in the native format, in the folder `FASTLM_CACHE` or the user's folder for caches, and read
+            the copy while the file and the options stay the same. It has a checksum.
 
     Raises:
         OSError: A file cannot be read, or a model is not in the cache or cannot be fetched.
@@ -694,7 +697,7 @@ def load(
 
     found = hub.resolve(path, revision, download=download, token=token)
     try:
-        return Tokenizer.from_vocabulary(formats.load(found, pattern, special_tokens))
+        return Tokenizer.from_vocabulary(formats.load(found, pattern, special_tokens, cache=cache))
     except FileNotFoundError:
         if Path(path).exists():
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -10,9 +11,9 @@ from pathlib import Path
 from fastlm.files.atomic import unfinished, write_files
 from fastlm.files.reading import begins_with
 from fastlm.files.recognize import START_BYTES, refuse_foreign
-from fastlm.formats import gpt2, minbpe, native, tekken, tiktoken, tokenizer_json
+from fastlm.formats import gpt2, minbpe, native, native_copy, tekken, tiktoken, tokenizer_json
 from fastlm.formats import tokenizer_json as hf_json
-from fastlm.pretokenize.patterns import find_pattern
+from fastlm.pretokenize.patterns import Pattern, find_pattern
 from fastlm.vocabulary.vocabulary import Rules, Vocabulary
 
 __all__ = ["WRITERS", "gpt2", "hf_json", "load", "minbpe", "native", "save", "tekken", "tiktoken", "tokenizer_json"]
@@ -120,18 +121,31 @@ def _same_tokens(one: Vocabulary, other: Vocabulary) -> bool:
     return one.tokens == other.tokens and one.merges == other.merges and one.special_tokens == other.special_tokens
 
 
-def load(path: Path, pattern: str | None, special_tokens: SpecialTokens | None) -> Vocabulary:
+def load(path: Path, pattern: str | None, special_tokens: SpecialTokens | None, *, cache: bool = False) -> Vocabulary:
     """Reads a directory or a file; see fastlm.load."""
     if path.is_dir():
         found = _file_in(path)
         if found.name == native.FILE and pattern is None and special_tokens is None:
             return _native_of_folder(path)
-        return load(found, pattern, special_tokens)
-    split = None if pattern is None else find_pattern(pattern)
+        return load(found, pattern, special_tokens, cache=cache)
+    if special_tokens is not None and not isinstance(special_tokens, Mapping | str):
+        special_tokens = list(special_tokens)  # read more than once
+    files, read = _reader(path, None if pattern is None else find_pattern(pattern), special_tokens)
+    if not cache or not files:
+        return read()
+    spelled = dict(special_tokens) if isinstance(special_tokens, Mapping) else special_tokens
+    return native_copy.read_through(files, repr((files[0].name, pattern, spelled)), read)
+
+
+def _reader(
+    path: Path, pattern: Pattern | None, special_tokens: SpecialTokens | None
+) -> tuple[list[Path], Callable[[], Vocabulary]]:
+    """The files of a vocabulary, none if they are in the native format, and a function that reads them."""
     if path.name in (gpt2.VOCAB, gpt2.MERGES):
-        if split is None:
+        if pattern is None:
             raise ValueError(f"{path} does not say how text is split: give pattern=, such as 'gpt2'")
-        return gpt2.read(path.with_name(gpt2.VOCAB), path.with_name(gpt2.MERGES), special_tokens or (), split)
+        vocab, merges = path.with_name(gpt2.VOCAB), path.with_name(gpt2.MERGES)
+        return [vocab, merges], functools.partial(gpt2.read, vocab, merges, special_tokens or (), pattern)
     start = begins_with(path, START_BYTES)
     try:
         refuse_foreign(start)
@@ -145,10 +159,10 @@ def load(path: Path, pattern: str | None, special_tokens: SpecialTokens | None) 
     elif start.startswith(minbpe.FIRST_LINE.encode()):
         reader = minbpe.read
     else:
-        return tiktoken.read(path, special_tokens, split)
+        return [path], functools.partial(tiktoken.read, path, special_tokens, pattern)
     if pattern is not None or special_tokens is not None:
         raise ValueError(f"{path} holds pattern and special tokens itself; give them only with {gpt2.VOCAB} or ranks")
-    return reader(path)
+    return [] if reader is native.read else [path], functools.partial(reader, path)
 
 
 def _native_of_folder(directory: Path) -> Vocabulary:
