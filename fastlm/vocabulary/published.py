@@ -45,6 +45,30 @@ _KIMI_K2_NAMES = {
 }  # fmt: skip
 _KIMI_K2 = {_KIMI_K2_NAMES.get(k, f"<|reserved_token_{k}|>"): k for k in range(163584, 163840)}
 
+_LLAMA4_NAMES = {
+    0: "begin_of_text", 1: "end_of_text", 2: "fim_prefix", 3: "fim_middle", 4: "fim_suffix",
+    5: "header_start", 6: "header_end", 7: "eom", 8: "eot", 9: "step",
+    16: "python_start", 17: "python_end", 18: "finetune_right_pad",
+    80: "image_start", 81: "image_end", 84: "tile_x_separator", 85: "tile_y_separator", 90: "image", 92: "patch",
+    1142: "reasoning_thinking_start", 1143: "reasoning_thinking_end",
+}  # fmt: skip
+# the numbers from 0 up to 2048 that have no name are reserved: kind, first number, stop, counter of the first one
+_LLAMA4_RESERVED = (
+    ("text_post_train_", 10, 16, 0),
+    ("text_post_train_", 19, 80, 8),
+    ("vision_", 82, 1134, 0),
+    ("reasoning_", 1134, 1142, 0),
+    ("", 1144, 2048, 0),
+)
+
+
+def _llama4() -> dict[str, int]:
+    names = dict(_LLAMA4_NAMES)
+    for kind, first, stop, counter in _LLAMA4_RESERVED:
+        unnamed = [number for number in range(first, stop) if number not in _LLAMA4_NAMES]
+        names |= {number: f"{kind}reserved_special_token_{k}" for k, number in enumerate(unnamed, counter)}
+    return {f"<|{name}|>": 200000 + number for number, name in sorted(names.items())}
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -98,6 +122,7 @@ ENCODINGS = [
         _O200K | _HARMONY,
     ),
     Encoding("llama3", "82e9d31979e92ab929cd544440f129d9ecd797b69e327f80f17e1c50d5551b55", "llama3", _LLAMA3),
+    Encoding("llama4", "d0bdbaf59b0762c8c807617e2d8ea51420eb1b1de266df2495be755c8e0ed6ed", "o200k_base", _llama4()),
     Encoding(
         "qwen2",
         "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186",

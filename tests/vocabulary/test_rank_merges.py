@@ -1,6 +1,9 @@
 """Vocabularies given as ranks, against tiktoken."""
 
+import importlib.util
+import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,9 +165,20 @@ def test_random_damage_of_a_rank_file_is_refused_or_harmless(trained, tmp_path):
 # --- published files ---
 
 
-@pytest.mark.parametrize("name", ["r50k_base", "p50k_base", "cl100k_base", "o200k_base", "llama3", "qwen2"])
+def published_file(data, name):
+    """The file as published; the package llama-models ships Llama 4's."""
+    path = data / "vectors" / f"{name}.tiktoken"
+    if not path.exists():
+        package = importlib.util.find_spec("llama_models")
+        if package is None:
+            pytest.skip(f"no {path}, and the package llama-models is not installed")
+        path = Path(package.submodule_search_locations[0]) / name / "tokenizer.model"
+    return path
+
+
+@pytest.mark.parametrize("name", ["r50k_base", "p50k_base", "cl100k_base", "o200k_base", "llama3", "llama4", "qwen2"])
 def test_published_files_are_known_by_their_content(data, tmp_path, name):
-    source = data / "vectors" / f"{name}.tiktoken"
+    source = published_file(data, name)
     # the file's name and its line ends say nothing
     path = tmp_path / "anything.bin"
     path.write_bytes(source.read_bytes().replace(b"\n", b"\r\n"))
@@ -190,6 +204,42 @@ def test_published_files_are_known_by_their_content(data, tmp_path, name):
         if known.normalization is None:
             assert tokenizer.encode_ordinary(text) == theirs.encode_ordinary(text), token
     assert ranks_of(tokenizer.vocabulary) == ranks if known.normalization is None else True
+
+
+def test_special_tokens_of_llama4():
+    special = next(encoding for encoding in ENCODINGS if encoding.name == "llama4").special_tokens
+    assert list(special.values()) == list(range(200000, 202048))
+    ids = {"begin_of_text": 0, "end_of_text": 1, "fim_suffix": 4, "header_start": 5, "eom": 7, "eot": 8, "step": 9}
+    ids |= {"text_post_train_reserved_special_token_0": 10, "text_post_train_reserved_special_token_5": 15}
+    ids |= {"python_start": 16, "finetune_right_pad": 18, "text_post_train_reserved_special_token_8": 19}
+    ids |= {"text_post_train_reserved_special_token_68": 79, "image_start": 80, "vision_reserved_special_token_0": 82}
+    ids |= {"tile_y_separator": 85, "vision_reserved_special_token_2": 86, "image": 90, "patch": 92}
+    ids |= {"vision_reserved_special_token_6": 91, "vision_reserved_special_token_7": 93}
+    ids |= {"vision_reserved_special_token_1047": 1133, "reasoning_reserved_special_token_7": 1141}
+    ids |= {"reasoning_thinking_start": 1142, "reasoning_thinking_end": 1143, "reserved_special_token_0": 1144}
+    ids |= {"reserved_special_token_903": 2047}
+    assert {name: special[f"<|{name}|>"] - 200000 for name in ids} == ids
+
+
+def test_the_expression_of_llama4_in_a_tokenizer_json_is_named(trained, tmp_path):
+    expression = (
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+        r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    trained.save(tmp_path, formats=["tokenizer.json"])
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    split = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, byte_level]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    tokenizers = pytest.importorskip("tokenizers")
+    loaded = fastlm.load(tmp_path)
+    assert loaded.pattern == "o200k_base" == find_pattern("llama4").name
+    assert loaded.vocabulary.pattern.scanner == "o200k"
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text in texts.DOCUMENTS:
+        assert loaded.encode(text) == theirs.encode(text, add_special_tokens=False).ids
 
 
 def test_special_tokens_of_published_encodings_are_tiktokens_own():
