@@ -76,7 +76,9 @@ class MultiHeadSelfAttention(nn.Module):
         if rope is None and rope_theta is not None:
             if max_seq_len is None:
                 raise ValueError("rope_theta needs max_seq_len, the number of positions")
-            rope = RotaryPositionalEmbedding(rope_theta, self.d_head, max_seq_len, device, layout=rope_layout)
+            rope = RotaryPositionalEmbedding(
+                rope_theta, self.d_head, max_seq_len, device, layout=rope_layout, dtype=dtype
+            )
         self.rope = rope
         self.kernel = kernel
         queries, keys = self.num_heads * self.d_head, self.num_kv_heads * self.d_head

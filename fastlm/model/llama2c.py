@@ -152,7 +152,9 @@ def _layout(config: ModelConfig) -> dict[str, Shape]:
 
 
 def _tables(config: ModelConfig) -> dict[str, Tensor]:
-    rope = RotaryPositionalEmbedding(_COMPUTED["rope_theta"], config.head_width, config.context_length)
+    rope = RotaryPositionalEmbedding(
+        _COMPUTED["rope_theta"], config.head_width, config.context_length, dtype=torch.float32
+    )
     return {"cos": rope.cos, "sin": rope.sin}
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -18,8 +21,10 @@ class RotaryPositionalEmbedding(nn.Module):
         theta: Base of the angles.
         d_k: Width of the vectors, an even number.
         max_seq_len: Number of positions, from 0.
-        device: Device of the tables of cosines and sines, (max_seq_len, d_k / 2) each, float32.
+        device: Device of the tables of cosines and sines, (max_seq_len, d_k / 2) each.
         layout: Which features form pair i: 2i and 2i + 1 ("interleaved"), or i and i + d_k/2 ("half").
+        dtype: Dtype of the model; None for torch's default. The tables are float64 for float64, and float32 for all
+            others. A conversion of the module to another dtype computes the tables again.
 
     Raises:
         ValueError: theta is not positive, d_k is odd, or the layout is unknown.
@@ -29,7 +34,14 @@ class RotaryPositionalEmbedding(nn.Module):
     sin: Tensor
 
     def __init__(
-        self, theta: float, d_k: int, max_seq_len: int, device: Device = None, *, layout: RopeLayout = "interleaved"
+        self,
+        theta: float,
+        d_k: int,
+        max_seq_len: int,
+        device: Device = None,
+        *,
+        layout: RopeLayout = "interleaved",
+        dtype: torch.dtype | None = None,
     ):
         super().__init__()
         if not theta > 0:
@@ -38,12 +50,20 @@ class RotaryPositionalEmbedding(nn.Module):
             raise ValueError(f"d_k is {d_k}; rotary positions need an even number")
         if layout not in CHOICES["rope_layout"]:
             raise ValueError(f"layout is {layout!r}; expected one of {', '.join(CHOICES['rope_layout'])}")
-        self.layout = layout
-        # float32 and this order of operations are transformers', so that both give the same logits
-        frequencies = 1.0 / (theta ** (torch.arange(0, d_k, 2, dtype=torch.float32, device=device) / d_k))
-        angles = torch.arange(max_seq_len, dtype=torch.float32, device=device)[:, None] * frequencies
-        self.register_buffer("cos", angles.cos(), persistent=False)  # (max_seq_len, d_k / 2)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        self.theta, self.layout = theta, layout
+        cos, sin = _tables(theta, d_k, max_seq_len, dtype, device)
+        self.register_buffer("cos", cos, persistent=False)  # (max_seq_len, d_k / 2)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Converts or moves the module. A new dtype gets new tables, since the old ones may have fewer bits."""
+        before = self.cos.dtype
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        (positions, pairs), dtype = self.cos.shape, self.cos.dtype
+        if dtype != before:
+            cos, sin = _tables(self.theta, 2 * pairs, positions, dtype, self.cos.device)
+            self.cos, self.sin = cos.to(dtype), sin.to(dtype)
+        return self
 
     def forward(self, x: Tensor, token_positions: Tensor | None = None) -> Tensor:
         """Rotates vectors.
@@ -74,6 +94,15 @@ class RotaryPositionalEmbedding(nn.Module):
             return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
         first, second = x[..., ::2], x[..., 1::2]
         return torch.stack((first * cos - second * sin, second * cos + first * sin), -1).flatten(-2)
+
+
+def _tables(theta: float, d_k: int, positions: int, dtype: torch.dtype | None, device: Device) -> tuple[Tensor, Tensor]:
+    """The cosines and sines of all angles, (positions, d_k / 2) each, float64 for that dtype and otherwise float32."""
+    exact = torch.float64 if (dtype or torch.get_default_dtype()) == torch.float64 else torch.float32
+    # float32 and this order of operations are transformers', so that both give the same logits
+    frequencies = 1.0 / (theta ** (torch.arange(0, d_k, 2, dtype=exact, device=device) / d_k))
+    angles = torch.arange(positions, dtype=exact, device=device)[:, None] * frequencies
+    return angles.cos(), angles.sin()
 
 
 def reorder_heads(weight: Tensor, num_heads: int, source: RopeLayout, target: RopeLayout) -> Tensor:

@@ -170,7 +170,7 @@ class TransformerLM(nn.Module):
             rope_theta=rope_theta,
             **variants,
         )
-        rope = rope_of(config, device)
+        rope = rope_of(config, device, dtype)
         self.token_embeddings = Embedding(vocab_size, d_model, device, dtype)
         self.layers = nn.ModuleList(
             TransformerBlock.from_config(config, kernel=kernel, rope=rope, device=device, dtype=dtype)
@@ -249,12 +249,12 @@ class TransformerLM(nn.Module):
             raise ValueError(f"document ids have the shape {tuple(document_ids.shape)}, token ids {shape}")
 
 
-def rope_of(config: ModelConfig, device: Device) -> RotaryPositionalEmbedding | None:
-    """Makes the position tables that all layers of a model share; None for a model without positions."""
+def rope_of(config: ModelConfig, device: Device, dtype: torch.dtype | None) -> RotaryPositionalEmbedding | None:
+    """Makes the position tables that all layers of a model of this dtype share; None for a model without positions."""
     if config.rope_theta is None:
         return None
     return RotaryPositionalEmbedding(
-        config.rope_theta, config.head_width, config.context_length, device, layout=config.rope_layout
+        config.rope_theta, config.head_width, config.context_length, device, layout=config.rope_layout, dtype=dtype
     )
 
 

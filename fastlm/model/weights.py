@@ -144,7 +144,7 @@ def model_of(
     config = description.config
     state = {name: weight.to(device=device, dtype=dtype) for name, weight in weights.items()}
     model = TransformerLM.from_config(config, device="meta")
-    rope = rope_of(config, device)
+    rope = rope_of(config, device, next(iter(state.values())).dtype)
     for module in model.modules():
         if isinstance(module, MultiHeadSelfAttention):
             module.rope = rope

@@ -59,7 +59,7 @@ def initial_model(source: str, config: ModelConfig) -> TransformerLM:
         if field.name != "context_length" and found != expected:
             raise ValueError(f"init_from is {source!r}, a model with {field.name} {found!r}; [model] has {expected!r}")
     model.config = config
-    rope = rope_of(config, None)
+    rope = rope_of(config, None, model.lm_head.weight.dtype)
     for module in model.modules():
         if isinstance(module, MultiHeadSelfAttention):
             module.rope = rope

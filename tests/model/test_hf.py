@@ -36,6 +36,22 @@ def exported(tmp_path, small) -> Path:
     return tmp_path / "llama"
 
 
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
+def test_a_float64_model_comes_back_exactly(tmp_path, layout):
+    model = made(replace(TINY, rope_layout=layout), torch.float64)
+    export_llama(model, tmp_path / "llama")
+    loaded = import_llama(tmp_path / "llama")
+    assert {tensor.dtype for tensor in (*loaded.parameters(), *loaded.buffers())} == {torch.float64}
+    ids = some_ids(TINY)
+    with torch.no_grad():
+        # the layouts add the products of a query and a key in another order
+        assert (loaded(ids) - model(ids)).abs().max() <= (0 if layout == "half" else 1e-12)
+        export_llama(loaded, tmp_path / "again")
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
+        tmp_path / "llama" / "model.safetensors"
+    ).read_bytes()
+
+
 def theirs(folder: Path, **options):
     model, report = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))

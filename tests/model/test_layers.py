@@ -214,15 +214,17 @@ def test_fixtures_of_the_course(data):
     theta=st.sampled_from([10_000.0, 2.0, 5e5]),
     layout=st.sampled_from(["half", "interleaved"]),
     positions=st.lists(st.integers(0, 99), min_size=1, max_size=5),
+    exact=st.sampled_from([(torch.float64, np.float64, 1e-13), (torch.float32, np.float32, 3e-5)]),
 )
-def test_rotary_positions(half, theta, layout, positions):
+def test_rotary_positions(half, theta, layout, positions, exact):
+    dtype, kind, bound = exact
     x = drawn(3, len(positions), 2 * half)
-    found = RotaryPositionalEmbedding(theta, 2 * half, 100, layout=layout)(x, torch.tensor(positions))
+    found = RotaryPositionalEmbedding(theta, 2 * half, 100, layout=layout, dtype=dtype)(x, torch.tensor(positions))
     for sequence, result in zip(x.numpy(), found.numpy(), strict=True):
         for vector, position, turned in zip(sequence, positions, result, strict=True):
-            expected = reference.turned(vector, position, theta, layout)
+            expected = reference.turned(vector, position, theta, layout, kind)
             # float32 has an angle of 100 to some 4e-6
-            assert np.allclose(turned, expected, rtol=0, atol=3e-5)
+            assert np.allclose(turned, expected, rtol=0, atol=bound)
     assert torch.allclose(found.norm(dim=-1), x.norm(dim=-1))
 
 

@@ -50,22 +50,68 @@ def test_logits_are_those_of_the_formulas(config, kernel, data):
         )
     for row, logits in zip(ids.tolist(), found.numpy(), strict=True):
         expected = reference.logits(arrays(model), config, row, positions, documents)
-        # tables of cosines are float32, and may be rounded the other way
-        assert np.allclose(logits, expected, rtol=1e-5, atol=1e-5)
+        assert np.allclose(logits, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("way", ["constructor", "default dtype", "double", "to", "half and back"])
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
+def test_a_float64_model_has_float64_rotary_tables(way, layout):
+    config = replace(TINY, rope_layout=layout, context_length=300)
+    if way == "default dtype":
+        torch.set_default_dtype(torch.float64)
+    try:
+        model = made(
+            config, torch.float64 if way == "constructor" else None if way == "default dtype" else torch.float32
+        )
+    finally:
+        torch.set_default_dtype(torch.float32)
+    weights = {name: weight.double() for name, weight in model.state_dict().items()}
+    if way == "half and back":
+        model.half()
+    if way in ("double", "to", "half and back"):
+        model = model.to(torch.float64) if way == "to" else model.double()
+        model.load_state_dict(weights)
+    assert {buffer.dtype for buffer in model.buffers()} == {torch.float64}
+    positions = [299, 0, 17, 250, 299]
+    with torch.no_grad():
+        found = model(torch.tensor([[5, 9, 200, 7, 5]]), torch.tensor(positions))[0]
+    expected = reference.logits(arrays(model), config, [5, 9, 200, 7, 5], positions, None)
+    assert np.abs(found.numpy() - expected).max() < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_other_models_keep_tables_that_are_computed_in_float32(dtype):
+    made_so, converted = made(TINY, dtype), made(TINY).double().to(dtype)
+    exact = made(TINY).layers[0].attn.rope
+    assert exact.cos.dtype == torch.float32
+    assert torch.equal(made_so.layers[0].attn.rope.cos.to(dtype), exact.cos.to(dtype))
+    assert torch.equal(converted.layers[0].attn.rope.sin, exact.sin.to(dtype))
 
 
 def without_casts(llama):
-    """The same Llama, with norms that compute in the type they are given: LlamaRMSNorm computes in float32 whatever it
-    is given, an error of 1e-7, and here its formula stands without that cast."""
+    """The same Llama, with norms and rotary positions that compute in float64.
+
+    LlamaRMSNorm and LlamaRotaryEmbedding compute in float32, an error of 1e-7. Here are their formulas without casts.
+    """
     from transformers.models.llama import modeling_llama
 
     class Norm(modeling_llama.LlamaRMSNorm):
         def forward(self, x):
             return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
 
+    class Rotary(modeling_llama.LlamaRotaryEmbedding):
+        def forward(self, x, position_ids):
+            width = self.config.head_dim
+            base = self.config.rope_parameters["rope_theta"]
+            frequencies = 1.0 / (base ** (torch.arange(0, width, 2, dtype=torch.float64) / width))
+            angles = (position_ids[..., None] * frequencies).repeat(1, 1, 2)
+            return angles.cos(), angles.sin()
+
     for module in llama.modules():
         if isinstance(module, modeling_llama.LlamaRMSNorm):
             module.__class__ = Norm
+        if isinstance(module, modeling_llama.LlamaRotaryEmbedding):
+            module.__class__ = Rotary
     return llama
 
 

@@ -21,16 +21,18 @@ def rms_norm(x: Array, gain: Array, eps: float) -> Array:
     return x / np.sqrt(np.mean(x * x) + eps) * gain
 
 
-def turned(x: Array, position: int, theta: float, layout: str) -> Array:
-    """A vector of even width, its pairs of features turned by the angles of a position."""
+def turned(x: Array, position: int, theta: float, layout: str, exact: type = np.float64) -> Array:
+    """A vector of even width, its pairs of features turned by the angles of a position.
+
+    `exact` is the type that computes the angles: float32, as in transformers, for models of all types but float64.
+    """
     half = len(x) // 2
     result = np.empty_like(x)
     for i in range(half):
         a, b = (i, i + half) if layout == "half" else (2 * i, 2 * i + 1)
-        # the angle is of float32, as in transformers and in fastlm
-        frequency = np.float32(1) / np.float32(theta) ** np.float32(2 * i / len(x))
-        angle = np.float64(np.float32(position) * np.float32(frequency))
-        cos, sin = np.float64(np.float32(np.cos(angle))), np.float64(np.float32(np.sin(angle)))
+        frequency = exact(1) / exact(theta) ** exact(2 * i / len(x))
+        angle = np.float64(exact(position) * frequency)
+        cos, sin = np.float64(exact(np.cos(angle))), np.float64(exact(np.sin(angle)))
         result[a], result[b] = x[a] * cos - x[b] * sin, x[b] * cos + x[a] * sin
     return result
 
