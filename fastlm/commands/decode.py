@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def decode(
-    ids: Annotated[Positional[Path], arg(metavar="DIR|FILE.npy")], /, tokenizer: Path, split: str = "train"
-) -> None:
+
+def decode(ids: Annotated[Positional[Path], arg(metavar="DIR|FILE")], /, tokenizer: Path, split: str = "train") -> None:
     """Decode token ids, and write the text to standard output as raw bytes.
 
     Args:
-        ids: A directory that `fastlm encode` wrote, or a .npy file of ids.
+        ids: A directory that `fastlm encode` wrote, a .npy file of ids, or a .bin or .idx file of Megatron-LM.
         tokenizer: Directory or file of the tokenizer, or name of a model in the Hub's local cache.
         split: Split of a directory to decode: train or val.
     """
     from fastlm import load
-    from fastlm.corpus.manifest import read_manifest
-    from fastlm.corpus.shard_formats import map_npy
 
-    if ids.is_dir():
-        arrays = read_manifest(ids).map(ids, split)
-    else:
-        arrays = [map_npy(ids)]
-        if arrays[0].ndim != 1 or arrays[0].dtype.kind not in "iu":
-            found = f"{arrays[0].dtype} {arrays[0].shape}"
-            raise ValueError(f"{ids}: expected a one-dimensional array of integers, found {found}")
+    arrays = _ids_of(ids, split)
     loaded = load(tokenizer)
     for array in arrays:
         for start in range(0, len(array), 1 << 20):
@@ -42,3 +35,24 @@ def decode(
                 message = f"{ids}: id {part[wrong]} at position {start + wrong} is not in the vocabulary"
                 raise ValueError(message) from None
     sys.stdout.buffer.flush()
+
+
+def _ids_of(path: Path, split: str) -> list[np.ndarray[Any, np.dtype[Any]]]:
+    """The arrays of ids of a directory or a file."""
+    from fastlm.corpus.manifest import read_manifest
+    from fastlm.corpus.megatron import is_dataset, map_dataset
+    from fastlm.corpus.shard_formats import map_npy
+
+    if path.is_dir():
+        return read_manifest(path).map(path, split)
+    if is_dataset(path):
+        return [map_dataset(path)[0]]
+    if path.suffix == ".bin" and path.exists():
+        raise ValueError(
+            f"{path}: has no index {path.with_suffix('.idx').name} that tells the dtype of its ids; give the folder of "
+            "its manifest, or a .npy file"
+        )
+    array = map_npy(path)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(f"{path}: expected a one-dimensional array of integers, found {array.dtype} {array.shape}")
+    return [array]

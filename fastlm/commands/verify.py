@@ -10,14 +10,24 @@ from tyro.conf import Positional, arg
 from fastlm.commands.output import plural, say
 
 
-def verify(folder: Annotated[Positional[Path], arg(metavar="DIR")], /) -> None:
+def verify(path: Annotated[Positional[Path], arg(metavar="DIR|FILE")], /) -> None:
     """Check the shards of a directory: the manifest, the sha256 of each file, the ids, and the ends of documents.
 
-    Args:
-        folder: Directory that `fastlm encode` wrote.
-    """
-    from fastlm.corpus.verify import verify_shards
+    A dataset of Megatron-LM has no manifest: check its index, the size of its ids, and that none is negative.
 
-    manifest = verify_shards(folder)
+    Args:
+        path: Directory that `fastlm encode` wrote, or a .bin or .idx file of Megatron-LM, or a directory of these.
+    """
+    from fastlm.corpus.verify import megatron_datasets, verify_megatron, verify_shards
+
+    datasets = megatron_datasets(path)
+    if datasets:
+        for file in datasets:
+            index = verify_megatron(file)
+            sequences = plural(len(index.lengths), "sequence")
+            documents = plural(index.documents, "document")
+            say(f"{file}: {plural(index.tokens, 'id')} of {index.dtype} in {sequences} of {documents} match the index")
+        return
+    manifest = verify_shards(path)
     number = plural(sum(map(len, manifest.splits.values())), "shard")
     say(f"{plural(manifest.tokens, 'id')} of {plural(manifest.documents, 'document')} in {number} match the manifest")

@@ -41,6 +41,11 @@ def export_model(
     if format == "llama":
         export_llama(loaded, out, known)
     else:
+        if known is None and (out / llama2c.FILE).exists():
+            raise ValueError(
+                f"{out / llama2c.FILE}: is in the folder of a model to write without a tokenizer; give --tokenizer, or "
+                "another folder"
+            )
         out.mkdir(parents=True, exist_ok=True)
         export_llama2c(loaded, out / "model.bin")
         if known is not None:
@@ -79,7 +84,7 @@ def import_model(
         model = import_llama(source, known, dtype=kept)
     else:
         model = import_llama2c(source, known, dtype=kept)
-    save_model(model, out)
+    save_model(model, out, known)
     if known is not None:
         known.save(out)
     say(f"{_parameters(model)} parameters in {out}{'' if known else ', without a tokenizer'}")
@@ -93,6 +98,7 @@ def _load(path: Path) -> Tokenizer:
 
 def _tokenizer_in(directory: Path) -> Tokenizer | None:
     """The tokenizer in a model's directory; None, with a note, for a tokenizer that fastlm cannot read."""
+    from fastlm.files.reading import unreadable_model
     from fastlm.formats import native, tokenizer_json
 
     if (directory / native.FILE).exists():
@@ -102,6 +108,8 @@ def _tokenizer_in(directory: Path) -> Tokenizer | None:
             return _load(directory / tokenizer_json.FILE)
         except ValueError as error:
             note(f"the tokenizer is left out: {error}")
+    elif (other := unreadable_model(directory)) is not None:
+        note(f"the tokenizer is left out: {other}")
     return None
 
 

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from fastlm.files.reading import check_content, unreadable_model
 from fastlm.tokenizer import Tokenizer
 
 try:
@@ -74,10 +75,15 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
 
         Raises:
             OSError: Neither the directory nor the cache has a tokenizer.json.
+            ValueError: The tokenizer.json of the directory is another kind of file, such as a Git LFS pointer.
             NotImplementedError: The options ask for a download.
         """
         if not options.setdefault("local_files_only", True) or options.get("force_download"):
             raise NotImplementedError("nothing is fetched: let huggingface_hub download the files first")
+        file = Path(path) / "tokenizer.json"
+        if file.is_file():
+            # transformers would only say that it is not JSON
+            check_content(file)
         tokenizer: FastLMTokenizer = super().from_pretrained(path, *inputs, **options)
         return tokenizer
 
@@ -97,10 +103,10 @@ class FastLMTokenizer(transformers.PreTrainedTokenizerFast):
         """
         file = options.get("tokenizer_file")
         if file is None or not os.path.isfile(file):
-            raise OSError(
-                f"{options.get('name_or_path')}: holds no tokenizer.json; what fastlm.load reads can be given to "
-                "FastLMTokenizer"
-            )
+            folder = str(options.get("name_or_path"))
+            other = unreadable_model(folder) if os.path.isdir(folder) else None
+            advice = other or "what fastlm.load reads can be given to FastLMTokenizer"
+            raise OSError(f"{folder}: holds no tokenizer.json; {advice}")
         return class_defaults(Path(file).parent) | options
 
     @classmethod

@@ -19,16 +19,14 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from fastlm._types import Int64Array
+from fastlm.corpus.megatron import IDX, megatron_index, read_index
 
 Format: TypeAlias = Literal["bin", "npy", "megatron"]
 FORMATS = ("bin", "npy", "megatron")
 
 INDEX = ".index"
-IDX = ".idx"
-_IDX_MAGIC = b"MMIDIDX\x00\x00"
-_IDX_CODES: dict[np.dtype[Any], int] = {np.dtype("<u2"): 8, np.dtype("<i4"): 4}
-_IDX_HEADER = 34
 _MEGATRON_WIDE = 65_500
+_MEGATRON_DTYPES = (np.dtype("<u2"), np.dtype("<i4"))
 
 
 def ids_suffix(shard_format: Format) -> str:
@@ -53,7 +51,7 @@ def ids_dtype(shard_format: Format, vocabulary_length: int) -> np.dtype[Any]:
         return np.dtype("<u2") if vocabulary_length <= 1 << 16 else np.dtype("<u4")
     if vocabulary_length > 1 << 31:
         raise ValueError(f"ids of the format megatron have 31 bits; the vocabulary has {vocabulary_length} ids")
-    return np.dtype("<u2") if vocabulary_length < _MEGATRON_WIDE else np.dtype("<i4")
+    return _MEGATRON_DTYPES[vocabulary_length >= _MEGATRON_WIDE]
 
 
 def ids_header(shard_format: Format, dtype: np.dtype[Any], length: int) -> bytes:
@@ -97,53 +95,16 @@ def read_ends(path: Path) -> Int64Array:
         OSError: if the file cannot be read.
         ValueError: for a file of another form, with its name.
     """
-    content = path.read_bytes()
     if path.suffix == INDEX:
+        content = path.read_bytes()
         if len(content) % 8:
             raise ValueError(f"{path}: {len(content)} bytes; expected a multiple of 8, the size of an end")
         ends = np.frombuffer(content, "<u8")
         if np.any(ends > np.uint64(np.iinfo(np.int64).max)):
             raise ValueError(f"{path}: the end of a document is beyond 2^63 ids")
         return ends.astype(np.int64)
-    version = int.from_bytes(content[9:17], "little")
-    sequences = int.from_bytes(content[18:26], "little")
-    if len(content) < _IDX_HEADER or content[:9] != _IDX_MAGIC or version != 1:
-        raise ValueError(f"{path}: not an index of Megatron-LM of version 1")
-    if sequences > len(content) or len(content) != _IDX_HEADER + 20 * sequences + 8:
-        raise ValueError(f"{path}: {len(content)} bytes; expected {_IDX_HEADER + 20 * sequences + 8}")
-    ends = np.cumsum(np.frombuffer(content, "<i4", sequences, _IDX_HEADER), dtype=np.int64)
-    codes = {code: dtype for dtype, code in _IDX_CODES.items()}
-    if content[17] not in codes or content != megatron_index(ends, codes[content[17]]):
+    index = read_index(path)
+    ends = index.document_ends()
+    if index.dtype not in _MEGATRON_DTYPES or path.read_bytes() != megatron_index(ends, index.dtype):
         raise ValueError(f"{path}: not the index of a shard with one sequence for each document")
     return ends
-
-
-def megatron_index(ends: Int64Array, dtype: np.dtype[Any]) -> bytes:
-    """The .idx file of a shard.
-
-    The form is that of megatron/core/datasets/indexed_dataset.py: magic, version, dtype code, number of sequences,
-    number of entries of the last array; lengths (int32) and byte offsets (int64) of the sequences; and the number of
-    the first sequence (int64) of each document, and of the end.
-
-    Args:
-        ends: int64 (n,): where documents end, in ids.
-        dtype: The dtype of the ids.
-
-    Raises:
-        ValueError: for a document of 2^31 ids or more.
-    """
-    lengths = np.diff(ends, prepend=0)
-    if len(lengths) and lengths.max() > np.iinfo(np.int32).max:
-        raise ValueError(f"a document of {lengths.max()} ids is too long for Megatron's index, which counts in 32 bits")
-    return b"".join(
-        [
-            _IDX_MAGIC,
-            (1).to_bytes(8, "little"),
-            _IDX_CODES[dtype].to_bytes(1, "little"),
-            len(ends).to_bytes(8, "little"),
-            (len(ends) + 1).to_bytes(8, "little"),
-            lengths.astype("<i4").tobytes(),
-            ((ends - lengths) * dtype.itemsize).astype("<i8").tobytes(),
-            np.arange(len(ends) + 1, dtype="<i8").tobytes(),
-        ]
-    )

@@ -11,16 +11,8 @@ from typing import Any
 import numpy as np
 
 from fastlm._types import Int64Array
-from fastlm.corpus.shard_formats import (
-    IDX,
-    INDEX,
-    Format,
-    ids_header,
-    ids_suffix,
-    megatron_index,
-    read_ends,
-    shard_name,
-)
+from fastlm.corpus.megatron import IDX, megatron_index
+from fastlm.corpus.shard_formats import INDEX, Format, ids_header, ids_suffix, read_ends, shard_name
 from fastlm.files.schema import Count, Sha256
 
 _READ_BYTES = 1 << 22

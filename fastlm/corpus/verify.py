@@ -1,4 +1,4 @@
-"""Checks the shards of a folder against its manifest."""
+"""Checks the shards of a folder against its manifest, and datasets of Megatron-LM against their index."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fastlm.corpus.manifest import Manifest, read_manifest, shard_path
+from fastlm.corpus.manifest import MANIFEST, Manifest, read_manifest, shard_path
+from fastlm.corpus.megatron import IDX, MegatronIndex, is_dataset, map_dataset
 from fastlm.corpus.shard_formats import read_ends, shard_files
 from fastlm.corpus.shard_writer import Shard
 
@@ -46,6 +47,34 @@ def verify_shards(folder: Path) -> Manifest:
             _check_ids(ids, manifest.job.vocabulary_size, folder / ids_name)
             _check_ends(shard, folder / ends_name, is_megatron)
     return manifest
+
+
+def megatron_datasets(path: Path) -> list[Path]:
+    """The indexes of datasets of Megatron-LM: of NAME.idx or NAME.bin, or all in a folder without a manifest."""
+    if path.is_dir():
+        return [] if (path / MANIFEST).exists() else sorted(path.glob(f"*{IDX}"))
+    return [path.with_suffix(IDX)] if is_dataset(path) else []
+
+
+def verify_megatron(path: Path) -> MegatronIndex:
+    """Reads a dataset of Megatron-LM that has no manifest.
+
+    Checked are the index itself, the size of the ids, and that none is negative. A dataset has no checksums, and does
+    not name its vocabulary.
+
+    Args:
+        path: NAME.bin or NAME.idx.
+
+    Returns:
+        The index.
+
+    Raises:
+        ValueError: names the file that is wrong.
+        OSError: for a file that cannot be read.
+    """
+    ids, index = map_dataset(path)
+    _check_ids(ids, np.iinfo(index.dtype).max + 1, path.with_suffix(".bin"))
+    return index
 
 
 def _sha256(path: Path) -> str:

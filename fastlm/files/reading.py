@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fastlm.files.recognize import refuse_foreign
+from fastlm.files.recognize import START_BYTES, foreign_content, refuse_foreign
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -80,6 +80,27 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
+
+
+def check_content(path: str | os.PathLike[str]) -> None:
+    """Raises ValueError naming the file and its kind, if it is recognized as another kind than a tokenizer file."""
+    try:
+        refuse_foreign(begins_with(path, START_BYTES))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def unreadable_model(directory: str | os.PathLike[str]) -> str | None:
+    """Recognizes a `.model` file in a directory that is no tokenizer file of fastlm, such as SentencePiece's.
+
+    Returns:
+        Its path and kind, and the remedy; None if there is none.
+    """
+    for path in sorted(Path(directory).glob("*.model")):
+        kind = foreign_content(begins_with(path, START_BYTES)) if path.is_file() else None
+        if kind is not None:
+            return f"{path}: the file {kind}"
+    return None
 
 
 def begins_with(path: str | os.PathLike[str], size: int) -> bytes:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from fastlm.files.atomic import unfinished, write_files
-from fastlm.files.reading import begins_with
-from fastlm.files.recognize import START_BYTES, refuse_foreign
+from fastlm.files.reading import begins_with, check_content
+from fastlm.files.recognize import START_BYTES
 from fastlm.formats import gpt2, minbpe, native, native_copy, tekken, tiktoken, tokenizer_json
 from fastlm.formats import tokenizer_json as hf_json
 from fastlm.pretokenize.patterns import Pattern, find_pattern
@@ -146,11 +146,8 @@ def _reader(
             raise ValueError(f"{path} does not say how text is split: give pattern=, such as 'gpt2'")
         vocab, merges = path.with_name(gpt2.VOCAB), path.with_name(gpt2.MERGES)
         return [vocab, merges], functools.partial(gpt2.read, vocab, merges, special_tokens or (), pattern)
+    check_content(path)
     start = begins_with(path, START_BYTES)
-    try:
-        refuse_foreign(start)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
     reader: Callable[[Path], Vocabulary]
     if start.startswith(native.MAGIC_STEM):
         reader = native.read

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastlm.files.reading import check_content
 from fastlm.pretokenize.patterns import Pattern
 from fastlm.vocabulary._rank_merges import merges_of_ranks
 from fastlm.vocabulary.vocabulary import Vocabulary, vocabulary_from_tokens
@@ -53,6 +54,7 @@ def read(path: str | os.PathLike[str], pattern: Pattern) -> Vocabulary:
     llama2.c encodes with them in a way that no Vocabulary has. Raises OSError, or ValueError naming the file and what
     is wrong with it.
     """
+    check_content(path)
     entries = _parse(Path(path).read_bytes(), path)
     tokens: dict[int, bytes] = {}
     special: dict[int, bytes] = {}

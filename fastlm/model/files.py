@@ -14,6 +14,7 @@ import torch
 
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_json
+from fastlm.formats import native, tokenizer_json
 from fastlm.model.config import ModelConfig, SpecialTokenIds
 from fastlm.model.layers import Device
 from fastlm.model.parameters import parameter_shapes
@@ -51,9 +52,11 @@ def save_model(model: TransformerLM, directory: str | os.PathLike[str], tokenize
 
     Raises:
         OSError: A file cannot be written.
-        ValueError: The tokenizer is not the model's.
+        ValueError: The tokenizer is not the model's, or none is given and the folder holds another one.
     """
     fingerprint = checked_fingerprint(model.config, model.tokenizer_fingerprint, tokenizer, "the model")
+    if tokenizer is None:
+        refuse_other_tokenizer(Path(directory), fingerprint)
     weights = saved_weights(unwrapped(model.state_dict()), model.config)
     description = Description(model.config, fingerprint, model.special_token_ids)
     content = {"version": VERSION, "config": model.config.to_dict(), "tokenizer": fingerprint}
@@ -100,6 +103,29 @@ def load_model(
         raise ValueError(f"{path}: has no checksum, so fastlm did not write it for {CONFIG}")
     check_checksum(path, metadata, weights, description)
     return model_of(description, weights, device, dtype)
+
+
+def refuse_other_tokenizer(directory: Path, fingerprint: str | None) -> None:
+    """Checks that a model's folder holds no tokenizer that would be taken for the model's.
+
+    Args:
+        directory: The folder to which a model is written without its tokenizer.
+        fingerprint: Fingerprint of the model's tokenizer, where it is known.
+
+    Raises:
+        ValueError: The folder holds a tokenizer of another fingerprint, or any if the model's is not known.
+    """
+    for reader in (native, tokenizer_json):
+        path = directory / reader.FILE
+        if not path.is_file():
+            continue
+        found = reader.read(path).fingerprint
+        if found != fingerprint:
+            known = "is not known" if fingerprint is None else f"has the fingerprint {fingerprint}"
+            raise ValueError(
+                f"{path}: has the fingerprint {found}, and the tokenizer of the model to write here {known}; give the "
+                "tokenizer of the model, or another folder"
+            )
 
 
 def checked_fingerprint(

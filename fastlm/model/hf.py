@@ -20,7 +20,7 @@ from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_json
 from fastlm.formats import tokenizer_json
 from fastlm.model.config import ModelConfig, SpecialTokenIds
-from fastlm.model.files import checked_fingerprint
+from fastlm.model.files import checked_fingerprint, refuse_other_tokenizer
 from fastlm.model.layers import Device
 from fastlm.model.parameters import parameter_shapes
 from fastlm.model.state import to_layout, unwrapped
@@ -102,8 +102,8 @@ def export_llama(model: TransformerLM, directory: str | os.PathLike[str], tokeni
 
     Weights of interleaved rotary positions are reordered. With a tokenizer, tokenizer.json and tokenizer_config.json
     are written, which AutoTokenizer loads with the same ids. The ids that begin and end a text and pad a batch are the
-    model's where it knows them, else the tokenizer's. Files of these names are replaced after all new ones are on disk;
-    config.json is the last.
+    model's; where the model has none that ends a text, the tokenizer's. Files of these names are replaced after all new
+    ones are on disk; config.json is the last.
 
     Args:
         model: A TransformerLM, or the result of torch.compile for one.
@@ -112,10 +112,13 @@ def export_llama(model: TransformerLM, directory: str | os.PathLike[str], tokeni
 
     Raises:
         OSError: A file cannot be written.
-        ValueError: The model is no Llama, the tokenizer is not the model's, or tokenizer.json cannot represent it.
+        ValueError: The model is no Llama, the tokenizer is not the model's, tokenizer.json cannot represent it, or none
+            is given and the folder holds another one.
     """
     _refuse_other_shapes(model.config)
     fingerprint = checked_fingerprint(model.config, model.tokenizer_fingerprint, tokenizer, "the model")
+    if tokenizer is None:
+        refuse_other_tokenizer(Path(directory), fingerprint)
     config = _normalized(model.config)
     weights = saved_weights(
         to_layout(unwrapped(model.state_dict()), model.config, model.config.rope_layout, "half"), config
@@ -282,16 +285,17 @@ def _config_json(config: ModelConfig, dtype: str, fingerprint: str | None) -> di
 
 
 def _exported_ids(known: SpecialTokenIds, tokenizer: Tokenizer | None) -> SpecialTokenIds:
-    """The model's special token ids; for those it lacks, the tokenizer's template, else its <|endoftext|>."""
+    """The model's special token ids. A model that knows none begins and ends a text as the tokenizer's template does,
+    else with its <|endoftext|>, at which fastlm's generation stops too.
+    """
     if tokenizer is None:
         return known
     rules = tokenizer.vocabulary.rules
     usual = tokenizer.special_tokens.get(_END_OF_TEXT)
     begin = rules.begin[0] if rules.begin else usual
     end = rules.end[-1] if rules.end else usual
-    return SpecialTokenIds(
-        begin if known.bos is None else known.bos, known.eos or (() if end is None else (end,)), known.pad
-    )
+    # a model that knows how a text ends begins it with no id unless it has one, so that an import changes nothing
+    return SpecialTokenIds(known.bos if known else begin, known.eos or (() if end is None else (end,)), known.pad)
 
 
 def _tokenizer_config(tokenizer: Tokenizer, config: ModelConfig, special: SpecialTokenIds) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from fastlm._types import Int64Array
 from fastlm.files.atomic import remove_unfinished, write_files
 from fastlm.model.config import SpecialTokenIds
-from fastlm.model.files import save_model
+from fastlm.model.files import refuse_other_tokenizer, save_model
 from fastlm.model.flops import train_flops_per_token
 from fastlm.model.loss import linear_cross_entropy
 from fastlm.model.parameters import num_parameters
@@ -140,6 +140,8 @@ class TrainingRun:
         self.fingerprint = self._fingerprint()
         self.identity = self._identity()
         self._check_resumed()
+        if self.tokenizer is None:
+            refuse_other_tokenizer(Path(config.out) / "model", self.fingerprint)
         self._check_processes()
 
         self.model = self.model.to(processes.device)

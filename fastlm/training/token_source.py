@@ -18,7 +18,8 @@ import numpy as np
 
 from fastlm._types import Int64Array
 from fastlm.corpus.manifest import MANIFEST, Manifest, read_manifest
-from fastlm.corpus.shard_formats import IDX, INDEX, ids_suffix, map_ids, map_npy, read_ends
+from fastlm.corpus.megatron import IDX, is_dataset, map_dataset
+from fastlm.corpus.shard_formats import INDEX, ids_suffix, map_ids, map_npy, read_ends
 from fastlm.forks import cached_property
 
 TokenArray = np.ndarray[Any, np.dtype[Any]]
@@ -28,10 +29,6 @@ TokenArray = np.ndarray[Any, np.dtype[Any]]
 _LLMC_HEADER = 1024
 _LLMC_DTYPES = {(20240520, 1): "<u2", (20240801, 7): "<u4"}
 _LLMC_MAGICS = {magic for magic, _ in _LLMC_DTYPES}
-# Megatron-LM's index: magic, version, code of the dtype, number of sequences, number of documents
-_MEGATRON_MAGIC = b"MMIDIDX\0\0"
-_MEGATRON_HEADER = 34
-_MEGATRON_DTYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
 # number of ids that one step scans
 _SCAN_IDS = 1 << 20
 _HASH_BYTES = 1 << 22
@@ -267,8 +264,11 @@ def _raw(path: Path, data_dtype: str | None) -> TokenArray:
         head = file.read(12)
     if len(head) == 12 and int.from_bytes(head[:4], "little") in _LLMC_MAGICS:
         return _llmc(path, size, *(int.from_bytes(head[at : at + 4], "little") for at in (0, 4, 8)))
-    if (index := path.with_suffix(IDX)).exists():
-        return _megatron(path, index, size)
+    if is_dataset(path):
+        ids, _ = map_dataset(path)
+        if not len(ids):
+            raise ValueError(f"{path}: holds no ids")
+        return ids
     if data_dtype is None:
         raise ValueError(
             f"{path}: has no manifest, header or index that tells the dtype of its ids; expected data_dtype, such as "
@@ -292,22 +292,3 @@ def _llmc(path: Path, size: int, magic: int, version: int, count: int) -> TokenA
             f"{path}: {size} bytes; its header expects {_LLMC_HEADER + count * dtype.itemsize}, for {count} ids"
         )
     return np.memmap(path, dtype=dtype, mode="r", offset=_LLMC_HEADER)
-
-
-def _megatron(path: Path, index: Path, size: int) -> TokenArray:
-    """The ids of a file with Megatron-LM's index."""
-    with open(index, "rb") as file:
-        head = file.read(_MEGATRON_HEADER)
-        version = int.from_bytes(head[9:17], "little")
-        if len(head) < _MEGATRON_HEADER or head[:9] != _MEGATRON_MAGIC or version != 1:
-            raise ValueError(f"{index}: not an index of Megatron-LM of version 1")
-        if head[17] not in _MEGATRON_DTYPES:
-            known = ", ".join(map(str, _MEGATRON_DTYPES))
-            raise ValueError(f"{index}: ids of dtype code {head[17]}; expected one of {known}")
-        sequences = int.from_bytes(head[18:26], "little")
-        lengths = np.frombuffer(file.read(4 * sequences), "<i4") if sequences <= size else np.empty(0, "<i4")
-    dtype = np.dtype(_MEGATRON_DTYPES[head[17]])
-    count = int(lengths.sum(dtype=np.int64))
-    if len(lengths) != sequences or count == 0 or size != count * dtype.itemsize:
-        raise ValueError(f"{path}: {size} bytes; {index} expects {count * dtype.itemsize}, for {count} ids of {dtype}")
-    return np.memmap(path, dtype=dtype, mode="r")

@@ -71,3 +71,49 @@ def test_a_tokenizer_of_another_kind_is_left_out(folder, capsys):
     assert {file.name for file in (folder / "back").iterdir()} == {"model.json", "model.safetensors"}
     (folder / "plain" / "tokenizer.fastlm").write_bytes(b"no")
     assert run(capsys, "export", folder / "plain", "--out", folder / "llama")[0] == 1
+
+
+def test_a_model_without_tokenizer_is_not_written_next_to_another(folder, trained, capsys):
+    """The files of a folder belong together: generation would take the tokenizer in it for the model's."""
+    save_model(made(replace(TINY, vocab_size=1024)), folder / "plain")
+    for name, formats in (("native", ["fastlm"]), ("json", ["tokenizer.json"])):
+        trained.truncated(300).save(folder / name, formats=formats)
+        before = {file.name: file.read_bytes() for file in (folder / name).iterdir()}
+        for command in ("export", "import"):
+            source = folder / ("plain" if command == "export" else "llama")
+            status, message = run(capsys, command, source, "--out", folder / name)
+            assert status == 1
+            assert "the tokenizer of the model to write here is not known; give the tokenizer" in message
+            assert run(capsys, "export", folder / "plain", "--out", folder / "llama")[0] == 0
+        assert {file.name: file.read_bytes() for file in (folder / name).iterdir()} == before
+
+
+def test_a_model_of_another_tokenizer_is_not_written_next_to_one(folder, trained, capsys):
+    other = trained.truncated(300)
+    other.save(folder / "other")
+    known = load_model(folder / "model")
+    with pytest.raises(
+        ValueError, match=r"other/tokenizer\.fastlm: has the fingerprint \w+, and the tokenizer of the m"
+    ):
+        save_model(known, folder / "other")
+    # next to its own tokenizer it is, and with a given one the caller replaces what was there
+    trained.save(folder / "own")
+    save_model(known, folder / "own")
+    save_model(known, folder / "other", trained)
+
+
+def test_an_import_replaces_the_tokenizer_together_with_the_model(folder, trained, capsys):
+    trained.truncated(300).save(folder / "back")
+    assert run(capsys, "export", folder / "model", "--out", folder / "llama")[0] == 0
+    assert run(capsys, "import", folder / "llama", "--out", folder / "back")[0] == 0
+    assert fastlm.load(folder / "back").vocabulary.fingerprint == trained.vocabulary.fingerprint
+    assert load_model(folder / "back", trained).tokenizer_fingerprint == trained.vocabulary.fingerprint
+
+
+def test_llama2c_without_tokenizer_is_not_written_next_to_one(folder, capsys):
+    out = folder / "llama2c"
+    assert run(capsys, "export", folder / "model", "--format", "llama2c", "--out", out)[0] == 0
+    save_model(made(replace(TINY, vocab_size=1024)), folder / "plain")
+    status, message = run(capsys, "export", folder / "plain", "--format", "llama2c", "--out", out)
+    assert status == 1
+    assert "tokenizer.bin: is in the folder of a model to write without a tokenizer" in message

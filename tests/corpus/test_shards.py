@@ -23,8 +23,9 @@ from fastlm.corpus import text_blocks
 from fastlm.corpus.block_encoder import is_validation
 from fastlm.corpus.encode_corpus import encode_corpus
 from fastlm.corpus.manifest import read_manifest, with_checksum
+from fastlm.corpus.megatron import megatron_index
 from fastlm.corpus.read import Corpus
-from fastlm.corpus.shard_formats import ids_dtype, ids_header, megatron_index
+from fastlm.corpus.shard_formats import ids_dtype, ids_header
 from fastlm.corpus.shard_writer import SplitWriter
 from fastlm.corpus.verify import verify_shards
 from fastlm.vocabulary.vocabulary import Rules
@@ -632,7 +633,7 @@ def test_verify_looks_beyond_the_sums(corpus, trained, tmp_path, shard_format):
     refused(r"\d+ ids; expected \d+|not a .npy file", ids, content[:-2])
     index = (out / ends).read_bytes()
     refused("documents; expected|bytes; expected", ends, index[:-8])
-    refused("not the index|must rise|beyond 2", ends, index[:-4] + b"\xff\xff\xff\xff")
+    refused("must begin with sequence 0|must rise|beyond 2", ends, index[:-4] + b"\xff\xff\xff\xff")
     refused("expected a multiple of 8|bytes; expected|not an index", ends, index[:-3])
     refused("documents: expected", documents=len(DOCUMENTS) + 1)
     refused("version: expected 2, found 3", version=3)

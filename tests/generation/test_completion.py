@@ -233,7 +233,9 @@ def test_a_sequence_ends_with_the_context():
     assert [completion.finish_reason for completion in found] == ["context", "length", "length"]
     assert found == [generate(model, prompt, max_new_tokens=7, temperature=0) for prompt in prompts]
     assert generate(model, [1], max_new_tokens=1000).finish_reason == "context"
-    with pytest.raises(ValueError, match="prompt 1 has 10 tokens; expected 1 to 9, as the model's context length is 10"):
+    with pytest.raises(
+        ValueError, match="prompt 1 has 10 tokens; expected 1 to 9, as the model's context length is 10"
+    ):
         generate(model, [[1], [1] * 10])
 
 

@@ -392,6 +392,23 @@ def test_special_ids_win_over_the_tokenizers(tmp_path):
     assert theirs(tmp_path).generation_config.eos_token_id == [2, 7]
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [SpecialTokenIds(eos=(0,)), SpecialTokenIds(bos=None, eos=(1, 0), pad=2), SpecialTokenIds(bos=3, eos=(0,))],
+)
+def test_an_export_and_import_changes_no_special_id(tmp_path, ids):
+    tokenizer = fastlm.train_bpe(["a tokenizer of few tokens"], 270, ["<|endoftext|>", "<s>", "</s>", "<pad>"])
+    model = made()
+    model.special_token_ids = ids
+    save_model(model, tmp_path / "own", tokenizer)
+    export_llama(load_model(tmp_path / "own"), tmp_path / "llama", tokenizer)
+    save_model(import_llama(tmp_path / "llama", tokenizer), tmp_path / "back", tokenizer)
+    before, after = (json.loads((tmp_path / name / "model.json").read_text()) for name in ("own", "back"))
+    assert after["special_token_ids"] == before["special_token_ids"]
+    assert theirs(tmp_path / "llama").generation_config.bos_token_id == ids.bos
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "llama").bos_token_id == ids.bos
+
+
 @pytest.mark.parametrize("failing", range(5))
 def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch, small, failing):
     calls = iter(range(10))

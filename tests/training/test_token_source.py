@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 import fastlm  # noqa: E402
 from fastlm.corpus.encode_corpus import encode_corpus  # noqa: E402
-from fastlm.corpus.shard_formats import megatron_index  # noqa: E402
+from fastlm.corpus.megatron import megatron_index  # noqa: E402
 from fastlm.training.data import TokenFiles  # noqa: E402
 from tests.training.vocabularies import large_tokenizer  # noqa: E402
 
@@ -135,7 +135,8 @@ def test_megatrons_files_have_their_own_dtype(tmp_path, code, dtype):
     # two documents of several sequences, as Megatron writes and fastlm does not
     head = b"MMIDIDX\0\0" + struct.pack("<QBQQ", 1, code, 3, 3)
     lengths = np.array([400, 100, 500], "<i4")
-    rest = lengths.tobytes() + bytes(24) + np.array([0, 2, 3], "<i8").tobytes()
+    offsets = np.array([0, 400, 500], "<i8") * ids.itemsize
+    rest = lengths.tobytes() + offsets.tobytes() + np.array([0, 2, 3], "<i8").tobytes()
     (tmp_path / "a.idx").write_bytes(head + rest)
     for name in ("a.bin", "a.idx"):
         assert ids_of(TokenFiles([str(tmp_path / name)], 100, 8)) == ids.tolist()
@@ -147,8 +148,9 @@ def test_megatrons_files_have_their_own_dtype(tmp_path, code, dtype):
         (head[:17] + b"\x07" + head[18:] + rest, "dtype code 7"),
         (b"X" + head[1:] + rest, "not an index of Megatron-LM"),
         (head[:20], "not an index of Megatron-LM"),
-        (head + rest[:8], r"a.bin: \d+ bytes; .* expects"),
-        (head[:18] + struct.pack("<Q", 1 << 60) + head[26:] + rest, "a.bin"),
+        (head + rest[:8], r"a.idx: \d+ bytes; expected 94, for 3 sequences"),
+        (head[:18] + struct.pack("<Q", 1 << 60) + head[26:] + rest, r"a.idx: \d+ bytes; expected"),
+        (head + struct.pack("<i", 399) + rest[4:], f"a.idx: offset 1 is {400 * ids.itemsize}; expected the sum"),
     ):
         (tmp_path / "a.idx").write_bytes(change)
         with pytest.raises(ValueError, match=message):
