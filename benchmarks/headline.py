@@ -124,8 +124,8 @@ def targets(found: dict[str, Any]) -> list[tuple[Target, str]]:
         targets.append((Target(what, wanted, measured, met if whole else None), then))
 
     for name, title, cpu, peak, then_cpu, then_peak in (
-        ("tinystories", "TinyStories, 2.2 GB to 10k", 15, 150, "1,600 core seconds", "120 MB"),
-        ("openwebtext", "OpenWebText, 11.9 GB to 32k", 120, 1500, "1,200 s", "9.6 GB"),
+        ("tinystories", "text like TinyStories, 2.2 GB to 10k", 15, 150, "1,600 core seconds", "120 MB"),
+        ("openwebtext", "text like OpenWebText, 11.9 GB to 32k", 120, 1500, "1,200 s", "9.6 GB"),
     ):
         if name in found:
             free = [row for row in found[name]["train"] if not row["max_memory"]]
@@ -147,7 +147,7 @@ def targets(found: dict[str, Any]) -> list[tuple[Target, str]]:
         # the better of its rates: where threads gain it little, that is no merit of the way to shards
         share = row["mb_per_s"] / max(row["own_mb_per_s"] for row in found["tinystories"]["encode"])
         add(
-            "encode TinyStories to shards, 2 threads",
+            "encode text like TinyStories to shards, 2 threads",
             ">= 350 MB/s or 0.8 of the encoder alone",
             f"{number(row['mb_per_s'])} MB/s, {number(share)}",
             row["mb_per_s"] >= 350 or share >= 0.8,

@@ -102,7 +102,7 @@ def run_demo(source: Path | None, out: Path | None) -> None:
     print(f"\nhow it splits:\n{coloured_sample(tokenizer, text)}")
     if out is not None:
         _keep(tokenizer, text, report, out)
-        print(f"\nkept in {out}: the tokenizer in three formats, corpus.txt, its ids, report.txt")
+        print(f"\nkept in {out}: the tokenizer, corpus.txt, its ids, report.txt")
 
 
 def _train(documents: list[str], size: int, report: Report) -> Tokenizer:
