@@ -1,5 +1,6 @@
 """Training under a limit of memory, on from a vocabulary, and in several sizes, against training as it ever was."""
 
+import dataclasses
 import random
 import subprocess
 import sys
@@ -15,6 +16,10 @@ from benchmarks.synthetic import PROFILES, corpus
 from fastlm import cli
 from fastlm.bpe_training import memory_limit
 from fastlm.bpe_training._count import PretokenCounter
+from fastlm.bpe_training.base import grown_vocabulary
+from fastlm.pretokenize.patterns import PATTERNS
+from fastlm.vocabulary.from_ranks import vocabulary_from_ranks
+from fastlm.vocabulary.vocabulary import Rules
 from tests import texts
 from tests.reference import bpe
 
@@ -187,6 +192,27 @@ def test_a_base_that_cannot_grow_is_refused(trained):
     late = fastlm.Tokenizer(single | {256: b"ab", 257: b"abc"}, [(b"ab", b"c"), (b"a", b"b")])
     with pytest.raises(ValueError, match="merge 0 joins symbols"):
         fastlm.train_bpe(["text"], 300, base=late)
+    plain = fastlm.Tokenizer(single, []).vocabulary
+    for rules in (Rules(normalization="NFC"), Rules(add_prefix_space=True)):
+        ruled = fastlm.Tokenizer.from_vocabulary(dataclasses.replace(plain, rules=rules))
+        with pytest.raises(ValueError, match="a base that normalizes text or adds a prefix space cannot be trained"):
+            fastlm.train_bpe(["text"], 300, base=ruled)
+    lacking = vocabulary_from_ranks({bytes([i]): i for i in range(255)}, {}, PATTERNS["gpt2"])
+    with pytest.raises(ValueError, match="a base must have tokens for all 256 bytes"):
+        fastlm.train_bpe(["text"], 300, base=fastlm.Tokenizer.from_vocabulary(lacking))
+
+
+def test_a_merge_that_makes_a_token_that_is_there():
+    """The merges that training learns never do; merges of a damaged checkpoint might."""
+    base = fastlm.Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")]).vocabulary
+    a, b, ab = 97, 98, 256
+    grown = grown_vocabulary(base, np.array([a, ab], np.int32), np.array([b, b], np.int32))
+    assert grown.bytes_of(257) == b"abb"
+    with pytest.raises(ValueError, match="a new merge makes b'ab', which is already token 256"):
+        grown_vocabulary(base, np.array([a, a], np.int32), np.array([b, b], np.int32))
+    left, right = np.array([a, ab, 257, ab], np.int32), np.array([b, ab, a, ab], np.int32)
+    with pytest.raises(ValueError, match="a new merge makes b'abab', which is already token 257"):
+        grown_vocabulary(base, left, right)
 
 
 # --- several sizes ---

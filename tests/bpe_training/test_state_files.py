@@ -153,6 +153,39 @@ def test_content_that_is_no_state(tmp_path, content, message):
         train(texts.DOCUMENTS, tmp_path)
 
 
+def test_fields_that_contradict_each_other(saved):
+    path, directory = saved
+    files = {file.name: file.read_bytes() for file in directory.iterdir()}
+    content = json.loads(files["state.json"].decode().split("\n")[1])
+    runs = content["state"]["runs"]
+    assert runs
+    twice = changed(content, ("state", "runs"), lambda runs: [*runs, runs[0]])
+    assert "state.runs lists a file twice" in check(path, directory, files, json.dumps(twice))
+    digest = changed(content, ("state", "digest"), lambda _: "0" * 64)
+    assert "state.digest must be null, got" in check(path, directory, files, json.dumps(digest))
+    nested = json.dumps(changed(content, ("state", "counted"), lambda _: "NESTED"))
+    nested = nested.replace('"NESTED"', "[" * 300 + "]" * 300)
+    assert "state.counted must be an integer" in check(path, directory, files, nested)
+
+
+def test_documents_need_the_digest_of_what_was_counted(tmp_path):
+    train(texts.DOCUMENTS, tmp_path)
+    content = json.loads((tmp_path / "state.json").read_text().split("\n")[1])
+    assert re.fullmatch("[0-9a-f]{64}", content["state"]["digest"])
+    for wrong in (None, "0" * 63, "g" * 64, 1):
+        write(tmp_path, json.dumps(changed(content, ("state", "digest"), lambda _, wrong=wrong: wrong)))
+        with pytest.raises(
+            ValueError, match=r"state\.json: state\.digest must be a sha256 of 64 hexadecimal digits, got"
+        ):
+            train(texts.DOCUMENTS, tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_seconds_between_checkpoints_are_positive(tmp_path, seconds):
+    with pytest.raises(ValueError, match=f"checkpoint_seconds must be above 0, got {seconds}"):
+        train(texts.DOCUMENTS, tmp_path, checkpoint_seconds=seconds)
+
+
 def test_merges_that_make_a_token_twice(saved):
     path, directory = saved
     content = json.loads((directory / "state.json").read_text().split("\n")[1])

@@ -1,6 +1,7 @@
 """minbpe's .model, Mistral's tekken.json, and which of all formats a file has."""
 
 import base64
+import dataclasses
 import json
 import random
 
@@ -9,7 +10,8 @@ import pytest
 import fastlm
 from fastlm import formats
 from fastlm.formats import minbpe, tekken
-from fastlm.pretokenize.patterns import PATTERNS
+from fastlm.pretokenize.patterns import PATTERNS, find_pattern
+from fastlm.vocabulary.vocabulary import Rules
 from tests import texts
 
 BYTES = [bytes([b]) for b in range(256)]
@@ -58,6 +60,13 @@ def test_vocabularies_that_minbpe_cannot_describe(trained, tmp_path):
         fastlm.Tokenizer(dict(enumerate(BYTES)), [], ["a b"]).save(tmp_path, ["minbpe"])
     with pytest.raises(ValueError, match="whitespace around it"):
         fastlm.Tokenizer(dict(enumerate(BYTES)), [], pattern=" ?a+ ").save(tmp_path, ["minbpe"])
+    plain = fastlm.Tokenizer(dict(enumerate(BYTES)), []).vocabulary
+    ruled = dataclasses.replace(plain, rules=Rules(add_prefix_space=True))
+    with pytest.raises(ValueError, match="cannot hold the rules add_prefix_space"):
+        fastlm.Tokenizer.from_vocabulary(ruled).save(tmp_path, ["minbpe"])
+    other = dataclasses.replace(plain, pattern=find_pattern("a++", "oniguruma"))
+    with pytest.raises(ValueError, match=r"cannot hold expressions in Oniguruma's syntax: \('a\+\+',\)"):
+        fastlm.Tokenizer.from_vocabulary(other).save(tmp_path, ["minbpe"])
 
 
 @pytest.mark.parametrize(
@@ -81,6 +90,13 @@ def test_malformed_minbpe_files(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(ValueError, match=rf"bad\.model, .*{message}"):
         fastlm.load(path)
+
+
+def test_another_version_of_minbpe(tmp_path):
+    path = tmp_path / "bad.model"
+    path.write_text("minbpe v2\n\n0\n")
+    with pytest.raises(ValueError, match=r"bad\.model, line 3: expected 'minbpe v1', found 'minbpe v2'"):
+        minbpe.read(path)
 
 
 # --- tekken ---

@@ -204,6 +204,9 @@ def test_a_forged_native_file_cannot_reach_outside_its_arrays(saved):
         (b'"begin": []', b'"begin": {}, "more": []'),
         (b'"normalization": null', b'"normalization": "NFKC"'),
         (b'{"pattern"', b"[" * 99_999),
+        (b'{"pattern"', b'{"carried": 1, "pattern"'),
+        (b'"siblings": {', b'"siblings": [1], "more": {'),
+        (b'"siblings": {', b'"siblings": {"a": 1, '),
     ],
 )
 def test_a_forged_header_is_refused(saved, old, new):
@@ -215,6 +218,23 @@ def test_a_forged_header_is_refused(saved, old, new):
     path.write_bytes(forged(body[:8] + len(header).to_bytes(8, "little") + header + body[end:]))
     with pytest.raises(ValueError, match=r"tokenizer\.fastlm: "):
         fastlm.load(path)
+
+
+def test_a_native_file_with_more_than_its_arrays(saved):
+    path = saved / native.FILE
+    body = path.read_bytes()[:-32]
+    path.write_bytes(forged(body + bytes(64)))
+    with pytest.raises(ValueError, match=r"tokenizer\.fastlm: 64 bytes follow the last array"):
+        fastlm.load(path)
+    path.write_bytes(forged(body[:8] + (1 << 40).to_bytes(8, "little") + body[16:]))
+    with pytest.raises(ValueError, match=rf"the header would end at byte {(1 << 40) + 16} of {len(body)}"):
+        fastlm.load(path)
+    path.write_bytes(b"\x1f\x8b" + body[2:])
+    with pytest.raises(ValueError, match=r"tokenizer\.fastlm: .*gzip"):
+        native.read(path)
+    path.write_bytes(b"unknown " + body[8:])
+    with pytest.raises(ValueError, match=r"not a fastlm tokenizer file of version 2 \(it begins with b'unknown '\)"):
+        native.read(path)
 
 
 @pytest.mark.parametrize("size", [2**20, 2**40, 2**63, -1, "x", None, 1.5])

@@ -1,5 +1,6 @@
 """Vocabularies given as ranks, against tiktoken."""
 
+import dataclasses
 import importlib.util
 import json
 import random
@@ -16,6 +17,7 @@ from fastlm.pretokenize.patterns import find_pattern
 from fastlm.tokenizer import Tokenizer
 from fastlm.vocabulary.from_ranks import ranks_of, vocabulary_from_ranks
 from fastlm.vocabulary.published import ENCODINGS
+from fastlm.vocabulary.vocabulary import Rules
 from tests import texts
 
 tiktoken = pytest.importorskip("tiktoken", reason="tiktoken judges what ranks mean")
@@ -121,8 +123,22 @@ def test_ids_out_of_merge_order_are_no_ranks():
     with pytest.raises(ValueError, match="not in order of merge rank"):
         ranks_of(tokenizer.vocabulary)
     unmade = fastlm.Tokenizer(vocab, [(b"b", b"c")])
-    with pytest.raises(ValueError, match=r"not in order of merge rank|made by no merge"):
+    with pytest.raises(ValueError, match="not in order of merge rank"):
         ranks_of(unmade.vocabulary)
+
+
+def test_what_ranks_cannot_express():
+    vocab = {i: bytes([i]) for i in range(256)} | {256: b"bc", 257: b"xyz"}
+    unmade = fastlm.Tokenizer(vocab, [(b"b", b"c")]).vocabulary
+    with pytest.raises(ValueError, match="some tokens are made by no merge, and a reader of a rank file would find"):
+        ranks_of(unmade)
+    found = dataclasses.replace(unmade, rules=Rules(ignore_merges=True))
+    assert ranks_of(found)[b"xyz"] == 257
+    framed = dataclasses.replace(unmade, rules=Rules(ignore_merges=True, begin=(1,), end=(2,)))
+    assert ranks_of(framed)[b"xyz"] == 257
+    for rules in (Rules(ignore_merges=True, normalization="NFC"), Rules(add_prefix_space=True)):
+        with pytest.raises(ValueError, match=r"a rank file cannot express Rules\("):
+            ranks_of(dataclasses.replace(unmade, rules=rules))
 
 
 @pytest.mark.parametrize(
