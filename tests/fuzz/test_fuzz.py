@@ -1,0 +1,35 @@
+"""A short run of each fuzz target; `python -m tests.fuzz` makes long ones."""
+
+import pytest
+
+from tests.fuzz import harness
+
+REASONS = {name: harness.missing(name) for name in harness.COMPILERS}
+
+
+@pytest.mark.parametrize(
+    ("target", "compiler"), [*((target, "gcc") for target in harness.TARGETS), ("cuts", "clang"), ("cache", "clang")]
+)
+def test_a_target_reports_nothing(target, compiler, tmp_path):
+    if REASONS[compiler]:
+        pytest.skip(REASONS[compiler])
+    program = harness.build(target, compiler, tmp_path)
+    assert harness.run(program, 5000 if target == "normalizer" else 20_000) == ""
+
+
+@pytest.mark.skipif(bool(REASONS["gcc"]), reason="gcc or its sanitizers are not installed")
+def test_a_read_outside_of_an_input_is_reported(tmp_path, monkeypatch):
+    (tmp_path / "broken.c").write_text(
+        '#include "fuzz.h"\n'
+        "int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {\n"
+        "    int64_t n;\n"
+        "    uint8_t *text = text_of(data, size, &n);\n"
+        "    volatile uint8_t byte = text[n + 1];\n"
+        "    free(text);\n"
+        "    return byte & 0;\n"
+        "}\n"
+    )
+    (tmp_path / "driver.c").write_text((harness.HERE / "driver.c").read_text())
+    monkeypatch.setattr(harness, "FLAGS", [*harness.FLAGS, f"-I{harness.HERE}"])
+    monkeypatch.setattr(harness, "HERE", tmp_path)
+    assert "heap-buffer-overflow" in harness.run(harness.build("broken", "gcc", tmp_path), 100)
