@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 import fastlm
 from tests import texts
@@ -17,6 +17,8 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "fast
 
 _shared = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("ci", max_examples=300, derandomize=True, **_shared)
+# for mutants: what fails is not made smaller
+settings.register_profile("first-failure", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate))
 settings.register_profile("deep", max_examples=20_000, **_shared)
 settings.load_profile(os.environ.get("FASTLM_TEST_PROFILE", "ci"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parents[1] / "fastlm"
-TARGETS = ("cuts", "scanners", "normalizer", "cache")
+TARGETS = ("cuts", "scanners", "normalizer", "cache", "encode_loop")
 COMPILERS = ("gcc", "clang")
 FLAGS = ["-O1", "-g", "-std=gnu11", "-w", "-fno-sanitize-recover=all"]
 

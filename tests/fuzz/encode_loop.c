@@ -1,0 +1,130 @@
+/* The encode loop against merging each pretoken alone: any boundaries, sizes of cache, ids and scratch. All memory has
+ * exactly its size. A pretoken's ids are those of `merge`, which is a simple stand-in for the kernel. */
+#include "scan_all.h"
+#include "encoding/encode_loop.h"
+
+enum { MOST_TEXTS = 4, UNMERGEABLE_ID = 70000, MOST_ROWS = 8 };
+
+/* Each two equal bytes are one id. A long pretoken needs scratch in proportion, and writes to all of it. */
+static int64_t merge(const fastlm_merge_tables *tables, const uint8_t *pretoken, int64_t length, uint32_t *ids,
+                     uint64_t *scratch, int64_t scratch_words) {
+    int64_t needed = length > 8 ? 2 * length : 0, n_ids = 0;
+    if (needed > scratch_words) return -needed;
+    for (int64_t k = 0; k < needed; k++) scratch[k] = (uint64_t)k;
+    for (int64_t k = 0; k < length; k++) {
+        uint32_t id = tables->byte_ids[pretoken[k]];
+        if (k + 1 < length && pretoken[k + 1] == pretoken[k]) id += 1000, k++;
+        ids[n_ids++] = id;
+    }
+    return n_ids;
+}
+
+static fastlm_cache cache_of(uint64_t entries, int64_t bytes, int64_t ids) {
+    fastlm_cache cache = {.mask = entries - 1, .full_at = (int64_t)entries / 4 * 3, .bytes_size = bytes,
+                          .ids_size = ids + FASTLM_SPARE_IDS};
+    cache.entries = aligned_alloc(64, entries * sizeof *cache.entries);
+    memset(cache.entries, 0, entries * sizeof *cache.entries);
+    cache.bytes = malloc((size_t)bytes + !bytes);
+    cache.ids = malloc((size_t)cache.ids_size * sizeof *cache.ids);
+    return cache;
+}
+
+static void free_cache(fastlm_cache cache) {
+    free(cache.entries);
+    free(cache.bytes);
+    free(cache.ids);
+}
+
+/* Appends the ids of text[start:stop], pretoken by pretoken; -1 if it has a byte without an id or is not UTF-8. */
+static int64_t expect(const fastlm_vocabulary *vocabulary, fastlm_scan_fn scan, const uint8_t *text, int64_t start,
+                      int64_t stop, uint32_t *ids, int64_t written) {
+    int64_t ends[MOST_ENDS];
+    uint64_t scratch[2 * MOST_BYTES];
+    int64_t count = scan_all(scan, text, stop, start, ends, 512);
+    if (count < 0) return -1;
+    for (int64_t k = 0; k < count; start = ends[k++]) {
+        int64_t length = ends[k] - start;
+        if (length == 2 && !memcmp(text + start, "ab", 2)) {
+            ids[written++] = UNMERGEABLE_ID;
+            continue;
+        }
+        for (int64_t at = start; at < ends[k]; at++)
+            if (vocabulary->tables.byte_ids[text[at]] == FASTLM_NO_ID) return -1;
+        written += merge(&vocabulary->tables, text + start, length, ids + written, scratch, 2 * MOST_BYTES);
+    }
+    return written;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (size < 8) return 0;
+    uint32_t byte_ids[256], expected[2 * MOST_BYTES];
+    for (int byte = 0; byte < 256; byte++) byte_ids[byte] = (uint32_t)byte + 1;
+    fastlm_cache unmergeable = cache_of(4, 0, 0);
+    const uint32_t unmergeable_id = UNMERGEABLE_ID;
+    fastlm_add(&unmergeable, fastlm_key_of((const uint8_t *)"ab", 2, 2), (const uint8_t *)"ab", 2, &unmergeable_id, 1);
+    fastlm_vocabulary vocabulary = {.merge = merge, .tables = {.byte_ids = byte_ids}, .unmergeable = &unmergeable};
+    if (data[0] % 8 == 7) vocabulary.lacks_bytes = 1, byte_ids['/'] = FASTLM_NO_ID;
+    fastlm_scan_fn scan = fastlm_scanner(data[1] % FAMILIES, fastlm_best_isa());
+    fastlm_cache cache = cache_of((uint64_t)4 << data[2] % 4, data[3] % 64, data[4] % 64);
+    int64_t n, ids_size = 1 + data[5], scratch_words = data[6] % 32, n_ends = FASTLM_LEAST_ENDS;
+    uint8_t *text = text_of(data + 7, size - 7, &n);
+
+    /* rows between characters, of any length, with and without an id */
+    int64_t rows[3 * MOST_ROWS], ids_before[MOST_ROWS], n_rows = 0, written = 0, before[MOST_ROWS], at = 0;
+    for (int64_t k = 0; k < n && n_rows < MOST_ROWS; k++) {
+        if (data[k % 7] % 5 || fastlm_is_continuation(text[k])) continue;
+        int64_t stop = k + data[(k + 1) % 7] % 4;
+        while (stop < n && fastlm_is_continuation(text[stop])) stop++;
+        if (k < at || stop > n) continue;
+        written = written < 0 ? -1 : expect(&vocabulary, scan, text, at, k, expected, written);
+        if (written >= 0) before[n_rows] = written;
+        int64_t id = data[0] % 3 ? 80000 + k : -1;
+        if (written >= 0 && id >= 0) expected[written++] = (uint32_t)id;
+        rows[3 * n_rows] = k, rows[3 * n_rows + 1] = at = stop, rows[3 * n_rows + 2] = id;
+        n_rows++;
+    }
+    written = written < 0 ? -1 : expect(&vocabulary, scan, text, at, n, expected, written);
+
+    uint32_t found[2 * MOST_BYTES], *ids = malloc((size_t)ids_size * sizeof *ids);
+    int64_t *ends = malloc((size_t)n_ends * sizeof *ends), kept = 0;
+    fastlm_encode_state s = {.text = text, .n = n, .boundaries = rows, .n_boundaries = n_rows, .ids_before = ids_before,
+                             .scan = scan, .ends = ends, .n_ends = n_ends, .ids = ids, .ids_size = ids_size,
+                             .scratch_words = scratch_words, .scratch = malloc((size_t)scratch_words * 8 + 1)};
+    for (;;) {
+        fastlm_status status = fastlm_encode(&vocabulary, &cache, &s);
+        REQUIRE(s.written <= s.ids_size && kept + s.written <= 2 * MOST_BYTES);
+        if (status == FASTLM_DONE || status == FASTLM_INVALID_UTF8 || status == FASTLM_UNKNOWN_BYTE) {
+            REQUIRE((status == FASTLM_DONE) == (written >= 0));
+            break;
+        }
+        if (status == FASTLM_IDS_FULL) { /* the ids so far are taken away, and there is room for the next ones */
+            memcpy(found + kept, s.ids, (size_t)s.written * sizeof *found);
+            kept = s.taken += s.written;
+            s.written = 0;
+            free(ids);
+            s.ids_size = s.needed > ids_size ? s.needed : ids_size;
+            s.ids = ids = malloc((size_t)s.ids_size * sizeof *ids);
+        } else if (status == FASTLM_SCRATCH_FULL) {
+            REQUIRE(s.needed > s.scratch_words);
+            free(s.scratch);
+            s.scratch = malloc((size_t)s.needed * 8);
+            s.scratch_words = s.needed;
+        } else {
+            REQUIRE(status == FASTLM_CACHE_FULL);
+            memset(cache.entries, 0, (cache.mask + 1) * sizeof *cache.entries);
+            cache.used = cache.bytes_used = cache.ids_used = 0;
+        }
+    }
+    if (written >= 0) {
+        memcpy(found + kept, s.ids, (size_t)s.written * sizeof *found);
+        REQUIRE(kept + s.written == written && !memcmp(found, expected, (size_t)written * sizeof *found));
+        REQUIRE(s.boundary == n_rows && !memcmp(ids_before, before, (size_t)n_rows * sizeof *before));
+    }
+    free(ids);
+    free(ends);
+    free(s.scratch);
+    free(text);
+    free_cache(cache);
+    free_cache(unmergeable);
+    return 0;
+}

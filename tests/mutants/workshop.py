@@ -1,0 +1,161 @@
+"""A scratch copy of the repository, in which a mutant is applied, built and tested."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from tests.mutants.mutant import Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+# seconds after which a test counts as one that noticed: a mutant may loop forever
+SECONDS = 300
+INCLUDED = re.compile(r'#include "([^"]+)"|cdef extern from "([^"]+)"')
+DIRECTIVES = {
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    "autotestdict": False,
+    "embedsignature": True,
+}
+# the first test that fails ends a run, so the tests that notice most are first
+TESTS = {
+    "fastlm/pretokenize/scan/safe_start.h": ["tests/pretokenize/test_scan.py", "-k", "safe_start"],
+    "fastlm/pretokenize/scan/": ["tests/pretokenize/test_scan.py", "tests/fuzz"],
+    "fastlm/encoding/": [
+        "tests/encoding/test_options.py",
+        "tests/encoding/test_native_border.py",
+        "tests/encoding/test_batch.py",
+        "tests/encoding/test_text_pipeline.py",
+        "tests/kernels/test_bpe.py",
+        "tests/test_tokenizer.py",
+        "tests/vocabulary/test_rank_merges.py",
+        "tests/fuzz",
+    ],
+    "fastlm/text/": [
+        "tests/text",
+        "tests/normalizers",
+        "tests/encoding/test_native_border.py",
+        "tests/encoding/test_options.py",
+        "tests/fuzz",
+    ],
+    "fastlm/decoding/": ["tests/decoding", "tests/encoding/test_native_border.py"],
+    "fastlm/kernels/": ["tests/kernels/test_bpe.py"],
+    "fastlm/_merge.pyx": ["tests/bpe_training/test_merge.py", "tests/bpe_training/test_trainer.py"],
+    "fastlm/merging/": [
+        "tests/bpe_training/test_merge.py",
+        "tests/bpe_training/test_memory.py",
+        "tests/bpe_training/test_trainer.py",
+        "tests/bpe_training/test_resume.py",
+    ],
+    "fastlm/bpe_training/": [
+        "tests/bpe_training/test_count.py",
+        "tests/bpe_training/test_run_files.py",
+        "tests/bpe_training/test_memory.py",
+        "tests/bpe_training/test_resume.py",
+        "tests/bpe_training/test_state_files.py",
+    ],
+    "fastlm/files/": ["tests/files", "tests/formats/test_formats.py", "tests/bpe_training/test_resume.py"],
+    "fastlm/corpus/": ["tests/corpus/test_shard_formats.py", "tests/corpus/test_shards.py"],
+    "fastlm/formats/": ["tests/formats/test_formats.py"],
+}
+
+
+class Workshop:
+    """A copy of the tracked files and of what was built from them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.rmtree(folder, ignore_errors=True)
+        listed = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        )
+        names = listed.stdout.decode().splitlines()
+        names += [str(path.relative_to(ROOT)) for path in (ROOT / "fastlm").rglob("*.so")]
+        for name in names:
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+
+    def noticed_by(self, mutant: Mutant) -> str:
+        """The first test that fails with a mutant, or nothing. Raises ValueError for a mutant of older source."""
+        path = self.folder / mutant.file
+        original = path.read_text()
+        if original.count(mutant.old) != 1:
+            raise ValueError(f"{mutant.file} does not have {mutant.old!r} once")
+        built: dict[Path, bytes] = {}
+        path.write_text(original.replace(mutant.old, mutant.new))
+        try:
+            for module in self._modules_of(path):
+                library = module.with_suffix(sysconfig.get_config_var("EXT_SUFFIX"))
+                built[library] = library.read_bytes()
+                if error := self._build(module, library):
+                    return f"compiler: {error}"
+            return self._failing(next(tests for place, tests in TESTS.items() if mutant.file.startswith(place)))
+        finally:
+            path.write_text(original)
+            for library, content in built.items():
+                library.unlink(missing_ok=True)  # a process may still have it in memory
+                library.write_bytes(content)
+
+    def _failing(self, tests: list[str]) -> str:
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+        environment = os.environ | {"FASTLM_JIT": "1", "FASTLM_TEST_PROFILE": "first-failure"}
+        if tests != TESTS["fastlm/kernels/"]:
+            del environment["FASTLM_JIT"]
+        try:
+            done = subprocess.run(
+                command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"no end after {SECONDS} s"
+        if done.returncode == 0:
+            return ""
+        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+        return failed[1] if failed else f"exit status {done.returncode}"
+
+    def _modules_of(self, path: Path) -> list[Path]:
+        """The Cython modules that a file is compiled into."""
+        if path.suffix not in (".pyx", ".h", ".hpp"):
+            return []
+        modules = sorted((self.folder / "fastlm").rglob("*.pyx"))
+        return [module for module in modules if path in self._sources_of(module)]
+
+    def _sources_of(self, path: Path) -> set[Path]:
+        """A file, its .pxd file, those of the modules that it cimports, and all that they include."""
+        found: set[Path] = set()
+        waiting = [path]
+        while waiting:
+            source = waiting.pop()
+            if source in found or not source.exists():
+                continue
+            found.add(source)
+            text = source.read_text()
+            for include, extern in INCLUDED.findall(text):
+                waiting.append((source.parent / include).resolve() if include else self.folder / "fastlm" / extern)
+            if source.suffix in (".pyx", ".pxd"):
+                waiting.append(source.with_suffix(".pxd"))
+                names = re.findall(r"^from ([\w.]+) cimport", text, re.MULTILINE)
+                waiting += [self.folder / (name.replace(".", "/") + ".pxd") for name in names]
+        return found
+
+    def _build(self, module: Path, library: Path) -> str:
+        """Compiles a module without much optimization; returns the error of a compiler, or nothing."""
+        is_cpp = "distutils: language" in module.read_text() or module.stem == "_run_files"
+        code = module.with_suffix(".cpp" if is_cpp else ".c")
+        cython = [sys.executable, "-m", "cython", "-3", *(["--cplus"] if is_cpp else []), "-o", str(code)]
+        cython += [part for name, value in DIRECTIVES.items() for part in ("-X", f"{name}={value}")]
+        compiler = [*(["ccache"] if shutil.which("ccache") else []), "g++" if is_cpp else "gcc", "-O1", "-w", "-fPIC"]
+        compiler += ["-shared", "-fwrapv", f"-I{self.folder / 'fastlm'}", f"-I{sysconfig.get_paths()['include']}"]
+        library.unlink(missing_ok=True)
+        for command in ([*cython, str(module.relative_to(self.folder))], [*compiler, str(code), "-o", str(library)]):
+            done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+            if done.returncode:
+                return (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return ""
