@@ -19,6 +19,9 @@ from fastlm.merging._words import HEADER_CELLS
 STATE = "state.json"
 VERSION = 1
 MOST = 2**63 - 1
+# bytes that the tokens of merges may have together, besides those that the words of the run files allow
+LEAST_BYTES = 1 << 20
+BYTES_PER_MERGE = 256
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,9 @@ def _state_of(content: Any, job: dict[str, Any]) -> State:
     if not isinstance(state["all_counted"], bool):
         raise _wrong("state.all_counted", "true or false", state["all_counted"])
     merges = _merges_of(state["merges"], state["all_counted"])
-    return State(counted, state["digest"], _runs_of(state["runs"]), state["all_counted"], merges)
+    runs = _runs_of(state["runs"])
+    _check_lengths(merges, sum(run.size for run in runs))
+    return State(counted, state["digest"], runs, state["all_counted"], merges)
 
 
 def _check_digest(digest: object, needed: bool) -> None:
@@ -158,6 +163,22 @@ def _merges_of(content: object, all_counted: bool) -> tuple[tuple[int, int], ...
     if merges and not all_counted:
         raise ValueError("state.merges must be empty while state.all_counted is false")
     return tuple(merges)
+
+
+def _check_lengths(merges: tuple[tuple[int, int], ...], run_bytes: int) -> None:
+    """Refuses merges whose tokens have far more bytes together than vocabularies have, or than words in run files.
+
+    Each merge may double a token, so a short list could describe tokens of 2^50 bytes.
+    """
+    most = LEAST_BYTES + BYTES_PER_MERGE * len(merges) + 4 * run_bytes
+    lengths, total = [1] * 256, 0
+    for k, pair in enumerate(merges):
+        if max(pair) >= len(lengths):
+            raise ValueError(f"state.merges[{k}] joins symbols {pair[0]} and {pair[1]}, not two below {len(lengths)}")
+        lengths.append(lengths[pair[0]] + lengths[pair[1]])
+        total += lengths[-1]
+        if total > most:
+            raise ValueError(f"state.merges[{k}]: the merges make tokens of more than {most} bytes together")
 
 
 def _check_object(field: str, content: object, names: Any) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import replace
-from json import dumps, loads
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +11,11 @@ from tyro.conf import Positional, arg
 
 from fastlm.commands.inputs import OptionalPath, option
 from fastlm.commands.sizes import parse_size
+from fastlm.files.reading import read_json, read_toml
 from fastlm.model.config import ModelConfig
+
+# a table has all layers one after the other
+MOST_LAYERS = 10_000
 
 
 def account(
@@ -105,13 +108,16 @@ def read_model(name: str) -> ModelConfig:
         path = path / "model.json"
     if path.suffix not in (".toml", ".json"):
         raise ValueError(f"{name!r} is not a preset; expected one of {', '.join(PRESETS)}, or a .toml or .json file")
+    fields: Any = read_toml(path) if path.suffix == ".toml" else read_json(path)
+    table = "model" if path.suffix == ".toml" else "config"
     try:
-        parse, table = (tomllib.loads, "model") if path.suffix == ".toml" else (loads, "config")
-        fields = parse(path.read_text("utf-8"))
         fields = fields.get(table, fields) if isinstance(fields, dict) else fields
         if not isinstance(fields, dict):
             raise ValueError("expected the fields of a model")
-        return ModelConfig.from_dict(fields)
+        config = ModelConfig.from_dict(fields)
+        if config.num_layers > MOST_LAYERS:
+            raise ValueError(f"num_layers is {config.num_layers}; expected at most {MOST_LAYERS}")
+        return config
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -14,6 +14,11 @@ CHUNK_BYTES = 1 << 20
 
 COMPRESSIONS = (".gz", ".zst", ".xz")
 
+# A file is refused if it decompresses to more than BOMB_BYTES and to more than BOMB_RATIO times its bytes read so far.
+# No text compresses that well: a text of one repeated word, which would be one pretoken in memory, has about 1,000.
+BOMB_BYTES = 1 << 23
+BOMB_RATIO = 300
+
 
 class CountedStream(RawIOBase):
     """A file that counts the bytes that are read from it."""
@@ -78,8 +83,8 @@ class _ChunkedStream(RawIOBase):
 class DecompressedStream(_ChunkedStream):
     """The content of a compressed file.
 
-    A file that is cut short or damaged is recorded with the number of bytes decompressed so far, and the content ends
-    there.
+    A file that is cut short or damaged, or that decompresses to an absurd size, is recorded with the number of bytes
+    decompressed so far, and the content ends there.
 
     Args:
         file: The compressed file.
@@ -94,7 +99,8 @@ class DecompressedStream(_ChunkedStream):
     def __init__(self, file: RawIOBase, suffix: str, name: str, skipped: SkippedRecords) -> None:
         super().__init__()
         self._name, self._skipped = name, skipped
-        self._read, self._errors = _decompressor(file, suffix)
+        self._stored = CountedStream(file)
+        self._read, self._errors = _decompressor(self._stored, suffix)
         self._done = 0
 
     def _next(self) -> bytes:
@@ -107,6 +113,11 @@ class DecompressedStream(_ChunkedStream):
             self._skipped.record("damaged file", f"{self._name}: decompressed byte {self._done}", str(error))
             return b""
         self._done += len(chunk)
+        stored = self._stored.consumed
+        if self._done > max(BOMB_BYTES, BOMB_RATIO * stored):
+            location = f"{self._name}: decompressed byte {self._done}"
+            self._skipped.record("damaged file", location, f"more than {BOMB_RATIO} times the {stored} bytes read")
+            return b""
         return chunk
 
 

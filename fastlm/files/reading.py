@@ -10,6 +10,9 @@ from typing import Any, NoReturn
 
 from fastlm.files.recognize import START_BYTES, foreign_content, refuse_foreign
 
+# Python's reader takes quadratic time for keys of many parts
+MOST_TOML_BYTES = 1 << 20
+_LONG_KEY = re.compile(r"""(?:(?:(?<![\w-])[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -65,6 +68,28 @@ def parse_json(text: str) -> Any:
         except UnicodeEncodeError:
             raise ValueError("a string holds a lone surrogate") from None
     return value
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a TOML file.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not TOML, or larger than MOST_TOML_BYTES. The message names the file and the fault.
+    """
+    import tomllib
+
+    with open(path, "rb") as file:
+        content = file.read(MOST_TOML_BYTES + 1)
+    try:
+        if len(content) > MOST_TOML_BYTES:
+            raise ValueError(f"more than {MOST_TOML_BYTES} bytes")
+        text = content.decode()
+        if _LONG_KEY.search(text):
+            raise ValueError("a key of more than 32 parts")
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not TOML: {error}") from None
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

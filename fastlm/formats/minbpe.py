@@ -14,6 +14,10 @@ from fastlm.vocabulary.vocabulary import AddedToken, Rules, Vocabulary, vocabula
 
 FILE, SUFFIX = "tokenizer.model", ".model"
 FIRST_LINE = "minbpe v1"
+# Each merge may double a token, so a file of 50 lines could describe a token of 2^50 bytes. A file is refused if its
+# tokens have more bytes together than this: far more than a vocabulary that was trained on text has
+LEAST_BYTES = 1 << 20
+BYTES_PER_LINE = 256
 
 
 def write(vocabulary: Vocabulary) -> dict[str, bytes]:
@@ -42,13 +46,13 @@ def read(path: str | os.PathLike[str]) -> Vocabulary:
     lines = read_text(path).split("\n")
     numbered = iter(enumerate(lines, 1))
     try:
-        return _parse(numbered)
+        return _parse(numbered, LEAST_BYTES + BYTES_PER_LINE * len(lines))
     except ValueError as error:
         number = next(numbered, (len(lines) + 1, ""))[0] - 1
         raise ValueError(f"{path}, line {number}: {error}") from None
 
 
-def _parse(lines: Iterator[tuple[int, str]]) -> Vocabulary:
+def _parse(lines: Iterator[tuple[int, str]], most_bytes: int) -> Vocabulary:
     version, regex, number = (next(lines, (0, ""))[1].strip() for _ in range(3))
     if version != FIRST_LINE:
         raise ValueError(f"expected {FIRST_LINE!r}, found {version[:80]!r}")
@@ -60,6 +64,7 @@ def _parse(lines: Iterator[tuple[int, str]]) -> Vocabulary:
         special.append(AddedToken(content, _id(token_id)))
     tokens = {token_id: bytes([token_id]) for token_id in range(256)}
     merges = []
+    size = 0
     for _, line in lines:
         if not line.strip():
             continue
@@ -67,6 +72,9 @@ def _parse(lines: Iterator[tuple[int, str]]) -> Vocabulary:
         for side in (left, right):
             if side not in tokens:
                 raise ValueError(f"id {side} is not made by an earlier line")
+        size += len(tokens[left]) + len(tokens[right])
+        if size > most_bytes:
+            raise ValueError(f"the merges make tokens of more than {most_bytes} bytes together")
         merges.append((tokens[left], tokens[right]))
         tokens[len(tokens)] = tokens[left] + tokens[right]
     for token in special:

@@ -17,6 +17,8 @@ from fastlm.vocabulary.vocabulary import Vocabulary
 
 FILE = "tekken.json"
 
+# the number in Mistral's own files; a larger one needs a list of the tokens
+UNLISTED_SPECIAL_TOKENS = 1000
 # the names by id, for files without a list of special tokens
 _FIRST_SPECIAL_TOKENS = (
     *("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]"),
@@ -43,7 +45,11 @@ def read(path: str | os.PathLike[str]) -> Vocabulary:
 
 def _parse(content: Any) -> Vocabulary:
     config = content["config"]
+    listed = content.get("special_tokens")
+    most = max(UNLISTED_SPECIAL_TOKENS, len(listed or ()))
     size, num_special = (_size(config, key) for key in ("default_vocab_size", "default_num_special_tokens"))
+    if num_special > most:
+        raise ValueError(f"config.default_num_special_tokens is {num_special}, expected at most {most}")
     if not num_special <= size <= num_special + len(content["vocab"]):
         raise ValueError(
             f"{size} tokens, {num_special} of them special, are more than the {len(content['vocab'])} ranks"

@@ -20,6 +20,8 @@ from fastlm.vocabulary.vocabulary import Rules, Vocabulary
 
 FILE = "tokenizer.tiktoken"
 SUFFIX = ".tiktoken"
+# digits of a rank; Python refuses to read thousands of them
+MOST_DIGITS = 20
 
 
 def write(vocabulary: Vocabulary) -> dict[str, bytes]:
@@ -115,7 +117,7 @@ def parse(content: bytes, path: str | os.PathLike[str]) -> dict[bytes, int]:
         try:
             spelled, rank = line.split()
             token = b"" if spelled == b"=" else base64.b64decode(spelled, validate=True)
-            if not rank.isdigit():
+            if not rank.isdigit() or len(rank) > MOST_DIGITS:
                 raise ValueError
         except (ValueError, binascii.Error):
             reason = f"{path}, line {number}: {line[:80]!r}: expected a token in base64, a space and its rank"

@@ -24,6 +24,7 @@ from fastlm.model.weights import (
     CHECKSUM,
     Description,
     check_checksum,
+    check_tables,
     config_from,
     model_of,
     read_weights,
@@ -102,6 +103,7 @@ def load_model(
     if CHECKSUM not in metadata:
         raise ValueError(f"{path}: has no checksum, so fastlm did not write it for {CONFIG}")
     check_checksum(path, metadata, weights, description)
+    check_tables(Path(directory) / CONFIG, "context_length", description.config, weights)
     return model_of(description, weights, device, dtype)
 
 

@@ -31,6 +31,7 @@ from fastlm.model.weights import (
     Description,
     Shape,
     check_checksum,
+    check_tables,
     config_from,
     model_of,
     read_weights,
@@ -183,6 +184,7 @@ def import_llama(
         raise ValueError(f"{path}: {FINGERPRINT} is {fingerprint}; {WEIGHTS} says {metadata[TOKENIZER]}")
     if CHECKSUM in metadata:
         check_checksum(directory / WEIGHTS, metadata, weights, Description(config, fingerprint))
+    check_tables(path, "max_position_embeddings", config, weights)
     return model_of(
         Description(config, checked, special),
         {name: weights[foreign] for foreign, name in names.items()},

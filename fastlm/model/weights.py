@@ -32,6 +32,8 @@ TOKENIZER = "fastlm.tokenizer"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 # the header of a safetensors file has at most 100 MB, which bounds the number of names in it
 MAX_LAYERS = 1 << 17
+# the tables of positions of a small model may take this many bytes: 131,072 positions of heads 64 wide
+MAX_TABLE_BYTES = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,27 @@ def check_checksum(
         raise ValueError(
             f"{path}: the checksum does not match: the weights, or the configuration in the same folder, changed after "
             "they were written"
+        )
+
+
+def check_tables(path: Path, field: str, config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
+    """Raises ValueError for a context whose tables of positions would take far more memory than the weights.
+
+    The shapes of weights do not depend on it, so nothing else bounds it.
+
+    Args:
+        path: The file that holds the configuration, for messages.
+        field: Its name of context_length.
+        config: The configuration.
+        weights: The weights.
+    """
+    weight_bytes = sum(weight.nbytes for weight in weights.values())
+    table_bytes = 4 * config.context_length * config.head_width
+    most = max(MAX_TABLE_BYTES, 2 * weight_bytes)
+    if config.rope_theta is not None and table_bytes > most:
+        raise ValueError(
+            f"{path}: {field} is {config.context_length}; its tables of positions would take {table_bytes} bytes, and "
+            f"the weights have {weight_bytes}; expected at most {most // (4 * config.head_width)}"
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import sys
-import tomllib
 import types
 import typing
 import warnings
@@ -14,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from fastlm.files.reading import read_toml
 from fastlm.model.config import ModelConfig
 
 # Fields that, with the model's, decide losses and weights except for rounding. A run resumes only with the same values,
@@ -252,10 +252,7 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
         OSError: The file, or the model that init_from names, cannot be read.
         ValueError: The content is wrong. The message names the file and the field.
     """
-    try:
-        values = tomllib.loads(Path(path).read_bytes().decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not TOML: {error}") from None
+    values = read_toml(path)
     changes = dict(overrides or {})
     if isinstance(values.get("model", {}), dict) and ("model" in values or "model" in changes):
         changes["model"] = {**values.get("model", {}), **changes.get("model", {})}

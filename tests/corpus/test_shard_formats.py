@@ -68,6 +68,24 @@ def test_documents_of_megatron_have_all_ids(shard):
         verify_shards(out)
 
 
+@pytest.mark.parametrize("shard", ["megatron"], indirect=True)
+@pytest.mark.parametrize("wrong", [-1, -(1 << 31), 70_000])
+def test_ids_of_megatron_that_are_not_in_the_vocabulary(shard, wrong):
+    """Large vocabularies have signed ids."""
+    out, _ = shard
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["sha256"]
+    manifest["job"] |= {"vocabulary_size": 70_000, "dtype": "<i4"}
+    ids = np.array([5, 69_999, wrong], "<i4")
+    files = {"train-00000.bin": ids.tobytes(), "train-00000.idx": megatron_index(np.array([3]), np.dtype("<i4"))}
+    for name, content in files.items():
+        (out / name).write_bytes(content)
+    manifest["splits"]["train"] = [{"tokens": 3, "documents": 1, "sha256": reference.sums_of(files)}]
+    (out / "manifest.json").write_text(json.dumps(with_checksum(manifest | {"tokens": 3, "documents": 1})))
+    with pytest.raises(ValueError, match=rf"00000\.bin: id {wrong} at 2; expected ids below 70000"):
+        verify_shards(out)
+
+
 @pytest.mark.parametrize("shard", ["npy"], indirect=True)
 def test_arrays_of_another_dtype_or_shape(shard):
     out, replace = shard

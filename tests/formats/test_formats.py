@@ -237,6 +237,20 @@ def test_a_native_file_with_more_than_its_arrays(saved):
         native.read(path)
 
 
+def test_a_negative_size_is_no_array(saved):
+    path = saved / native.FILE
+    body = path.read_bytes()[:-32]
+    end = 16 + int.from_bytes(body[8:16], "little")
+    header = json.loads(body[16:end])
+    for name in header["entries"]:
+        encoded = json.dumps(header | {"entries": header["entries"] | {name: -1}}).encode()
+        path.write_bytes(forged(body[:8] + len(encoded).to_bytes(8, "little") + encoded + body[end:]))
+        with pytest.raises(
+            ValueError, match=rf"tokenizer\.fastlm: array {name} of -1 entries at byte \d+ does not fit"
+        ):
+            fastlm.load(path)
+
+
 @pytest.mark.parametrize("size", [2**20, 2**40, 2**63, -1, "x", None, 1.5])
 def test_declared_sizes_are_checked_before_anything_is_allocated(saved, size):
     path = saved / native.FILE

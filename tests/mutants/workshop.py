@@ -62,7 +62,12 @@ TESTS = {
         "tests/bpe_training/test_state_files.py",
     ],
     "fastlm/files/": ["tests/files", "tests/formats/test_formats.py", "tests/bpe_training/test_resume.py"],
-    "fastlm/corpus/": ["tests/corpus/test_shard_formats.py", "tests/corpus/test_shards.py"],
+    "fastlm/corpus/": [
+        "tests/corpus/test_hashed_file.py",
+        "tests/files/test_durability.py",
+        "tests/corpus/test_shard_formats.py",
+        "tests/corpus/test_shards.py",
+    ],
     "fastlm/formats/": ["tests/formats/test_formats.py"],
 }
 

@@ -22,6 +22,10 @@ _ENTRIES = (
     "model",
 )
 
+_SECTIONS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+# arrays and objects within each other; published files have six
+MOST_NESTED = 64
+
 Part = TypeVar("Part")
 
 
@@ -67,6 +71,9 @@ def document_of(content: Any) -> Document:
         raise ValueError(f"unknown entry {unknown[0]!r}")
     if content.get("version", VERSION) != VERSION:
         raise ValueError(f"Unknown tokenizer version {content['version']!r}, expected {VERSION!r}")
+    for name in _SECTIONS:
+        if _is_deeper(content.get(name), MOST_NESTED):
+            raise ValueError(f"{name}: components nested more than {MOST_NESTED} deep")
     if content.get("model") is None:
         raise ValueError("Model missing: expected an object with a 'model' object in it")
 
@@ -84,3 +91,11 @@ def document_of(content: Any) -> Document:
         truncation=parse_truncation(content.get("truncation")),
         padding=parse_padding(content.get("padding")),
     )
+
+
+def _is_deeper(content: Any, depth: int) -> bool:
+    """Whether arrays and objects are nested more than `depth` deep."""
+    if not isinstance(content, dict | list):
+        return False
+    items = content.values() if isinstance(content, dict) else content
+    return depth == 0 or any(_is_deeper(item, depth - 1) for item in items)
