@@ -138,11 +138,20 @@ def test_indices_of_megatron_that_are_none(tmp_path):
         path.write_bytes(good[:18] + sequences.to_bytes(8, "little") + good[26:])
         with pytest.raises(ValueError, match=rf"x\.idx: {len(good)} bytes; expected"):
             read_ends(path)
-    # another dtype, a number of documents that is not theirs, an offset that does not follow from the lengths
-    for at, value in ((17, 6), (26, 9), (42, 1)):
+    for at, value, message in (
+        (17, 6, "ids of dtype code 6; expected one of"),
+        (26, 9, rf"{len(good)} bytes; expected"),
+        (37, 0xFF, r"length 0 is -\d+; expected 0 or more"),
+        (42, 1, "offset 0 is 1; expected the sum of the lengths before it"),
+        (len(good) - 8, 1, "the documents must begin with sequence 0, and end with the last of 2"),
+        (len(good) - 16, 5, "first sequence of a document 1 is 5; expected not above the next one"),
+    ):
         path.write_bytes(good[:at] + bytes([value]) + good[at + 1 :])
-        with pytest.raises(ValueError, match=r"x\.idx: not the index of a shard with one sequence for each document"):
+        with pytest.raises(ValueError, match=rf"x\.idx: {message}"):
             read_ends(path)
+    path.write_bytes(good + b"?")
+    with pytest.raises(ValueError, match=rf"x\.idx: {len(good) + 1} bytes; expected {len(good)}"):
+        read_ends(path)
     with pytest.raises(ValueError, match="a document of 2147483648 ids is too long for Megatron's index"):
         megatron_index(np.array([1 << 31]), np.dtype("<u2"))
 

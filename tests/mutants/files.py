@@ -64,7 +64,13 @@ MUTANTS: list[Mutant] = [
     *of(
         "fastlm/corpus/shard_formats.py",
         ("        if np.any(ends > np.uint64(np.iinfo(np.int64).max)):", "        if False:"),
-        ("content != megatron_index(ends, codes[content[17]])", "False"),
+    ),
+    *of(
+        "fastlm/corpus/megatron.py",
+        ("offsets != expected,", "offsets < 0,"),
+        ("lengths < 0,", "lengths < -1,"),
+        ("first_sequences[-1] != sequences:", "first_sequences[-1] > sequences:"),
+        ("    if len(content) not in (size, size + sequences):", "    if len(content) < size:"),
         ("    if len(lengths) and lengths.max() > np.iinfo(np.int32).max:", "    if False:"),
     ),
 ]
