@@ -3,7 +3,7 @@
     python tools/compile_kernels.py --out build/kernels        # prints a line NAME PATH for each object
 
 setup.py runs this. Numba translates the kernel for each instruction set, in a process of its own because Numba reads
-the target once. LLVM then emits a relocatable object whose one public function is `fastlm_merge_NAME`. The name of an
+the target once. LLVM then emits a relocatable object whose public functions are `fastlm_FUNCTION_NAME`. The name of an
 object contains a hash of all its inputs, so an existing object is never stale.
 """
 
@@ -49,17 +49,23 @@ def compile_object(name: str, cpu: str, path: Path) -> None:
     assert spec.loader is not None
     kernel: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(kernel)
-    compiled = cfunc(kernel.SIGNATURE, nopython=True)(kernel.merge)
-    module = llvm.parse_assembly(compiled._library.get_llvm_str())
-    for function in module.functions:
-        if function.name == compiled.native_name:
-            function.name = f"fastlm_merge_{name}"
-            function.visibility = "hidden"
-        elif not function.is_declaration:
-            function.linkage = "internal"
-    for variable in module.global_variables:
-        if not variable.is_declaration:
-            variable.linkage = "internal"
+    modules = []
+    for name_in_c, (source, signature) in kernel.FUNCTIONS.items():
+        compiled = cfunc(signature, nopython=True)(source)
+        module = llvm.parse_assembly(compiled._library.get_llvm_str())
+        for function in module.functions:
+            if function.name == compiled.native_name:
+                function.name = f"fastlm_{name_in_c}_{name}"
+                function.visibility = "hidden"
+            elif not function.is_declaration:
+                function.linkage = "internal"
+        for variable in module.global_variables:
+            if not variable.is_declaration:
+                variable.linkage = "internal"
+        modules.append(module)
+    module = modules[0]
+    for other in modules[1:]:
+        module.link_in(other)
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     machine = target.create_target_machine(cpu=cpu, opt=3, reloc="pic", codemodel="default")

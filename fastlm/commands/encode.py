@@ -49,7 +49,8 @@ def encode(
             text, JSON lines, Parquet and Arrow apart; .gz, .zst and .xz are decompressed.
         tokenizer: Directory or file of the tokenizer, or name of a model in the Hub's local cache.
         out: Directory for the shards; it must be missing or empty, except with --resume.
-        format: npy: arrays of NumPy; bin: raw ids, which nanoGPT reads up to 65,536 ids; megatron: .bin and .idx of Megatron-LM.
+        format: npy: arrays of NumPy; bin: raw ids, which nanoGPT reads up to 65,536 ids; megatron: .bin and .idx of
+            Megatron-LM.
         shard_tokens: Number of ids of each shard but the last.
         end_of_text: Special token to put after each document, such as <|endoftext|>.
         on_special: Special tokens in the text become their ids (token), are encoded as text (text), or are an error

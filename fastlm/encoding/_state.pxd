@@ -13,6 +13,7 @@ cdef class EncodeState:
     cdef object ids_array
     cdef uint32_t[::1] ids
     cdef uint64_t[::1] scratch
+    cdef uint8_t[::1] waiting  # a fastlm_waiting
     cdef int64_t[::1] ends, given_ends
     cdef int64_t[:, ::1] few_boundaries, many_boundaries
     cdef fastlm_encode_state state

@@ -8,7 +8,7 @@ from libc.string cimport memcpy
 from fastlm.encoding._pretoken_cache cimport PretokenCache
 from fastlm.encoding._tables cimport (
     FASTLM_CACHE_FULL, FASTLM_DONE, FASTLM_IDS_FULL, FASTLM_INVALID_UTF8, FASTLM_PRETOKEN_TOO_LONG,
-    FASTLM_SCRATCH_WORDS, FASTLM_UNKNOWN_BYTE, EncodeTables, fastlm_encode, fastlm_encode_state, fastlm_status,
+    FASTLM_SCRATCH_WORDS, FASTLM_UNKNOWN_BYTE, EncodeTables, fastlm_waiting, fastlm_encode, fastlm_encode_state, fastlm_status,
 )
 from fastlm.native.common cimport FASTLM_LEAST_ENDS, FASTLM_NO_ID
 from fastlm.pretokenize._scan import invalid_utf8
@@ -56,6 +56,9 @@ cdef class EncodeState:
         self.scratch = np.empty(FASTLM_SCRATCH_WORDS, np.uint64)
         self.ids_array = np.empty(FIRST_IDS, np.uint32)
         self.ids = self.ids_array
+        self.waiting = np.empty(sizeof(fastlm_waiting), np.uint8)
+        self.state.waiting = <fastlm_waiting *>&self.waiting[0]
+        self.state.waiting.count = self.state.waiting.n_gaps = 0
         self.state.written = 0
 
     # --- texts ---

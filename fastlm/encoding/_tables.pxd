@@ -11,14 +11,20 @@ cdef extern from "encoding/encode_loop.h" nogil:
     ctypedef int64_t (*fastlm_merge_fn)(
         const fastlm_merge_tables *tables, const uint8_t *pretoken, int64_t length, uint32_t *ids, uint64_t *scratch,
         int64_t scratch_words) noexcept nogil
+    ctypedef int64_t (*fastlm_merge_batch_fn)(
+        const fastlm_merge_tables *tables, const uint8_t *texts, const int64_t *lengths, int64_t count, uint32_t *ids,
+        int64_t *n_ids, uint64_t *scratch) noexcept nogil
     ctypedef struct fastlm_vocabulary:
         fastlm_merge_fn merge
+        fastlm_merge_batch_fn merge_batch
         fastlm_merge_tables tables
         const fastlm_cache *unmergeable
         int lacks_bytes
     ctypedef enum fastlm_status:
         FASTLM_DONE, FASTLM_INVALID_UTF8, FASTLM_IDS_FULL, FASTLM_SCRATCH_FULL, FASTLM_CACHE_FULL
         FASTLM_PRETOKEN_TOO_LONG, FASTLM_UNKNOWN_BYTE
+    ctypedef struct fastlm_waiting:
+        int64_t count, n_gaps
     ctypedef struct fastlm_encode_state:
         const uint8_t *text
         int64_t n
@@ -34,6 +40,7 @@ cdef extern from "encoding/encode_loop.h" nogil:
         uint64_t *scratch
         int64_t scratch_words
         int64_t position, boundary, written, needed
+        fastlm_waiting *waiting
     void fastlm_prefetch_text(const uint8_t *text, int64_t n)
     fastlm_status fastlm_encode(const fastlm_vocabulary *vocabulary, fastlm_cache *cache, fastlm_encode_state *state)
 

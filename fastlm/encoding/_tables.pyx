@@ -31,7 +31,8 @@ cdef class EncodeTables:
         self.byte_ids = self.merge_table.byte_ids
         self._check_ids(vocabulary)
         self.kernel = kernel  # owns the machine code
-        self.vocabulary.merge = <fastlm_merge_fn><uintptr_t>kernel.address
+        self.vocabulary.merge = <fastlm_merge_fn><uintptr_t>kernel.merge
+        self.vocabulary.merge_batch = <fastlm_merge_batch_fn><uintptr_t>kernel.merge_batch
         self.vocabulary.tables = self.merge_table.tables
         self.vocabulary.unmergeable = NULL
         self.vocabulary.lacks_bytes = bool((self.merge_table.byte_ids == FASTLM_NO_ID).any())

@@ -15,7 +15,14 @@ enum {
     FASTLM_PREFETCH_BYTES = 4096,
     FASTLM_CACHE_LINE = 64,
     /* 64-bit words of memory that the kernel needs at least. kernels/bpe.py has the same number. */
-    FASTLM_SCRATCH_WORDS = 256,
+    FASTLM_SCRATCH_WORDS = 768,
+    /* Pretokens of a batch, and the bytes of each. kernels/bpe.py has the same numbers. */
+    FASTLM_BATCH = 32,
+    FASTLM_BATCH_WIDTH = 16,
+    /* Slots of the hash table of a batch, a power of two. */
+    FASTLM_BATCH_SLOTS = 128,
+    /* A block with more pretokens than this is encoded without batches. */
+    FASTLM_MOST_GAPS = 512,
 };
 
 /* The tables of the kernel; see kernels/bpe.py, which reads this struct, and _merge_table.pyx, which makes them. */
@@ -30,9 +37,16 @@ typedef struct {
 typedef int64_t (*fastlm_merge_fn)(const fastlm_merge_tables *tables, const uint8_t *pretoken, int64_t length,
                                    uint32_t *ids, uint64_t *scratch, int64_t scratch_words);
 
+/* Merges `count` pretokens of texts, (FASTLM_BATCH, FASTLM_BATCH_WIDTH) bytes, and writes their ids to ids, of the same
+ * shape. `scratch` has FASTLM_SCRATCH_WORDS words. */
+typedef int64_t (*fastlm_merge_batch_fn)(const fastlm_merge_tables *tables, const uint8_t *texts,
+                                         const int64_t *lengths, int64_t count, uint32_t *ids, int64_t *n_ids,
+                                         uint64_t *scratch);
+
 /* The tables that decide the ids of a pretoken. No call changes them. */
 typedef struct {
     fastlm_merge_fn merge;
+    fastlm_merge_batch_fn merge_batch;
     fastlm_merge_tables tables;
     const fastlm_cache *unmergeable; /* tokens that a pretoken becomes although no merges make them, or NULL */
     int lacks_bytes;                 /* whether some bytes have no id */
@@ -47,6 +61,21 @@ typedef enum {
     FASTLM_PRETOKEN_TOO_LONG, /* the pretoken at `position` has 4 GiB or more */
     FASTLM_UNKNOWN_BYTE       /* the pretoken at `position`, of `needed` bytes, has a byte without an id */
 } fastlm_status;
+
+/* Pretokens of a block that the cache lacks. They wait for each other and are merged together, which takes half of the
+ * time. Until then each has a gap in the ids, of one id for each of its bytes. */
+typedef struct {
+    int64_t count, n_gaps, first_id; /* gaps are relative to ids[first_id]; no gap before and after a block */
+    uint8_t texts[FASTLM_BATCH][FASTLM_BATCH_WIDTH];
+    int64_t lengths[FASTLM_BATCH], n_ids[FASTLM_BATCH];
+    fastlm_cache_key keys[FASTLM_BATCH];
+    uint32_t ids[FASTLM_BATCH][FASTLM_BATCH_WIDTH];
+    /* in ascending order: the index of the first id, and the number of the pretoken */
+    struct {
+        uint32_t at, pretoken;
+    } gaps[FASTLM_MOST_GAPS];
+    uint8_t slots[FASTLM_BATCH_SLOTS]; /* 1 + the number of a pretoken, by its key, or 0 */
+} fastlm_waiting;
 
 /* The state of the encoding of one text. */
 typedef struct {
@@ -69,6 +98,8 @@ typedef struct {
     uint64_t *scratch;
     int64_t scratch_words;
     int64_t position, boundary, written, needed; /* boundary: rows done */
+    fastlm_waiting *waiting;
+    int may_wait; /* whether pretokens wait; set by fastlm_encode */
 } fastlm_encode_state;
 
 /* The keys of the next pretokens, and the first entry of each search. */
@@ -83,8 +114,57 @@ static inline void fastlm_prefetch_text(const uint8_t *text, int64_t n) {
         fastlm_prefetch_read(text + at);
 }
 
+/* Merges the pretokens that wait, adds them to the cache, and closes their gaps. */
+static FASTLM_NOINLINE void fastlm_merge_waiting(const fastlm_vocabulary *vocabulary, fastlm_cache *cache,
+                                             fastlm_encode_state *s) {
+    fastlm_waiting *waiting = s->waiting;
+    uint32_t *ids = s->ids + waiting->first_id;
+    int64_t to = 0, end = s->written - waiting->first_id;
+    vocabulary->merge_batch(&vocabulary->tables, waiting->texts[0], waiting->lengths, waiting->count, waiting->ids[0],
+                            waiting->n_ids, s->scratch);
+    for (int64_t k = 0; k < waiting->count; k++)
+        fastlm_add(cache, waiting->keys[k], waiting->texts[k], waiting->lengths[k], waiting->ids[k], waiting->n_ids[k]);
+    for (int64_t k = 0; k < waiting->n_gaps; k++) {
+        const uint32_t pretoken = waiting->gaps[k].pretoken;
+        const int64_t from = waiting->gaps[k].at + waiting->lengths[pretoken], n_ids = waiting->n_ids[pretoken],
+                      next = k + 1 < waiting->n_gaps ? waiting->gaps[k + 1].at : end;
+        memcpy(ids + to, waiting->ids[pretoken], (size_t)n_ids * sizeof *ids);
+        memmove(ids + to + n_ids, ids + from, (size_t)(next - from) * sizeof *ids);
+        to += n_ids + next - from;
+    }
+    s->written = waiting->first_id + to;
+    waiting->count = waiting->n_gaps = 0;
+}
+
+/* Leaves a gap for the pretoken at s->position, of up to FASTLM_BATCH_WIDTH bytes, which the cache lacks. */
+static inline void fastlm_wait(const fastlm_vocabulary *vocabulary, fastlm_cache *cache, fastlm_encode_state *s,
+                               fastlm_cache_key key, int64_t length) {
+    fastlm_waiting *waiting = s->waiting;
+    if (!waiting->n_gaps) {
+        memset(waiting->slots, 0, sizeof waiting->slots);
+        waiting->first_id = s->written;
+    }
+    uint64_t slot = key.hash % FASTLM_BATCH_SLOTS;
+    while (waiting->slots[slot] && memcmp(waiting->keys[waiting->slots[slot] - 1].words, key.words, sizeof key.words))
+        slot = (slot + 1) % FASTLM_BATCH_SLOTS;
+    if (!waiting->slots[slot]) {
+        const int64_t k = waiting->count++;
+        const uint64_t text[2] = {~key.words[0], ~key.words[1]};
+        waiting->slots[slot] = (uint8_t)(k + 1);
+        waiting->keys[k] = key;
+        waiting->lengths[k] = length;
+        memcpy(waiting->texts[k], text, sizeof text);
+    }
+    waiting->gaps[waiting->n_gaps].at = (uint32_t)(s->written - waiting->first_id);
+    waiting->gaps[waiting->n_gaps++].pretoken = waiting->slots[slot] - 1u;
+    s->written += length;
+    s->position += length;
+    if (waiting->count == FASTLM_BATCH)
+        fastlm_merge_waiting(vocabulary, cache, s);
+}
+
 /* Encodes a pretoken that is long, or that the first two entries of its search lack: searches further, else merges the
- * pretoken and adds it to the cache. */
+ * pretoken and adds it to the cache, or lets it wait. */
 static FASTLM_NOINLINE fastlm_status fastlm_encode_rare(const fastlm_vocabulary *vocabulary, fastlm_cache *cache,
                                                         fastlm_encode_state *s, int64_t length) {
     const uint8_t *p = s->text + s->position;
@@ -103,6 +183,10 @@ static FASTLM_NOINLINE fastlm_status fastlm_encode_rare(const fastlm_vocabulary 
         }
     }
     int64_t n_ids;
+    if (!entry && s->may_wait && length <= FASTLM_BATCH_WIDTH) {
+        fastlm_wait(vocabulary, cache, s, key, length);
+        return FASTLM_DONE;
+    }
     if (entry) {
         n_ids = fastlm_copy_ids(found_in, entry, ids);
         cacheable = found_in != cache;
@@ -180,8 +264,11 @@ static FASTLM_NOINLINE fastlm_status fastlm_encode_block(const fastlm_vocabulary
                 s->position = i + k ? ends[i + k - 1] : start;
                 s->written = ids - s->ids;
                 fastlm_status status = fastlm_encode_rare(vocabulary, cache, s, ends[i + k] - s->position);
-                if (status != FASTLM_DONE)
+                if (FASTLM_UNLIKELY(status != FASTLM_DONE)) {
+                    if (s->waiting->n_gaps)
+                        fastlm_merge_waiting(vocabulary, cache, s);
                     return status;
+                }
                 ids = s->ids + s->written;
                 continue;
             }
@@ -190,6 +277,8 @@ static FASTLM_NOINLINE fastlm_status fastlm_encode_block(const fastlm_vocabulary
     }
     s->position = ends[count - 1];
     s->written = ids - s->ids;
+    if (s->waiting->n_gaps)
+        fastlm_merge_waiting(vocabulary, cache, s);
     return FASTLM_DONE;
 }
 
@@ -198,6 +287,7 @@ static FASTLM_NOINLINE fastlm_status fastlm_encode_block(const fastlm_vocabulary
 static inline fastlm_status fastlm_encode(const fastlm_vocabulary *vocabulary, fastlm_cache *cache,
                                           fastlm_encode_state *s) {
     int64_t first = 0, count = 0; /* the pretoken ends of the next block */
+    s->may_wait = s->scan && s->n_ends <= FASTLM_MOST_GAPS && !vocabulary->lacks_bytes;
     for (;;) {
         int64_t stop = s->boundary < s->n_boundaries ? s->boundaries[3 * s->boundary] : s->n;
         while (s->position < stop) {

@@ -1,7 +1,8 @@
-"""The merge loop of BPE, compiled by Numba into one C function: the bytes of a pretoken to token ids.
+"""The merge loop of BPE, compiled by Numba into two C functions: the bytes of pretokens to token ids.
 
-The encoder calls the function for a pretoken that its cache lacks (encoding/pretoken_cache.h) and caches the result,
-so it runs about once for each distinct pretoken.
+`merge` takes a pretoken of any length, `merge_batch` a few pretokens of up to 16 bytes. The encoder calls one of them
+for pretokens that its cache lacks (encoding/pretoken_cache.h) and caches the result, so each runs about once for each
+distinct pretoken.
 
 Why Numba: the loop is fast because it compares 16 to 64 ranks with a few vector instructions. From this one source
 the build compiles machine code for each level of x86-64, or for this machine's architecture (tools/compile_kernels.py),
@@ -37,7 +38,10 @@ from numba.extending import intrinsic
 # A pretoken of up to this many bytes is merged at once, a longer one in windows of this many bytes, or of more with a
 # heap.
 SHORT_PRETOKEN = 64
-SCRATCH_WORDS = 256  # the least memory to work in; encoding/encode_loop.h has the same number
+SCRATCH_WORDS = 768  # the least memory to work in; encoding/encode_loop.h has the same number
+# Pretokens of a batch and the bytes of each; encoding/encode_loop.h has the same numbers. Their data fit into the
+# first-level cache.
+BATCH, WIDTH = 32, 16
 
 NONE = np.uint32(0xFFFFFFFF)  # no rank, and no id
 NO_RANK = np.uint32(0xFFFFFFC0)  # a lane from here on has no rank; _merge_table.pyx refuses merges of such a rank
@@ -94,6 +98,21 @@ def uint64_pointer(typingctx, address):
     """A pointer to uint64 from an address, which is a uint64."""
     codegen = lambda context, builder, signature, args: builder.inttoptr(args[0], I64.as_pointer())  # noqa: E731
     return types.CPointer(types.uint64)(types.uint64), codegen
+
+
+@intrinsic
+def prefetch(typingctx, array, index):
+    """Starts to load array[index]."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        address = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        function_type = ir.FunctionType(ir.VoidType(), [address.type, I32, I32, I32])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+        builder.call(function, [address, I32(0), I32(3), I32(1)])  # to read, into all levels, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.uint64), codegen
 
 
 def _splat(builder: ir.IRBuilder, value: Any, lanes: int) -> Any:
@@ -264,6 +283,146 @@ def settling_in_lanes(size):
 
 
 settle_16, settle_32, settle_64 = settling_in_lanes(16), settling_in_lanes(32), settling_in_lanes(64)
+
+
+class Batch(NamedTuple):
+    """The memory of `settle_batch`, for each of BATCH pretokens.
+
+    ranks and symbols are as in settling_in_lanes, with SYMBOLS words for the symbols of a pretoken. `active` has the
+    numbers of the pretokens that are not done, and what follows it belongs to a step of these, in the same order: the
+    smallest lane, the pairs of the new symbol with its neighbours, their rows in `merges`, or 0, and three places.
+    """
+
+    ranks: Any
+    symbols: Any
+    alive: Any
+    active: Any
+    found: Any
+    left_pair: Any
+    right_pair: Any
+    left_row: Any
+    right_row: Any
+    places: Any
+
+
+SYMBOLS = np.uint64(20)  # WIDTH + 2, so that the symbols of each pretoken begin at a multiple of 16 bytes
+LANES = np.uint64(WIDTH)
+SIXTEEN, LOW_8, UNSURE = np.uint64(16), np.uint64(255), np.uint64(1 << 31)
+batch_lanes = Lanes(WIDTH)
+fill_lanes, least_lane, put_lanes = batch_lanes.fill, batch_lanes.least, batch_lanes.put
+
+
+@njit(inline="always")
+def hash_of(tables, pair):
+    return (pair ^ pair >> U29) * tables.multiplier
+
+
+@njit(inline="always")
+def likely_row(tables, pair):
+    """The row of a pair in `merges`, or 0, above a bit that says that a search may find another row.
+
+    Has no branch. The row is the pair's if merges[2 * row] is the pair.
+    """
+    rows = np.uint32((ONE << tables.row_bits) - ONE)
+    hashed = hash_of(tables, pair)
+    first = (hashed >> tables.shift) * EIGHT
+    found = equal_slots(tables.slots, first, ~rows, np.uint32(hashed) & ~rows)
+    is_found = ZERO - np.uint64(found != ZERO)
+    row = np.uint64(tables.slots[first + (trailing_zeros(found) & SEVEN)] & rows) & is_found
+    is_unsure = np.uint64(found & (found - ONE) & is_found != ZERO) | np.uint64(
+        tables.slots[first + SEVEN] != np.uint32(0)
+    )
+    return np.uint32(row | UNSURE * is_unsure)
+
+
+@njit(inline="always")
+def rank_of_row(tables, pair, row):
+    """The rank of a pair, or NONE, from its `likely_row`."""
+    sure = np.uint64(row) & (UNSURE - ONE)
+    is_hit = np.uint64(tables.merges[TWO * sure] == pair)
+    if is_hit == ZERO and np.uint64(row) >= UNSURE:
+        return rank_of(tables, np.uint32(pair >> U32), np.uint32(pair))
+    return np.uint32((sure - ONE) | (is_hit - ONE))
+
+
+@njit
+def settle_batch(texts, lengths, count, tables, batch):
+    """Merges pretokens texts[WIDTH * w:WIDTH * w + lengths[w]] until no merge is left; see settling_in_lanes.
+
+    A merge alone waits for memory several times: for the id that it makes, and for the merges of two new pairs. Here
+    each step is done for all pretokens that are not done, and loads what the next step reads.
+    """
+    for w in range(count):
+        pretoken = np.uint64(w)
+        lanes, symbols = LANES * pretoken, SYMBOLS * pretoken
+        n = np.uint64(lengths[w])
+        fill_lanes(batch.ranks, lanes)
+        before = np.uint64(texts[lanes])
+        batch.symbols[symbols] = batch.symbols[symbols + LANES + ONE] = NONE
+        batch.symbols[symbols + ONE] = tables.byte_ids[before]
+        k = ONE
+        while k < n:
+            byte = np.uint64(texts[lanes + k])
+            batch.symbols[symbols + k + ONE] = tables.byte_ids[byte]
+            batch.ranks[lanes + k - ONE] = rank_at(tables.byte_pairs[before << EIGHT | byte], k - ONE)
+            before = byte
+            k += ONE
+        batch.alive[pretoken] = ALL_BITS >> (U64 - n)
+        batch.active[pretoken] = np.uint32(w)
+    number = np.uint64(count)
+    while number > ZERO:
+        # the next merge of each pretoken
+        kept = k = ZERO
+        while k < number:
+            pretoken = np.uint64(batch.active[k])
+            found = least_lane(batch.ranks, LANES * pretoken)
+            batch.found[kept], batch.active[kept] = found, np.uint32(pretoken)
+            is_left = np.uint64(found < NO_RANK)
+            prefetch(tables.merges, (TWO * (np.uint64(found) >> SIX) + np.uint64(3)) & (ZERO - is_left))
+            kept += is_left
+            k += ONE
+        number = kept
+        # the new symbol, and its pairs
+        k = ZERO
+        while k < number:
+            pretoken = np.uint64(batch.active[k])
+            symbols = SYMBOLS * pretoken
+            rank, at = np.uint64(batch.found[k]) >> SIX, np.uint64(batch.found[k]) & LOW_6
+            alive = batch.alive[pretoken]
+            later = alive & ~((TWO << at) - ONE)
+            merged = trailing_zeros(later)
+            alive &= ~(ONE << merged)
+            batch.alive[pretoken] = alive
+            after = min(trailing_zeros(later & (later - ONE)), LANES)
+            one_past_previous = U64 - leading_zeros(alive & ((ONE << at) - ONE))
+            new = np.uint64(id_made(tables, rank))
+            batch.symbols[symbols + at + ONE] = np.uint32(new)
+            batch.symbols[symbols + merged + ONE] = NONE
+            left = np.uint64(batch.symbols[symbols + one_past_previous]) << U32 | new
+            right = new << U32 | np.uint64(batch.symbols[symbols + after + ONE])
+            batch.left_pair[k], batch.right_pair[k] = left, right
+            prefetch(tables.slots, (hash_of(tables, left) >> tables.shift) * EIGHT)
+            prefetch(tables.slots, (hash_of(tables, right) >> tables.shift) * EIGHT)
+            batch.places[k] = np.uint32(one_past_previous << SIXTEEN | at << EIGHT | merged)
+            k += ONE
+        # the merges of the pairs
+        k = ZERO
+        while k < number:
+            left_row = likely_row(tables, batch.left_pair[k])
+            right_row = likely_row(tables, batch.right_pair[k])
+            prefetch(tables.merges, TWO * (np.uint64(left_row) & (UNSURE - ONE)))
+            prefetch(tables.merges, TWO * (np.uint64(right_row) & (UNSURE - ONE)))
+            batch.left_row[k], batch.right_row[k] = left_row, right_row
+            k += ONE
+        k = ZERO
+        while k < number:
+            places = np.uint64(batch.places[k])
+            previous, at, merged = (places >> SIXTEEN) - ONE, places >> EIGHT & LOW_8, places & LOW_8
+            left = rank_of_row(tables, batch.left_pair[k], batch.left_row[k])
+            right = rank_of_row(tables, batch.right_pair[k], batch.right_row[k])
+            lanes = LANES * np.uint64(batch.active[k])
+            put_lanes(batch.ranks, lanes, previous, rank_at(left, previous), at, rank_at(right, at), merged, NONE)
+            k += ONE
 
 
 @njit
@@ -448,14 +607,11 @@ def merge_by_windows(text, length, tables, ids, window, scratch):
     return count
 
 
-def merge(tables_p, pretoken_p, length, ids_p, scratch_p, scratch_words):
-    """Writes the ids of pretoken[:length], at least one byte, to ids[:length]; returns their number.
-
-    Every byte has an id. `scratch` has SCRATCH_WORDS or more words. If these are too few, the function returns minus
-    the number that it needs.
-    """
-    fields = carray(tables_p, 7)
-    tables = Tables(
+@njit(inline="always")
+def tables_at(fields_p):
+    """The tables of a struct fastlm_merge_tables."""
+    fields = carray(fields_p, 7)
+    return Tables(
         carray(uint32_pointer(fields[0]), 256),
         carray(uint32_pointer(fields[1]), 65536),
         carray(uint32_pointer(fields[2]), 8),  # slots and merges are larger: no index is checked here
@@ -464,6 +620,52 @@ def merge(tables_p, pretoken_p, length, ids_p, scratch_p, scratch_words):
         fields[5],
         fields[6],
     )
+
+
+def merge_batch(tables_p, texts_p, lengths_p, count, ids_p, n_ids_p, scratch_p):
+    """Writes the ids of `count` pretokens, at most BATCH; returns 0.
+
+    Pretoken w is the first lengths[w] bytes, 1 to WIDTH, of texts[w], of (BATCH, WIDTH) bytes. Its ids become the first
+    n_ids[w] of ids[w], of (BATCH, WIDTH). Every byte has an id. `scratch` has SCRATCH_WORDS words.
+    """
+    tables = tables_at(tables_p)
+    texts, lengths = carray(texts_p, BATCH * WIDTH), carray(lengths_p, BATCH)
+    ids, n_ids = carray(ids_p, BATCH * WIDTH), carray(n_ids_p, BATCH)
+    wide = carray(scratch_p, SCRATCH_WORDS)
+    narrow = wide.view(np.uint32)
+    # 64-bit words 0 to 255: ranks; to 575: symbols; to 671: pairs and alive; to 751: the others
+    batch = Batch(
+        narrow,
+        narrow[512:],
+        wide[576:],
+        narrow[1344:],
+        narrow[1376:],
+        wide[608:],
+        wide[640:],
+        narrow[1408:],
+        narrow[1440:],
+        narrow[1472:],
+    )
+    settle_batch(texts, lengths, count, tables, batch)
+    for w in range(count):
+        pretoken = np.uint64(w)
+        alive = batch.alive[pretoken]
+        written = ZERO
+        while alive != ZERO:
+            ids[LANES * pretoken + written] = batch.symbols[SYMBOLS * pretoken + trailing_zeros(alive) + ONE]
+            written += ONE
+            alive &= alive - ONE
+        n_ids[pretoken] = np.int64(written)
+    return 0
+
+
+def merge(tables_p, pretoken_p, length, ids_p, scratch_p, scratch_words):
+    """Writes the ids of pretoken[:length], at least one byte, to ids[:length]; returns their number.
+
+    Every byte has an id. `scratch` has SCRATCH_WORDS or more words. If these are too few, the function returns minus
+    the number that it needs.
+    """
+    tables = tables_at(tables_p)
     pretoken = carray(pretoken_p, length)
     ids = carray(ids_p, length)
     scratch = carray(scratch_p, scratch_words)
@@ -492,11 +694,16 @@ def merge(tables_p, pretoken_p, length, ids_p, scratch_p, scratch_words):
     return count
 
 
-_u8, _u32, _u64 = (types.CPointer(kind) for kind in (types.uint8, types.uint32, types.uint64))
-SIGNATURE = types.int64(_u64, _u8, types.int64, _u32, _u64, types.int64)
+_u8, _i64, _u32, _u64 = (types.CPointer(kind) for kind in (types.uint8, types.int64, types.uint32, types.uint64))
+# name in C -> function, signature
+FUNCTIONS = {
+    "merge": (merge, types.int64(_u64, _u8, types.int64, _u32, _u64, types.int64)),
+    "merge_batch": (merge_batch, types.int64(_u64, _u8, _i64, types.int64, _u32, _i64, _u64)),
+}
 
 
 @functools.cache
-def compiled() -> CFunc:
-    """The kernel compiled in this process, which takes some seconds; merge.py has the one compiled by the build."""
-    return cfunc(SIGNATURE, nopython=True)(merge)
+def compiled(name: str) -> CFunc:
+    """A function compiled in this process, which takes some seconds; merge.py has the ones compiled by the build."""
+    function, signature = FUNCTIONS[name]
+    return cfunc(signature, nopython=True)(function)

@@ -25,15 +25,26 @@ FASTLM_NEVER_CALLED(numba_runtime_build_excinfo_struct)
 FASTLM_NEVER_CALLED(numba_unpickle)
 #undef FASTLM_NEVER_CALLED
 
+/* The functions of bpe.py, which has their signatures. */
+typedef struct {
+    const char *name;
+    void (*merge)(void), (*merge_batch)(void);
+} fastlm_kernel;
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 
 void fastlm_merge_x86_64_v2(void);
 void fastlm_merge_x86_64_v3(void);
 void fastlm_merge_x86_64_v4(void);
+void fastlm_merge_batch_x86_64_v2(void);
+void fastlm_merge_batch_x86_64_v3(void);
+void fastlm_merge_batch_x86_64_v4(void);
 
-static const struct { const char *name; void (*kernel)(void); } fastlm_kernels[] = {
-    {"x86-64-v2", fastlm_merge_x86_64_v2}, {"x86-64-v3", fastlm_merge_x86_64_v3}, {"x86-64-v4", fastlm_merge_x86_64_v4},
+static const fastlm_kernel fastlm_kernels[] = {
+    {"x86-64-v2", fastlm_merge_x86_64_v2, fastlm_merge_batch_x86_64_v2},
+    {"x86-64-v3", fastlm_merge_x86_64_v3, fastlm_merge_batch_x86_64_v3},
+    {"x86-64-v4", fastlm_merge_x86_64_v4, fastlm_merge_batch_x86_64_v4},
 };
 
 static int fastlm_has(uint32_t word, uint32_t bits) { return (word & bits) == bits; }
@@ -59,8 +70,9 @@ static int fastlm_kernel_count(void) {
 }
 #else
 void fastlm_merge_generic(void);
+void fastlm_merge_batch_generic(void);
 
-static const struct { const char *name; void (*kernel)(void); } fastlm_kernels[] = {{"generic", fastlm_merge_generic}};
+static const fastlm_kernel fastlm_kernels[] = {{"generic", fastlm_merge_generic, fastlm_merge_batch_generic}};
 
 static int fastlm_kernel_count(void) { return 1; }
 #endif

@@ -10,9 +10,12 @@ from fastlm.kernels import _compiled
 
 
 class Kernel(NamedTuple):
-    """A compiled merge function; bpe.py has its signature."""
+    """The compiled functions of bpe.py, which has their signatures."""
 
-    address: int
+    merge: int
+    """Address of the function."""
+    merge_batch: int
+    """Address of the function."""
     isa: str
     """Instruction set, or "jit"."""
     owner: object = None
@@ -32,6 +35,7 @@ def merge_kernel() -> Kernel:
     if os.environ.get("FASTLM_JIT") == "1":
         from fastlm.kernels import bpe
 
-        compiled = bpe.compiled()
-        return Kernel(compiled.address, "jit", compiled)
-    return Kernel(_compiled.kernel_address(), _compiled.supported_isas()[-1])
+        compiled = {name: bpe.compiled(name) for name in bpe.FUNCTIONS}
+        addresses = {name: function.address for name, function in compiled.items()}
+        return Kernel(**addresses, isa="jit", owner=compiled)
+    return Kernel(**_compiled.kernel_addresses(), isa=_compiled.supported_isas()[-1])

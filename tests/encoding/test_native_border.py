@@ -8,7 +8,7 @@ import pytest
 import fastlm
 from fastlm.encoding import _batch, _encoder, _merge_table, _pretoken_cache, _state, _tables
 from fastlm.encoding.build import encoder_of
-from fastlm.kernels import bpe as kernel
+from fastlm.kernels.merge import merge_kernel
 from fastlm.pretokenize.patterns import Pattern
 from fastlm.text._token_finder import TokenFinder
 from fastlm.vocabulary.vocabulary import Rules, vocabulary_from_tokens
@@ -57,7 +57,7 @@ def test_no_object_exists_without_its_memory(kind):
 def test_an_encoder_is_not_initialised_twice(trained):
     encoder = trained._encoder
     expected = encoder.encode("the end")
-    encoder.__init__(fastlm.Tokenizer(BYTES, []).vocabulary, kernel.compiled(), np.empty(0, np.int64))
+    encoder.__init__(fastlm.Tokenizer(BYTES, []).vocabulary, merge_kernel(), np.empty(0, np.int64))
     assert encoder.encode("the end") == expected
 
 
@@ -264,6 +264,7 @@ def test_vocabularies_that_nothing_has_checked(trained):
     offsets[5] = 1 << 40
     for changes, message in [
         ({"merge_new": high}, "merge_new holds id 1000, but the vocabulary has 1000 ids"),
+        ({"merge_left": high}, "merge_left holds id 1000"),
         ({"byte_ids": bad_bytes}, "byte_ids holds id 5000"),
         ({"byte_ids": v.byte_ids[:100]}, "byte_ids must have 256 ids, got 100"),
         ({"token_offsets": offsets}, "token offsets must ascend"),
@@ -271,10 +272,10 @@ def test_vocabularies_that_nothing_has_checked(trained):
         ({"merge_left": v.merge_left[:5]}, "merges must have the same length"),
     ]:
         with pytest.raises(ValueError, match=message):
-            _encoder.Encoder(Fake(v, **changes), kernel.compiled(), none)
+            _encoder.Encoder(Fake(v, **changes), merge_kernel(), none)
     for token_id in (-1, 1000, 1 << 40):
         with pytest.raises(ValueError, match=f"whole token 0 has id {token_id}, which is not in the vocabulary"):
-            _encoder.Encoder(v, kernel.compiled(), np.array([token_id]))
+            _encoder.Encoder(v, merge_kernel(), np.array([token_id]))
     with pytest.raises(TypeError):
         _state.EncodeState(None, _pretoken_cache.PretokenCache(16, 16, 16), 0)
     for sizes in ((0, 1, 1), (3, 1, 1), (12, 1, 1), (-16, 1, 1), (16, -1, 0), (16, 0, -1)):
@@ -330,7 +331,7 @@ def test_a_byte_without_an_id_gives_the_state_back(trained):
     lost[ord("q")] = 0xFFFFFFFF
     keep = np.flatnonzero((v.merge_left != v.byte_ids[ord("q")]) & (v.merge_right != v.byte_ids[ord("q")]))
     merges = {name: getattr(v, name)[keep] for name in ("merge_left", "merge_right", "merge_new")}
-    encoder = _encoder.Encoder(Fake(v, byte_ids=lost, **merges), kernel.compiled(), np.empty(0, np.int64))
+    encoder = _encoder.Encoder(Fake(v, byte_ids=lost, **merges), merge_kernel(), np.empty(0, np.int64))
     for call in (encoder.encode, encoder.count, lambda text: encoder.encode_upto(text, 9)):
         for _ in range(3):
             with pytest.raises(ValueError, match="byte 2 of the text, 0x71, has no token"):

@@ -19,18 +19,20 @@ KERNEL = ctypes.CFUNCTYPE(ctypes.c_int64, POINTER, POINTER, ctypes.c_int64, POIN
 
 
 class CountingKernel:
-    """The merge kernel, with the bytes of every pretoken that it merges."""
+    """The merge kernel, with the bytes of every pretoken that `merge` merges. A batch must not occur."""
+
+    merge_batch = 0
 
     def __init__(self) -> None:
         self.merged: list[bytes] = []
-        merge = KERNEL(merge_kernel().address)
+        merge = KERNEL(merge_kernel().merge)
 
         def call(tables, pretoken, length, *rest):
             self.merged.append(ctypes.string_at(pretoken, length))
             return merge(tables, pretoken, length, *rest)
 
         self._function = KERNEL(call)
-        self.address = ctypes.cast(self._function, POINTER).value
+        self.merge = ctypes.cast(self._function, POINTER).value
 
 
 def merged_at_first(vocabulary: SimpleNamespace) -> list[bytes]:

@@ -41,21 +41,25 @@ def tables_of(table: MergeTable) -> kernel.Tables:
     return kernel.Tables(*arrays, *map(np.uint64, (table.shift, table.multiplier, table.row_bits)))
 
 
-POINTER = ctypes.c_void_p
-FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int64, POINTER, POINTER, ctypes.c_int64, POINTER, POINTER, ctypes.c_int64)
+POINTER, INT64 = ctypes.c_void_p, ctypes.c_int64
+MERGE = ctypes.CFUNCTYPE(INT64, POINTER, POINTER, INT64, POINTER, POINTER, INT64)
+MERGE_BATCH = ctypes.CFUNCTYPE(INT64, POINTER, POINTER, POINTER, INT64, POINTER, POINTER, POINTER)
 
 
 @functools.cache
-def functions() -> dict[str, Any]:
-    """The kernel compiled in this process, and ahead of time for each instruction set of this processor."""
-    addresses = {isa: _compiled.kernel_address(isa) for isa in _compiled.supported_isas()}
-    return {name: FUNCTION(address) for name, address in (addresses | {"jit": kernel.compiled().address}).items()}
+def functions() -> dict[str, tuple[Any, Any]]:
+    """`merge` and `merge_batch` compiled in this process, and ahead of time for each instruction set here."""
+    addresses = {isa: _compiled.kernel_addresses(isa) for isa in _compiled.supported_isas()}
+    addresses["jit"] = {name: kernel.compiled(name).address for name in kernel.FUNCTIONS}
+    return {isa: (MERGE(each["merge"]), MERGE_BATCH(each["merge_batch"])) for isa, each in addresses.items()}
 
 
 def merged(pretoken: bytes, table: MergeTable, words: int = kernel.SCRATCH_WORDS) -> list[int]:
-    """Ids of a pretoken, which all compiled kernels give."""
-    found = {name: merged_by(function, pretoken, table, words) for name, function in functions().items()}
+    """Ids of a pretoken, which all compiled kernels give, alone and in a batch."""
+    found = {isa: merged_by(merge, pretoken, table, words) for isa, (merge, _) in functions().items()}
     assert all(ids == found["jit"] for ids in found.values()), found
+    if len(pretoken) <= kernel.WIDTH:
+        assert merged_together([pretoken], table) == [found["jit"]]
     return found["jit"]
 
 
@@ -66,6 +70,31 @@ def merged_by(function: Any, pretoken: bytes, table: MergeTable, words: int) -> 
     n = function(table.address, text.ctypes.data, len(text), ids.ctypes.data, scratch.ctypes.data, words)
     assert ids[-1] == 77
     return merged_by(function, pretoken, table, -n) if n < 0 else ids[:n].tolist()
+
+
+def merged_together(pretokens: list[bytes], table: MergeTable) -> list[list[int]]:
+    """Ids of each pretoken of a batch, which all compiled kernels give."""
+    found = {isa: merged_together_by(merge_batch, pretokens, table) for isa, (_, merge_batch) in functions().items()}
+    assert all(ids == found["jit"] for ids in found.values()), found
+    return found["jit"]
+
+
+def merged_together_by(function: Any, pretokens: list[bytes], table: MergeTable) -> list[list[int]]:
+    # the bytes behind a pretoken are arbitrary
+    texts = np.full((kernel.BATCH, kernel.WIDTH), 0xA5, np.uint8)
+    for row, pretoken in zip(texts, pretokens, strict=False):
+        row[: len(pretoken)] = np.frombuffer(pretoken, np.uint8)
+    lengths = np.zeros(kernel.BATCH, np.int64)
+    lengths[: len(pretokens)] = [len(pretoken) for pretoken in pretokens]
+    ids = np.full((kernel.BATCH + 1, kernel.WIDTH), 77, np.uint32)
+    n_ids = np.full(kernel.BATCH, -1, np.int64)
+    scratch = np.full(kernel.SCRATCH_WORDS + 1, 77, np.uint64)
+    pointers = [array.ctypes.data for array in (ids, n_ids, scratch)]
+    function(table.address, texts.ctypes.data, lengths.ctypes.data, len(pretokens), *pointers)
+    assert (ids[len(pretokens) :] == 77).all()
+    assert (n_ids[len(pretokens) :] == -1).all()
+    assert scratch[-1] == 77
+    return [row[:n].tolist() for row, n in zip(ids, n_ids[: len(pretokens)].tolist(), strict=False)]
 
 
 def settled(pretoken: bytes, table: MergeTable) -> list[int]:
@@ -94,6 +123,36 @@ def table(trained):
 def test_both_merge_loops_do_what_the_reference_does(trained, table, pretoken):
     expected = reference_ids(pretoken, trained)
     assert merged(pretoken, table) == settled(pretoken, table) == expected
+
+
+SHORT = st.one_of(
+    st.binary(min_size=1, max_size=kernel.WIDTH),
+    st.text("abe th\u00e9", min_size=1, max_size=8).map(lambda text: text.encode()[: kernel.WIDTH]),
+)
+
+
+@given(st.lists(SHORT, min_size=1, max_size=kernel.BATCH))
+def test_a_batch_has_the_ids_of_each_pretoken(trained, table, pretokens):
+    assert merged_together(pretokens, table) == [reference_ids(pretoken, trained) for pretoken in pretokens]
+
+
+def test_a_batch_with_buckets_that_are_full(monkeypatch):
+    """Searches that continue in the next bucket, and rows whose hash is alike."""
+    letters = [bytes([byte]) for byte in b"abcdefghijklmnopqrstuvwxyz"]
+    pairs = [(first, second) for first in letters for second in letters]
+    tokens = [bytes([byte]) for byte in range(256)] + [first + second for first, second in pairs]
+    v = fastlm.Tokenizer(dict(enumerate(tokens)), pairs).vocabulary
+    monkeypatch.setattr(_merge_table, "MAX_LOAD", 0.97)
+    monkeypatch.setattr(_merge_table, "MAX_FULL_BUCKETS", 10_000)
+    table = table_of(v)
+    slots = table.slots.reshape(-1, 8)
+    assert (slots != 0).all(axis=1).any()
+    words = [bytes(random.Random(seed).choices(b"abcdefghijklmnopqrstuvwxyz", k=1 + seed % 16)) for seed in range(640)]
+    rank_of = {pair: rank for rank, pair in enumerate(pairs)}
+    id_of = {token: token_id for token_id, token in enumerate(tokens)}
+    for start in range(0, len(words), kernel.BATCH):
+        batch = words[start : start + kernel.BATCH]
+        assert merged_together(batch, table) == [[id_of[t] for t in bpe.merge(word, rank_of)] for word in batch]
 
 
 def reference_ids(pretoken: bytes, tokenizer) -> list[int]:

@@ -54,17 +54,17 @@ def test_encoding_writes_nothing(tmp_path):
 
 def test_an_instruction_set_that_is_not_supported_is_refused():
     with pytest.raises(ValueError, match=r"isa must be one of .* on this processor, got 'x86-64-v9'"):
-        _compiled.kernel_address("x86-64-v9")
+        _compiled.kernel_addresses("x86-64-v9")
 
 
 def test_a_processor_without_any_kernel_is_refused(monkeypatch):
     monkeypatch.setattr(_compiled, "supported_isas", tuple)
     with pytest.raises(ValueError, match="x86-64-v2"):
-        _compiled.kernel_address()
+        _compiled.kernel_addresses()
 
 
 def test_the_kernel_is_the_last_of_the_supported_ones():
     isas = _compiled.supported_isas()
     assert merge.merge_kernel.__wrapped__().isa == isas[-1]
-    assert _compiled.kernel_address() == _compiled.kernel_address(isas[-1])
-    assert len({_compiled.kernel_address(isa) for isa in isas}) == len(isas)
+    assert _compiled.kernel_addresses() == _compiled.kernel_addresses(isas[-1])
+    assert len({address for isa in isas for address in _compiled.kernel_addresses(isa).values()}) == 2 * len(isas)
