@@ -453,8 +453,8 @@ class Tokenizer:
         self._pipeline.check(text, on_special)
         recognised = self._pipeline.recognised(on_special)
 
-        def encode(part: bytes) -> UInt32Array:
-            return self._encode_shared(part, None, num_threads)
+        def encode(part: bytes, boundaries: Boundaries) -> UInt32Array:
+            return self._encode_shared(part, boundaries, num_threads)
 
         return encode_with_spans(text, self.vocabulary, self._pipeline, encode, recognised, unit)
 

@@ -54,6 +54,76 @@ NORMALIZER_OR_NONE = st.one_of(
 )
 
 
+BEHAVIORS = st.sampled_from(["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"])
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+SPLIT_EXPRESSIONS = st.sampled_from(
+    [
+        "",
+        GPT2,
+        GPT2.removesuffix(r"|\s+"),
+        r"\s+",
+        "x*",
+        "$",
+        "^",
+        r"\d",
+        "(?<=e)",
+        r"\w+|[^\w\s]+",
+        "Ġ|Ã",
+        "[0-9][0-9]",
+    ]
+)
+BYTE_LEVELS = st.builds(
+    lambda prefix, regex: {
+        "type": "ByteLevel",
+        "add_prefix_space": prefix,
+        "trim_offsets": True,
+        "use_regex": regex,
+    },
+    *[st.booleans()] * 2,
+)
+PRE_TOKENIZERS = st.one_of(
+    BYTE_LEVELS,
+    st.builds(
+        lambda pattern, behavior, invert: {
+            "type": "Split",
+            "pattern": pattern,
+            "behavior": behavior,
+            "invert": invert,
+        },
+        SPLIT_EXPRESSIONS.map(lambda text: {"Regex": text})
+        | st.sampled_from(["", " ", "e", "the", "é"]).map(lambda text: {"String": text}),
+        BEHAVIORS,
+        st.booleans(),
+    ),
+    st.builds(lambda individual: {"type": "Digits", "individual_digits": individual}, st.booleans()),
+    st.builds(lambda behavior: {"type": "Punctuation", "behavior": behavior}, BEHAVIORS),
+    st.sampled_from(["Whitespace", "WhitespaceSplit", "BertPreTokenizer"]).map(lambda name: {"type": name}),
+    st.builds(lambda char: {"type": "CharDelimiterSplit", "delimiter": char}, st.sampled_from(" eé1")),
+    st.builds(lambda length: {"type": "FixedLength", "length": length}, st.integers(1, 4)),
+    st.builds(
+        lambda char, scheme, split: {
+            "type": "Metaspace",
+            "replacement": char,
+            "prepend_scheme": scheme,
+            "split": split,
+        },
+        st.sampled_from("▁_Ġ "),
+        st.sampled_from(["always", "never", "first"]),
+        st.booleans(),
+    ),
+)
+# most end with ByteLevel, as those of real files do
+PRE_TOKENIZER_OR_NONE = st.one_of(
+    st.none(),
+    PRE_TOKENIZERS,
+    st.builds(
+        lambda parts, last: {"type": "Sequence", "pretokenizers": parts + last},
+        st.lists(PRE_TOKENIZERS, max_size=3),
+        st.lists(BYTE_LEVELS, max_size=1),
+    ),
+)
+
+
 @st.composite
 def added_tokens(draw):
     """Added tokens with all options, and holes in their ids."""
@@ -75,12 +145,18 @@ class Content(dict):
 
 
 @st.composite
-def contents(draw, normalizers=NORMALIZER_OR_NONE):
-    """The content of a tokenizer.json with random added tokens and a random normalizer."""
+def contents(draw, normalizers=NORMALIZER_OR_NONE, pre_tokenizers=None):
+    """The content of a tokenizer.json with random added tokens, a random normalizer, and a random pre-tokenizer.
+
+    By default the pre-tokenizer is ByteLevel, which may add a space.
+    """
     content = Content(json.loads(json.dumps(BASE)))
     content["added_tokens"] += draw(added_tokens())
     content["normalizer"] = draw(normalizers)
-    content["pre_tokenizer"]["add_prefix_space"] = draw(st.booleans())
+    if pre_tokenizers is None:
+        content["pre_tokenizer"]["add_prefix_space"] = draw(st.booleans())
+    else:
+        content["pre_tokenizer"] = draw(pre_tokenizers)
     return content
 
 

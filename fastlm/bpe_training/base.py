@@ -21,8 +21,8 @@ def new_vocabulary(special_tokens: Sequence[str], pattern: Pattern) -> Vocabular
 def check_can_grow(vocabulary: Vocabulary) -> None:
     """Raises ValueError unless the merges of a vocabulary alone decide the ids of a text."""
     rules = vocabulary.rules
-    if rules.normalization or rules.add_prefix_space:
-        raise ValueError("a base that normalizes text or adds a prefix space cannot be trained further")
+    if rules.normalization or rules.add_prefix_space or vocabulary.pattern.changes_text:
+        raise ValueError("a base that normalizes text, changes it or adds a prefix space cannot be trained further")
     if (vocabulary.byte_ids == NO_ID).any():
         raise ValueError("a base must have tokens for all 256 bytes")
     made, times = np.unique(vocabulary.merge_new, return_counts=True)

@@ -40,7 +40,8 @@ cdef class EncodeTables:
         pattern = vocabulary.pattern
         self.scanner = _scan.scanner(pattern.scanner) if pattern.scanner else None
         self.scan = NULL if self.scanner is None else scanner_function(self.scanner)
-        self.find_ends = pattern.find_ends
+        # a text that the pattern changes comes with its pretokens as boundaries
+        self.find_ends = None if pattern.changes_text else pattern.find_ends
         self.is_cached = np.zeros(self.num_ids(), np.uint8)
         self._prove_tokens(len(vocabulary.merge_new))
         self.ints = [None] * self.num_ids()
@@ -117,7 +118,8 @@ cdef class EncodeTables:
         return 0
 
     cdef object pretoken_ends(self, bytes text, boundaries):
-        """The pretoken ends of a text by the pattern's `find_ends`, which sees no special token.
+        """The pretoken ends of a text by the pattern's `find_ends`, which sees no special token. Without one, the text
+        between two boundaries is a pretoken.
 
         Args:
             text: UTF-8.
@@ -130,6 +132,10 @@ cdef class EncodeTables:
             InvalidUTF8Error: The text is not UTF-8.
             ValueError: The pattern returned ends that do not ascend to the end of the text.
         """
+        if self.find_ends is None:
+            stops = np.append(np.empty(0, np.int64) if boundaries is None else boundaries[:, 0], len(text))
+            starts = np.append(0, np.empty(0, np.int64) if boundaries is None else boundaries[:, 1])
+            return stops[stops > starts]
         parts, start = [np.empty(0, np.int64)], 0
         for stop, after in [*(() if boundaries is None else boundaries[:, :2].tolist()), (len(text), 0)]:
             if stop > start:

@@ -18,7 +18,7 @@ def encode_with_spans(
     text: str | bytes,
     vocabulary: Vocabulary,
     pipeline: TextPipeline,
-    encode: Callable[[bytes], UInt32Array],
+    encode: Callable[[bytes, Int64Array | None], UInt32Array],
     recognised: frozenset[int],
     unit: Unit = "character",
 ) -> tuple[UInt32Array, Int64Array]:
@@ -31,7 +31,7 @@ def encode_with_spans(
         text: A str or UTF-8 bytes.
         vocabulary: The vocabulary.
         pipeline: The vocabulary's pipeline.
-        encode: Returns the ids, uint32 (n,), of text without added tokens.
+        encode: Returns the ids, uint32 (n,), of text without added tokens, and with the boundaries that it is given.
         recognised: Ids of the added tokens that become ids.
         unit: The unit of the spans.
 
@@ -56,8 +56,18 @@ def encode_with_spans(
             found = np.array([[span.origins[0], span.origins[-1] + 1]], np.int64)
             token_spans.append(found if byte_starts is None else byte_starts[found])
             continue
+        pretokens = pipeline.pretokens(span, with_origins=True)
+        if pretokens is not None:
+            boundaries = np.stack([pretokens.ends, pretokens.ends, np.full(len(pretokens.ends), -1)], axis=1)
+            ids.append(encode(pretokens.text, boundaries))
+            assert pretokens.first is not None
+            assert pretokens.last is not None
+            ends = np.cumsum(lengths[ids[-1]])
+            found = np.stack([pretokens.first[ends - lengths[ids[-1]]], pretokens.last[ends - 1] + 1], axis=1)
+            token_spans.append(found if byte_starts is None else byte_starts[found])
+            continue
         encoded = span.text.encode()
-        ids.append(encode(encoded))
+        ids.append(encode(encoded, None))
         token_spans.append(_token_spans(span, encoded, lengths[ids[-1]], vocabulary, byte_starts))
     return np.concatenate(ids), np.concatenate(token_spans)
 

@@ -16,10 +16,11 @@ import numpy as np
 from fastlm._types import Int64Array
 from fastlm.normalizers import keeps, normalize_str, normalize_with_origins
 from fastlm.pretokenize import _scan
+from fastlm.pretokenize.steps.step_pattern import Pretokens, StepPattern
 from fastlm.text._token_finder import TokenFinder
 from fastlm.text._utf8 import utf8_bytes
 from fastlm.text.added_tokens import AddedTokenSplitter, Split
-from fastlm.vocabulary.vocabulary import AddedToken, Vocabulary
+from fastlm.vocabulary.vocabulary import NO_ID, AddedToken, Vocabulary
 
 if TYPE_CHECKING:
     from fastlm.pretokenize.text_splitter import Boundaries, CutRule
@@ -57,16 +58,19 @@ class _PendingText:
 
     Attributes:
         texts: The parts of the text.
+        position: Where it starts in the text of all parts.
         normalized: The span of the text if it is known: if an added token in the normalized text is before it.
     """
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.position = 0
         self.normalized: Span | None = None
 
-    def add(self, text: str) -> None:
-        """Adds text."""
+    def add(self, text: str, position: int) -> None:
+        """Adds text that is at a position of the text of all parts."""
         if text:
+            self.position = self.position if self.texts else position
             self.texts.append(text)
             self.normalized = None
 
@@ -90,6 +94,9 @@ class TextPipeline:
     def __init__(self, vocabulary: Vocabulary) -> None:
         rules, tokens = vocabulary.rules, vocabulary.added_tokens
         self.normalizers = rules.normalizers
+        pattern = vocabulary.pattern
+        self._step_pattern = pattern if isinstance(pattern, StepPattern) and pattern.changes_text else None
+        self._known_bytes = vocabulary.byte_ids != NO_ID
         self.prefix = " " if rules.add_prefix_space else ""
         self.added_tokens = TokenFinder([token.content.encode() for token in tokens], [token.id for token in tokens])
         self.added_ids = frozenset(token.id for token in tokens)
@@ -106,12 +113,14 @@ class TextPipeline:
         strips = any(token.single_word or token.lstrip or token.rstrip for token in tokens)
         # one search gives the result of both if no token of one kind can overlap one of the other kind
         one_search = not normalized or (not self.normalizers and not _can_overlap(as_given, normalized))
-        self.spans_are_local = not self.prefix and all(step.is_local for step in self.normalizers)
+        self._needs_position = pattern.needs_position
+        is_local = all(step.is_local for step in self.normalizers)
+        self.spans_are_local = is_local and not self.prefix and not self._needs_position
         self.cuts: CutRule = "anywhere"
         if self.normalizers:
             self.cuts = "before_whitespace" if rules.normalization == "NFC" else "between_words"
         self.needs_whole_text = strips or not one_search or not self.spans_are_local
-        self.is_plain = not self.normalizers and not self.needs_whole_text
+        self.is_plain = not self.normalizers and self._step_pattern is None and not self.needs_whole_text
         ordinary = [token for token in tokens if not token.special]
         self.ordinary_are_apart = not ordinary or not special or not _can_overlap(ordinary, special)
 
@@ -135,13 +144,13 @@ class TextPipeline:
         self.check(text, on_special)
         if self.is_plain:
             return text, self._boundaries(text, on_special)
-        if not self.needs_whole_text:
+        if not self.needs_whole_text and self._step_pattern is None:
             # a str needs no decoding before; bytes may not be UTF-8
             given = text if isinstance(text, str) else decoded_text(text)
             if keeps(self.normalizers, given):
                 return text, self._boundaries(text, on_special)
         decoded = decoded_text(text)
-        return _joined(self.spans(decoded, self.recognised(on_special)))
+        return self._joined(self.spans(decoded, self.recognised(on_special)))
 
     def recognised(self, on_special: OnSpecial) -> frozenset[int]:
         """The ids of the added tokens that become ids."""
@@ -161,29 +170,30 @@ class TextPipeline:
 
     def prepare_recognised(self, text: str | bytes, recognised: frozenset[int]) -> tuple[bytes, Boundaries]:
         """Like `prepare`, but only added tokens with these ids become ids."""
-        return _joined(self.spans(decoded_text(text), recognised))
+        return self._joined(self.spans(decoded_text(text), recognised))
 
     def prepare_parts(self, parts: Iterable[tuple[str | bytes, bool]]) -> tuple[bytes, Boundaries]:
         """Like `prepare`, for the text of all parts together. An added token counts only inside one part, and a special
         one only inside a trusted part."""
-        return _joined(self._spans_of_parts(parts))
+        return self._joined(self._spans_of_parts(parts))
 
     def _spans_of_parts(self, parts: Iterable[tuple[str | bytes, bool]]) -> Iterator[Span]:
-        pending = _PendingText()
+        pending, position = _PendingText(), 0
         for text, trusted in parts:
             decoded = decoded_text(text)
             recognised = self.added_ids if trusted else self.ordinary_ids
             splits = self._as_given.split(decoded, recognised) if recognised else [(0, len(decoded), None)]
             for start, end, token_id in splits:
                 if token_id is None:
-                    yield from self._spans_of_untokenized(pending, decoded, start, end, recognised)
+                    yield from self._spans_of_untokenized(pending, decoded, start, end, recognised, position)
                 else:
                     yield from self._text_spans(pending)
                     yield Span(decoded, start, end, token_id, range(start, end))
+            position += len(decoded)
         yield from self._text_spans(pending)
 
     def _spans_of_untokenized(
-        self, pending: _PendingText, text: str, start: int, end: int, recognised: frozenset[int]
+        self, pending: _PendingText, text: str, start: int, end: int, recognised: frozenset[int], position: int
     ) -> Iterator[Span]:
         """The spans up to the last added token in the normalized text of a span. The rest becomes pending."""
         found: list[Span] = []
@@ -191,18 +201,19 @@ class TextPipeline:
             found = list(self._unprefixed(text, [(start, end, None)], recognised, with_origins=True))
         tokens = [k for k, span in enumerate(found) if span.token_id is not None]
         if not tokens:
-            pending.add(text[start:end])
+            pending.add(text[start:end], position + start)
             return
+        found = [self._moved(span, position) for span in found]
         first, last = tokens[0], tokens[-1]
         if pending.texts:
-            pending.add(text[start : found[first].origins[0]])
+            pending.add(text[start : found[first].origins[0] - position], position + start)
         else:
             yield from map(self._prefixed, found[:first])
         yield from self._text_spans(pending)
         yield from map(self._prefixed, found[first : last + 1])
         if last + 1 < len(found):
             rest = found[last + 1]
-            pending.add(text[rest.origins[0] : end])
+            pending.add(text[rest.origins[0] - position : end], int(rest.origins[0]))
             pending.normalized = self._prefixed(rest)
 
     def _text_spans(self, pending: _PendingText) -> Iterator[Span]:
@@ -211,13 +222,16 @@ class TextPipeline:
         pending.texts, pending.normalized = [], None
         if normalized is not None:
             yield normalized
-        else:
-            yield from self._text_span(text)
+        elif text:
+            spans = self._spans(text, [(0, len(text), None)], frozenset(), self._needs_position)
+            yield from (self._moved(span, pending.position) for span in spans)
 
-    def _text_span(self, text: str) -> Iterator[Span]:
-        """The span of a text in which no added token is looked for."""
-        if text:
-            yield from self._spans(text, [(0, len(text), None)], frozenset())
+    @staticmethod
+    def _moved(span: Span, by: int) -> Span:
+        """The span of a text that starts later."""
+        if not by or not len(span.origins):
+            return span
+        return span._replace(origins=np.asarray(span.origins, np.int64) + by)
 
     def _normalize(self, text: str, start: int, end: int, with_origins: bool) -> tuple[str, Sequence[int] | Int64Array]:
         """The normalized text of a span, and for each character of it the index of the character that it comes from."""
@@ -235,7 +249,8 @@ class TextPipeline:
         Only added tokens with a `recognised` id become ids. Other added tokens still hide the added tokens that they
         overlap, as in tokenizers.
         """
-        return self._spans(text, self._as_given.split(text, recognised), recognised, with_origins)
+        splits = self._as_given.split(text, recognised)
+        return self._spans(text, splits, recognised, with_origins or self._needs_position)
 
     def _spans(
         self, text: str, splits: Iterable[Split], recognised: frozenset[int], with_origins: bool = False
@@ -261,6 +276,39 @@ class TextPipeline:
             for first, last, inner_id in self._normalized.split(normalized, recognised):
                 yield Span(normalized, first, last, inner_id, origins[first:last])
 
+    def pretokens(self, span: Span, with_origins: bool = False) -> Pretokens | None:
+        """The pretokens of a span without an added token, if the pattern changes texts, else None.
+
+        Their origins are indices of characters of the text that the span is part of.
+        """
+        if self._step_pattern is None:
+            return None
+        needs_origins = with_origins or self._needs_position
+        origins = np.asarray(span.origins, np.int64) if needs_origins else None
+        return self._step_pattern.pretokens(span.text, origins, self._known_bytes)
+
+    def _joined(self, spans: Iterable[Span]) -> tuple[bytes, Boundaries]:
+        """The text to encode without the text of the added tokens, and the boundaries at their places.
+
+        If the pattern changes texts, there is a boundary after each pretoken, too.
+        """
+        parts: list[bytes] = []
+        rows: list[Int64Array] = [np.empty((0, 3), np.int64)]
+        size = 0
+        for span in spans:
+            if span.token_id is not None:
+                rows.append(np.array([[size, size, span.token_id]], np.int64))
+                continue
+            pretokens = self.pretokens(span)
+            if pretokens is None:
+                parts.append(span.text.encode())
+            else:
+                parts.append(pretokens.text)
+                places = size + pretokens.ends
+                rows.append(np.stack([places, places, np.full(len(places), -1)], axis=1))
+            size += len(parts[-1])
+        return b"".join(parts), np.concatenate(rows)
+
     def check(self, text: str | bytes, on_special: OnSpecial) -> None:
         """Raises ValueError if `on_special` is unknown, or is "raise" and the text has a special token."""
         if on_special in ("token", "text"):
@@ -270,20 +318,6 @@ class TextPipeline:
         encoded = utf8_bytes(text)
         for start, end, _ in self._special.find(encoded)[:1].tolist():
             raise ValueError(f"the text has the special token {encoded[start:end].decode()!r} at byte {start}")
-
-
-def _joined(spans: Iterable[Span]) -> tuple[bytes, Boundaries]:
-    """The text to encode without the text of the added tokens, and the boundaries at their places."""
-    parts: list[bytes] = []
-    rows: list[tuple[int, int, int]] = []
-    size = 0
-    for span in spans:
-        if span.token_id is not None:
-            rows.append((size, size, span.token_id))
-            continue
-        parts.append(span.text.encode())
-        size += len(parts[-1])
-    return b"".join(parts), np.array(rows, np.int64).reshape(-1, 3)
 
 
 def decoded_text(text: str | bytes) -> str:

@@ -80,6 +80,7 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
     """Name -> content of the two files. Raises ValueError for a vocabulary that they cannot describe."""
     if vocabulary.rules != Rules():
         raise ValueError(f"{VOCAB} and {MERGES} cannot hold the rules {vocabulary.rules.changed()}")
+    vocabulary.pattern.check_is_text()
     vocab = json.dumps(spelled_vocab(vocabulary), ensure_ascii=False)
     merges = "".join(f"{spell(left)} {spell(right)}\n" for left, right in vocabulary.merges)
     return {VOCAB: vocab.encode(), MERGES: f"{VERSION_LINE}\n{merges}".encode()}

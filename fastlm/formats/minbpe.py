@@ -24,6 +24,7 @@ def write(vocabulary: Vocabulary) -> dict[str, bytes]:
     """Name -> content of the file. Raises ValueError for a vocabulary that it cannot describe."""
     if vocabulary.rules != Rules():
         raise ValueError(f"{SUFFIX} cannot hold the rules {vocabulary.rules.changed()}")
+    vocabulary.pattern.check_is_text()
     if vocabulary.pattern.syntax == "oniguruma":
         raise ValueError(f"{SUFFIX} cannot hold expressions in Oniguruma's syntax: {vocabulary.pattern.splits}")
     if vocabulary.byte_ids.tolist() != list(range(256)):

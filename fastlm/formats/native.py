@@ -21,7 +21,9 @@ import numpy as np
 
 from fastlm.files.recognize import refuse_foreign
 from fastlm.formats.tokenizer_json.normalizers import parse_normalizer, steps_of
-from fastlm.pretokenize.patterns import find_pattern
+from fastlm.formats.tokenizer_json.pre_tokenizers import pattern_of_contents
+from fastlm.pretokenize.patterns import Pattern, find_pattern
+from fastlm.pretokenize.steps.step_pattern import StepPattern
 from fastlm.vocabulary.vocabulary import ARRAYS, AddedToken, Rules, Vocabulary
 
 FILE = "tokenizer.fastlm"
@@ -44,7 +46,7 @@ def write(vocabulary: Vocabulary, siblings: Mapping[str, str] | None = None) -> 
     """
     arrays = {name: np.asarray(getattr(vocabulary, name), dtype) for name, dtype in _ARRAYS.items()}
     header = {
-        "pattern": vocabulary.pattern.specification,
+        "pattern": _pattern_in_header(vocabulary.pattern),
         "added_tokens": [asdict(token) for token in vocabulary.added_tokens],
         "rules": asdict(vocabulary.rules) | {"normalization": _normalization(vocabulary.rules)},
         "entries": {name: len(array) for name, array in arrays.items()},
@@ -67,6 +69,17 @@ def _normalization(rules: Rules) -> Any:
     if isinstance(rules.normalization, tuple):
         return [step.content() for step in rules.normalization]
     return rules.normalization
+
+
+def _pattern_in_header(pattern: Pattern) -> Any:
+    """The pattern in the header: a name or expressions as text, or a list of steps as in tokenizer.json."""
+    if isinstance(pattern, StepPattern):
+        return [step.content() for step in pattern.steps]
+    return pattern.specification
+
+
+def _pattern_of_header(found: Any) -> Pattern:
+    return pattern_of_contents(found) if isinstance(found, list) else find_pattern(found)
 
 
 def read(path: str | os.PathLike[str]) -> Vocabulary:
@@ -120,7 +133,7 @@ def _parse(body: memoryview) -> tuple[Vocabulary, dict[str, str]]:
     vocabulary = Vocabulary(
         **arrays,
         added_tokens=added_tokens,
-        pattern=find_pattern(header["pattern"]),
+        pattern=_pattern_of_header(header["pattern"]),
         rules=Rules(**rules),
         carried=carried,
     )

@@ -26,6 +26,7 @@ MOST_DIGITS = 20
 
 def write(vocabulary: Vocabulary) -> dict[str, bytes]:
     """Name -> content of the file. Raises ValueError for a vocabulary that ranks cannot describe."""
+    vocabulary.pattern.check_is_text()
     return {FILE: content_of(ranks_of(vocabulary))}
 
 

@@ -89,6 +89,51 @@ def pretoken_ends(const uint8_t[::1] text not None, scanner: str, isa: str | Non
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
+def pretoken_ends_in_pieces(const uint8_t[::1] text not None, const int64_t[::1] ends not None, scanner: str):
+    """Returns the end of each pretoken of the pieces of a text, each of which is scanned as if it were a text.
+
+    Args:
+        text: UTF-8, uint8 (n,).
+        ends: int64 (pieces,): the ends of the pieces, which are not empty; ascending up to n.
+        scanner: One of SCANNERS.
+
+    Returns:
+        int64 (pretokens,): byte offsets. Every end of a piece is one of them.
+
+    Raises:
+        InvalidUTF8Error: The text is not UTF-8.
+        ValueError: The ends do not ascend to n.
+    """
+    cdef fastlm_scan_fn scan = _scanner(scanner, None)
+    cdef int64_t piece, first = 0, start, written, k
+    cdef int64_t capacity = BLOCK_ENDS
+    cdef int64_t[::1] block = np.empty(capacity, np.int64)
+    parts = []
+    collected = np.empty(max(capacity, 2 * ends.shape[0]), np.int64)
+    cdef int64_t[::1] out = collected
+    cdef int64_t total = 0
+    for piece in range(ends.shape[0]):
+        if not first < ends[piece] <= text.shape[0]:
+            raise ValueError(f"ends must ascend to {text.shape[0]}, got {ends[piece]} after {first}")
+        start = first
+        while start < ends[piece]:
+            written = scan(&text[first], ends[piece] - first, start - first, &block[0], capacity)
+            if written < 0:
+                raise invalid_utf8(text, first + block[0])
+            if total + written > out.shape[0]:
+                parts.append(collected[:total])
+                collected = np.empty(max(2 * out.shape[0], capacity), np.int64)
+                out, total = collected, 0
+            for k in range(written):
+                out[total + k] = first + block[k]
+            total += written
+            start = first + block[written - 1]
+        first = ends[piece]
+    if first != text.shape[0]:
+        raise ValueError(f"ends must ascend to {text.shape[0]}, got {first}")
+    return np.concatenate([*parts, collected[:total]])
+
+
 def safe_start(const uint8_t[::1] text not None, int64_t limit, scanner: str) -> int:
     """Returns the last offset in (0, limit] at which a pretoken starts whatever follows the text, or 0 if none is known.
 
@@ -107,6 +152,14 @@ def safe_start(const uint8_t[::1] text not None, int64_t limit, scanner: str) ->
     with nogil:
         found = fastlm_safe_start(family, &text[0], limit)
     return found
+
+
+def check_utf8(bytes text not None) -> None:
+    """Raises InvalidUTF8Error unless a text is UTF-8."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise invalid_utf8(text, error.start) from None
 
 
 class InvalidUTF8Error(ValueError):

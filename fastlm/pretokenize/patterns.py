@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from fastlm._types import Int64Array
 from fastlm.pretokenize import _scan, oniguruma
 from fastlm.pretokenize.regex_splitter import RegexSplitter, compile_expression
@@ -112,6 +114,19 @@ class Pattern:
         """The expressions for Oniguruma, which `tokenizers` uses. There $ ends a line and {1,3}+ repeats."""
         return self.onig_splits or self.splits
 
+    @property
+    def changes_text(self) -> bool:
+        """Whether pretokens, joined, may differ from the text."""
+        return False
+
+    @property
+    def needs_position(self) -> bool:
+        """Whether pretokens depend on where in a text they are."""
+        return False
+
+    def check_is_text(self) -> None:
+        """Raises ValueError if the pattern is more than expressions, so that `find_pattern` cannot read it."""
+
     def find_ends(self, text: bytes) -> Int64Array:
         """Returns the end of each pretoken of UTF-8 text, int64 (pretokens,), in bytes.
 
@@ -120,6 +135,9 @@ class Pattern:
         """
         if self.scanner:
             return _scan.pretoken_ends(text, self.scanner)
+        if self.splits == WHOLE_TEXT.splits:
+            _scan.check_utf8(text)
+            return np.array([len(text)] if text else [], np.int64)
         return _splitter(self.splits, self.syntax).ends(text)
 
     def safe_start(self, text: bytes | memoryview, limit: int) -> int:
@@ -207,6 +225,13 @@ _BY_ONIG_SPLITS = {
 WHOLE_TEXT = Pattern((r"(?s:.+)",), onig_splits=(r"(?m:.+)",))
 """Does not split: a text is one pretoken."""
 _BY_SPLITS[WHOLE_TEXT.splits] = _BY_ONIG_SPLITS[WHOLE_TEXT.onig_splits] = WHOLE_TEXT
+
+
+def covering_scanner(expression: str) -> str | None:
+    """The scanner of an expression in Oniguruma's syntax, if the matches of the expression leave no text out."""
+    found = _BY_ONIG_SPLITS.get((expression,))
+    # other spellings than the first may leave whitespace out
+    return found.scanner if found is not None and found.for_onig == (expression,) else None
 
 
 def find_pattern(pattern: str | Sequence[str], syntax: Syntax = "regex") -> Pattern:

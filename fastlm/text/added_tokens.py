@@ -6,16 +6,12 @@ whatever the tokens are: `tokenizers` itself takes quadratic time for a token of
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
-from fastlm.forks import no_fork
 from fastlm.text._token_finder import TokenFinder
+from fastlm.text.char_classes import members
 from fastlm.text.whitespace import WHITESPACE
-
-if TYPE_CHECKING:
-    import regex
 
 Split: TypeAlias = tuple[int, int, int | None]
 """A span of a text, in characters: its start, its end, and the ID of the added token that it is, or None."""
@@ -101,13 +97,5 @@ class AddedTokenSplitter:
 
 def _touches_word(text: str, start: int, end: int) -> bool:
     """Whether a character that words consist of is next to a span."""
-    is_word = _word_character().match
-    return bool((start and is_word(text[start - 1])) or (end < len(text) and is_word(text[end])))
-
-
-@functools.cache
-def _word_character() -> regex.Pattern[str]:
-    with no_fork:
-        import regex
-
-        return regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]")
+    is_word = members("word")
+    return bool((start and is_word[ord(text[start - 1])]) or (end < len(text) and is_word[ord(text[end])]))

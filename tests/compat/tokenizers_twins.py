@@ -121,9 +121,13 @@ class Recipe:
         self.vocab, self.merges = vocab, merges
         self.normalizer = rng.choice([None, *NORMALIZERS]) if rng.random() < 0.6 else None
         self.prefix = rng.random() < 0.3
-        self.split = rng.choice(["bytes", "bytes", "gpt4", "digits", "digits-runs", "both", "whole"])
-        if self.split != "bytes":
+        self.split = rng.choice(
+            ["bytes", "bytes", "gpt4", "digits", "digits-runs", "both", "whole", "falcon", "words", "metaspace", "null"]
+        )
+        if self.split not in ("bytes", "falcon", "words"):
             self.prefix = False
+        # characters that stand for no byte are no part of a whole token
+        self.ignore_merges &= self.split != "null"
         self.post = rng.choice(
             [None, "bytes", "bytes", "trim-no-prefix", "no-trim", "template", "sequence", "roberta", "bert"]
         )
@@ -174,8 +178,16 @@ class Recipe:
             "digits-runs": [m.pre_tokenizers.Digits(), byte_level],
             "both": [split(" ", "isolated"), m.pre_tokenizers.Digits(True), plain],
             "whole": [plain],
+            "falcon": [
+                *(m.pre_tokenizers.Punctuation("contiguous"), byte_level, m.pre_tokenizers.Digits()),
+                split(regex("[0-9][0-9][0-9]"), "isolated"),
+            ],
+            "words": [m.pre_tokenizers.Whitespace(), m.pre_tokenizers.ByteLevel(add_prefix_space=True)],
+            "metaspace": [m.pre_tokenizers.Metaspace("_", "first"), plain],
+            "null": [],
         }[self.split]
-        tokenizer.pre_tokenizer = steps[0] if len(steps) == 1 else m.pre_tokenizers.Sequence(steps)
+        if steps:
+            tokenizer.pre_tokenizer = steps[0] if len(steps) == 1 else m.pre_tokenizers.Sequence(steps)
         tokenizer.decoder = m.decoders.ByteLevel()
         special = [("<|end|>", self.vocab.get("<|end|>", 0))]
         template = m.processors.TemplateProcessing(single=self.single, pair=self.pair, special_tokens=special)

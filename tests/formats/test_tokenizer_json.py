@@ -72,11 +72,6 @@ def answers(read, encode, content):
     if not isinstance(tokenizer, fastlm.Tokenizer):
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        if tokenizer.pre_tokenizer is None and read == compat.Tokenizer.from_str:
-            # read, so that a pre-tokenizer can be set
-            with pytest.raises(NotImplementedError, match="pre_tokenizer None"):
-                encode(tokenizer, "a")
-            return "unsupported"
     return [encode(tokenizer, text) for text in TEXTS]
 
 
@@ -212,22 +207,30 @@ def test_every_changed_entry_is_read_as_by_tokenizers(kind):
         ),
         (lambda c: c.update(post_processor={"type": "BertProcessing"}), "BertProcessing: missing field `sep`"),
         (lambda c: c.update(post_processor={"type": "RobertaProcessing", "cls": 1, "sep": 1}), "sep must be a list"),
-        (lambda c: c.update(pre_tokenizer={"type": "Whitespace"}), r"pre_tokenizers\.Whitespace is not supported"),
-        (lambda c: c.update(pre_tokenizer=None), "pre_tokenizer None, which does not end with its only ByteLevel"),
         (
-            lambda c: c.update(
-                pre_tokenizer=sequence(
-                    {"type": "Digits", "individual_digits": True}, BYTE_LEVEL | {"add_prefix_space": True}
-                )
-            ),
-            "ByteLevel with add_prefix_space after other steps is not supported",
+            lambda c: c.update(pre_tokenizer={"type": "UnicodeScripts"}),
+            r"pre_tokenizers\.UnicodeScripts is not supported",
         ),
-        (lambda c: c.update(pre_tokenizer=sequence({"type": "Metaspace"}, BYTE_LEVEL)), r"pre_tokenizers\.Metaspace"),
-        (lambda c: c.update(pre_tokenizer=sequence(BYTE_LEVEL, BYTE_LEVEL)), "ByteLevel then ByteLevel, which does"),
-        (lambda c: c.update(pre_tokenizer=sequence(SPLIT | {"behavior": "Removed"}, BYTE_LEVEL)), "'removed'"),
+        (lambda c: c.update(pre_tokenizer={"type": "FixedLength", "length": 0}), "FixedLength with length 0 is not"),
+        (lambda c: c.update(pre_tokenizer=sequence({"type": "Metaspace"}, BYTE_LEVEL)), "missing field `replacement`"),
         (
-            lambda c: c.update(pre_tokenizer=sequence(SPLIT | {"behavior": "Removed", "invert": True}, BYTE_LEVEL)),
-            "Split with behavior 'removed' and invert True is not supported",
+            lambda c: (c.update(pre_tokenizer=None), c["model"].update(unk_token="ab")),
+            "unk_token = 'ab' with pre_tokenizer null, after which characters may spell no byte, is not supported",
+        ),
+        (
+            lambda c: (c.update(pre_tokenizer={"type": "Whitespace"}), c["model"].update(byte_fallback=True)),
+            "byte_fallback = True with pre_tokenizer Whitespace, after which",
+        ),
+        (
+            lambda c: (
+                c.update(pre_tokenizer=sequence(BYTE_LEVEL, {"type": "Metaspace", "replacement": "▁"})),
+                c["model"].update(ignore_merges=True),
+            ),
+            "ignore_merges = True with pre_tokenizer ByteLevel then Metaspace",
+        ),
+        (
+            lambda c: (c.update(pre_tokenizer=None), c["model"]["vocab"].update({"日": 300})),
+            "models.BPE with token '日' of id 300 with pre_tokenizer null",
         ),
         (lambda c: c.update(pre_tokenizer=sequence(SPLIT | {"pattern": {}}, BYTE_LEVEL)), "with String or Regex, got"),
         (
@@ -245,7 +248,10 @@ def test_every_changed_entry_is_read_as_by_tokenizers(kind):
         (lambda c: c.update(added_tokens=[3]), "added token 3 must be an object"),
         (lambda c: c.pop("model"), "expected an object with a 'model' object"),
         (lambda c: c["model"].update(vocab=[]), "missing vocab or merges"),
-        (lambda c: c["model"]["vocab"].update({"日": 300}), "token '日' of id 300, which spells no bytes, is not"),
+        (
+            lambda c: (c["model"]["vocab"].update({"日": 300, "日a": 301}), c["model"]["merges"].append(["日", "a"])),
+            "merge of token '日' of id 300, which spells no bytes, is not",
+        ),
         (lambda c: c["model"]["vocab"].update({"zz": 1}), "two tokens have one id"),
         (lambda c: c["model"]["vocab"].update({"zz": 2**31}), "id 2147483648, far above the number of tokens"),
         (lambda c: c["model"]["merges"].insert(0, ["a", "b", "c"]), "merge 0 is \\['a', 'b', 'c'\\], expected two"),
@@ -285,7 +291,10 @@ def test_what_is_not_json_is_refused(text):
         {"decoder": None},
         {"truncation": TRUNCATION, "padding": PADDING},
         {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}]}},
+        {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]}},
         {"pre_tokenizer": sequence({"type": "Digits", "individual_digits": True}, PLAIN)},
+        {"pre_tokenizer": sequence({"type": "Punctuation", "behavior": "Contiguous"}, BYTE_LEVEL)},
+        {"pre_tokenizer": sequence({"type": "Whitespace"}, PLAIN | {"add_prefix_space": True, "trim_offsets": False})},
         RICH,
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fastlm.compat.tokenizers.arguments import boolean, string
+from fastlm.compat.tokenizers.arguments import boolean, string, unsigned
 from fastlm.compat.tokenizers.component import (
     Component,
     FlatSteps,
@@ -19,10 +19,43 @@ from fastlm.compat.tokenizers.component import (
     supported,
     unsupported,
 )
-from fastlm.formats.gpt2 import spell
 from fastlm.formats.tokenizer_json import pre_tokenizers as parsed_pre_tokenizers
-from fastlm.formats.tokenizer_json.pre_tokenizers import BEHAVIORS, behavior_name, pattern_of
+from fastlm.pretokenize.steps import steps
+from fastlm.pretokenize.steps.segments import Behavior
+from fastlm.pretokenize.steps.step_pattern import run_steps
 from fastlm.text.byte_level import CHAR_OF_BYTE
+
+
+def _character(value: Any) -> str:
+    if len(string(value)) != 1:
+        raise ValueError("expected a string of length 1")
+    return str(value)
+
+
+def _behavior(value: Any) -> Behavior:
+    found = string(value)
+    if found not in steps.BEHAVIORS:
+        raise ValueError(f"Wrong value for SplitDelimiterBehavior, expected one of: `{', '.join(steps.BEHAVIORS)}`")
+    return found
+
+
+def _prepend_scheme(value: Any) -> steps.PrependScheme:
+    found = string(value)
+    if found not in steps.PREPEND_SCHEMES:
+        raise ValueError(f"{found} is an unknown variant, should be one of {list(steps.PREPEND_SCHEMES)}")
+    return found
+
+
+def _length(value: Any) -> int:
+    return supported(parsed_pre_tokenizers.fixed_length, unsigned(value)).length
+
+
+class _BehaviorOption(Option):
+    """An option that is read without underscores, as in tokenizers."""
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        found = super().__get__(instance, owner)
+        return found if instance is None else found.replace("_", "")
 
 
 class PreTokenizer(Component):
@@ -35,23 +68,13 @@ class PreTokenizer(Component):
     def pre_tokenize_str(self, sequence: str) -> list[tuple[str, tuple[int, int]]]:
         """The pretokens, each with its start and end in characters."""
         text = string(sequence)
-        steps = self.parsed().steps()
-        byte_levels = [isinstance(step, parsed_pre_tokenizers.ByteLevel) for step in steps]
-        spells = any(byte_levels)
-        if any(byte_levels[:-1]):
-            unsupported("pre-tokenizer after ByteLevel")
-        prefix = " " if spells and steps[-1].add_prefix_space and text and not text.startswith(" ") else ""
-        if prefix and len(steps) > 1:
-            unsupported("ByteLevel with add_prefix_space after other pre-tokenizers")
-        encoded = (prefix + text).encode()
-        ends = pattern_of(steps).find_ends(encoded) if steps else np.array([len(encoded)] if encoded else [], np.int64)
-        pieces, start, at = [], 0, -len(prefix)
-        for end in ends.tolist():
-            piece = encoded[start:end]
-            length = len(piece.decode())
-            pieces.append((spell(piece) if spells else piece.decode(), (max(at, 0), at + length)))
-            start, at = end, at + length
-        return pieces
+        pieces = run_steps(parsed_pre_tokenizers.steps_of(self.parsed()), text, np.arange(len(text), dtype=np.int64))
+        assert pieces.origins is not None
+        made, origins = pieces.text(), pieces.origins.tolist()
+        return [
+            (made[start:end], (origins[start], origins[end - 1] + 1))
+            for start, end in zip(pieces.starts.tolist(), pieces.ends.tolist(), strict=True)
+        ]
 
     def pre_tokenize(self, pretok: Any) -> NoReturn:
         """Not supported: raises NotImplementedError."""
@@ -77,7 +100,7 @@ class ByteLevel(PreTokenizer):
         self, add_prefix_space: bool = True, trim_offsets: bool = True, use_regex: bool = True, **_: Any
     ) -> None:
         flags = (boolean(flag) for flag in (add_prefix_space, trim_offsets, use_regex))
-        self.set_parsed(parsed_pre_tokenizers.ByteLevel(*flags))
+        self.set_parsed(steps.ByteLevel(*flags))
 
     @staticmethod
     def alphabet() -> list[str]:
@@ -86,25 +109,14 @@ class ByteLevel(PreTokenizer):
 
 
 class Split(PreTokenizer):
-    """Isolates the matches of a pattern: a str, or a `Regex`.
-
-    Supported is behavior "isolated", and "removed" with invert where a named pattern leaves no text unmatched.
-    """
+    """Splits at the matches of a pattern: a str, or a `Regex`."""
 
     type_name = "Split"
-    invert = Option(boolean)
+    behavior, invert = _BehaviorOption(_behavior), Option(boolean)
 
     def __init__(self, pattern: str | Regex, behavior: str, invert: bool = False) -> None:
-        given = pattern_of_argument(pattern)
-        behavior = string(behavior)
-        if behavior not in BEHAVIORS:
-            listed = ", ".join(BEHAVIORS)
-            raise ValueError(f"Wrong value for SplitDelimiterBehavior, expected one of: `{listed}`")
-        self.set_parsed(supported(parsed_pre_tokenizers.Split, *given, behavior, boolean(invert)))
-
-    @property
-    def behavior(self) -> str:
-        return str(self.parsed().behavior)
+        kind, text = pattern_of_argument(pattern)
+        self.set_parsed(steps.Split(kind, text, _behavior(behavior), boolean(invert)))
 
     @property
     def pattern(self) -> NoReturn:
@@ -113,23 +125,101 @@ class Split(PreTokenizer):
 
     def shown_fields(self) -> dict[str, Any]:
         parsed = self.parsed()
-        behavior = Name(behavior_name(parsed.behavior))
         return {
             "pattern": PatternShown(parsed.pattern_kind, parsed.pattern),
-            "behavior": behavior,
+            "behavior": Name(steps.NAME_OF[parsed.behavior]),
             "invert": parsed.invert,
         }
 
 
 class Digits(PreTokenizer):
-    """Isolates runs of digits, or each digit."""
+    """Isolates spans of digits, or each digit."""
 
     type_name = "Digits"
     options = ("individual_digits",)
     individual_digits = Option(boolean)
 
     def __init__(self, individual_digits: bool = False) -> None:
-        self.set_parsed(parsed_pre_tokenizers.Digits(boolean(individual_digits)))
+        self.set_parsed(steps.Digits(boolean(individual_digits)))
+
+
+class Punctuation(PreTokenizer):
+    """Splits at punctuation characters."""
+
+    type_name = "Punctuation"
+    behavior = _BehaviorOption(_behavior)
+
+    def __init__(self, behavior: str = "isolated") -> None:
+        self.set_parsed(steps.Punctuation(_behavior(behavior)))
+
+    def shown_fields(self) -> dict[str, Any]:
+        return {"behavior": Name(steps.NAME_OF[self.parsed().behavior])}
+
+
+class Whitespace(PreTokenizer):
+    """Splits between words and other characters, and at whitespace, which is removed."""
+
+    type_name = "Whitespace"
+
+    def __init__(self) -> None:
+        self.set_parsed(steps.Whitespace())
+
+
+class WhitespaceSplit(PreTokenizer):
+    """Splits at whitespace, which is removed."""
+
+    type_name = "WhitespaceSplit"
+
+    def __init__(self) -> None:
+        self.set_parsed(steps.WhitespaceSplit())
+
+
+class BertPreTokenizer(PreTokenizer):
+    """Splits at whitespace, which is removed, and isolates punctuation characters."""
+
+    type_name = "BertPreTokenizer"
+
+    def __init__(self) -> None:
+        self.set_parsed(steps.BertPreTokenizer())
+
+
+class CharDelimiterSplit(PreTokenizer):
+    """Splits at a character, which is removed."""
+
+    type_name = "CharDelimiterSplit"
+    options = ("delimiter",)
+    delimiter = Option(_character)
+
+    def __init__(self, delimiter: str) -> None:
+        self.set_parsed(steps.CharDelimiterSplit(_character(delimiter)))
+
+
+class FixedLength(PreTokenizer):
+    """Splits a text into pieces of a number of characters."""
+
+    type_name = "FixedLength"
+    options = ("length",)
+    length = Option(_length)
+
+    def __init__(self, length: int = 5) -> None:
+        self.set_parsed(steps.FixedLength(_length(length)))
+
+
+class Metaspace(PreTokenizer):
+    """Writes spaces as another character, puts it before pieces, and splits before it."""
+
+    type_name = "Metaspace"
+    replacement, prepend_scheme, split = Option(_character), Option(_prepend_scheme), Option(boolean)
+
+    def __init__(self, replacement: str = "▁", prepend_scheme: str = "always", split: bool = True) -> None:
+        self.set_parsed(steps.Metaspace(_character(replacement), _prepend_scheme(prepend_scheme), boolean(split)))
+
+    def shown_fields(self) -> dict[str, Any]:
+        return {
+            "replacement": self.replacement,
+            "prepend_scheme": Name(self.prepend_scheme),
+            "split": self.split,
+        }
 
 
 class Sequence(FlatSteps, PreTokenizer):
@@ -146,24 +236,16 @@ class Sequence(FlatSteps, PreTokenizer):
         return cls([pre_tokenizer_of(part) for part in parsed.parts])
 
 
-BertPreTokenizer = refused("pre_tokenizers.BertPreTokenizer", PreTokenizer)
-CharDelimiterSplit = refused("pre_tokenizers.CharDelimiterSplit", PreTokenizer)
-FixedLength = refused("pre_tokenizers.FixedLength", PreTokenizer)
-Metaspace = refused("pre_tokenizers.Metaspace", PreTokenizer)
-Punctuation = refused("pre_tokenizers.Punctuation", PreTokenizer)
 UnicodeScripts = refused("pre_tokenizers.UnicodeScripts", PreTokenizer)
-Whitespace = refused("pre_tokenizers.Whitespace", PreTokenizer)
-WhitespaceSplit = refused("pre_tokenizers.WhitespaceSplit", PreTokenizer)
 
-_CLASSES: dict[type, type[PreTokenizer]] = {
-    parsed_pre_tokenizers.ByteLevel: ByteLevel,
-    parsed_pre_tokenizers.Split: Split,
-    parsed_pre_tokenizers.Digits: Digits,
-    parsed_pre_tokenizers.PreTokenizerSequence: Sequence,
-}
+_KINDS: tuple[type[PreTokenizer], ...] = (
+    *(BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, FixedLength, Metaspace, Punctuation, Sequence, Split),
+    *(Whitespace, WhitespaceSplit),
+)
+_CLASSES = {kind.type_name: kind for kind in _KINDS}
 
 
-def pre_tokenizer_of(parsed: parsed_pre_tokenizers.PreTokenizer) -> PreTokenizer:
+def pre_tokenizer_of(parsed: parsed_pre_tokenizers.PreTokenizerComponent) -> PreTokenizer:
     """The pre-tokenizer of a frozen dataclass."""
-    made: PreTokenizer = _CLASSES[type(parsed)].of_parsed(parsed)
+    made: PreTokenizer = _CLASSES[parsed.type_name].of_parsed(parsed)
     return made

@@ -26,10 +26,6 @@ REFUSED_MEMBERS: dict[str, tuple[str, str]] = {
     "models.WordLevel": ("from_file read_file", "unk_token"),
     "models.WordPiece": ("from_file read_file", "continuing_subword_prefix max_input_chars_per_word unk_token"),
     "normalizers.BertNormalizer": ("", "clean_text handle_chinese_chars lowercase strip_accents"),
-    "pre_tokenizers.CharDelimiterSplit": ("", "delimiter"),
-    "pre_tokenizers.FixedLength": ("", "length"),
-    "pre_tokenizers.Metaspace": ("", "prepend_scheme replacement split"),
-    "pre_tokenizers.Punctuation": ("", "behavior"),
     "tools.EncodingVisualizer": ("__call__ calculate_label_colors consecutive_chars_to_html", "unk_token_regex"),
     "trainers.ParityBpeTrainer": (
         "train_from_iterator",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +12,26 @@ from fastlm.compat.tokenizers.pipeline import Pipeline
 from fastlm.compat.tokenizers.spans import Offsets
 from fastlm.encoding.text_pipeline import Span
 from fastlm.forks import cached_property
+from fastlm.pretokenize.steps.step_pattern import Pretokens
 from fastlm.vocabulary.vocabulary import NO_ID
+
+
+class _Piece(NamedTuple):
+    """A span of a text: an added token, or text.
+
+    Attributes:
+        span: The span.
+        encoded: The bytes that its tokens spell, and the bytes that have no token.
+        first: The index of its first id.
+        stop: The index after its last id.
+        pretokens: Its pretokens if the pattern changes texts, else None.
+    """
+
+    span: Span
+    encoded: bytes
+    first: int
+    stop: int
+    pretokens: Pretokens | None
 
 
 class TextColumns:
@@ -51,33 +71,34 @@ class TextColumns:
         return self._words[start:stop].tolist()  # type: ignore[no-any-return]
 
     @cached_property
-    def _pieces(self) -> list[tuple[Span, bytes, int, int]]:
-        """Each span of the text with its UTF-8, and the first and last index of its ids."""
+    def _pieces(self) -> list[_Piece]:
+        """Each span of the text, in order."""
         pipeline, at = self._pipeline, 0
         lengths, byte_ids = pipeline.token_lengths, pipeline.vocabulary.byte_ids
         # tokens spell only the bytes that have an id
         drops = pipeline.vocabulary.rules.unknown_bytes == "drop"
         sizes = np.cumsum(lengths[self._ids])
         found = []
-        for piece in pipeline.preparation.spans(self._text, self._recognised, with_origins=True):
-            if piece.token_id is not None:
-                found.append((piece, b"", at, at + 1))
+        for span in pipeline.preparation.spans(self._text, self._recognised, with_origins=True):
+            if span.token_id is not None:
+                found.append(_Piece(span, b"", at, at + 1, None))
                 at += 1
                 continue
-            encoded = piece.text.encode()
+            pretokens = pipeline.preparation.pretokens(span, with_origins=True)
+            encoded = span.text.encode() if pretokens is None else pretokens.text
             size = len(encoded)
-            if drops:
+            if drops and pretokens is None:
                 size = int(np.count_nonzero(byte_ids[np.frombuffer(encoded, np.uint8)] != NO_ID))
             before = int(sizes[at - 1]) if at else 0
             stop = int(np.searchsorted(sizes, before + size, side="right")) if size else at
-            found.append((piece, encoded, at, stop))
+            found.append(_Piece(span, encoded, at, stop, pretokens))
             at = stop
         return found
 
     @cached_property
     def _found_tokens(self) -> tuple[list[int], list[str]]:
         """The index of each added token, and its text."""
-        found = [(start, piece.text) for piece, _, start, _ in self._pieces if piece.token_id is not None]
+        found = [(piece.first, piece.span.text) for piece in self._pieces if piece.span.token_id is not None]
         return [start for start, _ in found], [text for _, text in found]
 
     @cached_property
@@ -86,11 +107,18 @@ class TextColumns:
         if self._pipeline.lengths_add_up:
             return self._spans_of_lengths()
         starts, ends = np.zeros(len(self._ids), np.int64), np.zeros(len(self._ids), np.int64)
-        for piece, encoded, first, stop in self._pieces:
+        for piece, encoded, first, stop, pretokens in self._pieces:
             if piece.token_id is not None:
                 starts[first], ends[first] = piece.origins[0], piece.origins[-1] + 1
                 continue
             if first == stop:
+                continue
+            if pretokens is not None:
+                own_ends = np.cumsum(self._pipeline.token_lengths[self._ids[first:stop]])
+                assert pretokens.first is not None
+                assert pretokens.last is not None
+                starts[first:stop] = pretokens.first[np.append(0, own_ends[:-1])]
+                ends[first:stop] = pretokens.last[own_ends - 1] + 1
                 continue
             low, last = self._places(encoded, self._ids[first:stop])
             if isinstance(piece.origins, range) and len(encoded) == len(piece.text):
@@ -144,14 +172,15 @@ class TextColumns:
         """The number of the pretoken of each token. An added token is a pretoken."""
         words = np.zeros(len(self._ids), np.int64)
         pipeline, word = self._pipeline, 0
-        for piece, encoded, first, stop in self._pieces:
+        for piece, encoded, first, stop, pretokens in self._pieces:
             if piece.token_id is not None:
                 words[first] = word
                 word += 1
                 continue
-            pretoken_ends = pipeline.vocabulary.pattern.find_ends(encoded)
             own = np.cumsum(pipeline.token_lengths[self._ids[first:stop]])
-            if pipeline.vocabulary.rules.unknown_bytes == "drop":
+            pattern = pipeline.vocabulary.pattern
+            pretoken_ends = pattern.find_ends(encoded) if pretokens is None else pretokens.ends
+            if pipeline.vocabulary.rules.unknown_bytes == "drop" and pretokens is None:
                 kept = pipeline.vocabulary.byte_ids[np.frombuffer(encoded, np.uint8)] != NO_ID
                 pretoken_ends = np.append(0, np.cumsum(kept))[pretoken_ends]
             words[first:stop] = word + np.searchsorted(pretoken_ends, own, side="left")

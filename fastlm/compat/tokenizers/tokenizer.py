@@ -534,11 +534,10 @@ def _texts(items: Iterator[Any]) -> Iterator[str]:
 def _from_json(text: str | bytes, check: bool = True) -> Tokenizer:
     """The tokenizer of the text of a tokenizer.json.
 
-    `check` refuses a file that asks for what fastlm does not follow. One without a pre-tokenizer passes, as one can be
-    set later.
+    `check` refuses a file that asks for what fastlm does not follow.
     """
     document = supported(parse_document, text)
-    if check and document.pre_tokenizer is not None:
+    if check:
         supported(require_supported, document.model, document.pre_tokenizer)
     tokenizer = Tokenizer(model_of(document.model))
     if document.normalizer is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -9,16 +10,18 @@ import numpy as np
 from fastlm import _merge
 from fastlm._types import Int64Array, UInt8Array
 from fastlm.bpe_training.counting import count_pretokens
-from fastlm.compat.tokenizers.component import parsed_of, supported, unsupported
+from fastlm.compat.tokenizers.component import parsed_of, unsupported
 from fastlm.compat.tokenizers.normalizers import Normalizer
 from fastlm.compat.tokenizers.pre_tokenizers import PreTokenizer
 from fastlm.compat.tokenizers.trainers import BpeTrainer
 from fastlm.corpus.read import Blocks
 from fastlm.formats.tokenizer_json.models import Merges, Vocab
 from fastlm.formats.tokenizer_json.normalizers import steps_of
-from fastlm.formats.tokenizer_json.pre_tokenizers import byte_level_and_pattern
+from fastlm.formats.tokenizer_json.pre_tokenizers import splitting_of
 from fastlm.normalizers import Normalizer as NormalizerStep
 from fastlm.normalizers import normalize_str
+from fastlm.pretokenize.patterns import WHOLE_TEXT
+from fastlm.pretokenize.steps.step_pattern import StepPattern
 from fastlm.pretokenize.text_splitter import TextSplitter
 from fastlm.text.byte_level import CHAR_OF_BYTE
 from fastlm.threads import thread_count
@@ -36,15 +39,20 @@ def trained_vocabulary(
     merging makes. Raises NotImplementedError for a pipeline that does not end with ByteLevel, or an option that is not
     for bytes.
     """
-    byte_level, pattern = supported(byte_level_and_pattern, parsed_of(pre_tokenizer))
+    add_prefix_space, pattern = splitting_of(parsed_of(pre_tokenizer))
+    if isinstance(pattern, StepPattern) and not pattern.spells_bytes:
+        unsupported(f"training with pre_tokenizer {pre_tokenizer}, without ByteLevel at its end,")
     for option in ("continuing_subword_prefix", "end_of_word_suffix"):
         if getattr(trainer, option):
             unsupported(f"BpeTrainer with {option}")
     initial = _initial_bytes(trainer.initial_alphabet)
 
     steps = steps_of(parsed_of(normalizer))
-    prefix = " " if byte_level.add_prefix_space else ""
-    documents = _prepared(texts, steps, prefix)
+    prefix = " " if add_prefix_space else ""
+    prepared = _prepared(texts, steps, prefix)
+    documents: Iterable[str] | Iterable[bytes] = prepared
+    if isinstance(pattern, StepPattern) and pattern.changes_text:
+        documents, pattern = _pretokens(prepared, pattern), WHOLE_TEXT
     counter = count_pretokens(Blocks(documents, TextSplitter([], pattern)), pattern, thread_count(None))
     text, starts, counts = counter.words() if len(counter) else _nothing()
     alphabet = _kept_bytes(text, starts, counts, initial, trainer.limit_alphabet)
@@ -89,6 +97,13 @@ def _prepared(texts: Iterable[str], normalizers: tuple[NormalizerStep, ...], pre
         prepared = normalize_str(normalizers, text)
         if prepared:
             yield prepared if prepared.startswith(" ") else prefix + prepared
+
+
+def _pretokens(texts: Iterable[str], pattern: StepPattern) -> Iterator[bytes]:
+    for text in texts:
+        made, ends, _, _ = pattern.pretokens(text, np.arange(len(text)))
+        for start, end in itertools.pairwise([0, *ends.tolist()]):
+            yield made[start:end]
 
 
 def _nothing() -> tuple[UInt8Array, Int64Array, Int64Array]:

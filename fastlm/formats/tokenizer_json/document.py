@@ -13,7 +13,7 @@ from fastlm.formats.tokenizer_json.lengths import PaddingEntry, TruncationEntry,
 from fastlm.formats.tokenizer_json.models import BPE, parse_model
 from fastlm.formats.tokenizer_json.normalizers import NormalizerComponent, parse_normalizer
 from fastlm.formats.tokenizer_json.post_processors import PostProcessor, parse_post_processor
-from fastlm.formats.tokenizer_json.pre_tokenizers import PreTokenizer, parse_pre_tokenizer
+from fastlm.formats.tokenizer_json.pre_tokenizers import PreTokenizerComponent, parse_pre_tokenizer
 
 VERSION = "1.0"
 
@@ -36,7 +36,7 @@ class Document:
     model: BPE
     added_tokens: tuple[AddedTokenEntry, ...] = ()
     normalizer: NormalizerComponent | None = None
-    pre_tokenizer: PreTokenizer | None = None
+    pre_tokenizer: PreTokenizerComponent | None = None
     post_processor: PostProcessor | None = None
     decoder: Decoder | None = None
     truncation: TruncationEntry | None = None

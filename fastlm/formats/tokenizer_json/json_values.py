@@ -43,6 +43,12 @@ class Entries:
         """A str entry."""
         return str(self._checked(key, default, "a string", lambda value: isinstance(value, str)))
 
+    def character(self, key: str) -> str:
+        """A str entry of one character."""
+        return str(
+            self._checked(key, _REQUIRED, "a character", lambda value: isinstance(value, str) and len(value) == 1)
+        )
+
     def optional_string(self, key: str) -> str | None:
         """A str entry, or None where it is null or missing."""
         found: str | None = self._checked(key, None, "a string or null", lambda value: isinstance(value, str))

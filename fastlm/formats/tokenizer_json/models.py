@@ -96,6 +96,18 @@ class BPE(Component):
                 value = getattr(self, name)
                 raise UnsupportedComponentError(f"models.BPE with {name} = {value!r} where bytes lack a token")
 
+    def require_only_bytes(self, where: str) -> None:
+        """Raises UnsupportedComponentError unless a character that spells no byte changes no id.
+
+        `where` says how such a character can be in a pretoken.
+        """
+        for name in ("byte_fallback", "unk_token", "ignore_merges"):
+            if getattr(self, name):
+                raise UnsupportedComponentError(f"models.BPE with {name} = {getattr(self, name)!r} {where}")
+        for token, token_id in self.vocab.items():
+            if len(token) == 1 and not gpt2.spells_bytes(token):
+                raise UnsupportedComponentError(f"models.BPE with token {token!r} of id {token_id} {where}")
+
 
 OPTIONS = (
     *("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback"),

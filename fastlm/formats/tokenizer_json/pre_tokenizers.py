@@ -1,164 +1,155 @@
-"""Pre-tokenizers of a tokenizer.json, and the pattern that splits a text as they do."""
+"""Pre-tokenizers of a tokenizer.json, and the pattern that splits a text as they do.
+
+A pre-tokenizer of one step is a step of `fastlm.pretokenize.steps` itself.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Protocol, cast
 
-from fastlm.formats.tokenizer_json.components import ByteLevelOptions, Component, Parser, UnsupportedComponentError
+from fastlm.formats.tokenizer_json.components import Component, Parser, UnsupportedComponentError
 from fastlm.formats.tokenizer_json.json_values import Entries
 from fastlm.pretokenize.patterns import DIGITS, GPT2, WHOLE_TEXT, Pattern, find_pattern
-
-Behavior = Literal["removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"]
-BEHAVIORS: tuple[Behavior, ...] = ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous")
-_BEHAVIOR_OF = {"".join(word.capitalize() for word in name.split("_")): name for name in BEHAVIORS}
-_NAME_OF = {name: spelled for spelled, name in _BEHAVIOR_OF.items()}
-
-
-def behavior_name(behavior: Behavior) -> str:
-    """The name of a behavior in tokenizer.json."""
-    return _NAME_OF[behavior]
-
-
-@dataclass(frozen=True)
-class PreTokenizer(Component):
-    """A step that splits a text."""
-
-    def steps(self) -> tuple[PreTokenizer, ...]:
-        """The pre-tokenizers that it is made of, in order."""
-        return (self,)
-
-    def expression(self) -> str | None:
-        """The regular expression whose matches it isolates, or None where it splits nothing."""
-        return None
+from fastlm.pretokenize.steps.step_pattern import StepPattern, step_pattern
+from fastlm.pretokenize.steps.steps import (
+    BEHAVIOR_OF,
+    PREPEND_SCHEMES,
+    BertPreTokenizer,
+    ByteLevel,
+    CharDelimiterSplit,
+    Digits,
+    FixedLength,
+    Metaspace,
+    Punctuation,
+    Split,
+    Step,
+    Whitespace,
+    WhitespaceSplit,
+)
 
 
-@dataclass(frozen=True)
-class ByteLevel(ByteLevelOptions, PreTokenizer):
-    """Splits as GPT-2 does, with `use_regex`, and writes the bytes of the text as characters."""
+class PreTokenizerComponent(Protocol):
+    """A step that splits a text, or a sequence of them."""
 
-    def expression(self) -> str | None:
-        return GPT2 if self.use_regex else None
+    @property
+    def type_name(self) -> str: ...
+
+    def content(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
-class Split(PreTokenizer):
-    """Splits at the matches of a pattern.
-
-    `pattern_kind` is "String" for a literal text, "Regex" for a regular expression. Raises UnsupportedComponentError
-    for a behavior other than "isolated", unless it is "removed" with `invert` for a named pattern, which leaves no
-    text unmatched.
-    """
-
-    type_name = "Split"
-
-    pattern_kind: Literal["String", "Regex"]
-    pattern: str
-    behavior: Behavior = "isolated"
-    invert: bool = False
-
-    def __post_init__(self) -> None:
-        covers = self.pattern_kind == "Regex" and find_pattern((self.pattern,), "oniguruma").scanner is not None
-        if self.behavior != "isolated" and not (self.behavior == "removed" and self.invert and covers):
-            raise UnsupportedComponentError(
-                f"pre_tokenizers.Split with behavior {self.behavior!r} and invert {self.invert}"
-            )
-
-    def expression(self) -> str:
-        return self.pattern if self.pattern_kind == "Regex" else re.escape(self.pattern)
-
-    def content(self) -> dict[str, Any]:
-        return {
-            "type": self.type_name,
-            "pattern": {self.pattern_kind: self.pattern},
-            "behavior": behavior_name(self.behavior),
-            "invert": self.invert,
-        }
-
-
-@dataclass(frozen=True)
-class Digits(PreTokenizer):
-    """Isolates runs of digits, or each digit."""
-
-    type_name = "Digits"
-
-    individual_digits: bool = False
-
-    def expression(self) -> str:
-        return DIGITS if self.individual_digits else f"{DIGITS}+"
-
-    def content(self) -> dict[str, Any]:
-        return {"type": self.type_name, "individual_digits": self.individual_digits}
-
-
-@dataclass(frozen=True)
-class PreTokenizerSequence(PreTokenizer):
+class PreTokenizerSequence(Component):
     """Pre-tokenizers, one after the other."""
 
     type_name = "Sequence"
 
-    parts: tuple[PreTokenizer, ...]
-
-    def steps(self) -> tuple[PreTokenizer, ...]:
-        return tuple(step for part in self.parts for step in part.steps())
+    parts: tuple[PreTokenizerComponent, ...]
 
     def content(self) -> dict[str, Any]:
         return {"type": self.type_name, "pretokenizers": [part.content() for part in self.parts]}
 
 
-UNSUPPORTED = (
-    *("BertPreTokenizer", "CharDelimiterSplit", "FixedLength", "Metaspace", "Punctuation", "UnicodeScripts"),
-    *("Whitespace", "WhitespaceSplit"),
-)
+UNSUPPORTED = ("UnicodeScripts",)
 
 
-def _split(entries: Entries) -> PreTokenizer:
+def _split(entries: Entries) -> Step:
     kind, text = entries.pattern("pattern")
-    if kind == "Regex":
-        find_pattern((text,), "oniguruma")
-    return Split(kind, text, entries.choice("behavior", _BEHAVIOR_OF), entries.boolean("invert"))
+    return Split(kind, text, entries.choice("behavior", BEHAVIOR_OF), entries.boolean("invert"))
 
 
-def _digits(entries: Entries) -> PreTokenizer:
-    return Digits(entries.boolean("individual_digits"))
+def _char_delimiter(entries: Entries) -> Step:
+    return CharDelimiterSplit(entries.character("delimiter"))
 
 
-def _byte_level(entries: Entries) -> PreTokenizer:
-    return ByteLevel(*ByteLevel.options_of(entries))
+def _fixed_length(entries: Entries) -> Step:
+    return fixed_length(entries.unsigned("length", 64) if "length" in entries.content else FixedLength.length)
 
 
-def _sequence(entries: Entries) -> PreTokenizer:
+def fixed_length(length: int) -> FixedLength:
+    """The step of this name. Raises UnsupportedComponentError for pieces of no characters."""
+    if not length:
+        raise UnsupportedComponentError("pre_tokenizers.FixedLength with length 0")
+    return FixedLength(length)
+
+
+def _metaspace(entries: Entries) -> Step:
+    scheme = entries.choice("prepend_scheme", {name: name for name in PREPEND_SCHEMES}, "always")
+    if "add_prefix_space" in entries.content and entries.boolean("add_prefix_space") != (scheme != "never"):
+        raise ValueError(f"{entries.name}: add_prefix_space does not match declared prepend_scheme")
+    return Metaspace(entries.character("replacement"), scheme, entries.boolean("split", True))
+
+
+def _byte_level(entries: Entries) -> Step:
+    return ByteLevel(
+        entries.boolean("add_prefix_space"), entries.boolean("trim_offsets"), entries.boolean("use_regex", True)
+    )
+
+
+def _sequence(entries: Entries) -> PreTokenizerComponent:
     return PreTokenizerSequence(tuple(parse_pre_tokenizer(part) for part in entries.list("pretokenizers")))
 
 
-parse_pre_tokenizer: Parser[PreTokenizer] = Parser(
-    "pre_tokenizer",
-    "pre_tokenizers",
-    {"ByteLevel": _byte_level, "Split": _split, "Digits": _digits, "Sequence": _sequence},
-    UNSUPPORTED,
-)
+_PARSERS: dict[str, Callable[[Entries], PreTokenizerComponent]] = {
+    "BertPreTokenizer": lambda _: BertPreTokenizer(),
+    "ByteLevel": _byte_level,
+    "CharDelimiterSplit": _char_delimiter,
+    "Digits": lambda entries: Digits(entries.boolean("individual_digits")),
+    "FixedLength": _fixed_length,
+    "Metaspace": _metaspace,
+    "Punctuation": lambda entries: Punctuation(entries.choice("behavior", BEHAVIOR_OF, "isolated")),
+    "Sequence": _sequence,
+    "Split": _split,
+    "Whitespace": lambda _: Whitespace(),
+    "WhitespaceSplit": lambda _: WhitespaceSplit(),
+}
+parse_pre_tokenizer: Parser[PreTokenizerComponent] = Parser("pre_tokenizer", "pre_tokenizers", _PARSERS, UNSUPPORTED)
 
 
-def byte_level_and_pattern(pre_tokenizer: PreTokenizer | None) -> tuple[ByteLevel, Pattern]:
-    """The ByteLevel that ends a pre-tokenizer, and the pattern of all its steps.
+def steps_of(pre_tokenizer: PreTokenizerComponent | None) -> tuple[Step, ...]:
+    """The steps of a pre-tokenizer, in order."""
+    if pre_tokenizer is None:
+        return ()
+    if isinstance(pre_tokenizer, PreTokenizerSequence):
+        return tuple(step for part in pre_tokenizer.parts for step in steps_of(part))
+    return (cast(Step, pre_tokenizer),)
 
-    Raises:
-        UnsupportedComponentError: For a pre-tokenizer that does not end with its only ByteLevel, or whose ByteLevel
-            adds spaces to what other steps split.
+
+def splitting_of(pre_tokenizer: PreTokenizerComponent | None) -> tuple[bool, Pattern]:
+    """How a pre-tokenizer splits a text.
+
+    Returns:
+        Whether a space is put before a text that does not begin with one, and the pattern that splits the result.
     """
-    steps = pre_tokenizer.steps() if pre_tokenizer is not None else ()
-    byte_level = steps[-1] if steps else None
-    if not isinstance(byte_level, ByteLevel) or any(isinstance(step, ByteLevel) for step in steps[:-1]):
-        names = " then ".join(step.type_name for step in steps) or "None"
-        raise UnsupportedComponentError(f"pre_tokenizer {names}, which does not end with its only ByteLevel,")
-    if byte_level.add_prefix_space and len(steps) > 1:
-        raise UnsupportedComponentError("pre_tokenizer ByteLevel with add_prefix_space after other steps")
-    return byte_level, pattern_of(steps)
+    steps = steps_of(pre_tokenizer)
+    if len(steps) == 1 and isinstance(steps[0], ByteLevel):
+        return steps[0].add_prefix_space, _pattern_of_expressions([GPT2] if steps[0].use_regex else [])
+    expressions = [found for step in steps[:-1] if (found := _expression(step)) is not None]
+    last = steps[-1] if steps else None
+    if isinstance(last, ByteLevel) and not last.add_prefix_space and len(expressions) == len(steps) - 1:
+        return False, _pattern_of_expressions([*expressions, *([GPT2] if last.use_regex else [])])
+    return False, step_pattern(steps)
 
 
-def pattern_of(steps: Iterable[PreTokenizer]) -> Pattern:
-    """The pattern that splits a text as these steps do, one after the other."""
-    expressions = [expression for step in steps if (expression := step.expression()) is not None]
+def _expression(step: Step) -> str | None:
+    """The regular expression whose matches a step isolates, or None."""
+    match step:
+        case Digits(individual_digits):
+            return DIGITS if individual_digits else f"{DIGITS}+"
+        case Split("String", text, "isolated"):
+            return re.escape(text)
+        case Split("Regex", expression, behavior, invert):
+            is_covered = behavior == "removed" and invert and step.scanner is not None
+            return expression if behavior == "isolated" or is_covered else None
+    return None
+
+
+def _pattern_of_expressions(expressions: Sequence[str]) -> Pattern:
     return find_pattern(expressions, "oniguruma") if expressions else WHOLE_TEXT
+
+
+def pattern_of_contents(contents: Sequence[Any]) -> StepPattern:
+    """The pattern of the JSON objects of steps."""
+    return step_pattern([step for content in contents for step in steps_of(parse_pre_tokenizer(content))])

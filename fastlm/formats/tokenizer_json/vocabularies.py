@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -18,13 +19,13 @@ from fastlm.formats.tokenizer_json.models import BPE, OPTIONS
 from fastlm.formats.tokenizer_json.normalizers import NormalizerComponent, parse_normalizer, steps_of
 from fastlm.formats.tokenizer_json.post_processors import added_ids, parse_post_processor
 from fastlm.formats.tokenizer_json.pre_tokenizers import (
-    ByteLevel,
-    PreTokenizer,
-    byte_level_and_pattern,
+    PreTokenizerComponent,
     parse_pre_tokenizer,
+    splitting_of,
 )
 from fastlm.normalizers import Normalizer, normalize_str, simplified
-from fastlm.pretokenize.patterns import Pattern, find_pattern
+from fastlm.pretokenize.patterns import WHOLE_TEXT, Pattern, find_pattern
+from fastlm.pretokenize.steps.step_pattern import StepPattern
 from fastlm.text.byte_level import CHAR_OF_BYTE
 from fastlm.vocabulary.vocabulary import NO_ID, SPARSE_IDS, AddedToken, Rules, Vocabulary, vocabulary_from_ids
 
@@ -37,7 +38,7 @@ _SECTIONS = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_proce
 def vocabulary_of_components(
     model: BPE,
     normalizer: NormalizerComponent | None,
-    pre_tokenizer: PreTokenizer | None,
+    pre_tokenizer: PreTokenizerComponent | None,
     added_tokens: Iterable[AddedToken],
     begin: tuple[int, ...] = (),
     end: tuple[int, ...] = (),
@@ -49,7 +50,7 @@ def vocabulary_of_components(
     Args:
         model: The BPE model.
         normalizer: The normalizer, or None.
-        pre_tokenizer: The pre-tokenizer, which must end with ByteLevel.
+        pre_tokenizer: The pre-tokenizer, or None.
         added_tokens: The added tokens with the ids that they have.
         begin: Ids that go before a text.
         end: Ids that go after a text.
@@ -61,7 +62,7 @@ def vocabulary_of_components(
         UnsupportedComponentError: For components that fastlm does not follow.
         ValueError: For parts that do not fit together.
     """
-    byte_level, pattern = require_supported(model, pre_tokenizer)
+    add_prefix_space, pattern = require_supported(model, pre_tokenizer)
     vocab = model.vocab
     spelled = _spelled_tokens(vocab)
     byte_ids = _byte_ids(model)
@@ -69,7 +70,7 @@ def vocabulary_of_components(
     rules = Rules(
         ignore_merges=model.ignore_merges,
         normalization=steps_of(normalizer),
-        add_prefix_space=byte_level.add_prefix_space,
+        add_prefix_space=add_prefix_space,
         unknown_bytes="refuse" if has_all_bytes else "drop",
         begin=begin,
         end=end,
@@ -100,18 +101,21 @@ def _spelled_tokens(vocab: Mapping[str, int]) -> dict[int, bytes]:
     return dict(zip(tokens.values(), gpt2.unspell_all(tokens), strict=True))
 
 
-def require_supported(model: BPE, pre_tokenizer: PreTokenizer | None) -> tuple[ByteLevel, Pattern]:
+def require_supported(model: BPE, pre_tokenizer: PreTokenizerComponent | None) -> tuple[bool, Pattern]:
     """Checks, without encoding anything, that fastlm encodes as these components do.
 
     Returns:
-        The ByteLevel that ends the pre-tokenizer, and the pattern of the pre-tokenizer.
+        As `splitting_of`.
 
     Raises:
         UnsupportedComponentError: Naming what fastlm does not follow.
     """
-    found = byte_level_and_pattern(pre_tokenizer)
+    add_prefix_space, pattern = splitting_of(pre_tokenizer)
     model.require_byte_level(bool((_byte_ids(model) != NO_ID).all()))
-    return found
+    if isinstance(pattern, StepPattern) and not pattern.spells_bytes:
+        names = " then ".join(step.type_name for step in pattern.steps) or "null"
+        model.require_only_bytes(f"with pre_tokenizer {names}, after which characters may spell no byte,")
+    return add_prefix_space, pattern
 
 
 def _byte_ids(model: BPE) -> UInt32Array:
@@ -122,7 +126,8 @@ def vocabulary_of(document: Document) -> Vocabulary:
     """The vocabulary of a tokenizer.json.
 
     An added token that the model knows has the model's id, as in `tokenizers`. Another has the id of the file, where
-    `tokenizers` would count on from the last id of the model. Truncation and padding concern batches, so a vocabulary
+    `tokenizers` would count on from the last id of the model. A token of the model that spells no bytes never results
+    from a text, and is only kept for saving. Truncation and padding concern batches, so a vocabulary
     ignores them. They are kept for saving, as is all else of the file that decides no id.
 
     Raises:
@@ -134,10 +139,10 @@ def vocabulary_of(document: Document) -> Vocabulary:
     for entry in document.added_tokens:
         wanted.setdefault(entry.content, entry.token_id)
     known, _ = AddedVocabulary[AddedTokenEntry]().with_tokens(document.added_tokens, vocab, wanted)
-    if not gpt2.spells_bytes("".join(vocab)):
-        for token, token_id in vocab.items():
-            if token not in known.ids and not gpt2.spells_bytes(token):
-                raise UnsupportedComponentError(f"token {token!r} of id {token_id}, which spells no bytes,")
+    unspelled = [token for token in vocab if token not in known.ids and not gpt2.spells_bytes(token)]
+    if unspelled and not set(unspelled).isdisjoint(itertools.chain.from_iterable(model.merges)):
+        token = next(token for pair in model.merges for token in pair if token in set(unspelled))
+        raise UnsupportedComponentError(f"merge of token {token!r} of id {vocab[token]}, which spells no bytes,")
     outside = {token_id: content for content, token_id in known.ids.items() if content not in vocab}
     for token_id in outside.keys() & set(vocab.values()):
         token = next(token for token, other in vocab.items() if other == token_id)
@@ -171,6 +176,10 @@ def _carried(document: Document, vocabulary: Vocabulary) -> str:
         carried["outside_model"] = outside
     if "" in vocab:
         carried["empty_token"] = vocab[""]
+    added = set(vocabulary.special_tokens)
+    unspelled = {token: k for token, k in vocab.items() if token not in added and not gpt2.spells_bytes(token)}
+    if unspelled:
+        carried["unspelled"] = unspelled
     return json.dumps(carried, ensure_ascii=False) if carried else ""
 
 
@@ -187,6 +196,8 @@ def content_of(vocabulary: Vocabulary) -> dict[str, Any]:
     vocab = gpt2.spelled_vocab(vocabulary)
     if "empty_token" in carried and carried["empty_token"] not in vocab.values():
         vocab[""] = carried["empty_token"]
+    used = set(vocab.values())
+    vocab |= {token: k for token, k in carried.get("unspelled", {}).items() if k not in used}
     outside = set(carried.get("outside_model", ()))
     inside = {token: token_id for token, token_id in vocab.items() if token not in outside}
     added = sorted(vocabulary.added_tokens, key=lambda token: token.id)
@@ -194,6 +205,11 @@ def content_of(vocabulary: Vocabulary) -> dict[str, Any]:
     numbered, _ = AddedVocabulary[AddedToken]().with_tokens(added, inside)
     if numbered.ids == vocabulary.special_tokens:
         vocab = inside
+    elif isinstance(vocabulary.pattern, StepPattern) and not vocabulary.pattern.spells_bytes:
+        for token in outside & vocab.keys():
+            raise ValueError(
+                f"tokenizer.json cannot keep the id of added token {token!r}: in the model, text becomes it"
+            )
     options = _MODEL_OPTIONS | carried.get("model", {}) | {"ignore_merges": vocabulary.rules.ignore_merges}
     return {
         "version": VERSION,
@@ -237,16 +253,23 @@ def _normalizer(steps: tuple[Normalizer, ...], carried: Any) -> dict[str, Any] |
     return contents[0] if contents else None
 
 
-def _pre_tokenizer(vocabulary: Vocabulary, carried: Any) -> dict[str, Any]:
+def _pre_tokenizer(vocabulary: Vocabulary, carried: Any) -> dict[str, Any] | None:
     rules, pattern = vocabulary.rules, vocabulary.pattern
-    if carried is not None:
-        byte_level, carried_pattern = byte_level_and_pattern(parse_pre_tokenizer(carried))
-        if carried_pattern == pattern and byte_level.add_prefix_space == rules.add_prefix_space:
-            found: dict[str, Any] = carried
-            return found
+    if carried is not None and splitting_of(parse_pre_tokenizer(carried)) == (rules.add_prefix_space, pattern):
+        found: dict[str, Any] = carried
+        return found
+    if isinstance(pattern, StepPattern):
+        if rules.add_prefix_space:
+            raise ValueError("tokenizer.json cannot add a space before a text that steps split")
+        contents = [step.content() for step in pattern.steps]
+        if len(contents) > 1:
+            return {"type": "Sequence", "pretokenizers": contents}
+        return contents[0] if contents else None
     options = {**_BYTE_LEVEL, "add_prefix_space": rules.add_prefix_space}
     if pattern.scanner == "gpt2":
         return {**options, "use_regex": True}
+    if pattern == WHOLE_TEXT:
+        return {**options, "use_regex": False}
     if rules.add_prefix_space:
         raise ValueError("tokenizer.json cannot add a space before a text that another pattern than gpt2 splits")
     if pattern.scanner is None:

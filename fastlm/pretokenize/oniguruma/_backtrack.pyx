@@ -95,7 +95,9 @@ cdef class Program:
         p.first_bytes = &self._first_bytes[0] if first_bytes is not None else NULL
         p.clusters = &self._clusters[0] if clusters is not None else NULL
 
-    def find_all(self, const uint8_t[::1] text not None, const int64_t[::1] ends not None, notes_from=None):  # IN
+    def find_all(
+        self, const uint8_t[::1] text not None, const int64_t[::1] ends not None, notes_from=None, counts=None
+    ):
         """Start and end of each match in each piece of a text, an int64 array (matches, 2) of byte offsets.
 
         As in tokenizers, an empty match right after a match is none.
@@ -104,44 +106,55 @@ cdef class Program:
             text: Well-formed UTF-8.
             ends: Where the pieces end, ascending; each piece is searched as if it were the whole text.
             notes_from: After how much work visits are noted; tests give 0.
+            counts: int64 (pieces,), which gets the number of matches in each piece; or None.
 
         Raises:
             WorkLimitError: The expression needs too much work, or too much memory, for this text.
             MemoryError: There is no memory for what it needs.
         """
         cdef fastlm_matcher m
-        cdef int64_t end = 0, start = 0, found = 0, piece = 0
+        cdef int64_t end = 0, start = 0, found = 0, piece = 0, full_blocks = 0, before = 0
+        cdef int64_t[::1] in_piece = np.empty(0, np.int64) if counts is None else counts
         cdef int64_t[:, ::1] block = np.empty((_BLOCK_SIZE, 2), np.int64)
         if ends.shape[0] and (ends[ends.shape[0] - 1] > text.shape[0] or np.any(np.diff(ends, prepend=0) < 0)):
             raise ValueError("ends must ascend, and be in the text")
+        if counts is not None and in_piece.shape[0] != ends.shape[0]:
+            raise ValueError(f"counts must have {ends.shape[0]} entries, got {in_piece.shape[0]}")
         m.frame_count = m.frame_capacity = m.work = 0
         m.frames, m.visited = NULL, NULL
         m.most_work = MOST_WORK + MOST_WORK_PER_BYTE * text.shape[0]
         m.registers = <int64_t *>calloc(self._program.register_count + 1, sizeof(int64_t))
         if m.registers == NULL:
             raise MemoryError
-        note_after = NOTE_AFTER if notes_from is None else notes_from
-        note_after_per_byte = NOTE_AFTER_PER_BYTE if notes_from is None else 0
+        cdef int64_t note_after = NOTE_AFTER if notes_from is None else notes_from
+        cdef int64_t note_after_per_byte = NOTE_AFTER_PER_BYTE if notes_from is None else 0
         parts = []
         try:
-            for piece in range(ends.shape[0]):
-                m.text, m.size = &text[0] + start, ends[piece] - start
-                m.search_start, m.last_end = 0, -1
-                m.note_from = m.work + note_after + note_after_per_byte * m.size
-                end = 0
-                while m.search_start <= m.size and end >= 0:
-                    if found == _BLOCK_SIZE:
-                        parts.append(np.array(block))
-                        found = 0
-                    with nogil:
+            with nogil:
+                for piece in range(ends.shape[0]):
+                    m.text, m.size = &text[0] + start, ends[piece] - start
+                    m.search_start, m.last_end = 0, -1
+                    m.note_from = m.work + note_after + note_after_per_byte * m.size
+                    end = 0
+                    while m.search_start <= m.size and end >= 0:
+                        if found == _BLOCK_SIZE:
+                            with gil:
+                                parts.append(np.array(block))
+                            found = 0
+                            full_blocks += 1
                         end = _fill(&self._program, &m, start, &block[0, 0], &found)
-                if end == FASTLM_NO_MEMORY:
-                    raise MemoryError
-                if end < FASTLM_NO_MATCH:
-                    raise WorkLimitError(start + m.search_start)
-                free(m.visited)
-                m.visited = NULL
-                start = ends[piece]
+                    if end == FASTLM_NO_MEMORY or end < FASTLM_NO_MATCH:
+                        break
+                    free(m.visited)
+                    m.visited = NULL
+                    start = ends[piece]
+                    if in_piece.shape[0]:
+                        in_piece[piece] = full_blocks * _BLOCK_SIZE + found - before
+                        before = full_blocks * _BLOCK_SIZE + found
+            if end == FASTLM_NO_MEMORY:
+                raise MemoryError
+            if end < FASTLM_NO_MATCH:
+                raise WorkLimitError(start + m.search_start)
         finally:
             free(m.registers)
             free(m.frames)

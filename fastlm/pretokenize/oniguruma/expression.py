@@ -32,13 +32,20 @@ class Expression:
                 f"expression {errors.shown(expression)} is nested too deeply, which is not supported"
             ) from None
 
-    def find_all(self, text: bytes, ends: Int64Array | None = None, notes_from: int | None = None) -> Int64Array:
+    def find_all(
+        self,
+        text: bytes,
+        ends: Int64Array | None = None,
+        notes_from: int | None = None,
+        counts: Int64Array | None = None,
+    ) -> Int64Array:
         """Where the expression matches.
 
         Args:
             text: Well-formed UTF-8.
             ends: Where pieces of the text end, each of which is searched as if it were a text; None for one piece.
             notes_from: After how much work the matcher notes where it has been. For tests.
+            counts: int64 (pieces,), which gets the number of matches in each piece; or None.
 
         Returns:
             (matches, 2) int64: byte offsets of the start and end of each match, in order. A match may be empty, but
@@ -48,7 +55,7 @@ class Expression:
             ValueError: The matcher gave up: the expression takes too much work or memory on this text.
         """
         try:
-            return self._program.find_all(text, np.array([len(text)]) if ends is None else ends, notes_from)
+            return self._program.find_all(text, np.array([len(text)]) if ends is None else ends, notes_from, counts)
         except WorkLimitError as error:
             raise ValueError(
                 f"expression {errors.shown(self.expression)} takes too many steps to match the text from byte "

@@ -31,10 +31,7 @@ class OnigurumaSplitter:
             InvalidUTF8Error: The text is not UTF-8.
             ValueError: An expression takes too much work on this text.
         """
-        try:
-            text.decode()
-        except UnicodeDecodeError as error:
-            raise _scan.invalid_utf8(text, error.start) from None
+        _scan.check_utf8(text)
         ends = np.array([len(text)] if text else [], np.int64)
         for expression in self._expressions:
             matches = expression.find_all(text, ends)

@@ -1,0 +1,1 @@
+"""The pre-tokenizers of `tokenizers`: steps that split a text, and some of which change it."""
