@@ -1,7 +1,9 @@
 """The merge table, in which the kernel finds the merge of a pair of ids; kernels/bpe.py has its format."""
 import numpy as np
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int16_t, int64_t, uint32_t, uint64_t, uintptr_t
+
+from fastlm.native.common cimport FASTLM_NO_ID
 
 cdef enum:
     # slots of a bucket; one vector comparison of the kernel searches a bucket
@@ -42,11 +44,10 @@ cdef class MergeTable:
         bucket_bits = max(0, int(np.ceil(np.log2(max(1, n) / (BUCKET * MAX_LOAD)))))
         self.tables.row_bits = int(n).bit_length()
         self.tables.shift = 64 - max(1, bucket_bits)
-        self.merges = np.full(2 * (n + 1), 2**64 - 1, np.uint64)
-        self.merges[2::2] = np.asarray(left).astype(np.uint64) << np.uint64(32) | right
-        self.merges[3::2] = new
+        self.merges = np.empty(2 * (n + 1), np.uint64)
+        fill_rows(self.merges, left_view, right_view, new_view)
         self.merges_view = self.merges
-        self.byte_pairs = byte_pair_ranks(np.asarray(left), np.asarray(right), self.byte_ids)
+        self.byte_pairs = byte_pair_ranks(left_view, right_view, self.byte_ids_view)
         self.byte_pairs_view = self.byte_pairs
         for multiplier in MULTIPLIERS:
             self.tables.multiplier = multiplier
@@ -82,7 +83,7 @@ cdef class MergeTable:
         """Puts each row of `merges` into the first bucket with an empty slot; returns false if a search is too long."""
         cdef int64_t buckets = slots.shape[0] // BUCKET, row, bucket, k, full = 0
         cdef uint64_t pair, hashed
-        cdef uint32_t rows = <uint32_t>((<uint64_t>1 << self.tables.row_bits) - 1)
+        cdef uint32_t rows = <uint32_t>((<uint64_t>1 << self.tables.row_bits) - 1), slot
         cdef int64_t max_full = MAX_FULL_BUCKETS
         for row in range(1, merges.shape[0] // 2):
             pair = merges[2 * row]
@@ -92,8 +93,9 @@ cdef class MergeTable:
             while True:
                 k = 0
                 while k < BUCKET and slots[BUCKET * bucket + k]:
-                    if merges[2 * (slots[BUCKET * bucket + k] & rows)] == pair:
-                        first = slots[BUCKET * bucket + k] & rows
+                    slot = slots[BUCKET * bucket + k]
+                    if not ((slot ^ <uint32_t>hashed) & ~rows) and merges[2 * <uint64_t>(slot & rows)] == pair:
+                        first = slot & rows
                         raise ValueError(
                             f"merge {row - 1} repeats merge {first - 1}: ids {pair >> 32}, {pair & 0xFFFFFFFF}")
                     k += 1
@@ -113,7 +115,18 @@ cdef class MergeTable:
         return True
 
 
-def byte_pair_ranks(left, right, byte_ids):
+cdef int fill_rows(uint64_t[::1] rows, const uint32_t[:] left, const uint32_t[:] right,
+                   const uint32_t[:] new) except -1:
+    """Writes the rows of MergeTable.merges."""
+    cdef int64_t rank
+    rows[0] = rows[1] = <uint64_t>-1
+    for rank in range(left.shape[0]):
+        rows[2 * rank + 2] = <uint64_t>left[rank] << 32 | right[rank]
+        rows[2 * rank + 3] = new[rank]
+    return 0
+
+
+def byte_pair_ranks(const uint32_t[:] left, const uint32_t[:] right, const uint32_t[::1] byte_ids):
     """Merge ranks of pairs of bytes.
 
     Args:
@@ -123,9 +136,39 @@ def byte_pair_ranks(left, right, byte_ids):
     Returns:
         uint32 (65536,): the rank of the merge of two bytes, by `first << 8 | second`; all ones if there is none.
     """
-    byte_of = dict(zip(byte_ids.tolist(), range(256)))
-    ranks = np.full(1 << 16, 0xFFFFFFFF, np.uint32)
-    of_bytes = np.flatnonzero(np.isin(left, byte_ids) & np.isin(right, byte_ids))
-    for rank in of_bytes.tolist():
-        ranks[byte_of[int(left[rank])] << 8 | byte_of[int(right[rank])]] = rank
+    ranks = np.full(1 << 16, FASTLM_NO_ID, np.uint32)
+    cdef uint32_t[::1] to_ranks = ranks
+    cdef int64_t rank, first, second
+    cdef ByteOfId bytes_of = ByteOfId(byte_ids)
+    for rank in range(left.shape[0]):
+        first = bytes_of.byte(left[rank])
+        if first >= 0:
+            second = bytes_of.byte(right[rank])
+            if second >= 0:
+                to_ranks[first << 8 | second] = <uint32_t>rank
     return ranks
+
+
+cdef class ByteOfId:
+    """Finds the byte of an id: a hash table of the 256 ids, of which none may be repeated but FASTLM_NO_ID."""
+    cdef uint32_t[1024] ids
+    cdef int16_t[1024] bytes
+
+    def __cinit__(self, const uint32_t[::1] byte_ids):
+        cdef int64_t k, slot
+        for k in range(1024):
+            self.bytes[k] = -1
+        for k in range(256):
+            slot = <uint32_t>(byte_ids[k] * <uint32_t>0x9E3779B1) >> 22
+            while self.bytes[slot] >= 0:
+                slot = (slot + 1) & 1023
+            self.ids[slot], self.bytes[slot] = byte_ids[k], <int16_t>k
+
+    cdef int64_t byte(self, uint32_t token_id) noexcept:
+        """Returns the byte that has an id, or -1."""
+        cdef int64_t slot = <uint32_t>(token_id * <uint32_t>0x9E3779B1) >> 22
+        while self.bytes[slot] >= 0:
+            if self.ids[slot] == token_id:
+                return self.bytes[slot]
+            slot = (slot + 1) & 1023
+        return -1

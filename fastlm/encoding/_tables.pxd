@@ -45,7 +45,10 @@ cdef extern from "encoding/encode_loop.h" nogil:
     fastlm_status fastlm_encode(const fastlm_vocabulary *vocabulary, fastlm_cache *cache, fastlm_encode_state *state)
 
 cdef extern from "encoding/token_proof.h" nogil:
-    void fastlm_prove_tokens(const fastlm_merge_tables *tables, int64_t n_merges, uint32_t *made_by, uint8_t *proven)
+    ctypedef struct fastlm_token_parts:
+        pass
+    void fastlm_prove_tokens(const fastlm_merge_tables *tables, int64_t n_merges, fastlm_token_parts *parts,
+                             uint8_t *proven)
 
 
 cdef class EncodeTables:

@@ -94,10 +94,11 @@ cdef class EncodeTables:
 
     cdef int _prove_tokens(self, int64_t n_merges) except -1:
         """Finds the tokens that `refill` may add without merging their bytes."""
-        cdef uint32_t[::1] made_by = np.zeros(self.num_ids(), np.uint32)
+        cdef uint8_t[::1] parts = np.zeros(max(1, self.num_ids()) * sizeof(fastlm_token_parts), np.uint8)
         cdef int64_t token_id
         with nogil:
-            fastlm_prove_tokens(&self.vocabulary.tables, n_merges, &made_by[0], &self.is_cached[0])
+            fastlm_prove_tokens(
+                &self.vocabulary.tables, n_merges, <fastlm_token_parts *>&parts[0], &self.is_cached[0])
             for token_id in range(self.num_ids()):
                 if self.is_cached[token_id] and not self.is_cacheable(token_id):
                     self.is_cached[token_id] = False
