@@ -43,6 +43,7 @@ NORMALIZERS = st.one_of(
         SHORT.map(lambda text: {"String": text}) | EXPRESSIONS.map(lambda text: {"Regex": text}),
         SHORT | st.just(""),
     ),
+    SHORT.map(lambda text: {"type": "Replace", "pattern": {"String": text}, "content": text}),
 )
 NORMALIZER_OR_NONE = st.one_of(
     st.none(),

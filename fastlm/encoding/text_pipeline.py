@@ -114,8 +114,8 @@ class TextPipeline:
         # one search gives the result of both if no token of one kind can overlap one of the other kind
         one_search = not normalized or (not self.normalizers and not _can_overlap(as_given, normalized))
         self._needs_position = pattern.needs_position
-        is_local = all(step.is_local for step in self.normalizers)
-        self.spans_are_local = is_local and not self.prefix and not self._needs_position
+        self._is_local = all(step.is_local for step in self.normalizers)
+        self.spans_are_local = self._is_local and not self.prefix and not self._needs_position
         self.cuts: CutRule = "anywhere"
         if self.normalizers:
             self.cuts = "before_whitespace" if rules.normalization == "NFC" else "between_words"
@@ -236,7 +236,8 @@ class TextPipeline:
     def _normalize(self, text: str, start: int, end: int, with_origins: bool) -> tuple[str, Sequence[int] | Int64Array]:
         """The normalized text of a span, and for each character of it the index of the character that it comes from."""
         given = text[start:end]
-        if not self.normalizers or keeps(self.normalizers, given):
+        # the other steps look for changes as long as they take to make them
+        if not self.normalizers or (self._is_local and keeps(self.normalizers, given)):
             return given, range(start, end)
         if not with_origins:
             return normalize_str(self.normalizers, given), ()

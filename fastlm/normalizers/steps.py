@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastlm._types import Int64Array
 from fastlm.pretokenize.oniguruma.expression import compile_expression
 from fastlm.text._normalize import normalized, normalized_with_origins
+from fastlm.text._utf8 import utf8_bytes
 from fastlm.text.byte_level import CHAR_OF_BYTE
 from fastlm.text.whitespace import WHITESPACE
 
@@ -41,7 +44,7 @@ class Normalizer(Protocol):
         ...
 
     def keeps(self, text: str | bytes) -> bool:
-        """Whether the step does not change a text."""
+        """Whether the step changes neither a text nor where its characters come from."""
         ...
 
     def apply(self, text: bytes) -> bytes:
@@ -104,7 +107,7 @@ class _Step:
         raise NotImplementedError(type(self).__name__)
 
     def keeps(self, text: str | bytes) -> bool:
-        encoded = text.encode() if isinstance(text, str) else text
+        encoded = utf8_bytes(text)
         return self.apply(encoded) == encoded
 
 
@@ -223,38 +226,39 @@ class Replace(_Step):
             "content": self.replacement,
         }
 
-    def _pieces(self, text: bytes) -> list[str]:
-        """The text between the matches, with each match after the text before it."""
-        if self.pattern_kind == "String" and self.pattern:
-            between = text.decode().split(self.pattern)
-            return [between[0], *(piece for rest in between[1:] for piece in (self.pattern, rest))]
+    def _matches(self, text: bytes) -> Int64Array:
+        """Start and end of each match in bytes, int64 (matches, 2). A text without characters has none."""
         if not text:
-            return [""]
-        pieces: list[str] = []
-        done = 0
-        expression = self.pattern if self.pattern_kind == "Regex" else "(?:)"
-        for start, end in compile_expression(expression).find_all(text).tolist():
-            pieces += [text[done:start].decode(), text[start:end].decode()]
-            done = end
-        return [*pieces, text[done:].decode()]
+            return np.empty((0, 2), np.int64)
+        expression = self.pattern if self.pattern_kind == "Regex" else re.escape(self.pattern)
+        return compile_expression(expression).find_all(text)
+
+    def keeps(self, text: str | bytes) -> bool:
+        encoded = utf8_bytes(text)
+        if self.pattern_kind == "String" and self.pattern:
+            return self.pattern.encode() not in encoded
+        return not len(self._matches(encoded))
 
     def apply(self, text: bytes) -> bytes:
         if self.pattern_kind == "String" and self.pattern:
             return text.replace(self.pattern.encode(), self.replacement.encode())
-        return self.replacement.join(self._pieces(text)[::2]).encode()
+        matches = self._matches(text)
+        if not len(matches):
+            return text
+        starts, ends = [0, *matches[:, 1].tolist()], [*matches[:, 0].tolist(), len(text)]
+        between = [text[start:end] for start, end in zip(starts, ends, strict=True)]
+        return self.replacement.encode().join(between)
 
     def apply_with_origins(self, text: bytes) -> tuple[bytes, Origins]:
-        pieces = self._pieces(text)
-        origins: list[Int64Array] = []
-        at = 0
-        for k, piece in enumerate(pieces):
-            after = at + len(piece)
-            if k % 2:
-                origins.append(np.full(len(self.replacement), max(0, after - 1), np.int64))
-            else:
-                origins.append(np.arange(at, after, dtype=np.int64))
-            at = after
-        return self.replacement.join(pieces[::2]).encode(), np.concatenate(origins)
+        is_start = (np.frombuffer(text, np.uint8) & 0xC0) != 0x80
+        starts, ends = np.append(0, np.cumsum(is_start))[self._matches(text).T]
+        change = np.zeros(int(is_start.sum()) + 1, np.int64)
+        np.add.at(change, starts, 1)
+        np.add.at(change, ends, -1)
+        kept = np.flatnonzero(np.cumsum(change)[:-1] == 0)
+        places, count = np.searchsorted(kept, starts), len(self.replacement)
+        origins = np.insert(kept, np.repeat(places, count), np.repeat(np.maximum(ends - 1, 0), count))
+        return self.apply(text), origins
 
 
 @dataclass(frozen=True)
@@ -273,16 +277,28 @@ class Nmt(_Step):
     )
 
     def apply(self, text: bytes) -> bytes:
-        return text.decode().translate(_nmt_table()).encode()
+        return self.apply_with_origins(text)[0]
 
     def apply_with_origins(self, text: bytes) -> tuple[bytes, Origins]:
         code_points = np.frombuffer(text.decode().encode("utf-32-le"), "<u4")
-        return self.apply(text), np.flatnonzero(~np.isin(code_points, self.REMOVED)).astype(np.int64)
+        mapped = _nmt_table()[code_points]
+        kept = mapped != _REMOVED
+        if (mapped == code_points).all():
+            return text, np.arange(len(code_points), dtype=np.int64)
+        made = mapped[kept].astype("<u4", copy=False).tobytes().decode("utf-32-le")
+        return made.encode(), np.flatnonzero(kept).astype(np.int64)
+
+
+# no code point
+_REMOVED = 0xFFFFFFFF
 
 
 @functools.cache
-def _nmt_table() -> dict[int, Any]:
-    return dict.fromkeys(Nmt.REMOVED) | dict.fromkeys(Nmt.SPACES, " ")
+def _nmt_table() -> NDArray[np.uint32]:
+    """What each code point becomes, uint32 (0x110000,)."""
+    table = np.arange(0x110000, dtype=np.uint32)
+    table[list(Nmt.REMOVED)], table[list(Nmt.SPACES)] = _REMOVED, ord(" ")
+    return table
 
 
 @dataclass(frozen=True)

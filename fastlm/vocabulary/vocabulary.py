@@ -133,6 +133,8 @@ class Rules:
         """The rules that are not the default, for messages."""
         defaults = Rules()
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if isinstance(self.normalization, tuple):
+            values["normalization"] = " then ".join(step.type_name for step in self.normalization)
         return ", ".join(f"{name}={value!r}" for name, value in values.items() if value != getattr(defaults, name))
 
 
