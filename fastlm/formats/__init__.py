@@ -11,7 +11,7 @@ from pathlib import Path
 from fastlm.files.atomic import unfinished, write_files
 from fastlm.files.reading import begins_with, check_content
 from fastlm.files.recognize import START_BYTES
-from fastlm.formats import gpt2, minbpe, native, native_copy, tekken, tiktoken, tokenizer_json
+from fastlm.formats import gpt2, js_tiktoken, minbpe, native, native_copy, tekken, tiktoken, tokenizer_json
 from fastlm.formats import tokenizer_json as hf_json
 from fastlm.pretokenize.patterns import Pattern, find_pattern
 from fastlm.vocabulary.vocabulary import Rules, Vocabulary
@@ -152,7 +152,10 @@ def _reader(
     if start.startswith(native.MAGIC_STEM):
         reader = native.read
     elif start.lstrip().startswith(b"{"):
-        reader = tekken.read if tekken.is_tekken(path) else tokenizer_json.read
+        if tekken.is_tekken(path):
+            reader = tekken.read
+        else:
+            reader = js_tiktoken.read if js_tiktoken.is_js_tiktoken(path) else tokenizer_json.read
     elif start.startswith(minbpe.FIRST_LINE.encode()):
         reader = minbpe.read
     else:

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import json
 import random
+import unicodedata
 
 import pytest
 
@@ -97,6 +98,64 @@ def test_another_version_of_minbpe(tmp_path):
     path.write_text("minbpe v2\n\n0\n")
     with pytest.raises(ValueError, match=r"bad\.model, line 3: expected 'minbpe v1', found 'minbpe v2'"):
         minbpe.read(path)
+
+
+# --- the JSON files of tiktoken's JavaScript versions ---
+
+
+def js_content(**changes) -> dict:
+    ranks = [*BYTES, b"ab", b"abc"]
+    lines = [(0, ranks[:100]), (100, ranks[100:])]
+    spelled = [f"! {first} {' '.join(base64.b64encode(token).decode() for token in part)}" for first, part in lines]
+    return {
+        "explicit_n_vocab": 259,
+        "pat_str": PATTERNS["gpt2"].regex,
+        "special_tokens": {"<EOT>": 258},
+        "bpe_ranks": "\n".join(spelled),
+    } | changes
+
+
+def test_ranks_of_javascript_are_read(tmp_path):
+    path = tmp_path / "claude.json"
+    path.write_text(json.dumps(js_content()))
+    tokenizer = fastlm.load(path)
+    assert tokenizer.encode("abcab<EOT>") == [257, 256, 258]
+    assert tokenizer.encode("e\u0301") == [*"e\u0301".encode()]
+    assert tokenizer.pattern == "gpt2"
+
+
+def test_claude_normalizes(data):
+    tiktoken = pytest.importorskip("tiktoken")
+    path = data / "tokenizers" / "claude" / "claude.json"
+    content, tokenizer = json.loads(path.read_text("utf-8")), fastlm.load(path)
+    ranks = {tokenizer.vocab[token_id]: token_id for token_id in tokenizer.vocab}
+    special = content["special_tokens"]
+    ranks = {token: rank for token, rank in ranks.items() if rank not in special.values()}
+    judge = tiktoken.Encoding("claude", pat_str=content["pat_str"], mergeable_ranks=ranks, special_tokens=special)
+    for text in [*texts.DOCUMENTS, "ﬁ ½ ㎡ x² ＡＢＣ\u00a0e\u0301", "it's <EOT> here"]:
+        expected = judge.encode(unicodedata.normalize("NFKC", text), allowed_special="all")
+        assert tokenizer.encode(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bpe_ranks": []}, "expected an object with a str 'bpe_ranks'"),
+        ({"special_tokens": []}, "expected an object with a dict 'special_tokens'"),
+        ({"special_tokens": {"<a>": "0"}}, "special token '<a>' has id '0', expected an integer"),
+        ({"bpe_ranks": ""}, "bpe_ranks holds no tokens"),
+        ({"bpe_ranks": "! 0 YQ==\n? 1 Yg=="}, "line 2 of bpe_ranks is '[?] 1 Yg=='"),
+        ({"bpe_ranks": "!"}, "line 1 of bpe_ranks is '!'"),
+        ({"bpe_ranks": "! 0 YQ"}, "token 'YQ' of rank 0 is not base64"),
+        ({"bpe_ranks": "! 0 YQ== YQ=="}, "token b'a' of rank 1 is empty or given twice"),
+        ({"pat_str": "("}, "is not a regular expression"),
+    ],
+)
+def test_malformed_ranks_of_javascript_are_refused(changes, message, tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(js_content(**changes)))
+    with pytest.raises(ValueError, match=rf"x\.json: .*({message})"):
+        fastlm.load(path)
 
 
 # --- tekken ---

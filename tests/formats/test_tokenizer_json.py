@@ -319,11 +319,7 @@ OFFICIAL = sorted([*(DATA / "tokenizers").glob("*/tokenizer.json"), *(DATA / "ve
 
 @pytest.mark.parametrize("path", OFFICIAL, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_published_files_are_kept(path, tmp_path):
-    try:
-        loaded = fastlm.load(path)
-    except ValueError as error:
-        assert "not supported" in str(error)  # noqa: PT017
-        return
+    loaded = fastlm.load(path)
     loaded.save(tmp_path, ["tokenizer.json"])
     again = fastlm.load(tmp_path)
     assert again.vocabulary.fingerprint == loaded.vocabulary.fingerprint
