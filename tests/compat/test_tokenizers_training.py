@@ -15,7 +15,27 @@ import fastlm.compat.tokenizers as ours  # noqa: E402 - needs the judge
 pytestmark = pytest.mark.filterwarnings("ignore:no scanner for the pattern")
 
 
-def build(library, prefix: bool, normalize: bool, pattern: str | None, digits: bool):
+NORMALIZERS = {
+    "none": lambda n: None,
+    "nfc": lambda n: n.NFC(),
+    "lower": lambda n: n.Sequence([n.NFKC(), n.Lowercase(), n.StripAccents()]),
+    "ends": lambda n: n.Sequence([n.Strip(), n.Prepend("b "), n.Replace("ab", "é")]),
+    "nmt": lambda n: n.Sequence([n.Nmt(), n.NFD()]),
+}
+SEQUENCES = {
+    "falcon": lambda p, t: [
+        *(p.Punctuation("contiguous"), p.ByteLevel(add_prefix_space=False), p.Digits()),
+        p.Split(t.Regex("[0-9][0-9][0-9]"), "isolated"),
+    ],
+    "words": lambda p, t: [p.Whitespace(), p.ByteLevel(add_prefix_space=True)],
+    "metaspace": lambda p, t: [p.Metaspace("_", "first"), p.ByteLevel(add_prefix_space=False, use_regex=False)],
+    "removed": lambda p, t: [p.Split(" ", "removed"), p.Split("a", "merged_with_next"), p.ByteLevel(False)],
+}
+
+
+def build(
+    library, prefix: bool, normalize: bool, pattern: str | None, digits: bool, normalizer="none", sequence="none"
+):
     tokenizer = library.Tokenizer(library.models.BPE())
     steps = []
     if digits:
@@ -24,8 +44,11 @@ def build(library, prefix: bool, normalize: bool, pattern: str | None, digits: b
         steps.append(library.pre_tokenizers.Split(library.Regex(pattern), "isolated"))
     steps.append(library.pre_tokenizers.ByteLevel(add_prefix_space=prefix and not steps, use_regex=pattern is None))
     tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence(steps) if len(steps) > 1 else steps[0]
-    if normalize:
-        tokenizer.normalizer = library.normalizers.NFC()
+    if sequence != "none":
+        steps = SEQUENCES[sequence](library.pre_tokenizers, library)
+        tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence(steps)
+    if normalize or normalizer != "none":
+        tokenizer.normalizer = NORMALIZERS["nfc" if normalize else normalizer](library.normalizers)
     tokenizer.decoder = library.decoders.ByteLevel()
     return tokenizer
 
@@ -57,6 +80,8 @@ def test_learns_what_tokenizers_learns(seed):
         "pattern": rng.choice([None, LLAMA3]),
         "digits": rng.random() < 0.2,
     }
+    if seed % 2:
+        shape |= {"normalizer": rng.choice(list(NORMALIZERS)), "sequence": rng.choice(["none", *SEQUENCES])}
     options = {
         "vocab_size": rng.choice([0, 5, 60, 270, 300, 400]),
         "min_frequency": rng.choice([0, 1, 2, 5]),

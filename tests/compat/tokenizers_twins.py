@@ -128,6 +128,10 @@ class Recipe:
             self.prefix = False
         # characters that stand for no byte are no part of a whole token
         self.ignore_merges &= self.split != "null"
+        # options that change nothing where every byte has a token
+        self.options = rng.choice([{}, {"dropout": 0.0}, {"fuse_unk": True}, {"continuing_subword_prefix": ""}])
+        if self.split != "null" and len(vocab) in TRAINED:
+            self.options |= rng.choice([{}, {}, {"unk_token": "a"}, {"unk_token": "<|end|>", "byte_fallback": True}])
         self.post = rng.choice(
             [None, "bytes", "bytes", "trim-no-prefix", "no-trim", "template", "sequence", "roberta", "bert"]
         )
@@ -166,7 +170,8 @@ class Recipe:
 
     def build(self, module: Any) -> Any:
         m, split, regex = module, module.pre_tokenizers.Split, module.Regex
-        tokenizer = m.Tokenizer(m.models.BPE(self.vocab, self.merges, ignore_merges=self.ignore_merges))
+        model = m.models.BPE(self.vocab, self.merges, ignore_merges=self.ignore_merges, **self.options)
+        tokenizer = m.Tokenizer(model)
         if self.normalizer:
             tokenizer.normalizer = self.normalizer(m.normalizers)
         byte_level = m.pre_tokenizers.ByteLevel(add_prefix_space=self.prefix, use_regex=True)
