@@ -1,15 +1,14 @@
 """fastlm: from raw text to a trained language model.
 
-Importing the package loads the tokenizer only; `encode_corpus` and `generate` are loaded when they are first used.
+Importing the package loads the tokenizer only. The other names are loaded when they are first used.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from fastlm._version import __version__
+from fastlm.forks import no_fork
 
 try:
-    from fastlm.bpe_training.trainer import train_bpe
-    from fastlm.corpus.read import Corpus
     from fastlm.pretokenize._scan import InvalidUTF8Error
     from fastlm.tokenizer import Tokenizer, load
 except ModuleNotFoundError as error:
@@ -25,7 +24,9 @@ except ModuleNotFoundError as error:
     ) from error
 
 if TYPE_CHECKING:
+    from fastlm.bpe_training.trainer import train_bpe
     from fastlm.corpus.encode_corpus import encode_corpus
+    from fastlm.corpus.read import Corpus
     from fastlm.generation import generate
 
 InvalidUTF8Error.__module__ = __name__  # the name by which users import it
@@ -41,8 +42,13 @@ __all__ = [
     "train_bpe",
 ]
 
-# where each name that is loaded late is defined: generate loads torch
-_LATE = {"encode_corpus": "fastlm.corpus.encode_corpus", "generate": "fastlm.generation"}
+# where each name that is loaded late is defined: generate loads torch, and the others take as long as the tokenizer
+_LATE = {
+    "Corpus": "fastlm.corpus.read",
+    "encode_corpus": "fastlm.corpus.encode_corpus",
+    "generate": "fastlm.generation",
+    "train_bpe": "fastlm.bpe_training.trainer",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -50,7 +56,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    found = getattr(importlib.import_module(_LATE[name]), name)
+    with no_fork:
+        found = getattr(importlib.import_module(_LATE[name]), name)
     globals()[name] = found
     return found
 

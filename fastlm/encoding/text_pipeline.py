@@ -9,20 +9,21 @@ before each span that is left.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from fastlm._types import Int64Array
-from fastlm.normalizers import keeps, normalize_str, normalize_with_origins
+from fastlm.forks import no_fork
 from fastlm.pretokenize import _scan
-from fastlm.pretokenize.steps.step_pattern import Pretokens, StepPattern
+from fastlm.pretokenize.patterns import Pattern
 from fastlm.text._token_finder import TokenFinder
 from fastlm.text._utf8 import utf8_bytes
 from fastlm.text.added_tokens import AddedTokenSplitter, Split
 from fastlm.vocabulary.vocabulary import NO_ID, AddedToken, Vocabulary
 
 if TYPE_CHECKING:
+    from fastlm.pretokenize.steps.step_pattern import Pretokens, StepPattern
     from fastlm.pretokenize.text_splitter import Boundaries, CutRule
 
 OnSpecial: TypeAlias = Literal["token", "text", "raise"]
@@ -94,8 +95,9 @@ class TextPipeline:
     def __init__(self, vocabulary: Vocabulary) -> None:
         rules, tokens = vocabulary.rules, vocabulary.added_tokens
         self.normalizers = rules.normalizers
+        self._functions: Any = _functions_of_normalizers() if self.normalizers else None
         pattern = vocabulary.pattern
-        self._step_pattern = pattern if isinstance(pattern, StepPattern) and pattern.changes_text else None
+        self._step_pattern = _changing_steps(pattern)
         self._known_bytes = vocabulary.byte_ids != NO_ID
         self.prefix = " " if rules.add_prefix_space else ""
         self.added_tokens = TokenFinder([token.content.encode() for token in tokens], [token.id for token in tokens])
@@ -107,9 +109,7 @@ class TextPipeline:
         normalized = [token for token in tokens if token.normalized]
         self._as_given = AddedTokenSplitter({token.content: token for token in as_given})
         self._finds_normalized = bool(normalized)
-        self._normalized = AddedTokenSplitter(
-            {normalize_str(self.normalizers, token.content): token for token in normalized}
-        )
+        self._normalized = AddedTokenSplitter({self._normalized_str(token.content): token for token in normalized})
         strips = any(token.single_word or token.lstrip or token.rstrip for token in tokens)
         # one search gives the result of both if no token of one kind can overlap one of the other kind
         one_search = not normalized or (not self.normalizers and not _can_overlap(as_given, normalized))
@@ -147,7 +147,7 @@ class TextPipeline:
         if not self.needs_whole_text and self._step_pattern is None:
             # a str needs no decoding before; bytes may not be UTF-8
             given = text if isinstance(text, str) else decoded_text(text)
-            if keeps(self.normalizers, given):
+            if self._keeps(given):
                 return text, self._boundaries(text, on_special)
         decoded = decoded_text(text)
         return self._joined(self.spans(decoded, self.recognised(on_special)))
@@ -233,15 +233,22 @@ class TextPipeline:
             return span
         return span._replace(origins=np.asarray(span.origins, np.int64) + by)
 
+    def _keeps(self, text: str) -> bool:
+        return not self.normalizers or self._functions.keeps(self.normalizers, text)
+
+    def _normalized_str(self, text: str) -> str:
+        normalized: str = self._functions.normalize_str(self.normalizers, text) if self.normalizers else text
+        return normalized
+
     def _normalize(self, text: str, start: int, end: int, with_origins: bool) -> tuple[str, Sequence[int] | Int64Array]:
         """The normalized text of a span, and for each character of it the index of the character that it comes from."""
         given = text[start:end]
         # the other steps look for changes as long as they take to make them
-        if not self.normalizers or (self._is_local and keeps(self.normalizers, given)):
+        if not self.normalizers or (self._is_local and self._keeps(given)):
             return given, range(start, end)
         if not with_origins:
-            return normalize_str(self.normalizers, given), ()
-        normalized, origins = normalize_with_origins(self.normalizers, given.encode())
+            return self._normalized_str(given), ()
+        normalized, origins = self._functions.normalize_with_origins(self.normalizers, given.encode())
         return normalized.decode(), origins + start
 
     def spans(self, text: str, recognised: frozenset[int], with_origins: bool = False) -> Iterator[Span]:
@@ -346,3 +353,19 @@ def _ends_as_begins(first: list[str], second: list[str]) -> bool:
 def _contains(first: list[str], second: list[str]) -> bool:
     finder = TokenFinder([content.encode() for content in second])
     return any(len(finder.find(content.encode())) for content in first) if second else False
+
+
+def _changing_steps(pattern: Pattern) -> StepPattern | None:
+    """A pattern that is a sequence of steps and changes the text, or None for others."""
+    if type(pattern) is Pattern:
+        return None
+    with no_fork:
+        from fastlm.pretokenize.steps.step_pattern import StepPattern
+    return pattern if isinstance(pattern, StepPattern) and pattern.changes_text else None
+
+
+def _functions_of_normalizers() -> Any:
+    """The package that runs normalizers, which most vocabularies do not need."""
+    with no_fork:
+        from fastlm import normalizers
+    return normalizers

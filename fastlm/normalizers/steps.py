@@ -6,17 +6,20 @@ import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlm._types import Int64Array
-from fastlm.pretokenize.oniguruma.expression import compile_expression
+from fastlm.forks import no_fork
 from fastlm.text._normalize import normalized, normalized_with_origins
 from fastlm.text._utf8 import utf8_bytes
 from fastlm.text.byte_level import CHAR_OF_BYTE
 from fastlm.text.whitespace import WHITESPACE
+
+if TYPE_CHECKING:
+    from fastlm.pretokenize.oniguruma.expression import Expression
 
 Origins: TypeAlias = Int64Array
 """int64 (characters of a result,): the index of the character of the given text that each comes from."""
@@ -217,7 +220,7 @@ class Replace(_Step):
 
     def __post_init__(self) -> None:
         if self.pattern_kind == "Regex":
-            compile_expression(self.pattern)
+            _compiled(self.pattern)
 
     def content(self) -> dict[str, Any]:
         return {
@@ -231,7 +234,7 @@ class Replace(_Step):
         if not text:
             return np.empty((0, 2), np.int64)
         expression = self.pattern if self.pattern_kind == "Regex" else re.escape(self.pattern)
-        return compile_expression(expression).find_all(text)
+        return _compiled(expression).find_all(text)
 
     def keeps(self, text: str | bytes) -> bool:
         encoded = utf8_bytes(text)
@@ -313,3 +316,10 @@ class ByteLevel(_Step):
     def apply_with_origins(self, text: bytes) -> tuple[bytes, Origins]:
         is_start = (np.frombuffer(text, np.uint8) & 0xC0) != 0x80
         return self.apply(text), (np.cumsum(is_start) - 1).astype(np.int64)
+
+
+def _compiled(expression: str) -> Expression:
+    """A compiled expression. Its compiler is imported at its first use, because few normalizers have expressions."""
+    with no_fork:
+        from fastlm.pretokenize.oniguruma.expression import compile_expression
+    return compile_expression(expression)

@@ -13,13 +13,17 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from fastlm._types import Int64Array
-from fastlm.pretokenize import _scan, oniguruma
+from fastlm.forks import no_fork
+from fastlm.pretokenize import _scan
 from fastlm.pretokenize.regex_splitter import RegexSplitter, compile_expression
+
+if TYPE_CHECKING:
+    from fastlm.pretokenize.oniguruma import OnigurumaSplitter
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 R50K = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
@@ -149,9 +153,19 @@ class Pattern:
 
 
 @functools.lru_cache(maxsize=64)
-def _splitter(splits: tuple[str, ...], syntax: Syntax) -> RegexSplitter | oniguruma.OnigurumaSplitter:
+def _splitter(splits: tuple[str, ...], syntax: Syntax) -> RegexSplitter | OnigurumaSplitter:
     """The splitter of a pattern without a scanner. Warns once for each pattern that the `regex` module runs."""
-    return oniguruma.OnigurumaSplitter(splits) if syntax == "oniguruma" else RegexSplitter(splits, stacklevel=3)
+    if syntax == "regex":
+        return RegexSplitter(splits, stacklevel=3)
+    splitter: OnigurumaSplitter = _oniguruma().OnigurumaSplitter(splits)
+    return splitter
+
+
+def _oniguruma() -> Any:
+    """The package `oniguruma`, which most vocabularies do not need."""
+    with no_fork:
+        from fastlm.pretokenize import oniguruma
+    return oniguruma
 
 
 PATTERNS: dict[str, Pattern] = {
@@ -282,7 +296,7 @@ def _find_splits(splits: tuple[str, ...], syntax: Syntax) -> Pattern:
         return known
     for split in splits:
         if is_onig:
-            oniguruma.compile_expression(split)
+            _oniguruma().compile_expression(split)
         else:
             compile_expression(split)
     return Pattern(splits, syntax=syntax)

@@ -6,16 +6,18 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
 from fastlm._types import Int64Array, UInt8Array, UInt32Array
-from fastlm.forks import cached_property
-from fastlm.normalizers.steps import Normalizer, UnicodeForm, simplified
+from fastlm.forks import cached_property, no_fork
 from fastlm.pretokenize.patterns import Pattern
 from fastlm.text.byte_level import OTHER_BYTES, PRINTABLE_BYTES
 from fastlm.vocabulary._spelling import first_misspelled
+
+if TYPE_CHECKING:
+    from fastlm.normalizers.steps import Normalizer
 
 # IDs need not be dense. This bounds tables indexed by ID: one huge ID in a file must not exhaust memory
 SPARSE_IDS = 1 << 20
@@ -71,10 +73,19 @@ class AddedToken:
         special_bytes(self.content)
 
 
-Normalization: TypeAlias = Literal["NFC"] | tuple[Normalizer, ...] | None
+Normalization: TypeAlias = "Literal['NFC'] | tuple[Normalizer, ...] | None"
 """The steps that normalize a text: "NFC" for this one step, None for no steps."""
 
-NFC_STEPS = (UnicodeForm("NFC"),)
+
+def _normalizer_steps() -> Any:
+    """The module of the steps, which most vocabularies do not need."""
+    with no_fork:
+        from fastlm.normalizers import steps
+    return steps
+
+
+def _nfc_steps() -> tuple[Normalizer, ...]:
+    return (_normalizer_steps().UnicodeForm("NFC"),)
 
 
 @dataclass(frozen=True)
@@ -105,9 +116,9 @@ class Rules:
         if self.normalization not in (None, "NFC"):
             if not isinstance(self.normalization, tuple):
                 raise ValueError(f"normalization must be 'NFC', a tuple of steps or None, got {self.normalization!r}")
-            steps = simplified(self.normalization)
+            steps = _normalizer_steps().simplified(self.normalization)
             # one form for equal rules, and for the fingerprints of vocabularies with NFC
-            object.__setattr__(self, "normalization", "NFC" if steps == NFC_STEPS else steps or None)
+            object.__setattr__(self, "normalization", "NFC" if steps == _nfc_steps() else steps or None)
         if self.unknown_bytes not in ("refuse", "drop"):
             raise ValueError(f"unknown_bytes must be 'refuse' or 'drop', got {self.unknown_bytes!r}")
         ids = (*self.begin, *self.end)
@@ -119,7 +130,7 @@ class Rules:
         """The steps that normalize a text."""
         if isinstance(self.normalization, tuple):
             return self.normalization
-        return NFC_STEPS if self.normalization else ()
+        return _nfc_steps() if self.normalization else ()
 
     def for_fingerprint(self) -> str:
         """The rules as text that does not depend on the names of classes."""

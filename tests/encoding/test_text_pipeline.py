@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastlm
-from fastlm.encoding import text_pipeline
 from fastlm.formats import tokenizer_json
 from fastlm.normalizers import UnicodeForm, keeps, normalize_str, normalize_with_origins
 from fastlm.pretokenize import text_splitter
@@ -174,7 +173,7 @@ def test_a_prepared_text_cut_for_threads_has_the_ids_of_the_whole(seed, tmp_path
 
 def test_origins_are_computed_on_request_only(monkeypatch, normalizing):
     """They take 8 bytes a character, and encoding does not need them."""
-    monkeypatch.setattr(text_pipeline, "normalize_with_origins", None)
+    monkeypatch.setattr("fastlm.normalizers.normalize_with_origins", None)
     text = "e\u0301 and " + "plain text " * 100
     tokens = normalizing.encode(text)
     assert tokens == normalizing.encode(unicodedata.normalize("NFC", text))
