@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
+from fastlm._arguments import instance_of
 from fastlm._types import Int64Array, UInt16Array, UInt32Array
 from fastlm.decoding._decoder import Decoder, as_ids
 from fastlm.decoding.stream import DecodeStream
@@ -96,9 +97,9 @@ class Tokenizer:
 
     @classmethod
     def from_vocabulary(cls, vocabulary: Vocabulary) -> Tokenizer:
-        """Makes the tokenizer of a vocabulary."""
+        """Makes the tokenizer of a vocabulary. Raises TypeError for anything else."""
         tokenizer = cls.__new__(cls)
-        tokenizer.vocabulary = vocabulary
+        tokenizer.vocabulary = instance_of(vocabulary, Vocabulary, "vocabulary")
         return tokenizer
 
     @classmethod
@@ -130,8 +131,10 @@ class Tokenizer:
 
         Raises:
             ValueError: The other ids do not belong to the last merges.
+            TypeError: The size is no int.
         """
-        return Tokenizer.from_vocabulary(truncated_vocabulary(self.vocabulary, vocab_size))
+        size = batches.as_int(vocab_size, "vocab_size")
+        return Tokenizer.from_vocabulary(truncated_vocabulary(self.vocabulary, size))
 
     @property
     def vocab(self) -> dict[int, bytes]:

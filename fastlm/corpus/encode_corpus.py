@@ -24,6 +24,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
+from fastlm._arguments import instance_of
 from fastlm.cluster.connection import Engine, check_engine
 from fastlm.corpus.block_encoder import BlockEncoder, EncodedBlock
 from fastlm.corpus.manifest import (
@@ -123,6 +124,9 @@ def encode_corpus(
     if validation is not None:
         validation_fraction = _renamed("validation", validation, "validation_fraction", validation_fraction or None)
     check_engine(engine)
+    instance_of(tokenizer, Tokenizer, "tokenizer")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable, got {type(progress).__name__}")
     _check_options(format, shard_tokens, on_special, validation_fraction)
     dtype = ids_dtype(format, len(tokenizer.vocabulary))
     end_of_text_id = None if end_of_text is None else _id_of(end_of_text, tokenizer)
@@ -192,7 +196,7 @@ def _check_options(shard_format: str, shard_tokens: int, on_special: str, valida
 
 
 def _id_of(token: str, tokenizer: Tokenizer) -> int:
-    if token not in tokenizer.special_tokens:
+    if instance_of(token, str, "end_of_text") not in tokenizer.special_tokens:
         known = ", ".join(map(repr, tokenizer.special_tokens)) or "none"
         raise ValueError(f"end_of_text must be a special token of the tokenizer, got {token!r}; it has {known}")
     return tokenizer.special_tokens[token]

@@ -122,6 +122,8 @@ def as_ids(ids):
         raise TypeError(f"ids must be integers, got {type(ids).__name__}")
     if not isinstance(ids, np.ndarray):
         if type(ids) is not list:
+            if not (hasattr(ids, "__iter__") or hasattr(ids, "__getitem__")):
+                raise TypeError(f"ids must be integers, got {type(ids).__name__}")
             ids = plain_sequence(ids)
         array = np.empty(len(ids), np.int64)
         to = array

@@ -32,7 +32,18 @@ def as_list(items: Sequence[Item]) -> list[Item]:
         raise TypeError(f"expected a sequence of texts, got one {type(items).__name__}")
     if type(items) is list:
         return items.copy()
+    if not is_iterable(items):
+        raise TypeError(f"expected a sequence of texts or of ids, got {type(items).__name__}")
     return [item for item in items]  # noqa: C416 - list(items) would believe the length that a subclass reports
+
+
+def is_iterable(items: object) -> bool:
+    """Whether `iter` takes an object, whose type has `__iter__` or `__getitem__`."""
+    try:
+        iter(items)  # type: ignore[call-overload]
+    except TypeError:
+        return False
+    return True
 
 
 def as_int(value: int, name: str) -> int:

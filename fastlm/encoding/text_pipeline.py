@@ -54,6 +54,16 @@ class Span(NamedTuple):
         return self.source[self.start : self.stop]
 
 
+def _checked_part(part: tuple[str | bytes, bool]) -> tuple[str | bytes, bool]:
+    try:
+        if isinstance(part, str | bytes):
+            raise TypeError
+        text, trusted = part
+    except (TypeError, ValueError):
+        raise TypeError(f"a part must be a pair of a text and a bool, got {part!r:.80}") from None
+    return text, trusted
+
+
 class _PendingText:
     """Text since the last added token, which is normalized as one text.
 
@@ -179,7 +189,7 @@ class TextPipeline:
 
     def _spans_of_parts(self, parts: Iterable[tuple[str | bytes, bool]]) -> Iterator[Span]:
         pending, position = _PendingText(), 0
-        for text, trusted in parts:
+        for text, trusted in map(_checked_part, parts):
             decoded = decoded_text(text)
             recognised = self.added_ids if trusted else self.ordinary_ids
             splits = self._as_given.split(decoded, recognised) if recognised else [(0, len(decoded), None)]

@@ -42,9 +42,11 @@ _log = logging.getLogger(__name__)
 def save(vocabulary: Vocabulary, directory: Path, formats: Iterable[str] | None) -> list[Path]:
     """Writes a vocabulary; see Tokenizer.save."""
     contents: dict[str, bytes] = {}
+    if formats is not None and not isinstance(formats, Iterable):
+        raise TypeError(f"formats must be names of formats, got {type(formats).__name__}")
     names = ("fastlm", *_USUAL) if formats is None else list(formats)
     for name in names:
-        if name not in WRITERS:
+        if not isinstance(name, str) or name not in WRITERS:
             raise ValueError(f"no format is named {name!r}; there are {sorted(WRITERS)}")
         try:
             contents |= WRITERS[name](vocabulary)

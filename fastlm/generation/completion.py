@@ -11,10 +11,11 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import torch
 from torch import Tensor
 
+from fastlm._arguments import instance_of
 from fastlm.generation.decoding import KVCache, Step, prefill, torch_step
 from fastlm.generation.sampling import Sampler, Sampling
 from fastlm.generation.stopping import StopStrings
-from fastlm.model.transformer import TransformerLM
+from fastlm.model.transformer import TransformerLM, check_model
 from fastlm.tokenizer import Tokenizer
 
 FinishReason = Literal["stop", "length", "context"]
@@ -98,6 +99,8 @@ def generate(
         TypeError: Ids are not integers.
         IndexError: The model does not have an id of a prompt.
     """
+    if not isinstance(prompt, Sequence) or isinstance(prompt, bytes):
+        raise TypeError(f"prompt must be a text, a list of ids, or a list of these, got {type(prompt).__name__}")
     single = isinstance(prompt, str) or not prompt or not isinstance(prompt[0], (str, list))
     prompts: Any = [prompt] if single else prompt
     rows, pieces = _begin(model, prompts, tokenizer, _Settings(**options))
@@ -216,11 +219,12 @@ def _begin(
     model: TransformerLM, prompts: Sequence[str | list[int]], tokenizer: Tokenizer | None, settings: _Settings
 ) -> tuple[list[_Row], Iterator[str]]:
     """Checks everything. Returns a row for each prompt, and the iterator that decodes them all and yields text."""
+    check_model(model)
     if tokenizer is None:
         if settings.strings:
             raise ValueError("stop strings need a tokenizer")
     else:
-        _check_tokenizer(model, tokenizer)
+        _check_tokenizer(model, instance_of(tokenizer, Tokenizer, "tokenizer"))
     context = model.config.context_length
     prompt_ids = [_ids_of(model, prompt, number, tokenizer) for number, prompt in enumerate(prompts)]
     allowed = None if tokenizer is None else _ids_with_token(tokenizer, model.config.vocab_size)

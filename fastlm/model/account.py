@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fastlm._arguments import instance_of
 from fastlm.model.config import ModelConfig
 from fastlm.model.flops import Convention, Part, flops_by_part, forward_flops, matrix_products, train_flops_per_token
 from fastlm.model.memory import (
@@ -98,6 +99,9 @@ def account(
     Raises:
         ValueError: The length exceeds the model's context, or a number is out of range.
     """
+    instance_of(config, ModelConfig, "config")
+    if not isinstance(compute, str) or compute not in BYTES:
+        raise ValueError(f"compute is {compute!r}; expected one of {', '.join(BYTES)}")
     length = config.context_length if length is None else length
     if not 1 <= length <= config.context_length:
         raise ValueError(f"length is {length}; expected 1 to the context length, {config.context_length}")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from fastlm._arguments import instance_of
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_json
 from fastlm.formats import native, tokenizer_json
@@ -19,7 +20,7 @@ from fastlm.model.config import ModelConfig, SpecialTokenIds
 from fastlm.model.layers import Device
 from fastlm.model.parameters import parameter_shapes
 from fastlm.model.state import unwrapped
-from fastlm.model.transformer import TransformerLM
+from fastlm.model.transformer import TransformerLM, check_model
 from fastlm.model.weights import (
     CHECKSUM,
     Description,
@@ -31,9 +32,7 @@ from fastlm.model.weights import (
     saved_weights,
     write_weights,
 )
-
-if TYPE_CHECKING:
-    from fastlm.tokenizer import Tokenizer
+from fastlm.tokenizer import Tokenizer
 
 CONFIG = "model.json"
 WEIGHTS = "model.safetensors"
@@ -54,7 +53,9 @@ def save_model(model: TransformerLM, directory: str | os.PathLike[str], tokenize
     Raises:
         OSError: A file cannot be written.
         ValueError: The tokenizer is not the model's, or none is given and the folder holds another one.
+        TypeError: The model or the tokenizer is of another type.
     """
+    check_model(model)
     fingerprint = checked_fingerprint(model.config, model.tokenizer_fingerprint, tokenizer, "the model")
     if tokenizer is None:
         refuse_other_tokenizer(Path(directory), fingerprint)
@@ -149,7 +150,7 @@ def checked_fingerprint(
     """
     if tokenizer is None:
         return fingerprint
-    vocabulary = tokenizer.vocabulary
+    vocabulary = instance_of(tokenizer, Tokenizer, "tokenizer").vocabulary
     if fingerprint is not None and fingerprint != vocabulary.fingerprint:
         raise ValueError(
             f"{where} was trained with the tokenizer of fingerprint {fingerprint}; "

@@ -24,7 +24,7 @@ from fastlm.model.files import checked_fingerprint, refuse_other_tokenizer
 from fastlm.model.layers import Device
 from fastlm.model.parameters import parameter_shapes
 from fastlm.model.state import to_layout, unwrapped
-from fastlm.model.transformer import TransformerLM
+from fastlm.model.transformer import TransformerLM, check_model
 from fastlm.model.weights import (
     CHECKSUM,
     TOKENIZER,
@@ -116,6 +116,7 @@ def export_llama(model: TransformerLM, directory: str | os.PathLike[str], tokeni
         ValueError: The model is no Llama, the tokenizer is not the model's, tokenizer.json cannot represent it, or none
             is given and the folder holds another one.
     """
+    check_model(model)
     _refuse_other_shapes(model.config)
     fingerprint = checked_fingerprint(model.config, model.tokenizer_fingerprint, tokenizer, "the model")
     if tokenizer is None:

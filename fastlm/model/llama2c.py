@@ -25,7 +25,7 @@ from fastlm.model.layers import Device
 from fastlm.model.parameters import parameter_shapes
 from fastlm.model.rope import RotaryPositionalEmbedding
 from fastlm.model.state import to_layout, unwrapped
-from fastlm.model.transformer import TransformerLM
+from fastlm.model.transformer import TransformerLM, check_model
 from fastlm.model.weights import Description, Shape, config_from, model_of, saved_weights
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def export_llama2c(model: TransformerLM, path: str | os.PathLike[str]) -> None:
         OSError: The file cannot be written.
         ValueError: llama2.c does not compute such a model. The message names the field.
     """
+    check_model(model)
     config = model.config
     for name, expected in _COMPUTED.items():
         if getattr(config, name) != expected:

@@ -81,7 +81,13 @@ def training_memory(
 
 
 def largest_batch(config: ModelConfig, memory: int, length: int | None = None, **options: object) -> int:
-    """Largest batch whose training fits into `memory` bytes, or 0. Takes the options of training_memory."""
+    """Largest batch whose training fits into `memory` bytes, or 0. Takes the options of training_memory.
+
+    Raises:
+        ValueError: The memory is not finite.
+    """
+    if not math.isfinite(memory):
+        raise ValueError(f"memory is {memory!r}; expected a finite number of bytes")
     low, high = 0, 1
     while training_memory(config, high, length, **options).total <= memory:  # type: ignore[arg-type]
         low, high = high, 2 * high

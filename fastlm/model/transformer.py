@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from fastlm._arguments import instance_of
 from fastlm.model.attention import AttentionKernel, MultiHeadSelfAttention
 from fastlm.model.config import NO_IDS, LayerVariants, ModelConfig, ModelVariants, SpecialTokenIds
 from fastlm.model.layers import Device, Embedding, Linear, RMSNorm, SiLUFeedForward, SwiGLU
@@ -247,6 +248,11 @@ class TransformerLM(nn.Module):
             raise ValueError(f"token positions have the shape {tuple(token_positions.shape)}, token ids {shape}")
         if document_ids is not None and tuple(document_ids.shape) != shape:
             raise ValueError(f"document ids have the shape {tuple(document_ids.shape)}, token ids {shape}")
+
+
+def check_model(model: TransformerLM) -> None:
+    """Raises TypeError unless an argument is a TransformerLM, or the result of torch.compile for one."""
+    instance_of(getattr(model, "_orig_mod", model), TransformerLM, "model")
 
 
 def rope_of(config: ModelConfig, device: Device, dtype: torch.dtype | None) -> RotaryPositionalEmbedding | None:

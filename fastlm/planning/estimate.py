@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fastlm._arguments import instance_of, positive_number
 from fastlm.bpe_training._count import ENTRY_BYTES, MAX_LOAD, SLOT_BYTES
 from fastlm.bpe_training.memory_limit import merge_bytes
 from fastlm.merging._words import HEADER_CELLS
@@ -101,8 +102,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not value > 0:
-                raise ValueError(f"{name} is {value!r}; expected a positive number")
+            positive_number(value, name)
 
     @property
     def machines(self) -> int:
@@ -191,9 +191,11 @@ def plan(
     Raises:
         ValueError: A number is not positive.
     """
+    instance_of(growth, Growth, "growth")
+    instance_of(rates, Rates, "rates")
+    instance_of(cluster, Cluster, "cluster")
     for name, value in (("size", size), ("vocab_size", vocab_size), ("task_bytes", task_bytes)):
-        if not value > 0:
-            raise ValueError(f"{name} is {value!r}; expected a positive number")
+        positive_number(value, name)
     tasks = math.ceil(size / task_bytes)
     tables = min(cluster.cores, tasks)
     # the core with the most tasks ends last

@@ -111,6 +111,8 @@ class TokenFiles:
         splits: Sequence[str] = ("train",),
     ):
         self.files = open_token_files(paths, splits, data_dtype)
+        if not self.files:
+            raise ValueError("no files of ids are given")
         self.vocab_size = vocab_size
         self.context_length = context_length
         self._ends = np.cumsum([len(file.ids) for file in self.files], dtype=np.int64)

@@ -372,6 +372,8 @@ def _merge_ids(merges: Iterable[Merge], id_of: Mapping[bytes, int]) -> UInt32Arr
 
 def checked_tokens(tokens: Mapping[int, bytes]) -> dict[int, bytes]:
     """Returns a copy of ID -> bytes. Raises TypeError or ValueError that names an ID or a token that cannot be one."""
+    if not isinstance(tokens, Mapping):
+        raise TypeError(f"the vocabulary must map int to bytes, got {type(tokens).__name__}")
     table = dict(tokens)
     # checked all at once: mostly all are valid
     is_plain = set(map(type, table)) == {int} and set(map(type, table.values())) == {bytes}
@@ -445,6 +447,8 @@ def checked_special_tokens(special_tokens: Iterable[Special]) -> list[Special]:
     """
     if isinstance(special_tokens, str):
         raise TypeError("special_tokens must be a list of str, not one str")
+    if not isinstance(special_tokens, Iterable):
+        raise TypeError(f"special_tokens must be a list of str, got {type(special_tokens).__name__}")
     special: dict[str, Special] = {}
     for token in special_tokens:
         content = token.content if isinstance(token, AddedToken) else token
