@@ -98,3 +98,35 @@ def test_counts_beyond_63_bits_are_refused():
     with pytest.raises(RuntimeError, match="incomplete"):
         tables[0].words()
     assert as_counter(tables[1]) == {b"ab": b}
+
+
+def test_a_table_that_holds_a_long_pretoken_is_full_before_the_next_one():
+    """A table takes one pretoken whatever its size, and no other one beyond its limit, at the start of a text too."""
+    counter = PretokenCounter(long_bytes=20)
+    first, second = b"a" * 18, b"b" * 18
+    assert counter.count(first, whole(first), SCANNER) is None
+    assert counter.count(second, whole(second), SCANNER) == 0
+    assert counter.count_ends(second, np.array([18])) == 0
+    assert as_counter(counter) == Counter({first: 1})
+    counter.clear()
+    longest = b"c" * 100
+    assert counter.count(longest, whole(longest), SCANNER) is None
+    assert as_counter(counter) == Counter({longest: 1})
+
+
+def test_a_sorted_table_counts_only_after_it_was_cleared():
+    counter = PretokenCounter()
+    text = b"one two one"
+    counter.count(text, whole(text), SCANNER)
+    counter.sort()
+    for change in (
+        lambda: counter.count(text, whole(text), SCANNER),
+        lambda: counter.count_ends(text, np.array([len(text)])),
+        lambda: counter.merge(PretokenCounter()),
+    ):
+        with pytest.raises(RuntimeError, match="the table is sorted; clear it first"):
+            change()
+    assert as_counter(counter) == Counter({b"one": 1, b" two": 1, b" one": 1})
+    counter.clear()
+    counter.count(text, whole(text), SCANNER)
+    assert len(counter) == 3

@@ -254,3 +254,23 @@ def test_bad_arguments():
         records(np.zeros(3, np.uint8), np.array([0, 2]), np.array([1]))
     with pytest.raises(ValueError, match="entries 4:0 of 0"):
         PretokenCounter().words(4)
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        ({"words": 3}, "it has 2 words, not 3"),
+        ({"words": 1}, "it has 2 words, not 1"),
+        ({"cells": 3}, r"its words take \d+ cells, not 3"),
+    ],
+)
+def test_a_run_with_other_words_than_its_state_lists(expected, message):
+    content = bytes(records(*arrays({b"ab": 1, b"cd": 2})))
+
+    def words(**listed):
+        reader = RunReader(io.BytesIO(content), "a run", len(content), zlib.crc32(content), 1, **listed)
+        return items(*MergedRuns([reader]).words(10))
+
+    assert words(words=2) == words() == [(b"ab", 1), (b"cd", 2)]
+    with pytest.raises(ValueError, match=f"a run is damaged: {message}"):
+        words(**expected)
