@@ -5,10 +5,10 @@
 
 enum { MOST_TEXTS = 4, UNMERGEABLE_ID = 70000, MOST_ROWS = 8 };
 
-/* Each two equal bytes are one id. A long pretoken needs scratch in proportion, and writes to all of it. */
+/* Each two equal bytes are one id. A long pretoken needs more scratch. All of the scratch is written. */
 static int64_t merge(const fastlm_merge_tables *tables, const uint8_t *pretoken, int64_t length, uint32_t *ids,
                      uint64_t *scratch, int64_t scratch_words) {
-    int64_t needed = length > 8 ? 2 * length : 0, n_ids = 0;
+    int64_t needed = FASTLM_SCRATCH_WORDS + (length > 8 ? 2 * length : 0), n_ids = 0;
     if (needed > scratch_words) return -needed;
     for (int64_t k = 0; k < needed; k++) scratch[k] = (uint64_t)k;
     for (int64_t k = 0; k < length; k++) {
@@ -17,6 +17,18 @@ static int64_t merge(const fastlm_merge_tables *tables, const uint8_t *pretoken,
         ids[n_ids++] = id;
     }
     return n_ids;
+}
+
+static int64_t merge_batch(const fastlm_merge_tables *tables, const uint8_t *texts, const int64_t *lengths,
+                           int64_t count, uint32_t *ids, int64_t *n_ids, uint64_t *scratch) {
+    uint64_t enough[FASTLM_SCRATCH_WORDS + 2 * FASTLM_BATCH_WIDTH];
+    REQUIRE(count > 0 && count <= FASTLM_BATCH);
+    memset(scratch, 0xA5, FASTLM_SCRATCH_WORDS * sizeof *scratch);
+    for (int64_t k = 0; k < count; k++, texts += FASTLM_BATCH_WIDTH, ids += FASTLM_BATCH_WIDTH) {
+        REQUIRE(lengths[k] > 0 && lengths[k] <= FASTLM_BATCH_WIDTH);
+        n_ids[k] = merge(tables, texts, lengths[k], ids, enough, sizeof enough / sizeof *enough);
+    }
+    return 0;
 }
 
 static fastlm_cache cache_of(uint64_t entries, int64_t bytes, int64_t ids) {
@@ -39,7 +51,7 @@ static void free_cache(fastlm_cache cache) {
 static int64_t expect(const fastlm_vocabulary *vocabulary, fastlm_scan_fn scan, const uint8_t *text, int64_t start,
                       int64_t stop, uint32_t *ids, int64_t written) {
     int64_t ends[MOST_ENDS];
-    uint64_t scratch[2 * MOST_BYTES];
+    uint64_t scratch[FASTLM_SCRATCH_WORDS + 2 * MOST_BYTES];
     int64_t count = scan_all(scan, text, stop, start, ends, 512);
     if (count < 0) return -1;
     for (int64_t k = 0; k < count; start = ends[k++]) {
@@ -50,7 +62,8 @@ static int64_t expect(const fastlm_vocabulary *vocabulary, fastlm_scan_fn scan, 
         }
         for (int64_t at = start; at < ends[k]; at++)
             if (vocabulary->tables.byte_ids[text[at]] == FASTLM_NO_ID) return -1;
-        written += merge(&vocabulary->tables, text + start, length, ids + written, scratch, 2 * MOST_BYTES);
+        written += merge(&vocabulary->tables, text + start, length, ids + written, scratch,
+                         sizeof scratch / sizeof *scratch);
     }
     return written;
 }
@@ -62,11 +75,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     fastlm_cache unmergeable = cache_of(4, 0, 0);
     const uint32_t unmergeable_id = UNMERGEABLE_ID;
     fastlm_add(&unmergeable, fastlm_key_of((const uint8_t *)"ab", 2, 2), (const uint8_t *)"ab", 2, &unmergeable_id, 1);
-    fastlm_vocabulary vocabulary = {.merge = merge, .tables = {.byte_ids = byte_ids}, .unmergeable = &unmergeable};
+    fastlm_vocabulary vocabulary = {
+        .merge = merge, .merge_batch = merge_batch, .tables = {.byte_ids = byte_ids}, .unmergeable = &unmergeable};
     if (data[0] % 8 == 7) vocabulary.lacks_bytes = 1, byte_ids['/'] = FASTLM_NO_ID;
     fastlm_scan_fn scan = fastlm_scanner(data[1] % FAMILIES, fastlm_best_isa());
     fastlm_cache cache = cache_of((uint64_t)4 << data[2] % 4, data[3] % 64, data[4] % 64);
-    int64_t n, ids_size = 1 + data[5], scratch_words = data[6] % 32, n_ends = FASTLM_LEAST_ENDS;
+    int64_t n, ids_size = 1 + data[5], scratch_words = FASTLM_SCRATCH_WORDS + data[6] % 32;
+    int64_t n_ends = data[6] % 2 ? FASTLM_LEAST_ENDS : FASTLM_MOST_GAPS + data[6] % 4;
     uint8_t *text = text_of(data + 7, size - 7, &n);
 
     /* rows between characters, of any length, with and without an id */
@@ -89,7 +104,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int64_t *ends = malloc((size_t)n_ends * sizeof *ends), kept = 0;
     fastlm_encode_state s = {.text = text, .n = n, .boundaries = rows, .n_boundaries = n_rows, .ids_before = ids_before,
                              .scan = scan, .ends = ends, .n_ends = n_ends, .ids = ids, .ids_size = ids_size,
-                             .scratch_words = scratch_words, .scratch = malloc((size_t)scratch_words * 8 + 1)};
+                             .scratch_words = scratch_words, .scratch = malloc((size_t)scratch_words * 8),
+                             .waiting = malloc(sizeof *s.waiting)};
+    memset(s.waiting, 0xA5, sizeof *s.waiting);
+    s.waiting->count = s.waiting->n_gaps = 0;
     for (;;) {
         fastlm_status status = fastlm_encode(&vocabulary, &cache, &s);
         REQUIRE(s.written <= s.ids_size && kept + s.written <= 2 * MOST_BYTES);
@@ -123,6 +141,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     free(ids);
     free(ends);
     free(s.scratch);
+    free(s.waiting);
     free(text);
     free_cache(cache);
     free_cache(unmergeable);
