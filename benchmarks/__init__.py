@@ -32,7 +32,7 @@ DATA = Path(os.environ.get("FASTLM_DATA") or Path(__file__).resolve().parents[2]
 """Folder of real texts and published vocabularies; it may not exist."""
 
 OURS = "fastlm"
-LEADERS = ("gigatoken", "fastokens", "snaptokens")
+LEADERS = ("gigatoken", "fastokens", "snaptokens", "tokenizers_next")
 """The fastest other encoders; the targets of encoding compare with the best of them."""
 END_OF_TEXT = "<|endoftext|>"
 MB = 1e6

@@ -6,8 +6,10 @@ Nothing that a peer may need is imported before its adapter runs, so that a fres
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.metadata
 import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 SOURCES = ("native", "tokenizer.json", "tiktoken")
 """Sources of a vocabulary: a file of the library or data built into it, or a file that other libraries read."""
+
+NEXT_TOKENIZERS = "FASTLM_NEXT_TOKENIZERS"
+"""Environment variable: a folder made by `pip install --no-deps --target FOLDER tokenizers==VERSION`."""
 
 ALL_SPECIAL: Any = {"allowed_special": "all"}
 
@@ -127,10 +132,34 @@ def tiktoken(vocabulary: SharedVocabulary, source: str = "tiktoken") -> Encoder:
 def tokenizers(vocabulary: SharedVocabulary, source: str = "tokenizer.json") -> Encoder:
     import tokenizers
 
-    tokenizer = tokenizers.Tokenizer.from_file(str(_file(vocabulary, source, "tokenizer.json")))
+    return _of_tokenizers(tokenizers, str(_file(vocabulary, source, "tokenizer.json")))
+
+
+def tokenizers_next(vocabulary: SharedVocabulary, source: str = "tokenizer.json") -> Encoder:
+    """A version of tokenizers that is not the installed one, such as a release candidate; see NEXT_TOKENIZERS."""
+    return _of_tokenizers(_next_tokenizers(), str(_file(vocabulary, source, "tokenizer.json")))
+
+
+@functools.cache
+def _next_tokenizers() -> Any:
+    """The package in the folder NEXT_TOKENIZERS; `import tokenizers` still gives the installed one."""
+    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "tokenizers"}
+    sys.path.insert(0, os.environ[NEXT_TOKENIZERS])
+    try:
+        return importlib.import_module("tokenizers")
+    finally:
+        sys.path.pop(0)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "tokenizers"]:
+            del sys.modules[name]
+        sys.modules.update(hidden)
+
+
+def _of_tokenizers(library: Any, path: str) -> Encoder:
+    tokenizer = library.Tokenizer.from_file(path)
+    batch = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
     return Encoder(
         one=lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
-        lists=lambda texts, _: [e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)],
+        lists=lambda texts, _: [encoding.ids for encoding in batch(texts, add_special_tokens=False)],
         decode_list=lambda ids: tokenizer.decode(ids, skip_special_tokens=False),
         threaded=frozenset({"lists"}),
     )
@@ -213,7 +242,7 @@ def toktok(vocabulary: SharedVocabulary, source: str = "native") -> Encoder:
 
 ADAPTERS = {
     adapter.__name__: adapter
-    for adapter in (tiktoken, tokenizers, gigatoken, fastokens, snaptokens, splintr, toktok, fastlm)
+    for adapter in (tiktoken, tokenizers, tokenizers_next, gigatoken, fastokens, snaptokens, splintr, toktok, fastlm)
 }
 PACKAGES = {"splintr": "splintr-rs", "toktok": "toktok-rs"}
 """What installs a peer, where it has another name."""
@@ -222,6 +251,10 @@ PACKAGES = {"splintr": "splintr-rs", "toktok": "toktok-rs"}
 @functools.cache
 def version_of(name: str) -> str | None:
     """The installed version of a peer, None where it is not installed."""
+    if name == tokenizers_next.__name__:
+        folder = os.environ.get(NEXT_TOKENIZERS)
+        found = importlib.metadata.distributions(name="tokenizers", path=[folder]) if folder else ()
+        return next((distribution.version for distribution in found), None)
     try:
         return importlib.metadata.version(PACKAGES.get(name, name))
     except importlib.metadata.PackageNotFoundError:

@@ -18,13 +18,14 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 PLOT = RESULTS.with_suffix(".svg")
 
 READING = """\
-MB are 10^6 bytes of UTF-8, and every figure is the median of its rounds. In each round fastlm and all peers take their
-turns on the same text, so trust ratios more than rates. On one thread the first figure is by CPU time, on two by wall
-time, and the other one of the two stands in brackets; an **x** column says how many times as fast as that peer fastlm
-is by the first figure, and **x best** compares with the best of gigatoken, fastokens and snaptokens. Ids, numbers of
-ids and decoded texts are compared with fastlm's before anything is timed, and the trainers' merges after they are
-learned; a peer that differs is named and not timed, and where tiktoken's or tokenizers' ids or any merges differ in a
-way that is not named here, the run fails. On Linux each process is kept on as many processors as threads are named."""
+MB are 10^6 bytes of UTF-8, and every figure is the median of its rounds. In each round fastlm and all peers take
+their turns on the same text, so trust ratios more than rates. On one thread the first figure is by CPU time, on two
+by wall time, and the other one of the two stands in brackets; an **x** column says how many times as fast as that
+peer fastlm is by the first figure, and **x best** compares with the best of gigatoken, fastokens, snaptokens and a
+newer tokenizers. Ids, numbers of ids and decoded texts are compared with fastlm's before anything is timed, and the
+trainers' merges after they are learned; a peer that differs is named and not timed, and where tiktoken's or
+tokenizers' ids or any merges differ in a way that is not named here, the run fails. On Linux each process is kept on
+as many processors as threads are named."""
 ENCODING = """\
 - Arrays: a batch of documents to flat arrays of ids, by a peer's batch call or else a call a document.
 - Whole: one text to one flat array. Lists: a batch of documents to lists of ints. Counts: only their numbers.

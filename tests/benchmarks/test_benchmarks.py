@@ -23,6 +23,23 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> SharedVocabulary:
     return shared_vocabulary(tmp_path_factory.mktemp("vocabulary"), TRAINED)
 
 
+def test_a_newer_tokenizers_is_found_in_its_folder(tmp_path, monkeypatch):
+    """A package of the same name in another folder, which leaves the installed one importable."""
+    installed = pytest.importorskip("tokenizers")
+    (tmp_path / "tokenizers").mkdir()
+    (tmp_path / "tokenizers" / "__init__.py").write_text("__version__ = '99.0'\n")
+    (tmp_path / "tokenizers-99.0.dist-info").mkdir()
+    (tmp_path / "tokenizers-99.0.dist-info" / "METADATA").write_text("Name: tokenizers\nVersion: 99.0\n")
+    monkeypatch.delenv(peers.NEXT_TOKENIZERS, raising=False)
+    assert peers.version_of.__wrapped__("tokenizers_next") is None
+    monkeypatch.setenv(peers.NEXT_TOKENIZERS, str(tmp_path))
+    assert peers.version_of.__wrapped__("tokenizers_next") == "99.0"
+    assert peers._next_tokenizers.__wrapped__().__version__ == "99.0"
+    import tokenizers
+
+    assert tokenizers is installed
+
+
 def test_documents_make_up_the_text():
     text = "\n".join("word " * k for k in range(200))
     parts = list(corpus.documents_of(text, 100))
