@@ -84,6 +84,9 @@ def test_arguments(decoder):
             decoder.decode_bytes(ids)
     with pytest.raises(KeyError, match="id 18446744073709551615 is not in the vocabulary"):
         decoder.decode_bytes(np.array([2**64 - 1], np.uint64))
+    for ids in ([0, 1 << 64], (0, -(1 << 64)), [0, (1 << 128) - 1]):
+        with pytest.raises((KeyError, TypeError), match=r"integers that fit 64 bits|id 18446744073709551616 is not"):
+            decoder.decode_bytes(ids)
     with pytest.raises(TypeError):
         Decoder.__new__(Decoder)
 

@@ -162,6 +162,27 @@ def test_arrays_that_cannot_take_ids(trained, out, error):
         trained.encode_between(TEXT, np.empty((0, 3), np.int64), read_only)
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+def test_nothing_is_written_behind_an_array_that_is_too_small(trained, dtype):
+    text = "the end of the text. " * 2000
+    expected = trained.encode(text)
+    rows = np.array([[20, 40, 3], [60, 61, -1]])
+    for size in (*range(20), 100, 4095, 4096, 4097, len(expected) - 1, len(expected), len(expected) + 1):
+        memory = np.full(len(expected) + 5000, 7777, dtype)
+        ids, _ = trained.encode_between(text, rows[:0], memory[:size])
+        assert ids.tolist() == expected
+        assert (memory[size:] == 7777).all()
+        trained.encode_between(text, rows, memory[:size])
+        assert (memory[size:] == 7777).all()
+
+
+def test_too_many_merges_are_refused_before_a_table_is_made():
+    """No array of this size: 2^26 times the same merge."""
+    many = np.broadcast_to(np.uint32(0), 1 << 26)
+    with pytest.raises(ValueError, match="too many merges: 67108864, the maximum is 67108863"):
+        _merge_table.MergeTable(many, many, many, np.arange(256, dtype=np.uint32))
+
+
 def test_a_finder_of_ids_that_the_vocabulary_lacks(trained):
     for token_id in (1000, 1 << 40):
         finder = TokenFinder([b"o"], [token_id])

@@ -66,9 +66,10 @@ def merged(pretoken: bytes, table: MergeTable, words: int = kernel.SCRATCH_WORDS
 def merged_by(function: Any, pretoken: bytes, table: MergeTable, words: int) -> list[int]:
     text = np.frombuffer(pretoken, np.uint8)
     ids = np.full(len(pretoken) + 1, 77, np.uint32)
-    scratch = np.empty(words, np.uint64)
+    scratch = np.full(words + 512, 77, np.uint64)
     n = function(table.address, text.ctypes.data, len(text), ids.ctypes.data, scratch.ctypes.data, words)
     assert ids[-1] == 77
+    assert (scratch[words:] == 77).all()
     return merged_by(function, pretoken, table, -n) if n < 0 else ids[:n].tolist()
 
 
@@ -168,6 +169,16 @@ def test_every_length_at_which_the_loop_changes(trained, table, length):
         for _ in range(20):
             pretoken = bytes(rng.choices(alphabet, k=length))
             assert merged(pretoken, table) == reference_ids(pretoken, trained)
+
+
+def test_one_token_that_is_longer_than_a_window():
+    """Windows of the whole pretoken, which need more scratch than there is at first."""
+    tokens = [bytes([byte]) for byte in range(256)] + [b"a" * (2 << k) for k in range(8)]
+    merges = [(b"a" * (1 << k), b"a" * (1 << k)) for k in range(8)]
+    tokenizer = fastlm.Tokenizer(dict(enumerate(tokens)), merges)
+    table = table_of(tokenizer.vocabulary)
+    for length in (128, 192, 193, 200, 255, 256, 257, 300, 512, 600):
+        assert merged(b"a" * length, table) == reference_ids(b"a" * length, tokenizer)
 
 
 def test_long_runs(trained, table):

@@ -56,7 +56,8 @@ MUTANTS: list[Mutant] = [
     ),
     *of(
         "fastlm/encoding/_merge_table.pyx",
-        ("np.isin(left, byte_ids) & np.isin(right, byte_ids)", "np.isin(left, byte_ids) | np.isin(right, byte_ids)"),
+        ("to_ranks[first << 8 | second] = <uint32_t>rank", "to_ranks[second << 8 | first] = <uint32_t>rank"),
+        ("            if self.ids[slot] == token_id:", "            if True:"),
         ("        if n > MAX_MERGES:", "        if n > 4 * MAX_MERGES:"),
         (
             'raise ValueError(\n                            f"merge {row - 1} repeats',

@@ -104,3 +104,14 @@ def test_the_first_in_a_str_only():
             finder.first(text)
     with pytest.raises(UnicodeEncodeError):
         finder.first("a\ud800")
+
+
+@pytest.mark.parametrize("padding", [0, 100])
+def test_no_byte_behind_the_text_is_read(padding):
+    """A part of a larger memory: what follows it would make a longer token, or a token at all."""
+    finder = TokenFinder([b"ab", b"abc", b"x"])
+    memory = memoryview(b"-" * padding + b"abc")
+    assert finder.find(memory[: padding + 2]).tolist() == [[padding, padding + 2, 0]]
+    assert finder.find(memory[: padding + 1]).tolist() == []
+    memory = memoryview(b"-" * padding + b"xabc")
+    assert finder.find(memory[: padding + 1]).tolist() == [[padding, padding + 1, 2]]
