@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import tyro
@@ -16,12 +18,13 @@ from fastlm.commands.demo import demo
 from fastlm.commands.encode import encode
 from fastlm.commands.generate import generate
 from fastlm.commands.helps import one_line_helps
-from fastlm.commands.output import escaped, note, warnings_as_notes
+from fastlm.commands.output import escaped_errors, note, warnings_as_notes
 from fastlm.commands.plan import plan
 from fastlm.commands.train import train
 from fastlm.commands.train_tokenizer import train_tokenizer
 from fastlm.commands.verify import verify
 from fastlm.commands.weights import export_model, import_model
+from fastlm.text.escapes import escaped
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train-tokenizer": train_tokenizer,
@@ -73,8 +76,13 @@ def main(args: list[str] | None = None) -> int:
         return 0
     try:
         with warnings_as_notes():
-            commands = {name: one_line_helps(command) for name, command in COMMANDS.items()}
-            tyro.extras.subcommand_cli_from_dict(commands, prog="fastlm", description=DESCRIPTION, args=arguments)
+            commands = {name: _deferred(one_line_helps(command)) for name, command in COMMANDS.items()}
+            # tyro repeats wrong arguments as they are
+            with escaped_errors() if any(map(_acts_on_terminals, arguments)) else nullcontext():
+                run = tyro.extras.subcommand_cli_from_dict(
+                    commands, prog="fastlm", description=DESCRIPTION, args=arguments
+                )
+            run()
         sys.stdout.flush()
     except BrokenPipeError:
         # whatever is still buffered has no reader
@@ -90,6 +98,20 @@ def main(args: list[str] | None = None) -> int:
         note(message)
         return 1
     return 0
+
+
+def _deferred(command: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
+    """A function with the same signature and help that returns the call, so that only parsing happens inside tyro."""
+
+    @functools.wraps(command)
+    def deferred(*args: Any, **options: Any) -> Callable[[], Any]:
+        return functools.partial(command, *args, **options)
+
+    return deferred
+
+
+def _acts_on_terminals(argument: str) -> bool:
+    return escaped(argument) != argument
 
 
 def _message(error: Exception) -> str | None:

@@ -10,7 +10,7 @@ from typing import Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from fastlm.commands.inputs import OptionalPath, option
-from fastlm.commands.output import escaped
+from fastlm.text.escapes import escaped
 
 
 def generate(

@@ -3,47 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import sys
-import unicodedata
 import warnings
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-
-def escaped(text: str, keep: str = "") -> str:
-    """The text with control characters, bidirectional controls and lone surrogates as escapes of Python.
-
-    A terminal acts on such characters, and they may come from the name of a file or from a token.
-
-    Args:
-        text: Any text.
-        keep: Control characters that stay.
-
-    Example:
-        >>> escaped("a\\x1b[31mb")
-        'a\\\\x1b[31mb'
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        _escape(character) if _acts_on_terminals(character) and character not in keep else character
-        for character in text
-    )
-
-
-def _acts_on_terminals(character: str) -> bool:
-    # Cc: controls; Cs: surrogates; Zl, Zp: separators of lines; the others are marks and overrides of direction
-    return (
-        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-        or character in "\u061c\u200e\u200f"
-        or ("\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069")
-    )
-
-
-def _escape(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is not UTF-8
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+from fastlm.text.escapes import escaped
 
 
 def say(text: str) -> None:
@@ -63,14 +30,39 @@ def _write(file: TextIO, line: str) -> None:
 
 @contextlib.contextmanager
 def warnings_as_notes() -> Iterator[None]:
-    """Prints a warning as one line, without the line of code that raised it."""
+    """Prints warnings and log messages of fastlm as notes, without the line of code that raised them."""
+    handler = _Notes(logging.WARNING)
+    logger = logging.getLogger("fastlm")
     with warnings.catch_warnings():
 
         def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
             note(f"warning: {message}")
 
         warnings.showwarning = show
-        yield
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
+
+class _Notes(logging.Handler):
+    """Prints log messages as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
+
+
+@contextlib.contextmanager
+def escaped_errors() -> Iterator[None]:
+    """Escapes the output on standard error within a block, except for ends of lines."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            yield
+    finally:
+        for line in printed.getvalue().splitlines():
+            _write(sys.stderr, escaped(line))
 
 
 def plural(number: int, noun: str) -> str:

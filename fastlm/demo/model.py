@@ -21,6 +21,7 @@ from fastlm.generation import generate
 from fastlm.model.config import ModelConfig
 from fastlm.model.files import load_model
 from fastlm.model.parameters import num_parameters
+from fastlm.text.escapes import escaped
 from fastlm.tokenizer import Tokenizer
 from fastlm.training import TrainingConfig, train
 
@@ -67,7 +68,7 @@ def run_model_demo(source: Path | None, out: Path | None) -> None:
             kept = ["the tokenizer", "the ids", "log.jsonl", "the model in model/"]
             if _plot(directory / "log.jsonl", directory / "loss.svg"):
                 kept.append("loss.svg")
-            print(f"\nkept in {out}: {', '.join(kept)}")
+            print(f"\nkept in {escaped(str(out))}: {', '.join(kept)}")
 
 
 def _prose(documents: list[str]) -> list[str]:
@@ -166,7 +167,8 @@ def _write(folder: Path, tokenizer: Tokenizer) -> None:
     print("\ngenerated text:")
     for seed, prompt in enumerate(["The", "Return the", "If the"]):
         found = generate(model, prompt, tokenizer, max_new_tokens=60, temperature=0.7, top_p=0.9, seed=seed)
-        print(f"--- {prompt}{found.text}")
+        text = escaped(found.text or "", keep="\n\t")
+        print(f"--- {prompt}{text}")
 
 
 def _plot(log: Path, path: Path) -> bool:

@@ -22,6 +22,7 @@ from fastlm.corpus.manifest import MANIFEST
 from fastlm.corpus.shard_formats import ids_dtype
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_text
+from fastlm.text.escapes import escaped
 from fastlm.tokenizer import Tokenizer
 
 VOCAB_SIZE = 10_000
@@ -54,7 +55,7 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, name: str, value: str) -> None:
-        self.rows.append((name, value))
+        self.rows.append((name, escaped(value)))
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -102,7 +103,7 @@ def run_demo(source: Path | None, out: Path | None) -> None:
     print(f"\nhow it splits:\n{coloured_sample(tokenizer, text)}")
     if out is not None:
         _keep(tokenizer, text, report, out)
-        print(f"\nkept in {out}: the tokenizer, corpus.txt, its ids, report.txt")
+        print(f"\nkept in {escaped(str(out))}: the tokenizer, corpus.txt, its ids, report.txt")
 
 
 def _train(documents: list[str], size: int, report: Report) -> Tokenizer:
@@ -158,7 +159,8 @@ def _keep(tokenizer: Tokenizer, text: str, report: Report, out: Path) -> None:
 def coloured_sample(tokenizer: Tokenizer, text: str, length: int = 400) -> str:
     """The tokens of a paragraph of the text: coloured on a terminal, else with bars between them."""
     start = max(0, text.find("\n\n", min(len(text) // 3, 20_000)))
-    tokens = [tokenizer.decode([token_id]) for token_id in tokenizer.encode(text[start : start + length].strip())]
+    ids = tokenizer.encode(text[start : start + length].strip())
+    tokens = [escaped(tokenizer.decode([token_id]), keep="\n\t") for token_id in ids]
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return "|".join(tokens)
     coloured = []

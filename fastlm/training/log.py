@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from fastlm.text.escapes import escaped
 from fastlm.training.config import TrainingConfig
 
 Value = int | float | None
@@ -74,7 +75,7 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """Prints a line on the standard error, above the progress bar."""
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(escaped(text), file=sys.stderr)
 
     def advance(self) -> None:
         """Advances the progress bar by one step."""

@@ -16,15 +16,7 @@ ROOT = Path(fastlm.__file__).parents[1]
 FOLDER = DATA.parent / "repro"
 # those that take long: all runs of training, and imports of transformers
 SLOW = ("model/", "tokenizers/E1", "tokenizers/F1")
-NOT_READ_YET = {"tokenizers/C5": pytest.mark.xfail(reason="pre_tokenizers.Punctuation is not supported yet")}
-
-
-def _marks(name: str) -> list[pytest.MarkDecorator]:
-    not_yet = [NOT_READ_YET[name]] if name in NOT_READ_YET else []
-    return [pytest.mark.nightly, *not_yet] if name.startswith(SLOW) else not_yet
-
-
-NAMES = [pytest.param(name, marks=_marks(name)) for name in sorted(RIGHT)]
+NAMES = [pytest.param(name, marks=pytest.mark.nightly if name.startswith(SLOW) else ()) for name in sorted(RIGHT)]
 
 
 @pytest.fixture(scope="module")
