@@ -33,6 +33,9 @@ test-sanitize: sanitize
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONMALLOC=malloc \
 	$(PYTHON) -m pytest $(NATIVE_TESTS) \
 	    -k "not forged and not processes and not forked and not memory and not holds_little"
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONMALLOC=malloc \
+	$(PYTHON) -m tests.fuzz.loops --seconds 60
 
 # all modules and headers compiled by clang, in a copy of the tree, and the tests of the scanners on that build
 clang:

@@ -79,7 +79,19 @@ def test_ids_that_are_not_in_the_vocabulary(decoder, bad):
 
 
 def test_arguments(decoder):
-    for ids in ("a", b"a", 5, None, ["a"], [0.5], [True, np.True_], [[0]], np.zeros((2, 2), int), [[0], [1, 2]]):
+    for ids in (
+        "a",
+        b"a",
+        5,
+        None,
+        ["a"],
+        [0.5],
+        [True, np.True_],
+        [1, np.True_],
+        [[0]],
+        np.zeros((2, 2), int),
+        [[0], [1, 2]],
+    ):
         with pytest.raises(TypeError):
             decoder.decode_bytes(ids)
     with pytest.raises(KeyError, match="id 18446744073709551615 is not in the vocabulary"):

@@ -10,6 +10,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import numpy as np
+
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +26,7 @@ DIRECTIVES = {
     "autotestdict": False,
     "embedsignature": True,
 }
+FLAGS = ["-O1", "-w", "-fPIC", "-shared", "-fwrapv", "-DNPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION"]
 # the first test that fails ends a run, so the tests that notice most are first
 TESTS = {
     "fastlm/pretokenize/scan/safe_start.h": ["tests/pretokenize/test_scan.py", "-k", "safe_start"],
@@ -47,7 +50,11 @@ TESTS = {
     ],
     "fastlm/decoding/": ["tests/decoding", "tests/encoding/test_native_border.py"],
     "fastlm/kernels/": ["tests/kernels/test_bpe.py"],
-    "fastlm/_merge.pyx": ["tests/bpe_training/test_merge.py", "tests/bpe_training/test_trainer.py"],
+    "fastlm/_merge.pyx": [
+        "tests/bpe_training/test_merge.py",
+        "tests/bpe_training/test_allocation.py",
+        "tests/bpe_training/test_trainer.py",
+    ],
     "fastlm/merging/": [
         "tests/bpe_training/test_merge.py",
         "tests/bpe_training/test_memory.py",
@@ -156,8 +163,9 @@ class Workshop:
         code = module.with_suffix(".cpp" if is_cpp else ".c")
         cython = [sys.executable, "-m", "cython", "-3", *(["--cplus"] if is_cpp else []), "-o", str(code)]
         cython += [part for name, value in DIRECTIVES.items() for part in ("-X", f"{name}={value}")]
-        compiler = [*(["ccache"] if shutil.which("ccache") else []), "g++" if is_cpp else "gcc", "-O1", "-w", "-fPIC"]
-        compiler += ["-shared", "-fwrapv", f"-I{self.folder / 'fastlm'}", f"-I{sysconfig.get_paths()['include']}"]
+        compiler = [*(["ccache"] if shutil.which("ccache") else []), "g++" if is_cpp else "gcc", *FLAGS]
+        folders = [self.folder / "fastlm", sysconfig.get_paths()["include"], np.get_include()]
+        compiler += [f"-I{folder}" for folder in folders]
         library.unlink(missing_ok=True)
         for command in ([*cython, str(module.relative_to(self.folder))], [*compiler, str(code), "-o", str(library)]):
             done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
