@@ -32,7 +32,7 @@ test-sanitize: sanitize
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONMALLOC=malloc \
 	$(PYTHON) -m pytest $(NATIVE_TESTS) \
-	    -k "not forged and not processes and not forked and not memory and not holds_little"
+	    -k "not forged and not processes and not fork and not memory and not holds_little"
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONMALLOC=malloc \
 	$(PYTHON) -m tests.fuzz.loops --seconds 60
