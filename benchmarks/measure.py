@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -20,24 +21,28 @@ Prepare = Callable[[], Call]
 
 @dataclass
 class Timing:
-    """Wall and CPU seconds of each round; CPU seconds cover all threads of the process."""
+    """Wall and CPU seconds of each round. CPU seconds cover all threads of the process, and the system's part of it."""
 
     seconds: list[float] = field(default_factory=list)
     cpu_seconds: list[float] = field(default_factory=list)
+    system_seconds: list[float] = field(default_factory=list)
 
     def run(self, call: Call) -> None:
+        system_start = resource.getrusage(resource.RUSAGE_SELF).ru_stime
         start, cpu_start = time.perf_counter(), time.process_time()
         result = call()
         cpu_end, end = time.process_time(), time.perf_counter()
+        self.system_seconds.append(resource.getrusage(resource.RUSAGE_SELF).ru_stime - system_start)
         del result  # not before: freeing it is not the call's work
         self.seconds.append(end - start)
         self.cpu_seconds.append(cpu_end - cpu_start)
 
     def rates(self, size: int) -> dict[str, float]:
-        """MB/s and CPU MB/s for a text of `size` bytes, by the medians, and the number of rounds."""
+        """MB/s and CPU MB/s for a text of `size` bytes, and the system's part of the CPU time, by medians."""
         return {
             "mb_per_s": size / MB / statistics.median(self.seconds),
             "cpu_mb_per_s": size / MB / max(statistics.median(self.cpu_seconds), 1e-9),
+            "system_share": statistics.median(self.system_seconds) / max(statistics.median(self.cpu_seconds), 1e-9),
             "rounds": len(self.seconds),
         }
 
@@ -47,17 +52,27 @@ def take_turns(
 ) -> dict[str, Timing]:
     """Times OURS and the others of `prepares` in `rounds` interleaved rounds; pytest-benchmark's own figures are OURS.
 
-    One that has taken more than `budget` seconds sits out the rounds that remain.
+    Each round begins with another one. One that has taken more than `budget` seconds sits out the rounds that remain.
     """
     timings = {name: Timing() for name in prepares}
+    order = list(prepares)
 
-    def others_then_ours() -> tuple[tuple[Call], dict[str, Any]]:
-        for name, prepare in prepares.items():
-            if name != OURS and sum(timings[name].seconds) <= budget:
-                timings[name].run(prepare())
+    def run(names: list[str]) -> None:
+        for name in names:
+            if sum(timings[name].seconds) <= budget:
+                timings[name].run(prepares[name]())
+
+    def before_ours() -> tuple[tuple[Call], dict[str, Any]]:
+        run(order[: order.index(OURS)])
         return (prepares[OURS](),), {}
 
-    benchmark.pedantic(timings[OURS].run, setup=others_then_ours, rounds=rounds)  # type: ignore[no-untyped-call]
+    def after_ours(_: Call) -> None:
+        run(order[order.index(OURS) + 1 :])
+        order.append(order.pop(0))
+
+    benchmark.pedantic(  # type: ignore[no-untyped-call]
+        timings[OURS].run, setup=before_ours, teardown=after_ours, rounds=rounds
+    )
     return timings
 
 

@@ -32,6 +32,9 @@ class Participants:
     def cold(self, name: str) -> Encoder:
         return peers.fresh(name, self.vocabulary)
 
+    def new(self, name: str) -> Encoder:
+        return peers.ADAPTERS[name](self.vocabulary)
+
     def able(self, form: str, threads: int = 1) -> dict[str, Encoder]:
         """The participants that have this way of encoding."""
         return {name: encoder for name, encoder in self.warm.items() if encoder.way(form, threads)}

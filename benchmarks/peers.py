@@ -38,9 +38,10 @@ class UnsupportedError(LookupError):
 class Encoder:
     """The ways of one tokenizer; None for a way that it does not have. `ids_of` reads the results of the first four.
 
-    one: a short text. lists: documents to a list of ints each. arrays: documents to flat arrays. whole: one long text
-    to a flat array. counts: documents to the number of ids of each. decode_list, decode_array: ids in that form to
-    text, as str or bytes. An int argument is the number of threads; those that heed it are named in `threaded`.
+    one: a short text to a list of ints. lists: documents to a list of ints each. arrays: documents to flat arrays.
+    whole: one long text to a flat array. counts: documents to the number of ids of each. decode_list, decode_array: ids
+    in that form to text, as str or bytes. An int argument is the number of threads; those that heed it are named in
+    `threaded`.
     """
 
     one: Callable[[str], object] | None = None
@@ -175,7 +176,7 @@ def gigatoken(vocabulary: SharedVocabulary, source: str = "tokenizer.json") -> E
     else:
         tokenizer = gigatoken.Tokenizer(path)
     return Encoder(
-        one=tokenizer.encode,
+        one=lambda text: tokenizer.encode(text).tolist(),
         lists=lambda texts, threads: tokenizer.encode_batch_list(texts, parallel=threads > 1),
         arrays=lambda texts, threads: tokenizer.encode_batch(texts, parallel=threads > 1),
         whole=lambda text, _: tokenizer.encode(text),

@@ -19,10 +19,11 @@ PLOT = RESULTS.with_suffix(".svg")
 
 READING = """\
 MB are 10^6 bytes of UTF-8, and every figure is the median of its rounds. In each round fastlm and all peers take
-their turns on the same text, so trust ratios more than rates. On one thread the first figure is by CPU time, on two
-by wall time, and the other one of the two stands in brackets; an **x** column says how many times as fast as that
-peer fastlm is by the first figure, and **x best** compares with the best of gigatoken, fastokens, snaptokens and a
-newer tokenizers. Ids, numbers of ids and decoded texts are compared with fastlm's before anything is timed, and the
+their turns on the same text, and each round begins with another one, so trust ratios more than rates. On one thread
+the first figure is by CPU time, on two by wall time, and the other one of the two stands in brackets; an **x**
+column says how many times as fast as that peer fastlm is by the first figure, and **x best** compares with the best
+of gigatoken, fastokens, snaptokens and a newer tokenizers, and **system** is the part of fastlm's CPU time that the
+system took. Ids, numbers of ids and decoded texts are compared with fastlm's before anything is timed, and the
 trainers' merges after they are learned; a peer that differs is named and not timed, and where tiktoken's or
 tokenizers' ids or any merges differ in a way that is not named here, the run fails. On Linux each process is kept on
 as many processors as threads are named."""
@@ -118,15 +119,17 @@ def _rates(entries: list[Entry]) -> str:
     against = [name for name in ("tiktoken", "tokenizers") if name in peers]
     threads = entries[0].get("threads", 1)
     key = "cpu_mb_per_s" if threads == 1 else "mb_per_s"
-    head = ["vocabulary", "corpus", "MB", f"**{OURS}**", *peers, *(f"x {name}" for name in against), "x best"]
+    head = ["vocabulary", "corpus", "MB", f"**{OURS}**", *peers, *(f"x {name}" for name in against), "x best", "system"]
     rows = [head + ["x own"] * (threads > 1)]
     for entry in entries:
         row = [entry["vocabulary"], entry["corpus"], f"{entry['bytes'] / MB:.2f}", f"**{_both(entry, threads)}**"]
         row += [_cell(entry, name, threads) for name in peers]
         ratios = [*(ratio(entry, name, key) for name in against), best_ratio(entry, key)]
+        row += ["-" if value is None else number(value) for value in ratios]
+        row.append(f"{100 * entry['system_share']:.0f} %" if "system_share" in entry else "-")
         if threads > 1:
-            ratios.append(entry["mb_per_s"] / entry["alone"]["mb_per_s"])
-        rows.append([*row, *("-" if value is None else number(value) for value in ratios)])
+            row.append(number(entry["mb_per_s"] / entry["alone"]["mb_per_s"]))
+        rows.append(row)
     return table(rows, words=2)
 
 

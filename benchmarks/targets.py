@@ -65,12 +65,12 @@ def _encode(entries: list[Entry]) -> list[Target]:
     for threads in (1, 2):
         key = "cpu_mb_per_s" if threads == 1 else "mb_per_s"
         for corpus in ("english", "code", "multilingual"):
-            for state in ("warm", "cold"):
+            for state in ("warm", "cold", "first") if threads == 1 else ("warm", "cold"):
                 of = select(documents, threads=threads, corpus=corpus, state=state)
                 what = f"encode {corpus}, {state}, {'1 thread, CPU' if threads == 1 else '2 threads, wall'}"
                 ratios = [(entry["vocabulary"], best_ratio(entry, key)) for entry in of]
                 if threads == 1:
-                    found.append(_target(what, f">= 1.2x {BEST}", ratios, lambda x: x >= 1.2))
+                    found += _on_one_thread(what, ratios, corpus == "english" and state == "warm")
                     continue
                 own = [(entry["vocabulary"], entry["mb_per_s"] / entry["alone"]["mb_per_s"]) for entry in of]
                 found.append(_target(what, ">= 1.8x our own one thread", own, lambda x: x >= 1.8))
@@ -84,13 +84,33 @@ def _encode(entries: list[Entry]) -> list[Target]:
     return found
 
 
+def _on_one_thread(what: str, ratios: list[tuple[str, float | None]], is_easy: bool) -> list[Target]:
+    """Targets for one thread; peers are nearest on text that has few distinct words, with GPT-2's small vocabulary."""
+    if not is_easy:
+        return [_target(what, f">= 1.25x {BEST}", ratios, lambda x: x >= 1.25)]
+    gpt2 = [(name, value) for name, value in ratios if name == GPT2]
+    others = [(name, value) for name, value in ratios if name != GPT2]
+    return [
+        _target(what, f">= 1.15x {BEST}", others, lambda x: x >= 1.15),
+        _target(what, f">= 1.05x {BEST}", gpt2, lambda x: x >= 1.05),
+    ]
+
+
 def _against_tiktoken(what: str, of: list[Entry]) -> list[Target]:
     ratios = [(f"{entry['vocabulary']} {entry['corpus']}", ratio(entry, "tiktoken")) for entry in of]
     return [_target(what, ">= 3x tiktoken", ratios, lambda x: x >= 3)]
 
 
 def _short(entries: list[Entry]) -> list[Target]:
-    return _against_tiktoken("100-byte strings, one call each", select(entries, topic="encode", form="one"))
+    found = _against_tiktoken("100-byte strings, one call each", select(entries, topic="encode", form="one"))
+    for form, kind in (("one", "a list"), ("whole", "an array")):
+        of = select(entries, topic="encode", form=form, size="100 B", threads=1)
+        ratios = [(f"{entry['vocabulary']} {entry['corpus']}", ratio(entry, "gigatoken")) for entry in of]
+        what = f"100-byte strings, one call each, to {kind}"
+        found.append(_target(what, ">= 1.25x gigatoken", ratios, lambda x: x >= 1.25))
+    lists = select(entries, topic="encode", form="lists", size="3 KB", threads=1)
+    ratios = [(f"{entry['vocabulary']} {entry['corpus']}", best_ratio(entry, "cpu_mb_per_s")) for entry in lists]
+    return [*found, _target("lists of 3 KB documents, 1 thread", f">= 1.25x {BEST}", ratios, lambda x: x >= 1.25)]
 
 
 def _train(entries: list[Entry]) -> list[Target]:

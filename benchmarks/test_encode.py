@@ -1,4 +1,8 @@
-"""Text to ids, cold and warm, with one thread and with two, against the peers that have this way."""
+"""Text to ids, with one thread and with two, against the peers that have this way.
+
+A tokenizer is warm if it has encoded the text before; cold if it has encoded one other word; and its first call is the
+first one after it was loaded, with everything that it sets up.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +42,7 @@ def cases() -> list[Case]:
     """
     found: list[Case] = []
     for name in VOCABULARIES:
+        found += [("arrays", "3 KB", name, text, "first", 1) for text in CORPORA[:ASKED]]
         for threads in (1, 2):
             for state in ("warm", "cold"):
                 all_corpora = threads == 1 and (name == VOCABULARY or state == "warm")
@@ -50,6 +55,8 @@ def cases() -> list[Case]:
                     found += [("whole", "20 MB", name, CORPUS, state, threads)]
             if name == VOCABULARY:
                 found += [("lists", "3 KB", name, text, "warm", threads) for text in CORPORA]
+                if threads == 1:
+                    found += [("whole", "100 B", name, text, "warm", 1) for text in CORPORA[:2]]
         if name == VOCABULARY:
             found += [("counts", "3 KB", name, CORPUS, "warm", 1)]
         found += [("one", "100 B", name, text, "warm", 1) for text in CORPORA[:2]]
@@ -80,7 +87,9 @@ def encoding(form: str, texts: list[str], threads: int) -> Callable[[Encoder], o
         assert way is not None
         if form == "one":
             return [way(text) for text in texts]
-        return way(texts[0], threads) if form == "whole" else way(texts, threads)
+        if form == "whole":
+            return [way(text, threads) for text in texts] if len(texts) > 1 else way(texts[0], threads)
+        return way(texts, threads)
 
     return encode
 
@@ -103,19 +112,22 @@ def test_encode(
     names, tokens = participants.with_right_ids(form, threads, encode, (form, size, corpus_name))
 
     def prepare(name: str) -> Call:
-        # cold: each round has a tokenizer of its own, which has seen no text
-        made = participants.cold(name) if state == "cold" else participants.warm[name]
-        return partial(encode, made)
+        return partial(encode, tokenizer(name))
+
+    def tokenizer(name: str) -> Encoder:
+        # cold and first: each round has a tokenizer of its own
+        if state == "first":
+            return participants.new(name)
+        return participants.cold(name) if state == "cold" else participants.warm[name]
 
     def alone() -> Call:
-        made = participants.cold(OURS) if state == "cold" else participants.warm[OURS]
-        return partial(encoding(form, texts, 1), made)
+        return partial(encoding(form, texts, 1), tokenizer(OURS))
 
     prepares: dict[str, Prepare] = {name: partial(prepare, name) for name in names}
     if threads > 1:
         prepares[ALONE] = alone
     rounds = sizes.whole_rounds if form == "whole" else sizes.rounds
-    if state == "cold":
+    if state != "warm":
         rounds = sizes.cold_rounds if threads == 1 else sizes.cold_rounds_of_two
     timings = take_turns(benchmark, prepares, rounds, sizes.encode_seconds)
     figures = compared(timings, size_of(texts))
