@@ -465,7 +465,8 @@ class Tokenizer:
         """Encodes a text that comes in chunks; yields one id after the other.
 
         Memory is bounded by the longest pretoken. Text of a pattern without a scanner can only be split at special
-        tokens, so there the longest text between two of them is kept.
+        tokens, so there the longest text between two of them is kept. The whole text is kept if a normalizer such as
+        Strip, Prepend or Replace looks at all of it.
 
         Args:
             chunks: The chunks of the text. A chunk may end anywhere.

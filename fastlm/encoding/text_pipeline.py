@@ -122,7 +122,8 @@ class TextPipeline:
         self._normalized = AddedTokenSplitter({self._normalized_str(token.content): token for token in normalized})
         strips = any(token.single_word or token.lstrip or token.rstrip for token in tokens)
         # one search gives the result of both if no token of one kind can overlap one of the other kind
-        one_search = not normalized or (not self.normalizers and not _can_overlap(as_given, normalized))
+        are_apart = not normalized or not _can_overlap(as_given, normalized)
+        one_search = are_apart and (not normalized or not self.normalizers)
         self._needs_position = pattern.needs_position
         self._is_local = all(step.is_local for step in self.normalizers)
         self.spans_are_local = self._is_local and not self.prefix and not self._needs_position
@@ -130,6 +131,9 @@ class TextPipeline:
         if self.normalizers:
             self.cuts = "before_whitespace" if rules.normalization == "NFC" else "between_words"
         self.needs_whole_text = strips or not one_search or not self.spans_are_local
+        # in a text that normalization keeps, one search also finds normalized tokens that it keeps
+        keeps_tokens = all(self._normalized_str(token.content) == token.content for token in normalized)
+        self._one_search_if_kept = self.spans_are_local and are_apart and keeps_tokens and not strips
         self.is_plain = not self.normalizers and self._step_pattern is None and not self.needs_whole_text
         ordinary = [token for token in tokens if not token.special]
         self.ordinary_are_apart = not ordinary or not special or not _can_overlap(ordinary, special)
@@ -154,9 +158,10 @@ class TextPipeline:
         self.check(text, on_special)
         if self.is_plain:
             return text, self._boundaries(text, on_special)
-        if not self.needs_whole_text and self._step_pattern is None:
-            # a str needs no decoding before; bytes may not be UTF-8
-            given = text if isinstance(text, str) else decoded_text(text)
+        if self._one_search_if_kept and self._step_pattern is None:
+            # bytes may not be UTF-8
+            is_checked = isinstance(text, str) or (isinstance(text, bytes) and bytes.isascii(text))
+            given = text if is_checked else decoded_text(text)
             if self._keeps(given):
                 return text, self._boundaries(text, on_special)
         decoded = decoded_text(text)

@@ -139,6 +139,9 @@ class UnicodeForm(_Step):
             raise ValueError(f"form must be one of {', '.join(_FORMS)}, got {self.type_name!r}")
 
     def keeps(self, text: str | bytes) -> bool:
+        # a str knows whether it is ASCII, which only lowercase changes
+        if isinstance(text, str) and str.isascii(text) and self.type_name != "Lowercase":
+            return True
         return normalized(text, _FORMS[self.type_name]) is text
 
     def apply(self, text: bytes) -> bytes:

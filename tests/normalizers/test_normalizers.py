@@ -19,6 +19,8 @@ from fastlm.normalizers import (
     normalize_with_origins,
     simplified,
 )
+from fastlm.pretokenize.patterns import PATTERNS
+from fastlm.pretokenize.text_splitter import TextSplitter
 from tests.text.test_normalize import MARKS, OTHERS
 
 tokenizers = pytest.importorskip("tokenizers")
@@ -134,3 +136,58 @@ def test_what_is_refused(content, error, message):
 def test_an_unknown_form_is_refused():
     with pytest.raises(ValueError, match=r"form must be one of NFC, .*, got 'NFX'"):
         UnicodeForm("NFX")
+
+
+LOCAL = [UnicodeForm(form) for form in FORMS] + [Nmt()]
+WORDS = st.sampled_from(
+    [
+        *(
+            "a",
+            "Z",
+            "9",
+            "'",
+            ".",
+            "!",
+            "-",
+            "/",
+            "_",
+            " ",
+            "\n",
+            "\t",
+            "e\u0301",
+            "é",
+            "½",
+            "ﬁ",
+            "…",
+            "\u00a8",
+            "\u2003",
+        ),
+        *("\u200b", "\u0301", "\u3000", "日", "か\u3099", "İ", "don't", "  ", " \n", "\r\n", "<\u0338", "x y"),
+        *("a\u0308 ", "\u0344", "ﷺ", "\ufeff", "\x01"),
+    ]
+)
+
+
+@given(
+    steps=st.lists(st.sampled_from(LOCAL), min_size=1, max_size=3),
+    name=st.sampled_from(sorted(PATTERNS)),
+    words=st.lists(WORDS, min_size=12, max_size=40),
+    more=st.text(max_size=5),
+)
+def test_texts_are_cut_where_the_normalized_text_can_be_cut(steps, name, words, more):
+    """Both parts, normalized and split, have the pretokens of the whole, whatever follows."""
+    text, pattern = "".join(words).encode(), PATTERNS[name]
+    cuts = "before_whitespace" if simplified(steps) == (UnicodeForm("NFC"),) else "between_words"
+    splitter = TextSplitter([], pattern, cuts=cuts)
+    assert all(step.is_local for step in steps)
+
+    def pretokens(part):
+        normalized = normalize(steps, part)
+        ends = pattern.find_ends(normalized).tolist()
+        return [normalized[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    _, cut = splitter.partial_boundaries(text)
+    for whole in (text, text + more.encode()):
+        assert pretokens(whole[:cut]) + pretokens(whole[cut:]) == pretokens(whole)
+    window = splitter.safe_boundary(text)
+    assert pretokens(text[:window]) + pretokens(text[window:]) == pretokens(text)
