@@ -131,7 +131,7 @@ def pretoken_ends_in_pieces(const uint8_t[::1] text not None, const int64_t[::1]
         first = ends[piece]
     if first != text.shape[0]:
         raise ValueError(f"ends must ascend to {text.shape[0]}, got {first}")
-    return np.concatenate([*parts, collected[:total]])
+    return np.concatenate([*parts, collected[:total]]) if parts else collected[:total]
 
 
 def safe_start(const uint8_t[::1] text not None, int64_t limit, scanner: str) -> int:

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from fastlm.formats.tokenizer_json.pre_tokenizers import parse_pre_tokenizer, splitting_of, steps_of
 from fastlm.pretokenize import _scan
 from fastlm.pretokenize.oniguruma.expression import compile_expression
-from fastlm.pretokenize.steps.pieces import Pieces
-from fastlm.pretokenize.steps.segments import segments_of_chars, segments_of_matches, split
+from fastlm.pretokenize.steps import _split
 from fastlm.pretokenize.steps.step_pattern import StepPattern, run_steps
-from fastlm.pretokenize.steps.steps import BEHAVIORS
+from fastlm.pretokenize.steps.steps import BEHAVIORS, _members
 from tests.random_tokenizers import PRE_TOKENIZERS, SAMPLES, tokenizers
 
 
@@ -28,52 +27,106 @@ def test_sequences_split_as_in_tokenizers(contents, text):
     assert [(made[a:b], (origins[a], origins[b - 1] + 1)) for a, b in bounds] == expected
 
 
-def reference(pieces, segments, behavior, invert):
-    """The pieces that remain, as (start, end): one segment after the other, as tokenizers describes the behaviors."""
-    found, previous, last_piece = [], False, -1
-    rows = list(zip(*(column.tolist() for column in segments), strict=True))
-    if behavior == "merged_with_next":
-        rows.reverse()
-    for start, end, is_match, piece in rows:
-        is_match = is_match != invert
-        if piece != last_piece:
-            previous, last_piece, mergeable = False, piece, False
-        joins = {
-            "isolated": False,
-            "removed": False,
-            "contiguous": is_match == previous,
-            "merged_with_previous": is_match and not previous,
-            "merged_with_next": is_match and not previous,
-        }[behavior]
-        if joins and mergeable:
-            first, last = found.pop()
-            found.append((min(first, start), max(last, end)))
-        elif not (behavior == "removed" and is_match):
-            found.append((start, end))
-        previous, mergeable = is_match, True
-    return sorted((start, end) for start, end in found if start < end)
+def segments_of(piece, matches):
+    """(start, end, whether it is a match) of the matches in a piece and of the text between them."""
+    found, done = [], 0
+    for start, end in matches:
+        found += [(done, start, False)] * (done < start) + [(start, end, True)]
+        done = end
+    return found + [(done, len(piece), False)] * (done < len(piece))
+
+
+def joins(behavior, previous, is_match):
+    """Whether a segment is a part of the piece of the segment before."""
+    return {
+        "isolated": False,
+        "contiguous": previous == is_match,
+        "merged_with_previous": is_match and not previous,
+        "merged_with_next": previous and not is_match,
+    }[behavior]
+
+
+def reference(piece, matches, behavior, invert):
+    """The pieces that a piece becomes, one segment after the other."""
+    found, previous = [], None
+    for start, end, matched in segments_of(piece, matches):
+        is_match = matched != invert
+        if behavior == "removed":
+            found += [piece[start:end]] * (not is_match)
+        elif previous is not None and joins(behavior, previous, is_match):
+            found[-1] += piece[start:end]
+        else:
+            found.append(piece[start:end])
+        previous = is_match
+    return [text for text in found if text]
+
+
+PIECES = st.lists(st.text("ab1 é日", min_size=1, max_size=6), max_size=5)
+
+
+def strings(chars, found):
+    """The pieces that a split has made."""
+    ends, keep = found
+    text = "".join(map(chr, chars if keep is None else chars[keep]))
+    return [text[start:end] for start, end in zip([0, *ends.tolist()], ends.tolist(), strict=False)]
+
+
+@given(PIECES, st.sampled_from(BEHAVIORS), st.booleans())
+def test_characters_split_as_in_the_reference(texts, behavior, invert):
+    chars = np.array([ord(char) for text in texts for char in text], np.uint32)
+    ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    found = _split.split_chars(chars, ends, _members("numeric") | _members("whitespace"), behavior, invert)
+    expected = [
+        piece
+        for text in texts
+        for piece in reference(text, [(k, k + 1) for k, char in enumerate(text) if char in "1 "], behavior, invert)
+    ]
+    assert strings(chars, found) == expected
 
 
 @given(
-    st.lists(st.text("ab1 ", min_size=1, max_size=6), max_size=5),
-    st.sampled_from(["a", "x*", "$", "^", "a+|1", "(?<=a)", "[ab]{2}", "(?=b)"]),
+    PIECES,
+    st.sampled_from(["a", "x*", "$", "^", "a+|1", "(?<=a)", "[ab]{2}", "(?=b)", "é|日"]),
     st.sampled_from(BEHAVIORS),
     st.booleans(),
 )
-def test_splits_are_those_of_the_reference(texts, expression, behavior, invert):
-    text = "".join(texts)
-    ends = np.cumsum([len(piece) for piece in texts], dtype=np.int64)
-    pieces = Pieces.of_text(text, np.arange(len(text)))._replace(ends=ends)
-    counts = np.zeros(len(ends), np.int64)
-    matches = compile_expression(expression).find_all(text.encode(), ends, counts=counts)
-    per_piece = [len(compile_expression(expression).find_all(piece.encode())) for piece in texts]
-    assert counts.tolist() == per_piece
-    is_match = np.array([char in "1 " for char in text], bool)
-    for segments in (segments_of_matches(pieces, matches, counts), segments_of_chars(pieces, is_match)):
-        found = split(pieces, segments, behavior, invert)
-        origins = found.origins.tolist()
-        bounds = zip(found.starts.tolist(), found.ends.tolist(), strict=True)
-        assert [(origins[a], origins[b - 1] + 1) for a, b in bounds] == reference(pieces, segments, behavior, invert)
+def test_matches_split_as_in_the_reference(texts, expression, behavior, invert):
+    chars = np.array([ord(char) for text in texts for char in text], np.uint32)
+    ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    encoded, offsets = _split.utf8_and_offsets(chars)
+    assert encoded == "".join(texts).encode()
+    counts, compiled = np.zeros(len(ends), np.int64), compile_expression(expression)
+    matches = compiled.find_all(encoded, offsets[ends], counts=counts)
+    alone = [compiled.find_all(text.encode()).tolist() for text in texts]
+    assert counts.tolist() == list(map(len, alone))
+    found = _split.split_matches(offsets, ends, matches, counts, behavior, invert)
+    expected = []
+    for text, bounds in zip(texts, alone, strict=True):
+        in_characters = [tuple(len(text.encode()[:bound].decode()) for bound in pair) for pair in bounds]
+        expected += reference(text, in_characters, behavior, invert)
+    assert strings(chars, found) == expected
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_utf8_is_that_of_python(text):
+    chars = np.frombuffer(text.encode("utf-32-le"), "<u4")
+    encoded, offsets = _split.utf8_and_offsets(chars)
+    assert encoded == text.encode()
+    assert offsets.tolist() == [len(text[:k].encode()) for k in range(len(text) + 1)]
+
+
+def test_arguments_of_the_loops_are_checked():
+    none, one = np.zeros(0, np.int64), np.ones(1, np.int64)
+    with pytest.raises(ValueError, match="expected counts of 1 pieces with 0 matches"):
+        _split.split_matches(np.arange(2), one, none.reshape(0, 2), one, "removed")
+    with pytest.raises(ValueError, match="known must have 256 entries, got 3"):
+        _split.known_bytes(np.zeros(1, np.uint32), one, np.zeros(4, np.int16), np.ones(3, bool))
+    with pytest.raises(ValueError, match=r"behavior must be one of removed, .*, got 'nothing'"):
+        _split.split_chars(np.zeros(1, np.uint32), one, _members("word"), "nothing")
+    with pytest.raises(ValueError, match="an entry for each of 1114112 code points, got 2"):
+        _split.split_chars(np.zeros(1, np.uint32), one, np.zeros(2, np.uint8), "removed")
+    with pytest.raises(ValueError, match="ends must ascend, and be in the text"):
+        compile_expression("a").find_all(b"abc", np.array([2, 1]))
 
 
 @given(st.lists(st.text(min_size=1, max_size=8), max_size=6), st.sampled_from(_scan.SCANNERS))

@@ -21,8 +21,8 @@ from fastlm.compat.tokenizers.component import (
 )
 from fastlm.formats.tokenizer_json import pre_tokenizers as parsed_pre_tokenizers
 from fastlm.pretokenize.steps import steps
-from fastlm.pretokenize.steps.segments import Behavior
 from fastlm.pretokenize.steps.step_pattern import run_steps
+from fastlm.pretokenize.steps.steps import Behavior
 from fastlm.text.byte_level import CHAR_OF_BYTE
 
 

@@ -115,9 +115,13 @@ cdef class Program:
         cdef fastlm_matcher m
         cdef int64_t end = 0, start = 0, found = 0, piece = 0, full_blocks = 0, before = 0
         cdef int64_t[::1] in_piece = np.empty(0, np.int64) if counts is None else counts
-        cdef int64_t[:, ::1] block = np.empty((_BLOCK_SIZE, 2), np.int64)
-        if ends.shape[0] and (ends[ends.shape[0] - 1] > text.shape[0] or np.any(np.diff(ends, prepend=0) < 0)):
-            raise ValueError("ends must ascend, and be in the text")
+        rows = np.empty((_BLOCK_SIZE, 2), np.int64)
+        cdef int64_t[:, ::1] block = rows
+        for piece in range(ends.shape[0]):
+            if not start <= ends[piece] <= text.shape[0]:
+                raise ValueError("ends must ascend, and be in the text")
+            start = ends[piece]
+        start = 0
         if counts is not None and in_piece.shape[0] != ends.shape[0]:
             raise ValueError(f"counts must have {ends.shape[0]} entries, got {in_piece.shape[0]}")
         m.frame_count = m.frame_capacity = m.work = 0
@@ -139,7 +143,7 @@ cdef class Program:
                     while m.search_start <= m.size and end >= 0:
                         if found == _BLOCK_SIZE:
                             with gil:
-                                parts.append(np.array(block))
+                                parts.append(rows.copy())
                             found = 0
                             full_blocks += 1
                         end = _fill(&self._program, &m, start, &block[0, 0], &found)
@@ -159,8 +163,8 @@ cdef class Program:
             free(m.registers)
             free(m.frames)
             free(m.visited)
-        parts.append(np.array(block[:found]))
-        return np.concatenate(parts)
+        parts.append(rows[:found].copy())
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 cdef enum:

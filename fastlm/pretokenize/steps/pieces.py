@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from fastlm._types import Int64Array, UInt32Array
 
-MAX_ONE_BYTE, MAX_TWO_BYTES, MAX_THREE_BYTES = 0x7F, 0x7FF, 0xFFFF
-
 
 class Pieces(NamedTuple):
     """The characters of a text and where its pieces end. No piece is empty.
@@ -41,23 +39,11 @@ class Pieces(NamedTuple):
         """The characters as a str."""
         return self.chars.astype("<u4", copy=False).tobytes().decode("utf-32-le")
 
-    def widths(self) -> NDArray[np.int8]:
-        """The number of bytes of each character in UTF-8, int8 (n,)."""
-        found = np.ones(len(self.chars), np.int8)
-        for limit in (MAX_ONE_BYTE, MAX_TWO_BYTES, MAX_THREE_BYTES):
-            found += (self.chars > limit).view(np.int8)
-        return found
-
-    def byte_offsets(self) -> Int64Array:
-        """Where each character starts in the UTF-8 of the text, and where the last one ends, int64 (n + 1,)."""
-        return np.append(0, np.cumsum(self.widths(), dtype=np.int64))
-
-    def with_ends(self, ends: Int64Array) -> Pieces:
-        """The same characters in other pieces."""
-        return self._replace(ends=ends)
-
-    def kept(self, keep: NDArray[np.bool_], ends: Int64Array) -> Pieces:
-        """Some of the characters, and the ends of their pieces."""
+    def split(self, found: tuple[Int64Array, NDArray[np.bool_] | None]) -> Pieces:
+        """Other pieces of the characters: their ends, and which characters are kept, or None for all."""
+        ends, keep = found
+        if keep is None:
+            return Pieces(self.chars, ends, self.origins)
         return Pieces(self.chars[keep], ends, None if self.origins is None else self.origins[keep])
 
     def prefixed(self, char: str, where: NDArray[np.bool_]) -> Pieces:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastlm._types import Int64Array
 from fastlm.pretokenize import _scan
 from fastlm.pretokenize.patterns import Pattern
+from fastlm.pretokenize.steps._split import known_bytes, utf8_and_offsets
 from fastlm.pretokenize.steps.pieces import Pieces
 from fastlm.pretokenize.steps.steps import ByteLevel, Metaspace, Split, Step
 from fastlm.text.byte_level import CHAR_OF_BYTE
@@ -52,20 +53,13 @@ def bytes_of(pieces: Pieces, known: NDArray[np.bool_] | None = None) -> Pretoken
         pieces: The pieces.
         known: bool (256,): whether a byte has a token. Other bytes are left out.
     """
-    limited = np.minimum(pieces.chars, len(_BYTES) - 1)
-    found = _BYTES[limited]
-    kept = found >= 0
-    if known is not None:
-        kept &= known[found]
-    text = found[kept].astype(np.uint8).tobytes()
-    before = np.append(0, np.cumsum(kept))
-    ends = before[pieces.ends]
-    if pieces.origins is None:
-        return Pretokens(text, ends, None, None)
-    if kept.all():
+    text, ends, all_kept = known_bytes(pieces.chars, pieces.ends, _BYTES, known)
+    if pieces.origins is None or all_kept:
         return Pretokens(text, ends, pieces.origins, pieces.origins)
+    found = _BYTES[np.minimum(pieces.chars, len(_BYTES) - 1)]
+    kept = (found >= 0) & (True if known is None else known[found])
     # tokenizers adds up the UTF-8 of the kept characters from the start of the pretoken, as if none were left out
-    edges = pieces.byte_offsets()
+    _, edges = utf8_and_offsets(pieces.chars)
     widths = np.diff(edges)
     kept_edges = np.append(0, np.cumsum(np.where(kept, widths, 0)))
     of_piece = np.searchsorted(pieces.ends, np.flatnonzero(kept), side="right")

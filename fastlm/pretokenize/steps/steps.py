@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastlm.pretokenize import _scan
 from fastlm.pretokenize.oniguruma.expression import compile_expression
 from fastlm.pretokenize.patterns import covering_scanner
+from fastlm.pretokenize.steps._split import split_chars, split_matches, split_where_class_changes, utf8_and_offsets
 from fastlm.pretokenize.steps.pieces import Pieces
-from fastlm.pretokenize.steps.segments import Behavior, Segments, segments_of_chars, segments_of_matches, split
 from fastlm.text.byte_level import CHAR_OF_BYTE
-from fastlm.text.char_classes import members
+from fastlm.text.char_classes import CharClass, members
 
+Behavior: TypeAlias = Literal["removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"]
+"""What a match becomes: nothing; a piece; a part of the piece before or after; or a piece with its neighbours."""
 BEHAVIORS: tuple[Behavior, ...] = ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous")
 BEHAVIOR_OF: dict[str, Behavior] = {"".join(word.capitalize() for word in name.split("_")): name for name in BEHAVIORS}
 """The name of a behavior in tokenizer.json -> its name in Python."""
@@ -74,7 +78,7 @@ class ByteLevel:
     def apply(self, pieces: Pieces) -> Pieces:
         if self.add_prefix_space:
             pieces = pieces.prefixed(" ", pieces.chars[pieces.starts] != ord(" "))
-        text, offsets = pieces.text().encode(), pieces.byte_offsets()
+        text, offsets = utf8_and_offsets(pieces.chars)
         ends = offsets[pieces.ends]
         if self.use_regex:
             ends = _scan.pretoken_ends_in_pieces(text, ends, "gpt2")
@@ -129,20 +133,31 @@ class Split:
         }
 
     def apply(self, pieces: Pieces) -> Pieces:
-        return split(pieces, self._segments(pieces), self.behavior, self.invert)
-
-    def _segments(self, pieces: Pieces) -> Segments:
-        text, offsets = pieces.text().encode(), pieces.byte_offsets()
+        text, offsets = utf8_and_offsets(pieces.chars)
         ends = offsets[pieces.ends]
         if self.scanner is not None:
-            found = np.searchsorted(offsets, _scan.pretoken_ends_in_pieces(text, ends, self.scanner))
-            starts = np.append(0, found)[: len(found)]
-            piece = np.searchsorted(pieces.ends, starts, side="right")
-            return Segments(starts, found, np.ones(len(found), bool), piece)
-        counts = np.zeros(len(ends), np.int64)
-        expression = self.pattern if self.pattern_kind == "Regex" else re.escape(self.pattern)
-        matches = compile_expression(expression).find_all(text, ends, counts=counts)
-        return segments_of_matches(pieces, np.searchsorted(offsets, matches), counts)
+            found = _scan.pretoken_ends_in_pieces(text, ends, self.scanner)
+            matches = np.stack([np.append(0, found[:-1]), found], axis=1)
+            counts = np.diff(np.searchsorted(found, ends, side="right"), prepend=0)
+        else:
+            counts = np.zeros(len(ends), np.int64)
+            expression = self.pattern if self.pattern_kind == "Regex" else re.escape(self.pattern)
+            matches = compile_expression(expression).find_all(text, ends, counts=counts)
+        return pieces.split(split_matches(offsets, pieces.ends, matches, counts, self.behavior, self.invert))
+
+
+@functools.cache
+def _members(name: CharClass) -> NDArray[np.uint8]:
+    """Whether each code point is in a class, uint8 (0x110000,)."""
+    return members(name).view(np.uint8)
+
+
+@functools.lru_cache(maxsize=8)
+def _only(char: str) -> NDArray[np.uint8]:
+    """The same for a class of one character."""
+    found = np.zeros(0x110000, np.uint8)
+    found[ord(char)] = 1
+    return found
 
 
 @dataclass(frozen=True)
@@ -169,8 +184,8 @@ class Digits:
         return {"type": self.type_name, "individual_digits": self.individual_digits}
 
     def apply(self, pieces: Pieces) -> Pieces:
-        segments = segments_of_chars(pieces, members("numeric")[pieces.chars])
-        return split(pieces, segments, "isolated" if self.individual_digits else "contiguous")
+        behavior = "isolated" if self.individual_digits else "contiguous"
+        return pieces.split(split_chars(pieces.chars, pieces.ends, _members("numeric"), behavior))
 
 
 @dataclass(frozen=True)
@@ -189,7 +204,7 @@ class Punctuation:
         return {"type": self.type_name, "behavior": NAME_OF[self.behavior]}
 
     def apply(self, pieces: Pieces) -> Pieces:
-        return split(pieces, segments_of_chars(pieces, members("punctuation")[pieces.chars]), self.behavior)
+        return pieces.split(split_chars(pieces.chars, pieces.ends, _members("punctuation"), self.behavior))
 
 
 @dataclass(frozen=True)
@@ -199,7 +214,7 @@ class WhitespaceSplit(_OfClass):
     type_name: ClassVar[str] = "WhitespaceSplit"
 
     def apply(self, pieces: Pieces) -> Pieces:
-        return split(pieces, segments_of_chars(pieces, members("whitespace")[pieces.chars]), "removed")
+        return pieces.split(split_chars(pieces.chars, pieces.ends, _members("whitespace"), "removed"))
 
 
 @dataclass(frozen=True)
@@ -209,11 +224,8 @@ class Whitespace(_OfClass):
     type_name: ClassVar[str] = "Whitespace"
 
     def apply(self, pieces: Pieces) -> Pieces:
-        is_word = members("word")[pieces.chars]
-        changes = np.append(is_word[1:] != is_word[:-1], True)[: len(is_word)]
-        changes[pieces.ends - 1] = True
-        apart = pieces.with_ends(np.flatnonzero(changes) + 1)
-        return WhitespaceSplit().apply(apart)
+        ends = split_where_class_changes(pieces.chars, pieces.ends, _members("word"))
+        return WhitespaceSplit().apply(pieces.split((ends, None)))
 
 
 @dataclass(frozen=True)
@@ -239,7 +251,7 @@ class CharDelimiterSplit:
         return {"type": self.type_name, "delimiter": self.delimiter}
 
     def apply(self, pieces: Pieces) -> Pieces:
-        return split(pieces, segments_of_chars(pieces, pieces.chars == ord(self.delimiter)), "removed")
+        return pieces.split(split_chars(pieces.chars, pieces.ends, _only(self.delimiter), "removed"))
 
 
 @dataclass(frozen=True)
@@ -259,7 +271,7 @@ class FixedLength:
         place = np.arange(len(pieces.chars)) - np.repeat(pieces.starts, sizes)
         is_last = (place + 1) % self.length == 0
         is_last[pieces.ends - 1] = True
-        return pieces.with_ends(np.flatnonzero(is_last) + 1)
+        return pieces.split((np.flatnonzero(is_last) + 1, None))
 
 
 @dataclass(frozen=True)
@@ -292,4 +304,4 @@ class Metaspace:
             pieces = pieces.prefixed(self.replacement, wanted)
         if not self.split:
             return pieces
-        return split(pieces, segments_of_chars(pieces, pieces.chars == code_point), "merged_with_next")
+        return pieces.split(split_chars(pieces.chars, pieces.ends, _only(self.replacement), "merged_with_next"))
