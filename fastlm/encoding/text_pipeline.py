@@ -248,7 +248,7 @@ class TextPipeline:
             return span
         return span._replace(origins=np.asarray(span.origins, np.int64) + by)
 
-    def _keeps(self, text: str) -> bool:
+    def _keeps(self, text: str | bytes) -> bool:
         return not self.normalizers or self._functions.keeps(self.normalizers, text)
 
     def _normalized_str(self, text: str) -> str:
