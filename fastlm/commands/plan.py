@@ -48,6 +48,8 @@ def plan(
     """
     size_bytes = parse_size(size, "size")
     law = GROWTHS[growth]
+    if not cores:
+        raise ValueError("cores: expected at least one number")
     machine = (machine_cores, parse_size(memory), parse_size(disk, "disk"))
     clusters = [Cluster(number, *machine) for number in cores]
     found = _read(rates) if rates else _measured(text, tokenizer, vocab_size)

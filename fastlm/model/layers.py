@@ -17,6 +17,14 @@ from fastlm.model.functional import check_ids
 Device = torch.device | str | None
 
 
+def check_device(device: Device) -> None:
+    """Raises ValueError naming a device on which torch can make no tensor. None is torch's default device."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device is {str(device)!r}: {str(error).splitlines()[0]}") from None
+
+
 def _normal(shape: tuple[int, ...], std: float, device: Device, dtype: torch.dtype | None) -> nn.Parameter:
     weight = torch.empty(shape, device=device, dtype=dtype)
     return nn.Parameter(nn.init.trunc_normal_(weight, 0.0, std, -3 * std, 3 * std))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fastlm.model.attention import MultiHeadSelfAttention
 from fastlm.model.config import NO_IDS, ModelConfig, SpecialTokenIds
-from fastlm.model.layers import Device
+from fastlm.model.layers import Device, check_device
 from fastlm.model.parameters import parameter_shapes
 from fastlm.model.safetensors_file import tensor_bytes, write_safetensors
 from fastlm.model.transformer import TransformerLM, rope_of
@@ -163,7 +163,8 @@ def check_tables(path: Path, field: str, config: ModelConfig, weights: Mapping[s
 def model_of(
     description: Description, weights: Mapping[str, Tensor], device: Device = None, dtype: torch.dtype | None = None
 ) -> TransformerLM:
-    """Makes a model with given weights, without drawing a random number."""
+    """Makes a model with given weights, without drawing a random number. Raises ValueError for an unknown device."""
+    check_device(device)
     config = description.config
     state = {name: weight.to(device=device, dtype=dtype) for name, weight in weights.items()}
     model = TransformerLM.from_config(config, device="meta")

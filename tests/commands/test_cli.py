@@ -347,6 +347,7 @@ def test_errors_that_a_user_can_cause_are_one_line(folder, monkeypatch, capsys):
         (["encode", "text", "--tokenizer", "tokenizer", "--out", "."], "The folder holds"),
         (["demo", "bad"], "bad: byte 3 is not UTF-8"),
         (["demo", "empty"], "the input holds no text"),
+        (["plan", "1GB", "--cores"], "cores: expected at least one number"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_1(folder, monkeypatch, capsys, args, message):

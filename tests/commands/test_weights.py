@@ -117,3 +117,12 @@ def test_llama2c_without_tokenizer_is_not_written_next_to_one(folder, capsys):
     status, message = run(capsys, "export", folder / "plain", "--format", "llama2c", "--out", out)
     assert status == 1
     assert "tokenizer.bin: is in the folder of a model to write without a tokenizer" in message
+
+
+@pytest.mark.parametrize("device", ["", "abc", "-1", "cpu:x", "é", "cuda:99", "mps:5"])
+def test_a_wrong_device_is_named(folder, trained, capsys, device):
+    status, message = run(capsys, "generate", folder / "model", "--prompt", "the", "--device", device)
+    assert (status, message.count("\n")) == (1, 1)
+    assert message.startswith(f"fastlm: device is {device!r}: ")
+    with pytest.raises(ValueError, match=f"^device is {device!r}: "):
+        load_model(folder / "model", device=device)
