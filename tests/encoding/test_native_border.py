@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastlm
+from fastlm.compat.tiktoken.splitting import OnePretoken
 from fastlm.encoding import _batch, _encoder, _merge_table, _pretoken_cache, _state, _tables
 from fastlm.encoding.build import encoder_of
 from fastlm.kernels.merge import merge_kernel
@@ -387,3 +388,19 @@ def test_a_batch_used_in_another_order(trained):
         _batch.Batch(encoder, ["a"], None, 0)
     with pytest.raises(TypeError, match="text must be str"):
         _batch.Batch(encoder, ["a", 5], None, 2)
+
+
+def test_bytes_that_keys_take_for_padding():
+    """0xFF inverted is the padding of a key, and 0xFE the mark of a long one: such pretokens are not cached."""
+    vocab = {i: bytes([i]) for i in range(256)} | {256: b"ab", 257: b"a\xff", 258: b"b\xfe"}
+    merges = [(b"a", b"b"), (b"a", b"\xff"), (b"b", b"\xfe")]
+    vocabulary = vocabulary_from_tokens(vocab, merges, (), OnePretoken(("",)))
+    encoder = encoder_of(vocabulary)
+    ends = [b"", b"\xff", b"\xff\xff", b"\xfe", b"\xfe\xff", b"\xff\xfe"]
+    counts = (1, 7, 8, 14, 15, 16, 20, 300)
+    pretokens = [start * n + end for start in (b"a", b"b", b"ab", b"x") for n in counts for end in ends]
+    for _ in range(3):  # with and without entries of the others
+        for pretoken in pretokens:
+            assert b"".join(vocab[token_id] for token_id in encoder.encode(pretoken)) == pretoken
+            assert encoder.encode(pretoken) == encoder_of(vocabulary).encode(pretoken)
+        pretokens.reverse()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.fuzz import harness
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,10 +28,17 @@ DIRECTIVES = {
     "embedsignature": True,
 }
 FLAGS = ["-O1", "-w", "-fPIC", "-shared", "-fwrapv", "-DNPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION"]
+FUZZ_TARGETS = {
+    "fastlm/pretokenize/scan/safe_start.h": ["cuts"],
+    "fastlm/pretokenize/scan/": ["scanners"],
+    "fastlm/encoding/encode_loop.h": ["encode_loop"],
+    "fastlm/encoding/pretoken_cache.h": ["cache", "encode_loop"],
+    "fastlm/text/normalize.h": ["normalizer"],
+}
 # the first test that fails ends a run, so the tests that notice most are first
 TESTS = {
     "fastlm/pretokenize/scan/safe_start.h": ["tests/pretokenize/test_scan.py", "-k", "safe_start"],
-    "fastlm/pretokenize/scan/": ["tests/pretokenize/test_scan.py", "tests/fuzz"],
+    "fastlm/pretokenize/scan/": ["tests/pretokenize/test_scan.py"],
     "fastlm/encoding/": [
         "tests/encoding/test_options.py",
         "tests/encoding/test_native_border.py",
@@ -39,14 +47,12 @@ TESTS = {
         "tests/kernels/test_bpe.py",
         "tests/test_tokenizer.py",
         "tests/vocabulary/test_rank_merges.py",
-        "tests/fuzz",
     ],
     "fastlm/text/": [
         "tests/text",
         "tests/normalizers",
         "tests/encoding/test_native_border.py",
         "tests/encoding/test_options.py",
-        "tests/fuzz",
     ],
     "fastlm/decoding/": ["tests/decoding", "tests/encoding/test_native_border.py"],
     "fastlm/kernels/": ["tests/kernels/test_bpe.py"],
@@ -104,6 +110,8 @@ class Workshop:
         built: dict[Path, bytes] = {}
         path.write_text(original.replace(mutant.old, mutant.new))
         try:
+            if found := self._found_by_fuzzing(mutant.file):
+                return found
             for module in self._modules_of(path):
                 library = module.with_suffix(sysconfig.get_config_var("EXT_SUFFIX"))
                 built[library] = library.read_bytes()
@@ -115,6 +123,15 @@ class Workshop:
             for library, content in built.items():
                 library.unlink(missing_ok=True)  # a process may still have it in memory
                 library.write_bytes(content)
+
+    def _found_by_fuzzing(self, file: str) -> str:
+        """The fuzz targets that report a changed header, which no module has to be built for, or nothing."""
+        targets = next((targets for place, targets in FUZZ_TARGETS.items() if file.startswith(place)), [])
+        command = [sys.executable, "-m", "tests.fuzz", "--compiler", "gcc", "--runs", "20000", *targets]
+        if not targets or harness.missing("gcc"):
+            return ""
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, check=False)
+        return f"tests.fuzz {' '.join(targets)}" if done.returncode == 1 else ""
 
     def _failing(self, tests: list[str]) -> str:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
