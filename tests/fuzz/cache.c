@@ -70,8 +70,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         REQUIRE(cache.bytes_used <= cache.bytes_size);
         REQUIRE(!cache.ids_used || cache.ids_used + FASTLM_SPARE_IDS <= cache.ids_size);
         entry = fastlm_find(&cache, key, p, next.length);
-        if (entry) check_entry(&cache, entry, &next);
-        else REQUIRE(cache.used == cache.full_at || cache.used == used);
+        if (entry) {
+            check_entry(&cache, entry, &next);
+            REQUIRE(fastlm_hash_of(entry) == key.hash);
+        } else REQUIRE(cache.used == cache.full_at || cache.used == used);
     }
     for (int k = 0; k < count; k++) free((void *)known[k].bytes);
     free(cache.entries);

@@ -47,13 +47,10 @@ static void free_cache(fastlm_cache cache) {
     free(cache.ids);
 }
 
-/* Appends the ids of text[start:stop], pretoken by pretoken; -1 if it has a byte without an id or is not UTF-8. */
-static int64_t expect(const fastlm_vocabulary *vocabulary, fastlm_scan_fn scan, const uint8_t *text, int64_t start,
-                      int64_t stop, uint32_t *ids, int64_t written) {
-    int64_t ends[MOST_ENDS];
+/* Appends the ids of the pretokens ends[:count], one after the other; -1 if one has a byte without an id. */
+static int64_t expect_pretokens(const fastlm_vocabulary *vocabulary, const uint8_t *text, int64_t start,
+                                const int64_t *ends, int64_t count, uint32_t *ids, int64_t written) {
     uint64_t scratch[FASTLM_SCRATCH_WORDS + 2 * MOST_BYTES];
-    int64_t count = scan_all(scan, text, stop, start, ends, 512);
-    if (count < 0) return -1;
     for (int64_t k = 0; k < count; start = ends[k++]) {
         int64_t length = ends[k] - start;
         if (length == 2 && !memcmp(text + start, "ab", 2)) {
@@ -66,6 +63,25 @@ static int64_t expect(const fastlm_vocabulary *vocabulary, fastlm_scan_fn scan, 
                          sizeof scratch / sizeof *scratch);
     }
     return written;
+}
+
+/* Appends the ids of text[start:stop]; -1 if it has a byte without an id or is not UTF-8. */
+static int64_t expect(const fastlm_vocabulary *vocabulary, fastlm_scan_fn scan, const uint8_t *text, int64_t start,
+                      int64_t stop, uint32_t *ids, int64_t written) {
+    int64_t ends[MOST_ENDS], count = scan_all(scan, text, stop, start, ends, 512);
+    return count < 0 ? -1 : expect_pretokens(vocabulary, text, start, ends, count, ids, written);
+}
+
+/* Fills `ends` with pretoken ends for bytes that no scanner splits, and makes the bytes the ones that keys treat
+ * specially. Returns the number of ends. */
+static int64_t split_bytes(uint8_t *text, int64_t n, const uint8_t *lengths, size_t n_lengths, int64_t *ends) {
+    int64_t count = 0;
+    for (int64_t k = 0; k < n; k++) text[k] = (const uint8_t[]){'a', 'b', 0xFF, 0xFE}[text[k] % 4];
+    for (int64_t at = 0; at < n; ends[count++] = at) {
+        at += 1 + lengths[(size_t)count % n_lengths] % 20;
+        if (at > n) at = n;
+    }
+    return count;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -83,10 +99,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int64_t n, ids_size = 1 + data[5], scratch_words = FASTLM_SCRATCH_WORDS + data[6] % 32;
     int64_t n_ends = data[6] % 2 ? FASTLM_LEAST_ENDS : FASTLM_MOST_GAPS + data[6] % 4;
     uint8_t *text = text_of(data + 7, size - 7, &n);
+    int64_t *ends = malloc(MOST_BYTES * sizeof *ends);
+    if (data[0] % 8 == 5) {
+        scan = NULL;
+        n_ends = split_bytes(text, n, data, size, ends);
+    }
+    ends = realloc(ends, (size_t)(n_ends ? n_ends : 1) * sizeof *ends);
 
     /* rows between characters, of any length, with and without an id */
     int64_t rows[3 * MOST_ROWS], ids_before[MOST_ROWS], n_rows = 0, written = 0, before[MOST_ROWS], at = 0;
-    for (int64_t k = 0; k < n && n_rows < MOST_ROWS; k++) {
+    for (int64_t k = 0; scan && k < n && n_rows < MOST_ROWS; k++) {
         if (data[k % 7] % 5 || fastlm_is_continuation(text[k])) continue;
         int64_t stop = k + data[(k + 1) % 7] % 4;
         while (stop < n && fastlm_is_continuation(text[stop])) stop++;
@@ -98,10 +120,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         rows[3 * n_rows] = k, rows[3 * n_rows + 1] = at = stop, rows[3 * n_rows + 2] = id;
         n_rows++;
     }
-    written = written < 0 ? -1 : expect(&vocabulary, scan, text, at, n, expected, written);
+    if (!scan) written = expect_pretokens(&vocabulary, text, 0, ends, n_ends, expected, 0);
+    else written = written < 0 ? -1 : expect(&vocabulary, scan, text, at, n, expected, written);
 
     uint32_t found[2 * MOST_BYTES], *ids = malloc((size_t)ids_size * sizeof *ids);
-    int64_t *ends = malloc((size_t)n_ends * sizeof *ends), kept = 0;
+    int64_t kept = 0;
     fastlm_encode_state s = {.text = text, .n = n, .boundaries = rows, .n_boundaries = n_rows, .ids_before = ids_before,
                              .scan = scan, .ends = ends, .n_ends = n_ends, .ids = ids, .ids_size = ids_size,
                              .scratch_words = scratch_words, .scratch = malloc((size_t)scratch_words * 8),
