@@ -182,7 +182,8 @@ class Blocks:
     def _text_blocks(self, kind: str, file: SourceFile, counted: CountedStream, start: Position) -> Iterator[Block]:
         content: RawIOBase = counted
         if file.compression:
-            content = DecompressedStream(content, file.compression, file.name, self.skipped)
+            cuts = b"\n" if kind == "jsonl" else b" \t\r\n"
+            content = DecompressedStream(content, file.compression, file.name, self.skipped, cuts)
         if self.skipped.skips and kind == "text":
             content = ValidUtf8Stream(content, file.name, self.skipped)
         if content is counted and start.byte and counted.seekable():

@@ -14,8 +14,8 @@ CHUNK_BYTES = 1 << 20
 
 COMPRESSIONS = (".gz", ".zst", ".xz")
 
-# A file is refused if it decompresses to more than BOMB_BYTES and to more than BOMB_RATIO times its bytes read so far.
-# No text compresses that well: a text of one repeated word, which would be one pretoken in memory, has about 1,000.
+# A file is refused if it has more than BOMB_BYTES without a place to cut, and these are more than BOMB_RATIO times its
+# bytes read so far. Such a part would be in memory as a whole, and no text compresses that well.
 BOMB_BYTES = 1 << 23
 BOMB_RATIO = 300
 
@@ -83,22 +83,24 @@ class _ChunkedStream(RawIOBase):
 class DecompressedStream(_ChunkedStream):
     """The content of a compressed file.
 
-    A file that is cut short or damaged, or that decompresses to an absurd size, is recorded with the number of bytes
-    decompressed so far, and the content ends there.
+    A file that is cut short or damaged, or that decompresses to one huge word or line, is recorded with the number of
+    bytes decompressed so far, and the content ends there.
 
     Args:
         file: The compressed file.
         suffix: One of COMPRESSIONS.
         name: The name of the file, for messages.
         skipped: Records damage.
+        cuts: Bytes at which a reader of the content may cut it.
 
     Raises:
         ValueError: where the library for the compression is not installed.
     """
 
-    def __init__(self, file: RawIOBase, suffix: str, name: str, skipped: SkippedRecords) -> None:
+    def __init__(self, file: RawIOBase, suffix: str, name: str, skipped: SkippedRecords, cuts: bytes) -> None:
         super().__init__()
-        self._name, self._skipped = name, skipped
+        self._name, self._skipped, self._cuts = name, skipped, cuts
+        self._uncut = 0  # bytes since the last place to cut
         self._stored = CountedStream(file)
         self._read, self._errors = _decompressor(self._stored, suffix)
         self._done = 0
@@ -113,10 +115,14 @@ class DecompressedStream(_ChunkedStream):
             self._skipped.record("damaged file", f"{self._name}: decompressed byte {self._done}", str(error))
             return b""
         self._done += len(chunk)
+        last_cut = max(chunk.rfind(byte) for byte in self._cuts)
+        self._uncut = len(chunk) - 1 - last_cut if last_cut >= 0 else self._uncut + len(chunk)
         stored = self._stored.consumed
-        if self._done > max(BOMB_BYTES, BOMB_RATIO * stored):
+        if self._uncut > max(BOMB_BYTES, BOMB_RATIO * stored):
             location = f"{self._name}: decompressed byte {self._done}"
-            self._skipped.record("damaged file", location, f"more than {BOMB_RATIO} times the {stored} bytes read")
+            times = f"more than {BOMB_RATIO} times the {stored} bytes read"
+            message = f"{self._uncut} bytes without a place to cut, {times}"
+            self._skipped.record("damaged file", location, message)
             return b""
         return chunk
 

@@ -85,7 +85,7 @@ def corpus_files() -> list[HostileFile]:
         HostileFile("gzip-of-nothing", readers.read_corpus, {"a.txt.gz": b"\x1f\x8b" + bytes(40)}),
         HostileFile("xz-cut-short", readers.read_corpus, {"a.txt.xz": lzma.compress(b"text " * 1000)[:-9]}),
         HostileFile("gzip-one-word", readers.count_corpus, {"a.txt.gz": _gzip_of(64, b"word")}),
-        HostileFile("gzip-one-word-and-spaces", readers.count_corpus, {"a.txt.gz": _gzip_of(64, b"word ")}),
+        HostileFile("gzip-line-of-words", readers.read_corpus, {"a.jsonl.gz": _gzip_of(64, b"word ")}),
         HostileFile("gzip-one-line", readers.read_corpus, {"a.jsonl.gz": _gzip_of(64, b"[")}),
         HostileFile("xz-one-word", readers.count_corpus, {"a.txt.xz": lzma.compress(b"word" * (1 << 23), preset=0)}),
         HostileFile("text-not-utf8", readers.count_corpus, {"a.txt": b"text \xff\xfe text"}),
