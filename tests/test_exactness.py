@@ -35,6 +35,7 @@ def test_a_vocabulary_of_our_own(judged, tmp_path):
         assert judged.encode(text) == encoding.encode(text, allowed_special="all") == theirs.ids, text
 
 
+@pytest.mark.nightly  # all texts of FASTLM_DATA
 def test_gpt2_on_every_text(gpt2, data, capsys):
     encoding = exactness.tiktoken_encoding(gpt2)
 

@@ -292,7 +292,7 @@ def test_ctrl_c_is_one_line_that_says_how_to_resume(folder, tmp_path):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         # the input ends after the signal was handled, or the command could finish first
-        time.sleep(2)
+        time.sleep(4)
         process.stdin.close()
         assert process.wait(60) == 130
         assert process.stderr.read() == f"fastlm: interrupted: --resume continues from the last checkpoint in {out}\n"

@@ -8,7 +8,11 @@ REASONS = {name: harness.missing(name) for name in harness.COMPILERS}
 
 
 @pytest.mark.parametrize(
-    ("target", "compiler"), [*((target, "gcc") for target in harness.TARGETS), ("cuts", "clang"), ("cache", "clang")]
+    ("target", "compiler"),
+    [
+        *((target, "gcc") for target in harness.TARGETS),
+        *(pytest.param(target, "clang", marks=pytest.mark.nightly) for target in ("cuts", "cache")),
+    ],
 )
 def test_a_target_reports_nothing(target, compiler, tmp_path):
     if REASONS[compiler]:

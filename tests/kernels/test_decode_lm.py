@@ -374,6 +374,7 @@ for int8 in (False, True):
 """
 
 
+@pytest.mark.nightly  # compiles the kernel again
 def test_another_processor_and_a_damaged_cache(tmp_path):
     """Without AVX2 products of 8 bits are written otherwise; what cannot be loaded from the cache is compiled anew."""
     expected = [

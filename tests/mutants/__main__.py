@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tests.mutants import encoding, files, scanners, training
-from tests.mutants.workshop import ROOT, Workshop
+from tests.mutants.scratch_copy import ROOT, Workshop
 
 MUTANTS = [*scanners.MUTANTS, *encoding.MUTANTS, *training.MUTANTS, *files.MUTANTS]
 
@@ -32,13 +32,13 @@ def main() -> int:
         chosen = [(number, mutant) for number, mutant in chosen if number in arguments.numbers]
     if arguments.sample:
         chosen = sorted(random.Random(arguments.seed).sample(chosen, min(arguments.sample, len(chosen))))
-    workshop = Workshop(arguments.folder)
+    scratch_copy = Workshop(arguments.folder)
     noticed = survived = stale = equivalent = 0
     for number, mutant in chosen:
         start = time.perf_counter()
         change = f"{mutant.old.strip()!r:.60} -> {mutant.new.strip()!r:.40}"
         try:
-            by = workshop.noticed_by(mutant)
+            by = scratch_copy.noticed_by(mutant)
         except ValueError as error:
             stale += 1
             print(f"{number} STALE {error}", flush=True)

@@ -28,6 +28,7 @@ def test_whitespace_is_the_whitespace_of_texts():
     assert found == np.flatnonzero(members("whitespace")).tolist()
 
 
+@pytest.mark.nightly  # tries every character
 def test_a_single_word_is_not_next_to_any_word_character():
     """tokenizers and the splitter of added tokens agree for every character before and after a token."""
     judge = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0}, []))
