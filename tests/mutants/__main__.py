@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tests.mutants import encoding, files, scanners, training
-from tests.mutants.scratch_copy import ROOT, Workshop
+from tests.mutants.scratch_copy import ROOT, ScratchCopy
 
 MUTANTS = [*scanners.MUTANTS, *encoding.MUTANTS, *training.MUTANTS, *files.MUTANTS]
 
@@ -32,7 +32,7 @@ def main() -> int:
         chosen = [(number, mutant) for number, mutant in chosen if number in arguments.numbers]
     if arguments.sample:
         chosen = sorted(random.Random(arguments.seed).sample(chosen, min(arguments.sample, len(chosen))))
-    scratch_copy = Workshop(arguments.folder)
+    scratch_copy = ScratchCopy(arguments.folder)
     noticed = survived = stale = equivalent = 0
     for number, mutant in chosen:
         start = time.perf_counter()

@@ -85,7 +85,7 @@ TESTS = {
 }
 
 
-class Workshop:
+class ScratchCopy:
     """A copy of the tracked files and of what was built from them."""
 
     def __init__(self, folder: Path) -> None:
