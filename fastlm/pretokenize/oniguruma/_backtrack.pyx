@@ -1,5 +1,6 @@
 """Finds all matches of a program of `program.py` in a text."""
 import numpy as np
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 
@@ -114,6 +115,7 @@ cdef class Program:
         """
         cdef fastlm_matcher m
         cdef int64_t end = 0, start = 0, found = 0, piece = 0, full_blocks = 0, before = 0
+        cdef const uint8_t *first = &text[0] if text.shape[0] else <const uint8_t *>PyBytes_AS_STRING(b"")
         cdef int64_t[::1] in_piece = np.empty(0, np.int64) if counts is None else counts
         rows = np.empty((_BLOCK_SIZE, 2), np.int64)
         cdef int64_t[:, ::1] block = rows
@@ -136,7 +138,7 @@ cdef class Program:
         try:
             with nogil:
                 for piece in range(ends.shape[0]):
-                    m.text, m.size = &text[0] + start, ends[piece] - start
+                    m.text, m.size = first + start, ends[piece] - start
                     m.search_start, m.last_end = 0, -1
                     m.note_from = m.work + note_after + note_after_per_byte * m.size
                     end = 0
