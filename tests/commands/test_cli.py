@@ -282,9 +282,13 @@ def test_ctrl_c_is_one_line_that_says_how_to_resume(folder, tmp_path):
         "--out",
         str(out),
     ]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+
+    def hear_signals():
+        # a shell starts commands in the background with SIGINT ignored, and children inherit that
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = subprocess.Popen(command, **pipes, text=True, preexec_fn=hear_signals)
     with process:
         process.stdin.write("some text " * 2000)
         process.stdin.flush()
@@ -292,7 +296,7 @@ def test_ctrl_c_is_one_line_that_says_how_to_resume(folder, tmp_path):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         # the input ends after the signal was handled, or the command could finish first
-        time.sleep(4)
+        time.sleep(2)
         process.stdin.close()
         assert process.wait(60) == 130
         assert process.stderr.read() == f"fastlm: interrupted: --resume continues from the last checkpoint in {out}\n"

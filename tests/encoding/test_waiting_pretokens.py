@@ -16,7 +16,7 @@ def word(rng: random.Random, longest: int) -> str:
     return "".join(rng.choices("abcdehilnoprstuv", k=rng.randint(1, longest)))
 
 
-@given(st.integers(0, 2**32), st.integers(1, 1500), st.sampled_from([3, 9, 15, 40, 200]), st.booleans())
+@given(st.integers(0, 2**32), st.integers(1, 600), st.sampled_from([3, 9, 15, 40, 200]), st.booleans())
 def test_ids_of_texts_with_many_new_words(trained, seed, n_words, longest, repeats):
     """More new words than a batch has, words that occur again while they wait, and longer words between them."""
     rng = random.Random(seed)
