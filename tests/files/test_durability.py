@@ -58,6 +58,8 @@ def disk(monkeypatch) -> Disk:
 def test_files_that_are_written_together(disk, tmp_path):
     write_files(tmp_path, {"a": b"first", "b": lambda path: path.write_bytes(b"second")})
     assert disk.renames == ["a", "b"]
+    assert disk.has(tmp_path / "a")
+    assert disk.has(tmp_path / "b")
     assert not disk.unsynced
     write_files(tmp_path, {"a": b"third"}, remove=["b"])
     assert not disk.unsynced
@@ -76,6 +78,7 @@ def test_a_file_that_is_replaced(disk, tmp_path):
     with replacing(tmp_path / "a") as file:
         file.write(b"content")
     assert disk.renames == ["a"]
+    assert disk.has(tmp_path / "a")
     assert not disk.unsynced
 
 
