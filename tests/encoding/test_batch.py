@@ -239,3 +239,17 @@ def test_a_call_under_way_is_waited_for_when_the_next_item_fails():
     with pytest.raises(KeyError, match="bad"):
         list(threads.map_behind(slow, items(), 2, 5))
     assert done == [0]
+
+
+def test_the_error_of_the_first_text_is_raised(trained):
+    """One thread takes all chunks, and meets the errors of both texts."""
+    texts_of_chunks = [b"plain text " * 4000] * 8
+    for first, second in ((0, 7), (1, 2), (3, 4)):
+        given = list(texts_of_chunks)
+        given[first] = b"x" * (1000 + first) + b"\xff" + given[first]
+        given[second] = b"x" * (1000 + second) + b"\xff" + given[second]
+        with _batch.Batch(trained._encoder, given, None, 2) as batch:
+            batch.encode(0)
+            with pytest.raises(fastlm.InvalidUTF8Error) as caught:
+                batch.gather()
+        assert caught.value.offset == 1000 + first

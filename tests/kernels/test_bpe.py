@@ -153,7 +153,26 @@ def test_a_batch_with_buckets_that_are_full(monkeypatch):
     id_of = {token: token_id for token_id, token in enumerate(tokens)}
     for start in range(0, len(words), kernel.BATCH):
         batch = words[start : start + kernel.BATCH]
-        assert merged_together(batch, table) == [[id_of[t] for t in bpe.merge(word, rank_of)] for word in batch]
+        expected = [[id_of[t] for t in bpe.merge(word, rank_of)] for word in batch]
+        assert merged_together(batch, table) == expected
+        assert [merged(word, table) for word in batch] == expected
+
+
+def test_pairs_of_tokens_in_the_bucket_after_a_full_one(monkeypatch):
+    """Pairs of bytes have a table of their own, so these merges are of a longer token and a letter."""
+    letters = [bytes([byte]) for byte in b"abcdefgh"]
+    pairs = [(first, second) for first in letters for second in letters]
+    thirds = [bytes([byte]) for byte in b"abcdefghijklmn"]
+    pairs += [(first + second, third) for first, second in pairs[:64] for third in thirds]
+    tokens = [*(bytes([byte]) for byte in range(256)), *(left + right for left, right in pairs)]
+    tokenizer = fastlm.Tokenizer(dict(enumerate(tokens)), pairs)
+    monkeypatch.setattr(_merge_table, "MAX_LOAD", 0.97)
+    monkeypatch.setattr(_merge_table, "MAX_FULL_BUCKETS", 10_000)
+    table = table_of(tokenizer.vocabulary)
+    assert (table.slots.reshape(-1, 8) != 0).all(axis=1).any()
+    for left, right in pairs:
+        for pretoken in (left + right, left + right + b"a", (left + right) * 30):
+            assert merged(pretoken, table) == settled(pretoken, table) == reference_ids(pretoken, tokenizer)
 
 
 def reference_ids(pretoken: bytes, tokenizer) -> list[int]:
@@ -179,6 +198,33 @@ def test_one_token_that_is_longer_than_a_window():
     table = table_of(tokenizer.vocabulary)
     for length in (128, 192, 193, 200, 255, 256, 257, 300, 512, 600):
         assert merged(b"a" * length, table) == reference_ids(b"a" * length, tokenizer)
+
+
+def test_windows_that_differ_in_their_last_byte(trained, table):
+    """A window that repeats the one before is merged once."""
+    for period in ("a", "ab", "the ", "abcde"):
+        for length in range(100, 240, 7):
+            for last in ("", "z", "e"):
+                pretoken = ((period * length)[: length - len(last)] + last).encode()
+                assert merged(pretoken, table) == settled(pretoken, table) == reference_ids(pretoken, trained)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_random_merges_in_any_order(seed):
+    """Unlike those of a training, so that an entry of the heap is often old, and its pair has another rank by then."""
+    rng = random.Random(seed)
+    tokens = [bytes([byte]) for byte in range(256)]
+    merges: list[tuple[bytes, bytes]] = []
+    for _ in range(40):
+        left, right = (rng.choice([b"a", b"b", *tokens[256:]]) for _ in range(2))
+        if left + right not in tokens and len(left + right) < 8:
+            tokens.append(left + right)
+            merges.append((left, right))
+    rng.shuffle(merges)
+    tokenizer = fastlm.Tokenizer(dict(enumerate(tokens)), merges)
+    made = table_of(tokenizer.vocabulary)
+    pretoken = bytes(rng.choices(b"ab", k=rng.choice([5, 16, 40, 64])))
+    assert settled(pretoken, made) == merged(pretoken, made) == reference_ids(pretoken, tokenizer)
 
 
 def test_long_runs(trained, table):

@@ -68,10 +68,6 @@ MUTANTS: list[Mutant] = [
         "fastlm/encoding/_pretoken_cache.pyx",
         ("other.table.ids_used * sizeof(uint32_t))", "other.table.ids_used)"),
         ("min(self.table.used, self.table.full_at - 1)", "self.table.used"),
-        (
-            "        self.table.used = self.table.bytes_used = self.table.ids_used = 0\n",
-            "        self.table.used = 0\n",
-        ),
     ),
     *of(
         "fastlm/encoding/_batch.pyx",
@@ -117,15 +113,33 @@ MUTANTS: list[Mutant] = [
         "fastlm/kernels/bpe.py",
         ("            if 4 * window > scratch_words:", "            if 3 * window > scratch_words:"),
         ("    return k == n\n", "    return k + 1 >= n\n"),
-        (
-            "            if same and end - step == next_start(following[1:], at - step, next_size):",
-            "            if same:",
-        ),
         ("            if found >= NO_RANK:", "            if found > NO_RANK:"),
         ("        if heap[parent] <= item:", "        if heap[parent] >= item:"),
         ("        if rank == NONE or np.uint64(rank) != entry >> U32:", "        if rank == NONE:"),
         ("        if tables.slots[bucket * EIGHT + SEVEN] == np.uint32(0):", "        if True:"),
-        ("        while done <= at:", "        while done < at:"),
-        ("    if length <= 16:", "    if length <= 17:"),
+    ),
+    Mutant(
+        "fastlm/encoding/_pretoken_cache.pyx",
+        "        self.table.used = self.table.bytes_used = self.table.ids_used = 0\n",
+        "        self.table.used = 0\n",
+        "a cache that is cleared gets the arenas of the first cache right after",
+    ),
+    Mutant(
+        "fastlm/kernels/bpe.py",
+        "            if same and end - step == next_start(following[1:], at - step, next_size):",
+        "            if same:",
+        "tokens of one id that begin at one place end at one place",
+    ),
+    Mutant(
+        "fastlm/kernels/bpe.py",
+        "        while done <= at:",
+        "        while done < at:",
+        "the next window begins with the common token",
+    ),
+    Mutant(
+        "fastlm/kernels/bpe.py",
+        "    if length <= 16:",
+        "    if length <= 17:",
+        "sixteen lanes hold the pairs of seventeen bytes",
     ),
 ]
