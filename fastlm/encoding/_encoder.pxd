@@ -17,6 +17,7 @@ cdef class Encoder:
     cdef bint has_scanner(self)
     cdef EncodeState _new_state(self)
     cdef int _fill_first_cache(self) except -1
+    cdef PretokenCache _filled_cache(self, int64_t entries)
     cdef PretokenCache _merge_others(self, EncodeState state)
     cdef int _find_unmergeable(self, EncodeState state, const int64_t[::1] whole_tokens) except -1
     cdef bint _merges_to(self, EncodeState state, const uint8_t *token, int64_t length, int64_t token_id) except -1

@@ -181,9 +181,7 @@ cdef class Encoder:
         self.idle.append(None)
         self.first_cache = None
         if cache is None:
-            cache = PretokenCache(self.cache_entries, 16 * self.cache_entries, 8 * self.cache_entries)
-            with nogil:
-                self.tables.refill(cache)
+            cache = self._filled_cache(self.cache_entries)
         return EncodeState(self.tables, cache, number)
 
     cdef bint has_scanner(self):
@@ -200,13 +198,18 @@ cdef class Encoder:
         cdef EncodeTables tables = self.tables
         cdef int64_t n_tokens = np.count_nonzero(np.diff(tables.token_offsets))
         cdef int64_t entries = 1 << ((n_tokens + MORE_ENTRIES) * 4 // 3).bit_length()
-        cdef PretokenCache cache = PretokenCache(entries, 16 * entries, 8 * entries)
-        with nogil:
-            tables.refill(cache)
+        cdef PretokenCache cache = self._filled_cache(entries)
         if not tables.vocabulary.lacks_bytes:
             cache = self._merge_others(EncodeState(tables, cache, -1))
         self.first_cache, self.cache_entries = cache, cache.entries()
         return 0
+
+    cdef PretokenCache _filled_cache(self, int64_t entries):
+        """A new cache with the tokens whose bytes are encoded to themselves."""
+        cdef PretokenCache cache = PretokenCache(entries, 16 * entries, 8 * entries)
+        with nogil:
+            self.tables.refill(cache)
+        return cache
 
     cdef PretokenCache _merge_others(self, EncodeState state):
         """Merges the bytes of the tokens that are not cached, which caches them. Returns the cache."""

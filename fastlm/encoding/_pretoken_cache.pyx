@@ -57,19 +57,14 @@ cdef class PretokenCache:
         cdef int64_t k
         if self.table.bytes_size < other.table.bytes_used or self.table.ids_size < other.table.ids_used:
             raise ValueError("the arenas are too small for a copy")
-        if self.table.mask == other.table.mask:
-            memcpy(self.table.entries, other.table.entries, self.entries() * sizeof(fastlm_cache_entry))
-            self.table.used = other.table.used
-            self.allow_progress()
-        else:
-            for k in range(other.entries()):
-                entry = other.table.entries + k
-                if fastlm_is_empty(entry):
-                    continue
-                target = fastlm_empty_entry(&self.table, fastlm_hash_of(entry))
-                if target != NULL:
-                    target[0] = entry[0]
-                    self.table.used += 1
+        for k in range(other.entries()):
+            entry = other.table.entries + k
+            if fastlm_is_empty(entry):
+                continue
+            target = fastlm_empty_entry(&self.table, fastlm_hash_of(entry))
+            if target != NULL:
+                target[0] = entry[0]
+                self.table.used += 1
         memcpy(self.table.bytes, other.table.bytes, other.table.bytes_used)
         memcpy(self.table.ids, other.table.ids, other.table.ids_used * sizeof(uint32_t))
         self.table.bytes_used, self.table.ids_used = other.table.bytes_used, other.table.ids_used
