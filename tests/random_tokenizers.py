@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 import fastlm
 from fastlm.compat import tokenizers as compat
-from fastlm.formats import tokenizer_json
+from fastlm.formats import native, tokenizer_json
 from fastlm.pretokenize import text_splitter
 from tests import texts
 
@@ -198,6 +199,28 @@ def loaded(content):
     """fastlm's tokenizer of the content of a tokenizer.json."""
     document = tokenizer_json.parse_document(json.dumps(content))
     return fastlm.Tokenizer.from_vocabulary(tokenizer_json.vocabulary_of(document))
+
+
+def assert_judged(tokenizer, judge, text, data):
+    """Ids and spans are those of the judge, with special tokens and with them as text, whatever the way to encode."""
+    for on_special in ("token", "text"):
+        expected = judge(text, special=on_special == "token")
+        ids = tokenizer.encode(text, on_special=on_special)
+        if expected is not None:
+            assert ids == expected[0]
+            found, spans = tokenizer.encode_with_offsets(text, on_special=on_special)
+            assert found.tolist() == ids
+            assert [tuple(span) for span in spans.tolist()] == expected[1]
+        assert_every_way_agrees(tokenizer, text, ids, data, on_special)
+
+
+def assert_kept(tokenizer, folder, text):
+    """A native file and a pickle give the same ids and the same fingerprint."""
+    expected = tokenizer.encode(text)
+    (folder / native.FILE).write_bytes(native.write(tokenizer.vocabulary)[native.FILE])
+    for again in (fastlm.load(folder), pickle.loads(pickle.dumps(tokenizer))):
+        assert again.vocabulary.fingerprint == tokenizer.vocabulary.fingerprint
+        assert again.encode(text) == expected
 
 
 def assert_every_way_agrees(tokenizer, text, ids, data, on_special="token"):

@@ -1,14 +1,13 @@
 """Random added tokens and normalizers in every encode method: ids and offsets are those of tokenizers."""
 
 import json
-import pickle
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import fastlm
-from fastlm.formats import native, tokenizer_json
+from fastlm.formats import tokenizer_json
 from tests.random_tokenizers import (
     BASE,
     FLAGS,
@@ -16,7 +15,8 @@ from tests.random_tokenizers import (
     Judge,
     are_distinct_when_normalized,
     assert_compat_agrees,
-    assert_every_way_agrees,
+    assert_judged,
+    assert_kept,
     contents,
     loaded,
 )
@@ -28,15 +28,7 @@ def test_every_method_finds_the_same_added_tokens(content, samples, data):
     tokenizer, judge = loaded(content), Judge(content)
     special = [token["content"] for token in content["added_tokens"] if token["special"]]
     for text in samples:
-        for on_special in ("token", "text"):
-            expected = judge(text, special=on_special == "token")
-            ids = tokenizer.encode(text, on_special=on_special)
-            if expected is not None:
-                assert ids == expected[0]
-                found, spans = tokenizer.encode_with_offsets(text, on_special=on_special)
-                assert found.tolist() == ids
-                assert [tuple(span) for span in spans.tolist()] == expected[1]
-            assert_every_way_agrees(tokenizer, text, ids, data, on_special)
+        assert_judged(tokenizer, judge, text, data)
         if any(token in text for token in special):
             with pytest.raises(ValueError, match="the text has the special token"):
                 tokenizer.encode(text, on_special="raise")
@@ -50,11 +42,7 @@ def test_every_method_finds_the_same_added_tokens(content, samples, data):
 def test_files_and_pickles_keep_added_tokens_and_normalizers(tmp_path_factory, content, text):
     assume(are_distinct_when_normalized(content))
     tokenizer, folder = loaded(content), tmp_path_factory.mktemp("saved")
-    expected = tokenizer.encode(text)
-    (folder / native.FILE).write_bytes(native.write(tokenizer.vocabulary)[native.FILE])
-    for again in (fastlm.load(folder), pickle.loads(pickle.dumps(tokenizer))):
-        assert again.vocabulary.fingerprint == tokenizer.vocabulary.fingerprint
-        assert again.encode(text) == expected
+    assert_kept(tokenizer, folder, text)
     written = tokenizer_json.content_of(tokenizer.vocabulary)
     assert written["normalizer"] == content["normalizer"]
     assert Judge(written)(text) == Judge(content)(text)

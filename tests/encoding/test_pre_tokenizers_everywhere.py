@@ -1,13 +1,12 @@
 """Random sequences of pre-tokenizers in every encode method: ids, offsets and words are those of tokenizers."""
 
-import pickle
 from dataclasses import replace
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import fastlm
-from fastlm.formats import native, tokenizer_json
+from fastlm.formats import tokenizer_json
 from tests.random_tokenizers import (
     NORMALIZERS,
     PRE_TOKENIZER_OR_NONE,
@@ -15,7 +14,8 @@ from tests.random_tokenizers import (
     Judge,
     are_distinct_when_normalized,
     assert_compat_agrees,
-    assert_every_way_agrees,
+    assert_judged,
+    assert_kept,
     contents,
     loaded,
 )
@@ -28,15 +28,7 @@ CONTENTS = contents(st.none() | st.none() | NORMALIZERS, PRE_TOKENIZER_OR_NONE)
 def test_every_method_splits_alike(content, text, data):
     assume(are_distinct_when_normalized(content))
     tokenizer, judge = loaded(content), Judge(content)
-    for on_special in ("token", "text"):
-        expected = judge(text, special=on_special == "token")
-        ids = tokenizer.encode(text, on_special=on_special)
-        if expected is not None:
-            assert ids == expected[0]
-            found, spans = tokenizer.encode_with_offsets(text, on_special=on_special)
-            assert found.tolist() == ids
-            assert [tuple(span) for span in spans.tolist()] == expected[1]
-        assert_every_way_agrees(tokenizer, text, ids, data, on_special)
+    assert_judged(tokenizer, judge, text, data)
     assert_compat_agrees(content, text, judge)
 
 
@@ -44,11 +36,7 @@ def test_every_method_splits_alike(content, text, data):
 def test_files_and_pickles_keep_pre_tokenizers(tmp_path_factory, content, text):
     assume(are_distinct_when_normalized(content))
     tokenizer, folder = loaded(content), tmp_path_factory.mktemp("saved")
-    expected = tokenizer.encode(text)
-    (folder / native.FILE).write_bytes(native.write(tokenizer.vocabulary)[native.FILE])
-    for again in (fastlm.load(folder), pickle.loads(pickle.dumps(tokenizer))):
-        assert again.vocabulary.fingerprint == tokenizer.vocabulary.fingerprint
-        assert again.encode(text) == expected
+    assert_kept(tokenizer, folder, text)
     try:
         written = tokenizer_json.content_of(tokenizer.vocabulary)
     except ValueError as error:
