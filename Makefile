@@ -49,9 +49,9 @@ exactness:
 bench:
 	$(PYTHON) -m benchmarks.run
 
-# the site, in site/; PYTHON's environment needs the extra [docs]
+# the site, in build/site/; PYTHON's environment needs the extra [docs]
 docs:
-	$(PYTHON) -m mkdocs build --strict
+	$(PYTHON) -m zensical build --clean --strict
 
 lint:
 	$(PYTHON) -m ruff check .
@@ -62,6 +62,6 @@ lint:
 	$(PYTHON) -m tests.architecture
 
 clean:
-	rm -rf build dist site .venv-docs .venv-wheel *.egg-info
+	rm -rf build dist .cache .venv-docs .venv-wheel *.egg-info
 	find fastlm \( -name '*.so' -o -name '*.c' -o -name '*.cpp' \) -delete
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -51,10 +51,10 @@ class Tokenizer:
     forked process, whatever other threads did during the fork.
 
     Args:
-        vocab: Maps each id to the bytes of its token. It must have all 256 single bytes. merges: The pairs of tokens
-        that merge, the pair that merges first at the beginning. special_tokens: Special tokens. Those that `vocab`
-        lacks get the next free ids. If several begin at the same place
-            of a text, the longest one is found.
+        vocab: Maps each id to the bytes of its token. It must have all 256 single bytes.
+        merges: The pairs of tokens that merge, the pair that merges first at the beginning.
+        special_tokens: Special tokens. Those that `vocab` lacks get the next free ids. If several begin at the same
+            position of a text, the longest one is found.
         pattern: The name or the regular expression of the pattern that splits text into pretokens.
 
     Raises:
@@ -62,17 +62,17 @@ class Tokenizer:
         TypeError: A token, a merge or a special token has the wrong type.
 
     Options of the encode methods:
-        text: A `str`, or UTF-8 `bytes`. Lone surrogates in a `str` are encoded as U+FFFD.
-        on_special: What becomes of special tokens in the text. "token": their ids. "text": ordinary text, as is right
-            for text of strangers. "raise": ValueError. Added tokens that are not special always become their ids.
-        add_special_tokens: Whether to add the ids with which the vocabulary begins and ends a text.
-        num_threads: The largest number of threads; None means one for each processor. Threads share many texts, or one
-            long text, which is split where that does not change its ids.
+        - `text`: A `str`, or UTF-8 `bytes`. Lone surrogates in a `str` are encoded as U+FFFD.
+        - `on_special`: What becomes of special tokens in the text. "token": their ids. "text": ordinary text, as is
+          right for text of strangers. "raise": ValueError. Added tokens that are not special always become their ids.
+        - `add_special_tokens`: Whether to add the ids with which the vocabulary begins and ends a text.
+        - `num_threads`: The largest number of threads; None means one for each processor. Threads share many texts, or
+          one long text, which is split where that does not change its ids.
 
     Errors of the encode methods:
-        TypeError: A text or an option has the wrong type. ValueError: The text is not UTF-8, or has a byte without an
-        id; the message says at which offset. Or an option has
-            an unknown value.
+        - TypeError: A text or an option has the wrong type.
+        - ValueError: The text is not UTF-8, or has a byte without an id; the message says at which offset. Or an option
+          has an unknown value.
 
     A call does not react to Ctrl-C before it ends.
 
@@ -366,9 +366,9 @@ class Tokenizer:
             text: UTF-8. A memoryview must not change during the call.
             boundaries: int64 (k, 3): start and end in bytes, which may be the same, and the id to put there, or -1 for
                 none; in order.
-            out: uint16 or uint32 (m,), contiguous, for the ids. on_special: See Tokenizer. It counts only if the
-            vocabulary needs a text pipeline; otherwise no special tokens
-                are searched.
+            out: uint16 or uint32 (m,), contiguous, for the ids.
+            on_special: See Tokenizer. It counts only if the vocabulary needs a text pipeline; otherwise no special
+                tokens are searched.
 
         Returns:
             ids: (n_ids,): a view of the beginning of `out`, or of a larger array if `out` is too small.

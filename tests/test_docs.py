@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,22 @@ def test_the_page_of_patterns_is_up_to_date():
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_links_to_the_repository_have_its_address():
+    """One address, in pyproject.toml: the repository may move."""
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    repository, site = urls["Repository"], urls["Documentation"]
+    settings = (ROOT / "mkdocs.yml").read_text()
+    assert f"repo_url: {repository}\n" in settings
+    assert f"site_url: {site}\n" in settings
+    pages = [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "mkdocs.yml"))]
+    raw = repository.replace("https://github.com/", "https://raw.githubusercontent.com/")
+    for page in pages:
+        for link in re.findall(r"https://[\w.-]+/[^\s)\"'<>]*fastlm[^\s)\"'<>]*", page.read_text()):
+            assert link.startswith((repository, site, raw)), (page.name, link)
+            path = re.match(rf"(?:{repository}/blob|{raw})/main/([^#]+)", link)
+            assert path is None or (ROOT / path[1]).exists(), (page.name, link)
 
 
 def test_the_site_lists_every_page():
