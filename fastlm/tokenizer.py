@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
@@ -23,20 +23,24 @@ from fastlm.encoding.offsets import encode_with_spans
 from fastlm.encoding.text_pipeline import OnSpecial as OnSpecial
 from fastlm.encoding.text_pipeline import TextPipeline
 from fastlm.forks import cached_property
-from fastlm.pretokenize.patterns import find_pattern
+from fastlm.pretokenize.patterns import Expression, PatternLike, PatternName, find_pattern
 from fastlm.pretokenize.text_splitter import TextSplitter, join_surrogates, split_into_chunks
 from fastlm.text._utf8 import Utf8, utf8_bytes
 from fastlm.threads import map_in_order, thread_count
+from fastlm.vocabulary.token_lookup import TokenLookup
 from fastlm.vocabulary.truncate import truncated_vocabulary
 from fastlm.vocabulary.vocabulary import Merge, Vocabulary, vocabulary_from_tokens
 
 if TYPE_CHECKING:
     from fastlm.encoding._encoder import Encoder
+    from fastlm.formats import FormatName
     from fastlm.pretokenize.text_splitter import Boundaries
 
 Text: TypeAlias = str | bytes
 Ids: TypeAlias = "Iterable[int] | np.ndarray[Any, np.dtype[np.integer[Any]]]"
 Result = TypeVar("Result")
+Integer = TypeVar("Integer", bound=np.integer[Any])
+IdsArray = TypeVar("IdsArray", bound=UInt16Array | UInt32Array)
 
 # bytes of text that encode_iterable collects before it encodes: the fewest for which the cost of a call does not matter
 STREAM_BYTES = 1 << 16
@@ -91,7 +95,7 @@ class Tokenizer:
         vocab: Mapping[int, bytes],
         merges: Iterable[Merge],
         special_tokens: Iterable[str] | None = None,
-        pattern: str = "gpt2",
+        pattern: PatternLike = "gpt2",
     ) -> None:
         self.vocabulary = vocabulary_from_tokens(vocab, merges, special_tokens or (), find_pattern(pattern))
 
@@ -108,7 +112,7 @@ class Tokenizer:
         vocab: str | os.PathLike[str],
         merges: str | os.PathLike[str],
         special_tokens: Iterable[str] | None = None,
-        pattern: str = "gpt2",
+        pattern: PatternLike = "gpt2",
     ) -> Tokenizer:
         """Reads a tokenizer from `vocab.json` and `merges.txt` in the format of GPT-2.
 
@@ -136,10 +140,15 @@ class Tokenizer:
         size = batches.as_int(vocab_size, "vocab_size")
         return Tokenizer.from_vocabulary(truncated_vocabulary(self.vocabulary, size))
 
+    # --- the vocabulary ---
+
     @property
-    def vocab(self) -> dict[int, bytes]:
-        """The bytes of each token by its id, special tokens included."""
-        return dict(self.vocabulary.tokens)
+    def vocab(self) -> Mapping[int, bytes]:
+        """The bytes of each token by its id, special tokens included: a dict that refuses changes.
+
+        It is made once. `dict(tokenizer.vocab)` copies it.
+        """
+        return self._lookup.tokens
 
     @property
     def merges(self) -> list[Merge]:
@@ -154,12 +163,82 @@ class Tokenizer:
     @property
     def vocab_size(self) -> int:
         """The number of tokens."""
-        return len(self.vocabulary.tokens)
+        return int(np.count_nonzero(self.vocabulary.token_lengths))
 
     @property
-    def pattern(self) -> str:
+    def n_vocab(self) -> int:
+        """One more than the largest id, as in tiktoken: the rows of an embedding. Ids below it may be unused."""
+        return len(self.vocabulary)
+
+    def __len__(self) -> int:
+        """The number of tokens, as `vocab_size`."""
+        return self.vocab_size
+
+    def __contains__(self, token: object) -> bool:
+        """Whether a str or bytes is a token. `token_id in tokenizer.vocab` tells whether an id is used."""
+        return self._lookup.token_to_id(token) is not None  # type: ignore[arg-type]
+
+    def token_to_id(self, token: str | bytes) -> int | None:
+        """Finds the id of a token.
+
+        Args:
+            token: The text or the bytes of the token, such as " the". Unlike in `tokenizers`, a space is a space and
+                not "Ġ".
+
+        Returns:
+            The id, or None if no token has these bytes. If several have them, a str means the added token first, and
+            bytes mean the token with the lowest id that is no added token first.
+
+        Raises:
+            TypeError: The token is neither str nor bytes.
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")], ["<|end|>"])
+            >>> tokenizer.token_to_id("<|end|>"), tokenizer.token_to_id(b"ab"), tokenizer.token_to_id("abc")
+            (257, 256, None)
+            >>> "ab" in tokenizer
+            True
+        """
+        return self._lookup.token_to_id(token)
+
+    def id_to_token(self, token_id: int) -> bytes | None:
+        """Finds the bytes of the token with an id, or None if no token has the id.
+
+        Raises:
+            TypeError: The id is no integer.
+
+        Example:
+            >>> tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")])
+            >>> tokenizer.id_to_token(256), tokenizer.id_to_token(257)
+            (b'ab', None)
+        """
+        return self._lookup.id_to_token(batches.as_int(token_id, "token_id"))
+
+    @property
+    def eot_token(self) -> int:
+        """The id of the token that ends a text.
+
+        It is the last id that `add_special_tokens` adds; or else that of the first of `<|endoftext|>`,
+        `<|end_of_text|>`, `</s>`, `<｜end▁of▁sentence｜>` and `[EOS]` that is a special token.
+
+        Raises:
+            KeyError: The vocabulary has no such token.
+
+        Example:
+            >>> Tokenizer({i: bytes([i]) for i in range(256)}, [], ["<|endoftext|>"]).eot_token
+            256
+        """
+        found = self._lookup.end_of_text_id()
+        if found is None:
+            known = ", ".join(map(repr, self.vocabulary.special_tokens)) or "none"
+            raise KeyError(f"the vocabulary has no token that ends a text; its special tokens: {known}")
+        return found
+
+    @property
+    def pattern(self) -> PatternName | Expression:
         """The name of the pattern, or its regular expression if it has no name."""
-        return self.vocabulary.pattern.name or self.vocabulary.pattern.regex
+        name = cast("PatternName | None", self.vocabulary.pattern.name)
+        return name or Expression(self.vocabulary.pattern.regex)
 
     # --- encoding ---
 
@@ -197,6 +276,41 @@ class Tokenizer:
         """Encodes a text in which special tokens are ordinary text. The same as `encode` with on_special="text"."""
         return self.encode(text, on_special="text", num_threads=num_threads)
 
+    @overload
+    def encode_to_numpy(
+        self,
+        text: Text,
+        *,
+        on_special: OnSpecial = ...,
+        add_special_tokens: bool = ...,
+        num_threads: int | None = ...,
+        out: None = ...,
+    ) -> UInt32Array: ...
+
+    @overload
+    def encode_to_numpy(
+        self,
+        text: Text,
+        *,
+        on_special: OnSpecial = ...,
+        add_special_tokens: bool = ...,
+        num_threads: int | None = ...,
+        dtype: type[Integer] | np.dtype[Integer],
+        out: None = ...,
+    ) -> np.ndarray[Any, np.dtype[Integer]]: ...
+
+    @overload
+    def encode_to_numpy(
+        self,
+        text: Text,
+        *,
+        on_special: OnSpecial = ...,
+        add_special_tokens: bool = ...,
+        num_threads: int | None = ...,
+        dtype: type[np.integer[Any]] = ...,
+        out: np.ndarray[Any, np.dtype[Integer]],
+    ) -> np.ndarray[Any, np.dtype[Integer]]: ...
+
     def encode_to_numpy(
         self,
         text: Text,
@@ -204,7 +318,7 @@ class Tokenizer:
         on_special: OnSpecial = "token",
         add_special_tokens: bool = False,
         num_threads: int | None = 1,
-        dtype: type[np.unsignedinteger[Any]] = np.uint32,
+        dtype: type[np.integer[Any]] | np.dtype[np.integer[Any]] = np.uint32,
         out: np.ndarray[Any, Any] | None = None,
     ) -> np.ndarray[Any, Any]:
         """Encodes a text to an array of ids.
@@ -354,10 +468,10 @@ class Tokenizer:
         self,
         text: bytes | memoryview,
         boundaries: Int64Array,
-        out: UInt16Array | UInt32Array,
+        out: IdsArray,
         *,
         on_special: OnSpecial = "token",
-    ) -> tuple[UInt16Array | UInt32Array, Int64Array]:
+    ) -> tuple[IdsArray, Int64Array]:
         """Encodes UTF-8 whose boundaries are known, into an array that is used again. `encode_corpus` does so.
 
         The text between two boundaries is encoded alone.
@@ -386,7 +500,7 @@ class Tokenizer:
             ([256, 257, 256], [1])
         """
         if self._pipeline.is_plain and not (on_special == "text" and self.text_splitter.whole_text):
-            return self._encoder.encode_between(Utf8(text), boundaries, out)
+            return cast("tuple[IdsArray, Int64Array]", self._encoder.encode_between(Utf8(text), boundaries, out))
         if not isinstance(out, np.ndarray):
             raise TypeError(f"out must be an array, got {type(out).__name__}")
         view, parts, ids_before, start, count = memoryview(Utf8(text)), [], [], 0, 0
@@ -402,7 +516,8 @@ class Tokenizer:
                 count += 1
             start = after
         ids = np.concatenate([np.empty(0, np.uint32), *parts])
-        return batches.converted(ids, out.dtype.type, None, len(self.vocabulary)), np.array(ids_before[:-1], np.int64)
+        ids = batches.converted(ids, out.dtype.type, None, len(self.vocabulary))
+        return cast("IdsArray", ids), np.array(ids_before[:-1], np.int64)
 
     def encode_upto(self, text: Text, limit: int, *, on_special: OnSpecial = "token") -> list[int]:
         """Encodes the beginning of a text, up to `limit` ids. The rest is not encoded.
@@ -556,13 +671,15 @@ class Tokenizer:
 
     # --- files ---
 
-    def save(self, directory: str | os.PathLike[str], formats: Iterable[str] | None = None) -> list[Path]:
+    def save(self, directory: str | os.PathLike[str], formats: Iterable[FormatName] | None = None) -> list[Path]:
         """Writes the vocabulary to files. Each file appears complete or not at all.
 
         Args:
             directory: The folder, which is created if necessary.
-            formats: Names in fastlm.formats.WRITERS. By default `tokenizer.fastlm`; and `tokenizer.json`, and
-                `vocab.json` with `merges.txt`, if these formats can hold the vocabulary.
+            formats: Names of formats: "fastlm" for `tokenizer.fastlm`, "tokenizer.json", "gpt2" for `vocab.json` with
+                `merges.txt`, "tiktoken", "minbpe", and "transformers" for `tokenizer_config.json`, which tells
+                AutoTokenizer the special tokens of a tokenizer.json. By default "fastlm"; and "tokenizer.json" and
+                "gpt2" if these formats can hold the vocabulary.
 
         Returns:
             The paths of the files.
@@ -615,6 +732,10 @@ class Tokenizer:
         return self._encoder.encode_to_numpy(text, boundaries)
 
     @cached_property
+    def _lookup(self) -> TokenLookup:
+        return TokenLookup(self.vocabulary)
+
+    @cached_property
     def _special_ids(self) -> Int64Array:
         return np.array([token.id for token in self.vocabulary.added_tokens if token.special], np.int64)
 
@@ -661,48 +782,3 @@ class Tokenizer:
             f"Tokenizer({self.vocab_size} tokens, {len(self.vocabulary.merge_new)} merges, "
             f"{len(self.vocabulary.special_tokens)} special tokens, pattern {self.pattern!r})"
         )
-
-
-def load(
-    path: str | os.PathLike[str],
-    *,
-    pattern: str | None = None,
-    special_tokens: Iterable[str] | Mapping[str, int] | None = None,
-    revision: str | None = None,
-    download: bool = False,
-    token: str | None = None,
-    cache: bool = False,
-) -> Tokenizer:
-    """Loads a tokenizer from a file, a directory, or the local cache of the Hugging Face Hub.
-
-    The content of a file, not its name, tells the format. In a directory, the first of these is read:
-    `tokenizer.fastlm`; `tokenizer.json`; `vocab.json` with `merges.txt`; the only `.tiktoken`, `tekken.json` or
-    `.model` file. A name such as "openai-community/gpt2" that is no path is sought in the cache that huggingface_hub
-    keeps (`HF_HOME`, `HF_HUB_CACHE`). Nothing is downloaded without `download=True`.
-
-    Args:
-        path: The file or directory, or the name of a model.
-        pattern: The pattern. Rank files (`.tiktoken`) and `vocab.json` with `merges.txt` do not have one, so it must be
-            given, unless the file is a published one, which is recognised by its content.
-        special_tokens: Special tokens, for the same formats; with their ids if these are not the next free ones.
-        revision: Branch, tag or commit of a model; None for "main".
-        download: Fetch the tokenizer files of a model, or their newest version, into the cache first. Needs the extra
-            `[hub]`.
-        token: Access token of a private model, for a download.
-        cache: Keep a copy in the native format, in the folder `FASTLM_CACHE` or the user's folder for caches, and read
-            the copy while the file and the options stay the same. It has a checksum.
-
-    Raises:
-        OSError: A file cannot be read, or a model is not in the cache or cannot be fetched.
-        ValueError: A file is malformed, or it is not clear which file to read; the message says which file and where.
-    """
-    from fastlm import formats
-    from fastlm.files import hub
-
-    found = hub.resolve(path, revision, download=download, token=token)
-    try:
-        return Tokenizer.from_vocabulary(formats.load(found, pattern, special_tokens, cache=cache))
-    except FileNotFoundError:
-        if Path(path).exists():
-            raise
-        raise hub.missing(os.fspath(path), revision, "tokenizer file") from None

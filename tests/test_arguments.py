@@ -84,7 +84,7 @@ def test_what_is_not_iterable_is_named(trained, tmp_path, wrong):
             call()
     if wrong is not None:
         for call, message in (
-            (lambda: trained.save(tmp_path, wrong), f"formats must be names of formats, {found}"),
+            (lambda: trained.save(tmp_path, wrong), f"formats must be a list of names of formats, {found}"),
             (lambda: fastlm.Tokenizer(BYTES, [], wrong), f"special_tokens must be a list of str, {found}"),
         ):
             with pytest.raises(TypeError, match=message):

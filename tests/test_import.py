@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fastlm
+
 LATE = {
     *("torch", "numba", "llvmlite", "pyarrow", "regex", "tyro", "tqdm", "ray", "safetensors", "tiktoken", "tokenizers"),
     *("transformers", "asyncio", "concurrent.futures", "logging", "hashlib", "multiprocessing", "fastlm.bpe_training"),
@@ -36,3 +38,17 @@ def test_late_names_are_loaded_at_their_first_use():
     for name, package in (("train_bpe", "fastlm.bpe_training"), ("Corpus", "fastlm.corpus")):
         assert package in loaded_after(f"import fastlm\nfastlm.{name}")
         assert package in loaded_after(f"from fastlm import {name}")
+
+
+def test_dir_has_the_public_names_and_each_can_be_used():
+    program = (
+        "import fastlm, json, sys; names = dir(fastlm); loaded = 'fastlm.corpus' in sys.modules;"
+        "[getattr(fastlm, name) for name in names if name != 'generate']; print(json.dumps([names, loaded]))"
+    )
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    names, loaded = json.loads(done.stdout)
+    public = [name for name in names if not name.startswith("_")]
+    packages = ["compat", "corpus", "formats", "generation", "model", "normalizers", "training"]
+    assert public == sorted([*packages, *(name for name in fastlm.__all__ if name != "__version__")])
+    assert not loaded

@@ -38,7 +38,7 @@ digit. A matcher of fastlm runs them as `tokenizers` does, or refuses by name wh
 >>> fastlm.train_bpe(["ab ab"], 258, pattern="llama")
 Traceback (most recent call last):
 ...
-ValueError: no pattern is named 'llama'; there are [...], or give an expression
+ValueError: no pattern is named 'llama' (did you mean 'llama3' or 'llama4'?); there are [...], or give an expression
 
 ```
 

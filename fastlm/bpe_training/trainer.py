@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from fastlm import _merge
 from fastlm.bpe_training.base import check_can_grow, grown_vocabulary, merges_of, new_vocabulary
@@ -16,12 +16,13 @@ from fastlm.bpe_training.memory_limit import MemoryLimit, resident_bytes
 from fastlm.bpe_training.phases import Progress, Training
 from fastlm.cluster.connection import Engine, check_engine
 from fastlm.corpus.read import Blocks, Source
-from fastlm.pretokenize.patterns import find_pattern
+from fastlm.pretokenize.patterns import PatternLike, find_pattern
 from fastlm.pretokenize.text_splitter import TextSplitter
 from fastlm.threads import thread_count
 from fastlm.tokenizer import Tokenizer
 from fastlm.vocabulary.vocabulary import Vocabulary, checked_special_tokens
 
+TieBreak: TypeAlias = Literal["cs336", "hf"]
 SPECIAL_TOKENS = ("<|endoftext|>",)
 PATTERN = "gpt2"
 
@@ -31,8 +32,8 @@ def train_bpe(
     vocab_size: int,
     special_tokens: Sequence[str] | None = None,
     *,
-    pattern: str | None = None,
-    tie_break: str = "cs336",
+    pattern: PatternLike | None = None,
+    tie_break: TieBreak = "cs336",
     min_frequency: int = 1,
     max_token_length: int | None = None,
     base: Tokenizer | None = None,
@@ -185,7 +186,7 @@ def _check_values(arguments: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} cannot be given together with base, which has its own")
 
 
-def _beginning(base: Tokenizer | None, special_tokens: Sequence[str] | None, pattern: str | None) -> Vocabulary:
+def _beginning(base: Tokenizer | None, special_tokens: Sequence[str] | None, pattern: PatternLike | None) -> Vocabulary:
     """The vocabulary to start with."""
     if base is None:
         special = checked_special_tokens(SPECIAL_TOKENS if special_tokens is None else special_tokens)

@@ -24,7 +24,7 @@ OptionalPath = Annotated[Path | None, option("PATH")]
 Address = Annotated[str | None, option("ADDRESS")]
 
 TOKENIZER_MARK = "tokenizer.fastlm"
-TOKENIZER_FILES = (TOKENIZER_MARK, "tokenizer.json", "vocab.json", "merges.txt")
+TOKENIZER_FILES = (TOKENIZER_MARK, "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json")
 
 ReadingOptions = OmitArgPrefixes[ReadOptions]
 AS_NAMED = ReadOptions()

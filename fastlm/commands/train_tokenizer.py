@@ -24,6 +24,7 @@ from fastlm.commands.inputs import (
 from fastlm.commands.output import plural, say
 from fastlm.commands.progress import bars
 from fastlm.commands.sizes import parse_size
+from fastlm.pretokenize.patterns import Expression
 
 
 def train_tokenizer(
@@ -54,8 +55,8 @@ def train_tokenizer(
             text, JSON lines, Parquet and Arrow apart; .gz, .zst and .xz are decompressed.
         vocab_size: Number of tokens: 256 bytes, the special tokens, and the merges. Several numbers give several
             tokenizers, each in a directory of OUT with that name.
-        out: Directory for the tokenizer: tokenizer.fastlm and, if they can hold it, tokenizer.json, vocab.json and
-            merges.txt.
+        out: Directory for the tokenizer: tokenizer.fastlm and, if they can hold it, tokenizer.json with
+            tokenizer_config.json for transformers, vocab.json and merges.txt.
         special_token: A special token, at which the text is split; repeat the option for several. By default
             <|endoftext|>.
         pattern: Name or regular expression that splits the text into pretokens; by default gpt2.
@@ -85,7 +86,7 @@ def train_tokenizer(
             corpus,
             max(vocab_size, default=0),
             special_token or None,
-            pattern=pattern,
+            pattern=None if pattern is None else Expression(pattern),
             tie_break=tie_break,
             min_frequency=min_frequency,
             max_token_length=max_token_length,
@@ -100,5 +101,7 @@ def train_tokenizer(
         )
     for size, folder in folders.items():
         smaller = tokenizer if size >= tokenizer.vocab_size else tokenizer.truncated(size)
-        smaller.save(folder)
+        if any(path.name == "tokenizer.json" for path in smaller.save(folder)):
+            # transformers reads the special tokens from another file
+            smaller.save(folder, ["transformers"])
         say(f"{plural(smaller.vocab_size, 'token')} in {folder}")

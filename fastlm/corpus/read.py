@@ -108,7 +108,9 @@ class Blocks:
         elif isinstance(source, str | os.PathLike):
             self.files = find_files([source])
         elif isinstance(source, bytes) or not isinstance(source, Iterable):
-            raise TypeError(f"input must be a path or an iterable of documents or paths, not {type(source).__name__}")
+            hint = "; give one document as a list: [text]" if isinstance(source, bytes) else ""
+            found = type(source).__name__
+            raise TypeError(f"input must be a path or an iterable of documents or paths, not {found}{hint}")
         else:
             if isinstance(source, list | tuple):
                 _refuse_file_names(source)

@@ -15,6 +15,8 @@ from pathlib import Path
 _REPO_ID = re.compile(
     r"(?!.*(?:--|\.\.))(?:[A-Za-z0-9_](?:[\w.-]{0,94}[\w])?/)?[A-Za-z0-9_](?:[\w.-]{0,94}[\w])?", re.ASCII
 )
+# names with these endings are files and not models
+_FILE_SUFFIXES = (".json", ".txt", ".tiktoken", ".fastlm", ".model", ".bin")
 _REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]{0,254}", re.ASCII)
 
 
@@ -80,13 +82,15 @@ def resolve(
     found = Path(path)
     if token is not None and not download:
         raise ValueError("token is for a download: give download=True with it")
-    if found.exists():
+    if os.fspath(path) and found.exists():
         if download or revision is not None:
             option = "download" if download else "revision"
             raise ValueError(f"{option} is for a model of the Hub, and {found} is a local path")
         return found
     name = os.fspath(path)
-    if not is_repo_id(name):
+    if not name:
+        raise ValueError("path must not be empty")
+    if not is_repo_id(name) or found.suffix in _FILE_SUFFIXES:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
     if download:
         return _download(name, revision, token)

@@ -5,13 +5,25 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal, TypeAlias
 
+from fastlm._arguments import did_you_mean
 from fastlm.files.atomic import unfinished, write_files
 from fastlm.files.reading import begins_with, check_content
 from fastlm.files.recognize import START_BYTES
-from fastlm.formats import gpt2, js_tiktoken, minbpe, native, native_copy, tekken, tiktoken, tokenizer_json
+from fastlm.formats import (
+    gpt2,
+    js_tiktoken,
+    minbpe,
+    native,
+    native_copy,
+    tekken,
+    tiktoken,
+    tokenizer_json,
+    transformers_config,
+)
 from fastlm.formats import tokenizer_json as hf_json
 from fastlm.pretokenize.patterns import Pattern, find_pattern
 from fastlm.vocabulary.vocabulary import Rules, Vocabulary
@@ -26,8 +38,12 @@ WRITERS: dict[str, Callable[[Vocabulary], dict[str, bytes]]] = {
     "gpt2": gpt2.write,
     "tiktoken": tiktoken.write,
     "minbpe": minbpe.write,
+    "transformers": transformers_config.write,
 }
 """Name of a format -> its writer, which gives name -> content of the files or raises ValueError."""
+
+FormatName: TypeAlias = Literal["fastlm", "tokenizer.json", "gpt2", "tiktoken", "minbpe", "transformers"]
+"""The keys of WRITERS, for type checkers."""
 
 # written by default, where they can hold the vocabulary
 _USUAL = ("tokenizer.json", "gpt2")
@@ -42,12 +58,13 @@ _log = logging.getLogger(__name__)
 def save(vocabulary: Vocabulary, directory: Path, formats: Iterable[str] | None) -> list[Path]:
     """Writes a vocabulary; see Tokenizer.save."""
     contents: dict[str, bytes] = {}
-    if formats is not None and not isinstance(formats, Iterable):
-        raise TypeError(f"formats must be names of formats, got {type(formats).__name__}")
+    if formats is not None and (isinstance(formats, str) or not isinstance(formats, Iterable)):
+        raise TypeError(f"formats must be a list of names of formats, got {type(formats).__name__}")
     names = ("fastlm", *_USUAL) if formats is None else list(formats)
     for name in names:
         if not isinstance(name, str) or name not in WRITERS:
-            raise ValueError(f"no format is named {name!r}; there are {sorted(WRITERS)}")
+            hint = did_you_mean(name, WRITERS)
+            raise ValueError(f"no format is named {name!r}{hint}; there are {sorted(WRITERS)}")
         try:
             contents |= WRITERS[name](vocabulary)
         except ValueError as error:
@@ -123,7 +140,9 @@ def _same_tokens(one: Vocabulary, other: Vocabulary) -> bool:
     return one.tokens == other.tokens and one.merges == other.merges and one.special_tokens == other.special_tokens
 
 
-def load(path: Path, pattern: str | None, special_tokens: SpecialTokens | None, *, cache: bool = False) -> Vocabulary:
+def load(
+    path: Path, pattern: str | Sequence[str] | None, special_tokens: SpecialTokens | None, *, cache: bool = False
+) -> Vocabulary:
     """Reads a directory or a file; see fastlm.load."""
     if path.is_dir():
         found = _file_in(path)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_json
-from fastlm.formats import tokenizer_json
+from fastlm.formats import tokenizer_json, transformers_config
 from fastlm.model.config import ModelConfig, SpecialTokenIds
 from fastlm.model.files import checked_fingerprint, refuse_other_tokenizer
 from fastlm.model.layers import Device
@@ -136,7 +136,10 @@ def export_llama(model: TransformerLM, directory: str | os.PathLike[str], tokeni
     }
     if tokenizer is not None:
         files |= tokenizer_json.write(tokenizer.vocabulary)
-        files["tokenizer_config.json"] = _json(_tokenizer_config(tokenizer, config, special))
+        end = special.eos[0] if special.eos else None
+        length = config.context_length
+        content = transformers_config.content(tokenizer.vocabulary, special.bos, end, special.pad, length)
+        files[transformers_config.FILE] = content
     files[CONFIG] = _json(_config_json(config, dtype, fingerprint) | ids)
     write_files(Path(directory), files)
 
@@ -299,20 +302,6 @@ def _exported_ids(known: SpecialTokenIds, tokenizer: Tokenizer | None) -> Specia
     end = rules.end[-1] if rules.end else usual
     # a model that knows how a text ends begins it with no id unless it has one, so that an import changes nothing
     return SpecialTokenIds(known.bos if known else begin, known.eos or (() if end is None else (end,)), known.pad)
-
-
-def _tokenizer_config(tokenizer: Tokenizer, config: ModelConfig, special: SpecialTokenIds) -> dict[str, Any]:
-    names = {token_id: token for token, token_id in tokenizer.special_tokens.items()}
-    content = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": config.context_length,
-        "clean_up_tokenization_spaces": False,
-        "bos_token": None if special.bos is None else names.get(special.bos),
-        "eos_token": names.get(special.eos[0]) if special.eos else None,
-    }
-    if special.pad in names:
-        content["pad_token"] = names[special.pad]
-    return content
 
 
 def _config_of(content: Mapping[str, Any], path: Path) -> ModelConfig:

@@ -13,10 +13,11 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NewType, TypeAlias
 
 import numpy as np
 
+from fastlm._arguments import did_you_mean
 from fastlm._types import Int64Array
 from fastlm.forks import no_fork
 from fastlm.pretokenize import _scan
@@ -218,6 +219,20 @@ ALIASES = {
 }
 """Other names of the patterns."""
 
+PatternName: TypeAlias = Literal[
+    "gpt2", "r50k_base", "starcoder", "gpt2-digits", "cl100k_base", "llama3", "qwen2", "qwen3.5", "minbpe-gpt4",
+    "nanochat", "o200k_base", "tekken", "kimi-k2", "deepseek-v3", "cs336", "p50k_base", "p50k_edit", "smollm",
+    "command-r", "qwen2.5", "qwen3", "qwen3.6", "o200k_harmony", "gpt-oss", "llama4", "minimax-m2", "deepseek-r1",
+]  # fmt: skip
+"""The keys of PATTERNS and ALIASES, for type checkers."""
+
+Expression = NewType("Expression", str)
+"""The type of a regular expression: `Expression(r"\\S+|\\s+")`. A str that is not an Expression must be a name, so that
+type checkers find misspelled names. At run time both are str."""
+
+PatternLike: TypeAlias = PatternName | Expression | list[str] | tuple[str, ...]
+"""The name of a pattern, a regular expression, or a sequence of them."""
+
 # other spellings of one split: tiktoken's first one, CS336's, and llama.cpp's, which leaves single spaces unmatched
 _GPT2_SPELLINGS = (
     r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
@@ -266,7 +281,8 @@ def find_pattern(pattern: str | Sequence[str], syntax: Syntax = "regex") -> Patt
             return PATTERNS[name]
         if re.fullmatch(r"[A-Za-z][\w.-]*", name):
             names = sorted([*PATTERNS, *ALIASES])
-            raise ValueError(f"no pattern is named {name!r}; there are {names}, or give an expression")
+            hint = did_you_mean(name, names)
+            raise ValueError(f"no pattern is named {name!r}{hint}; there are {names}, or give an expression")
         return _find_splits(*_parse(pattern, syntax))
     if not isinstance(pattern, Sequence) or not all(isinstance(split, str) for split in pattern) or not pattern:
         raise TypeError(f"pattern must be a name or regular expressions, got {type(pattern).__name__}")

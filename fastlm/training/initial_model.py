@@ -17,7 +17,8 @@ from fastlm.model.files import load_model
 from fastlm.model.hf import import_llama
 from fastlm.model.llama2c import import_llama2c
 from fastlm.model.transformer import TransformerLM, rope_of
-from fastlm.tokenizer import Tokenizer, load
+from fastlm.tokenizer import Tokenizer
+from fastlm.tokenizer_files import load
 
 
 def load_initial_model(source: str | os.PathLike[str]) -> TransformerLM:

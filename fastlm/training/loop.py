@@ -29,7 +29,7 @@ from fastlm.model.loss import linear_cross_entropy
 from fastlm.model.parameters import num_parameters
 from fastlm.model.safetensors_file import named_digest, tensor_bytes
 from fastlm.model.transformer import TransformerLM
-from fastlm.tokenizer import load
+from fastlm.tokenizer_files import load
 from fastlm.training import parallel
 from fastlm.training.checkpoint import first_not_finite, read_checkpoint, restore, snapshot
 from fastlm.training.checkpoint_rotation import CheckpointRotation

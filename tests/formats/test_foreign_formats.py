@@ -282,4 +282,4 @@ def test_formats_by_name(trained, tmp_path):
     with pytest.raises(ValueError, match="no format is named 'sentencepiece'; there are"):
         trained.save(tmp_path, ["sentencepiece"])
     assert trained.save(tmp_path / "none", []) == []
-    assert set(formats.WRITERS) == {"fastlm", "tokenizer.json", "gpt2", "tiktoken", "minbpe"}
+    assert set(formats.WRITERS) == {"fastlm", "tokenizer.json", "gpt2", "tiktoken", "minbpe", "transformers"}
