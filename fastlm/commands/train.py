@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from tyro.conf import Positional, arg
 
 from fastlm.commands.helps import one_line_helps
+from fastlm.commands.inputs import option
 from fastlm.commands.output import say
-from fastlm.training.config import ALIASES, NO_VALUE, TrainingConfig, load_config, may_be_none
+from fastlm.training.config import TrainingConfig, load_config
+from fastlm.training.config_values import ALIASES, NO_VALUE, may_be_none
 
 # The value of an option that was not given, so that the file decides. It is compared by identity, because a directory
 # may have the same name.
@@ -75,14 +77,20 @@ def _given(options: Any) -> dict[str, Any]:
 
 if TYPE_CHECKING:
     Options: TypeAlias = Any
+    NOTHING_GIVEN: Any
 else:
     Options = _options(TrainingConfig)
+    NOTHING_GIVEN = Options()
 
 
 def train(
-    config: Annotated[Positional[Path], arg(metavar="CONFIG.toml")],
+    config: Annotated[Positional[Path | None], arg(metavar="CONFIG.toml", help_behavior_hint="(optional)")] = None,
     /,
-    options: Annotated[Options, arg(name="")],
+    options: Annotated[Options, arg(name="")] = NOTHING_GIVEN,
+    preset: Annotated[str | None, option("NAME")] = None,
+    depth: Annotated[int | None, option("INT")] = None,
+    params: Annotated[str | None, option("NUMBER")] = None,
+    dry_run: bool = False,
 ) -> None:
     """Train a language model, or resume an interrupted run.
 
@@ -91,14 +99,33 @@ def train(
     Args:
         config: TOML file with the fields below; the fields of the model are in a table [model].
         options: Fields.
+        preset: Size of the model by name: gpt2, gpt2-medium, gpt2-large, gpt2-xl, tinystories, llama2-7b, llama3-8b.
+        depth: Size of the model by its number of layers; d_model is 64 times as much.
+        params: Size of the model by its number of parameters, such as 50M; the nearest depth is taken.
+        dry_run: Make all checks, print the plan with memory and time, measure a step, and write nothing.
     """
     from fastlm.training.hardware import explained
-    from fastlm.training.loop import train as run
 
-    settings = load_config(config, _given(options))
+    given = _given(options)
+    sizes = {"preset": preset, "depth": depth, "params": params}
+    if chosen := {name: value for name, value in sizes.items() if value is not None}:
+        given["model"] = {**chosen, **given.get("model", {})}
+    settings = load_config(config, given)
     try:
-        say(f"model in {run(settings)}")
+        _run(settings, dry_run)
     except (RuntimeError, MemoryError) as error:
         if (line := explained(error)) is None:
             raise
         raise ValueError(line) from error
+
+
+def _run(settings: TrainingConfig, dry: bool) -> None:
+    if dry:
+        from fastlm.training.dry_run import dry_run
+
+        for line in dry_run(settings).lines():
+            say(line)
+        return
+    from fastlm.training.loop import train as run
+
+    say(f"model in {run(settings)}")

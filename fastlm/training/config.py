@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
-import types
-import typing
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -15,6 +12,17 @@ from typing import Any, Literal, Self
 
 from fastlm.files.reading import read_toml
 from fastlm.model.config import ModelConfig
+from fastlm.model.sizing import SIZE_FIELDS, SIZES, with_size
+from fastlm.training.config_values import (
+    ALIASES,
+    SHORT_NAMES,
+    check,
+    check_type,
+    field_types,
+    python_values,
+    renamed,
+    to_toml,
+)
 
 # Fields that, with the model's, decide losses and weights except for rounding. A run resumes only with the same values,
 # except that `steps` may grow and the learning rates may fall.
@@ -45,10 +53,6 @@ POSITIVE_INTEGERS = (
     "checkpoint_every",
     "keep_checkpoints",
 )
-# names that were used before, and are still accepted
-ALIASES = {"valid_data": "validation_data"}
-# the spellings of no value, which TOML and command lines lack
-NO_VALUE = ("none", "None")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +60,15 @@ class TrainingConfig:
     """A training run.
 
     Args:
-        model: Configuration of the model; its context_length is the length of the sequences. In a file it may be left
-            out, in part or as a whole, if init_from is given.
+        model: Configuration of the model; its context_length is the length of the sequences. In a file it may be the
+            name of a preset, and a table may have `preset`, `depth` or `params` in place of sizes; vocab_size is by
+            default the vocabulary size of the data. It may be left out, in part or as a whole, if init_from is given.
         out: Directory of the run: configuration, log, checkpoints, and finally the model.
         init_from: Model whose weights the run starts from: a folder of fastlm, a folder of transformers with a Llama,
             or a .bin file of llama2.c. None for random weights.
         train_data: Token ids: folders that `fastlm encode` wrote, files, and globs of both. Files are .npy, .bin of
             Megatron-LM with its .idx, .bin of llm.c, or other .bin of raw little-endian ids. Together they are one
-            sequence of tokens.
+            sequence of tokens. The short name data is accepted.
         validation_data: Token ids for evaluation, in the same forms. By default the validation split of the folders in
             train_data, if they have one. The earlier name valid_data is accepted.
         data_dtype: Dtype of the ids in .bin files that have neither a manifest nor a header nor an .idx file.
@@ -85,6 +90,7 @@ class TrainingConfig:
         weight_decay: Weight decay of matrices; vectors have none.
         max_gradient_norm: Maximum l2 norm of the gradient, which is scaled down to it; None for no limit.
         seed: Seed of the first weights and of the windows.
+        prefetch: Number of steps whose batches are read ahead, in a thread; 0 for none. It does not change them.
         precision: Dtype of matrix products: "bfloat16" by autocast, "float32", or "auto" for bfloat16 where the
             hardware multiplies it. Elsewhere bfloat16 saves memory and is no faster than float32. A run that resumes
             with "auto" keeps the dtype that it began with.
@@ -93,7 +99,8 @@ class TrainingConfig:
         checkpoint_activations: Whether the backward pass recomputes the activations within layers instead of storing
             them.
         compile: Whether torch.compile compiles the model.
-        device: "cpu", "cuda", another device of torch, or "auto" for cuda if available.
+        device: "cpu", "cuda", another device of torch, or "auto" for cuda if available, else mps (Apple's GPUs) if
+            available, else cpu.
         parallel: What the processes started by torchrun share: "ddp", the batch; "fsdp", also weights, gradients and
             optimizer states.
         log_every: Steps between lines of the log.
@@ -129,6 +136,7 @@ class TrainingConfig:
     weight_decay: float = 0.1
     max_gradient_norm: float | None = 1.0
     seed: int = 0
+    prefetch: int = 1
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     allow_tf32: bool = False
     checkpoint_activations: bool = False
@@ -144,14 +152,14 @@ class TrainingConfig:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
+        hints = field_types(type(self))
         for field in fields(self):
-            _check_type(field.name, getattr(self, field.name), hints[field.name])
+            check_type(field.name, getattr(self, field.name), hints[field.name])
         self._check_ranges()
-        _check("train_data", self.train_data, bool(self.train_data), "at least one file or folder")
+        check("train_data", self.train_data, bool(self.train_data), "at least one file or folder")
         if isinstance(self.end_of_text, int):
             known = 0 <= self.end_of_text < self.model.vocab_size
-            _check("end_of_text", self.end_of_text, known, f"an id below vocab_size, {self.model.vocab_size}")
+            check("end_of_text", self.end_of_text, known, f"an id below vocab_size, {self.model.vocab_size}")
         if self.parallel == "fsdp" and (self.compile or self.optimizer == "muon"):
             other = "compile" if self.compile else "optimizer 'muon'"
             raise ValueError(f"parallel is 'fsdp', which does not go with {other}; expected 'ddp'")
@@ -159,18 +167,19 @@ class TrainingConfig:
     def _check_ranges(self) -> None:
         for name in POSITIVE_INTEGERS:
             if (value := getattr(self, name)) is not None:
-                _check(name, value, 0 < value < 1 << 62, "a positive integer")
+                check(name, value, 0 < value < 1 << 62, "a positive integer")
         for name in ("learning_rate", "eps", "max_gradient_norm", "peak_flops"):
             if (value := getattr(self, name)) is not None:
-                _check(name, value, 0 < value <= sys.float_info.max, "a positive number")
+                check(name, value, 0 < value <= sys.float_info.max, "a positive number")
         for name in ("beta1", "beta2"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a number from 0 to less than 1")
+            check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a number from 0 to less than 1")
         decay = self.weight_decay
-        _check("weight_decay", decay, 0 <= decay <= sys.float_info.max, "a number not below 0")
+        check("weight_decay", decay, 0 <= decay <= sys.float_info.max, "a number not below 0")
         within = 0 <= self.min_learning_rate <= self.learning_rate
-        _check("min_learning_rate", self.min_learning_rate, within, f"from 0 to learning_rate, {self.learning_rate}")
-        _check("warmup_steps", self.warmup_steps, 0 <= self.warmup_steps <= self.steps, f"0 to steps, {self.steps}")
-        _check("seed", self.seed, 0 <= self.seed < 1 << 63, "an integer from 0 to less than 2^63")
+        check("min_learning_rate", self.min_learning_rate, within, f"from 0 to learning_rate, {self.learning_rate}")
+        check("warmup_steps", self.warmup_steps, 0 <= self.warmup_steps <= self.steps, f"0 to steps, {self.steps}")
+        check("prefetch", self.prefetch, 0 <= self.prefetch <= 1000, "an integer from 0 to 1000")
+        check("seed", self.seed, 0 <= self.seed < 1 << 63, "an integer from 0 to less than 2^63")
 
     @property
     def valid_data(self) -> tuple[str, ...]:
@@ -184,30 +193,33 @@ class TrainingConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Makes a configuration from a mapping as TOML gives it: `model` is a mapping, and tuples are lists.
+        """Makes a configuration from a mapping as TOML gives it: `model` is a mapping, tuples are lists or one text.
 
-        "none" means None in fields that may be None. Fields of `model` that are missing come from the model that
-        init_from names.
+        "none" means None in fields that may be None. `data` is a short name of train_data. `model` may be the name of a
+        preset, and may have `preset`, `depth` or `params` in place of sizes; see model.sizing. Fields of `model` that
+        are missing come from the model that init_from names; vocab_size comes from the manifests of train_data, or from
+        the tokenizer.
 
         Raises:
             ValueError: A field is missing, unknown, given under two names, or wrong.
-            OSError: The model that init_from names cannot be read.
+            OSError: The model that init_from names, or a manifest or tokenizer, cannot be read.
         """
-        values = _renamed(values)
+        values = renamed(values)
         required = {"model", "out", "train_data", "steps", "batch_size", "learning_rate"}
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"unknown field {unknown[0]!r}; expected some of {', '.join(sorted(known))}")
-        arguments = _python_values(values, _hints(cls))
+        arguments = python_values(values, field_types(cls))
         if arguments.get("init_from") is not None:
             values = {"model": {}, **values}
         if missing := sorted(required - set(values)):
             raise ValueError(f"field {missing[0]!r} is missing")
-        if not isinstance(values["model"], Mapping):
-            raise ValueError(f"model is {values['model']!r}; expected a table of fields")
+        model = {"preset": values["model"]} if isinstance(values["model"], str) else values["model"]
+        if not isinstance(model, Mapping):
+            raise ValueError(f"model is {model!r}; expected the name of a preset or a table of fields")
         try:
-            model = _python_values(values["model"], _hints(ModelConfig))
-            arguments["model"] = ModelConfig.from_dict(_completed(model, arguments.get("init_from")))
+            model = python_values(model, field_types(ModelConfig))
+            arguments["model"] = ModelConfig.from_dict(_completed(model, arguments))
         except ValueError as error:
             raise ValueError(f"model: {error}") from None
         return cls(**arguments)
@@ -215,22 +227,22 @@ class TrainingConfig:
     def to_toml(self) -> str:
         """Formats the configuration as TOML that `load_config` reads."""
         lines = [
-            f"{field.name} = {_toml(getattr(self, field.name))}" for field in fields(self) if field.name != "model"
+            f"{field.name} = {to_toml(getattr(self, field.name))}" for field in fields(self) if field.name != "model"
         ]
-        lines += ["", "[model]", *(f"{name} = {_toml(value)}" for name, value in self.model.to_dict().items())]
+        lines += ["", "[model]", *(f"{name} = {to_toml(value)}" for name, value in self.model.to_dict().items())]
         return "\n".join(lines) + "\n"
 
 
 def _accept_aliases(cls: type[TrainingConfig]) -> None:
-    """Lets the constructor accept earlier names of fields."""
+    """Lets the constructor accept other names of fields."""
     original = cls.__init__
 
     @functools.wraps(original)
     def init(self: TrainingConfig, **values: Any) -> None:
         for old, new in ALIASES.items():
-            if old in values:
+            if old in values and old not in SHORT_NAMES:
                 warnings.warn(f"{old} is deprecated; use {new}", DeprecationWarning, stacklevel=2)
-        original(self, **_renamed(values))
+        original(self, **renamed(values))
 
     cls.__init__ = init  # type: ignore[method-assign]
 
@@ -238,12 +250,13 @@ def _accept_aliases(cls: type[TrainingConfig]) -> None:
 _accept_aliases(TrainingConfig)
 
 
-def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> TrainingConfig:
+def load_config(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> TrainingConfig:
     """Reads a configuration from a TOML file.
 
     Args:
-        path: The file.
-        overrides: Fields that replace the fields of the file one by one, also within `model`.
+        path: The file; None if the overrides have all fields.
+        overrides: Fields that replace the fields of the file one by one, also within `model`. A `preset`, `depth` or
+            `params` in `model` replaces all sizes of the file.
 
     Returns:
         The configuration.
@@ -252,96 +265,40 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
         OSError: The file, or the model that init_from names, cannot be read.
         ValueError: The content is wrong. The message names the file and the field.
     """
-    values = read_toml(path)
+    values = {} if path is None else read_toml(path)
     changes = dict(overrides or {})
-    if isinstance(values.get("model", {}), dict) and ("model" in values or "model" in changes):
-        changes["model"] = {**values.get("model", {}), **changes.get("model", {})}
     try:
-        return TrainingConfig.from_dict({**_renamed(values), **_renamed(changes)})
+        values, changes = renamed(values), renamed(changes)
+        if "model" in values and "model" in changes:
+            changes["model"] = _merged(values["model"], changes["model"])
+        return TrainingConfig.from_dict({**values, **changes})
     except ValueError as error:
+        if path is None:
+            raise
         raise ValueError(f"{path}: {error}") from None
 
 
-def may_be_none(hint: Any) -> bool:
-    """Whether a field of this type may be None."""
-    return types.NoneType in typing.get_args(hint)
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with today's names of fields."""
-    renamed = dict(values)
-    for old, new in ALIASES.items():
-        if old in renamed:
-            if new in renamed:
-                raise ValueError(f"{old} and {new} are given; expected only {new}, the new name")
-            renamed[new] = renamed.pop(old)
-    return renamed
-
-
-def _python_values(values: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with lists as tuples, and None for "none" in fields that may be None."""
-    found = {}
-    for name, value in values.items():
-        is_none = name in hints and may_be_none(hints[name]) and isinstance(value, str) and value in NO_VALUE
-        found[name] = None if is_none else tuple(value) if isinstance(value, list) else value
-    return found
-
-
-def _completed(model: dict[str, Any], init_from: Any) -> dict[str, Any]:
-    """The fields of the model, with missing ones from the model that init_from names."""
-    if init_from is None or all(field.name in model for field in fields(ModelConfig)):
+def _merged(model: Any, changes: Mapping[str, Any]) -> Any:
+    """The fields of a model with changes; a size as a whole replaces all sizes before."""
+    model = {"preset": model} if isinstance(model, str) else model
+    if not isinstance(model, Mapping):
         return model
-    # imported late, because it loads torch
-    from fastlm.training.initial_model import load_initial_model
-
-    return {**load_initial_model(init_from).config.to_dict(), **model}
+    replaced = (*SIZES, *SIZE_FIELDS) if any(name in changes for name in SIZES) else ()
+    return {**{name: value for name, value in model.items() if name not in replaced}, **changes}
 
 
-def _toml(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    # JSON's strings, numbers and booleans are TOML too, if non-ASCII characters are not escaped
-    return '"none"' if value is None else json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _completed(model: dict[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the model, with missing ones from the model that init_from names, and from the data."""
+    if arguments.get("init_from") is not None:
+        if not all(field.name in model for field in fields(ModelConfig)):
+            # imported late, because it loads torch
+            from fastlm.training.initial_model import load_initial_model
 
+            model = {**load_initial_model(arguments["init_from"]).config.to_dict(), **model}
+        return with_size(model)
+    if "vocab_size" not in model and "preset" not in model:
+        from fastlm.training.token_source import vocabulary_size
 
-def _check(name: str, value: Any, holds: bool, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} is {value!r}; expected {expected}")
-
-
-def _check_type(name: str, value: Any, hint: Any) -> None:
-    if not _is_of(value, hint):
-        raise ValueError(f"{name} is {value!r}; expected {_described(hint)}")
-    for text in value if isinstance(value, tuple) else [value]:
-        if isinstance(text, str):
-            plain = "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-            _check(name, value, plain, "text without NUL and surrogates, which TOML lacks")
-    if may_be_none(hint) and value in NO_VALUE:
-        raise ValueError(
-            f"{name} is {value!r}, which means no value in a file; expected another name, such as './none'"
-        )
-
-
-def _is_of(value: Any, hint: Any) -> bool:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return isinstance(value, str) and value in arguments
-    if origin in (types.UnionType, typing.Union):
-        return any(_is_of(value, argument) for argument in arguments)
-    if origin is tuple:
-        return isinstance(value, tuple) and all(isinstance(item, arguments[0]) for item in value)
-    return type(value) is hint or (hint is float and type(value) is int)
-
-
-def _described(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return f"one of {', '.join(arguments)}" if len(arguments) > 1 else repr(arguments[0])
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(map(_described, arguments))
-    names = {int: "an integer", float: "a number", bool: "true or false", str: "text", types.NoneType: "none"}
-    return "a list of texts" if origin is tuple else names.get(hint, hint.__name__)
+        size = vocabulary_size(arguments["train_data"], arguments.get("tokenizer"))
+        model = model if size is None else {**model, "vocab_size": size}
+    return with_size(model)

@@ -97,7 +97,9 @@ def evaluate(
         if number < len(batches):
             text = 0 if token_bytes is None else int(token_bytes[targets].sum())
             sums += torch.tensor([loss * targets.numel(), targets.numel(), text], dtype=torch.float64)
-    nats, tokens, text_bytes = processes.sum(sums.to(processes.device)).tolist()
+    if processes.count > 1:
+        sums = processes.sum(sums.to(processes.device))
+    nats, tokens, text_bytes = sums.tolist()
     mean = nats / tokens
     bits = nats / math.log(2) / text_bytes if text_bytes else None
     return Evaluation(mean, math.exp(min(mean, 700.0)), bits)

@@ -7,6 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -18,7 +19,7 @@ def find_device(name: str, local_rank: int) -> torch.device:
     """Selects the device of a process.
 
     Args:
-        name: A device of torch, or "auto" for cuda if available.
+        name: A device of torch, or "auto" for cuda if available, else mps (Apple's GPUs) if available, else cpu.
         local_rank: Number of the process on its machine, and of its CUDA device.
 
     Returns:
@@ -28,7 +29,7 @@ def find_device(name: str, local_rank: int) -> torch.device:
         ValueError: torch cannot use the device.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(f"cuda:{local_rank}" if name == "cuda" else name)
         torch.empty(0, device=device)
@@ -73,9 +74,20 @@ def autocast_type(config: TrainingConfig, device: torch.device) -> torch.dtype |
     return torch.bfloat16
 
 
+def available_memory(device: torch.device) -> int | None:
+    """Bytes of memory that are free on a device; None if the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
 def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Measures the FLOP/s of a square matrix product, the best of five, as the device's peak."""
-    size = 8192 if device.type == "cuda" else 768
+    size = {"cuda": 8192, "mps": 2048}.get(device.type, 768)
     a, b = torch.ones(2, size, size, device=device, dtype=dtype).unbind()
     best = float("inf")
     for _ in range(5):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from fastlm.training.config import TrainingConfig
+
 
 def cosine_schedule(
     it: int, max_learning_rate: float, min_learning_rate: float, warmup_iters: int, cosine_cycle_iters: int
@@ -33,3 +35,8 @@ def cosine_schedule(
         return min_learning_rate
     progress = (it - warmup_iters) / (cosine_cycle_iters - warmup_iters)
     return min_learning_rate + 0.5 * (1 + math.cos(progress * math.pi)) * (max_learning_rate - min_learning_rate)
+
+
+def learning_rate_of(config: TrainingConfig, step: int) -> float:
+    """The learning rate of a step of a run."""
+    return cosine_schedule(step, config.learning_rate, config.min_learning_rate, config.warmup_steps, config.steps)

@@ -6,6 +6,7 @@ otherwise from the caller. It is never guessed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import hashlib
@@ -21,6 +22,7 @@ from fastlm.corpus.manifest import MANIFEST, Manifest, read_manifest
 from fastlm.corpus.megatron import IDX, is_dataset, map_dataset
 from fastlm.corpus.shard_formats import INDEX, ids_suffix, map_ids, map_npy, read_ends
 from fastlm.forks import cached_property
+from fastlm.tokenizer import load
 
 TokenArray = np.ndarray[Any, np.dtype[Any]]
 
@@ -191,6 +193,29 @@ def has_split(name: str, split: str) -> bool:
     """Whether a folder has shards of a split."""
     path = Path(name)
     return path.is_dir() and (path / MANIFEST).exists() and bool(read_manifest(path).splits.get(split))
+
+
+def vocabulary_size(names: Sequence[str], tokenizer: str | None) -> int | None:
+    """The size of the vocabulary that made the ids: of the manifests, or else of the tokenizer; None if unknown.
+
+    Args:
+        names: As in open_token_files. Names of another kind are ignored.
+        tokenizer: Directory or file of a tokenizer.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: The tokenizer cannot be read.
+    """
+    sizes = []
+    for name in names if isinstance(names, tuple) else ():
+        for path in map(Path, sorted(glob.glob(str(name), recursive=True)) or [name]):
+            listing_folder = path if path.is_dir() else path.parent
+            if (listing_folder / MANIFEST).exists():
+                with contextlib.suppress(ValueError):  # a manifest of another program
+                    sizes.append(read_manifest(listing_folder).job.vocabulary_size)
+    if not sizes and isinstance(tokenizer, str):
+        return load(tokenizer).vocab_size
+    return max(sizes, default=None)
 
 
 def _opened(path: Path, splits: Sequence[str], data_dtype: str | None) -> list[TokenFile]:

@@ -77,6 +77,7 @@ def training_configs(draw):
         "weight_decay": draw(st.just(0) | NUMBERS),
         "max_gradient_norm": draw(optional(NUMBERS)),
         "seed": draw(st.integers(0, 2**63 - 1)),
+        "prefetch": draw(st.integers(0, 1000)),
         "precision": draw(st.sampled_from(["auto", "float32", "bfloat16"])),
         "allow_tf32": draw(st.booleans()),
         "checkpoint_activations": draw(st.booleans()),

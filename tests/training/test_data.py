@@ -166,7 +166,10 @@ def test_files_of_configurations_are_refused_with_file_and_field(tmp_path):
         (text.replace("d_model = 16", "d_model = 15"), "model: d_model is 15"),
         (text.replace("d_model = 16", "width = 15"), "model: unknown field 'width'"),
         (text.replace("[model]", "[model"), "not TOML"),
-        ("model = 3\n" + text[: text.index("[model]")], "model is 3; expected a table"),
+        (
+            "model = 3\n" + text[: text.index("[model]")],
+            "model is 3; expected the name of a preset or a table",
+        ),
     ]:
         path.write_text(changed)
         with pytest.raises(ValueError, match=message) as error:

@@ -190,7 +190,7 @@ def test_nothing_that_is_not_finite_is_saved(ids, tmp_path, monkeypatch, broken)
     config = config_of(tmp_path, ids / "split", steps=9, checkpoint_every=1, keep_checkpoints=1, eval_every=2)
     real = TrainingRun._update
 
-    def update(self, step):
+    def update(self, step, batches):
         if step == 6:
             weight = self.model.lm_head.weight
             if broken == "gradient":
@@ -199,10 +199,10 @@ def test_nothing_that_is_not_finite_is_saved(ids, tmp_path, monkeypatch, broken)
             elif broken == "loss":
                 weight.data[0, 0] = torch.nan
             else:
-                found = real(self, step)
+                found = real(self, step, batches)
                 weight.data[0, 0] = torch.inf
                 return found
-        return real(self, step)
+        return real(self, step, batches)
 
     monkeypatch.setattr(TrainingRun, "_update", update)
     what = {
@@ -308,10 +308,10 @@ def test_a_run_that_gets_a_signal_saves_and_resumes(ids, tmp_path, monkeypatch):
     real = TrainingRun._update
     for number, error, at in ((signal.SIGINT, KeyboardInterrupt, 3), (signal.SIGTERM, SystemExit, 5)):
 
-        def update(self, step, number=number, at=at):
+        def update(self, step, batches, number=number, at=at):
             if step == at:
                 os.kill(os.getpid(), number)
-            return real(self, step)
+            return real(self, step, batches)
 
         with monkeypatch.context() as patch:
             patch.setattr(TrainingRun, "_update", update)

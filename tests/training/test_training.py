@@ -22,7 +22,7 @@ from fastlm.training.data import TokenFiles, document_ids, window_starts  # noqa
 from fastlm.training.evaluation import bytes_of_ids  # noqa: E402
 from fastlm.training.hardware import autocast_type  # noqa: E402
 from fastlm.training.log import read_log  # noqa: E402
-from fastlm.training.loop import MeanLoss  # noqa: E402
+from fastlm.training.mean_loss import MeanLoss  # noqa: E402
 from tests.model import tiny  # noqa: E402
 from tests.model.killing import TIMES, result  # noqa: E402
 from tests.reference import training as reference  # noqa: E402
@@ -105,7 +105,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, monkeypatch, optimizer, sto
     changes = {"optimizer": optimizer, "end_of_text": 0, "checkpoint_every": 3, "log_every": 2, "micro_batch_size": 4}
     whole, stopped = (tiny.config(tmp_path / name, **changes) for name in ("whole", "stopped"))
     train(whole)
-    starts = fastlm.training.loop.window_starts
+    starts = fastlm.training.batches.window_starts
 
     def stopping(seed, step, *rest):
         if step > stop:
@@ -113,7 +113,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, monkeypatch, optimizer, sto
         return starts(seed, step, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fastlm.training.loop, "window_starts", stopping)
+        patch.setattr(fastlm.training.batches, "window_starts", stopping)
         with pytest.raises(KeyboardInterrupt):
             train(stopped)
     with open(Path(stopped.out) / "log.jsonl", "a") as log:
