@@ -12,6 +12,7 @@ import pytest
 import fastlm
 from fastlm import threads
 from fastlm.encoding import _batch, _encoder, _state, batches
+from fastlm.pretokenize.patterns import Pattern
 from tests import texts
 
 END = "<|endoftext|>"
@@ -253,3 +254,28 @@ def test_the_error_of_the_first_text_is_raised(trained):
             with pytest.raises(fastlm.InvalidUTF8Error) as caught:
                 batch.gather()
         assert caught.value.offset == 1000 + first
+
+
+def test_an_error_of_a_later_text_does_not_replace_that_of_an_earlier_one(monkeypatch):
+    """Thread 1 takes the last text, and meets its error only after thread 0 has met the error of the first."""
+    met, taken = threading.Event(), threading.Event()
+
+    def find_ends(self, text):
+        number = int(text[:1])
+        if number == 3:
+            taken.set()
+            assert met.wait(60)
+        raise ValueError(f"text {number} has no pretokens")
+
+    monkeypatch.setattr(_batch, "SMALLEST_CHUNK", 1)
+    monkeypatch.setattr(Pattern, "find_ends", find_ends)
+    tokenizer = fastlm.Tokenizer({i: bytes([i]) for i in range(256)}, [], pattern=r"[a-z]{3}|.")
+    with _batch.Batch(tokenizer._encoder, [b"0", b"1", b"2", b"3"], None, 4) as batch:
+        last = threading.Thread(target=batch.encode, args=(3,))
+        last.start()
+        assert taken.wait(60)
+        batch.encode(0)
+        met.set()
+        last.join()
+        with pytest.raises(ValueError, match="text 0 has no pretokens"):
+            batch.gather()

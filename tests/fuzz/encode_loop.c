@@ -10,7 +10,7 @@ static int64_t merge(const fastlm_merge_tables *tables, const uint8_t *pretoken,
                      uint64_t *scratch, int64_t scratch_words) {
     int64_t needed = FASTLM_SCRATCH_WORDS + (length > 8 ? 2 * length : 0), n_ids = 0;
     if (needed > scratch_words) return -needed;
-    for (int64_t k = 0; k < needed; k++) scratch[k] = (uint64_t)k;
+    memset(scratch, 0xA5, (size_t)needed * sizeof *scratch);
     for (int64_t k = 0; k < length; k++) {
         uint32_t id = tables->byte_ids[pretoken[k]];
         if (k + 1 < length && pretoken[k + 1] == pretoken[k]) id += 1000, k++;
@@ -68,7 +68,7 @@ static int64_t expect_pretokens(const fastlm_vocabulary *vocabulary, const uint8
 /* Appends the ids of text[start:stop]; -1 if it has a byte without an id or is not UTF-8. */
 static int64_t expect(const fastlm_vocabulary *vocabulary, fastlm_scan_fn scan, const uint8_t *text, int64_t start,
                       int64_t stop, uint32_t *ids, int64_t written) {
-    int64_t ends[MOST_ENDS], count = scan_all(scan, text, stop, start, ends, 512);
+    int64_t ends[MOST_ENDS], count = scan_all(scan, text, stop, start, ends, MOST_CAPACITY);
     return count < 0 ? -1 : expect_pretokens(vocabulary, text, start, ends, count, ids, written);
 }
 
@@ -99,12 +99,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int64_t n, ids_size = 1 + data[5], scratch_words = FASTLM_SCRATCH_WORDS + data[6] % 32;
     int64_t n_ends = data[6] % 2 ? FASTLM_LEAST_ENDS : FASTLM_MOST_GAPS + data[6] % 4;
     uint8_t *text = text_of(data + 7, size - 7, &n);
-    int64_t *ends = malloc(MOST_BYTES * sizeof *ends);
+    int64_t split[MOST_BYTES];
     if (data[0] % 8 == 5) {
         scan = NULL;
-        n_ends = split_bytes(text, n, data, size, ends);
+        n_ends = split_bytes(text, n, data, size, split);
     }
-    ends = realloc(ends, (size_t)(n_ends ? n_ends : 1) * sizeof *ends);
+    int64_t *ends = malloc((size_t)(n_ends ? n_ends : 1) * sizeof *ends);
+    if (!scan) memcpy(ends, split, (size_t)n_ends * sizeof *ends);
 
     /* rows between characters, of any length, with and without an id */
     int64_t rows[3 * MOST_ROWS], ids_before[MOST_ROWS], n_rows = 0, written = 0, before[MOST_ROWS], at = 0;

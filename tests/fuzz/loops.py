@@ -27,6 +27,7 @@ from fastlm.pretokenize.patterns import find_pattern
 from fastlm.pretokenize.text_splitter import TextSplitter
 from fastlm.text._token_finder import TokenFinder
 from tests import texts
+from tests.fuzz.arrow_arrays import arrow_array
 from tests.pretokenize.expressions import ATOMS, CHARACTERS, OPENINGS, REPEATS
 
 Target = Callable[[random.Random, Path], None]
@@ -122,7 +123,7 @@ def tokenizer_file(chance: random.Random, folder: Path) -> None:
 
 
 TARGETS: dict[str, Target] = {
-    target.__name__: target for target in (finder, decoder, expressions, arrow, parquet, tokenizer_file)
+    target.__name__: target for target in (finder, decoder, expressions, arrow_array, arrow, parquet, tokenizer_file)
 }
 
 
@@ -151,16 +152,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; default: all")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each target")
+    parser.add_argument("--calls", type=int, help="end a target after this number of calls")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
         for name in arguments.targets or TARGETS:
-            calls, end = 0, time.monotonic() + arguments.seconds
-            while time.monotonic() < end:
+            calls, start, most = 0, time.monotonic(), arguments.calls or sys.maxsize
+            while calls < most and time.monotonic() - start < arguments.seconds:
                 TARGETS[name](random.Random(f"{arguments.seed} {name} {calls}"), Path(folder))
                 calls += 1
-            print(f"{name}: {calls:,} calls in {arguments.seconds:.0f} s, 0 reports", flush=True)
+            print(f"{name}: {calls:,} calls in {time.monotonic() - start:.0f} s, 0 reports", flush=True)
     return 0
 
 

@@ -4,13 +4,15 @@
 #include "fuzz.h"
 #include "pretokenize/scan/scan.h"
 
-enum { FAMILIES = FASTLM_DEEPSEEK + 1, MOST_ENDS = MOST_BYTES + 8 };
+enum { FAMILIES = FASTLM_DEEPSEEK + 1, MOST_ENDS = MOST_BYTES + 8, MOST_CAPACITY = 512 };
 
 /* The pretoken ends of text[start:n], and their number; on bytes that are not UTF-8, -1 and their offset in ends[0].
- * The scanner writes to memory of exactly `capacity` ends. */
+ * The scanner writes to memory of exactly `capacity` ends, which is kept for the next scan. */
 static inline int64_t scan_all(fastlm_scan_fn scan, const uint8_t *text, int64_t n, int64_t start, int64_t *ends,
                                int64_t capacity) {
-    int64_t found = 0, *block = malloc((size_t)capacity * sizeof *block);
+    static int64_t *blocks[MOST_CAPACITY + 1];
+    if (!blocks[capacity]) blocks[capacity] = malloc((size_t)capacity * sizeof **blocks);
+    int64_t found = 0, *block = blocks[capacity];
     while (start < n) {
         int64_t written = scan(text, n, start, block, capacity);
         if (written < 0) {
@@ -24,7 +26,6 @@ static inline int64_t scan_all(fastlm_scan_fn scan, const uint8_t *text, int64_t
             ends[found++] = start = block[k];
         }
     }
-    free(block);
     return found;
 }
 #endif

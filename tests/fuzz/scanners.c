@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int family = data[0] % FAMILIES;
     int64_t n, ends[MOST_ENDS], others[MOST_ENDS];
     uint8_t *text = text_of(data + 2, size - 2, &n);
-    int64_t count = scan_all(fastlm_scanner(family, FASTLM_PORTABLE), text, n, 0, ends, 512);
+    int64_t count = scan_all(fastlm_scanner(family, FASTLM_PORTABLE), text, n, 0, ends, MOST_CAPACITY);
     int64_t bad = first_bad(text, n);
     REQUIRE(bad < 0 ? count >= 0 && (!n || ends[count - 1] == n) : count == -1 && ends[0] == bad);
     fastlm_scan_fn best = fastlm_scanner(family, fastlm_best_isa());
@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     REQUIRE(again == count && !memcmp(ends, others, (count < 0 ? 1 : (size_t)count) * sizeof *ends));
     if (count > 0) {
         int64_t from = data[1] % count;
-        REQUIRE(scan_all(best, text, n, ends[from], others, 512) == count - from - 1);
+        REQUIRE(scan_all(best, text, n, ends[from], others, MOST_CAPACITY) == count - from - 1);
         REQUIRE(!memcmp(ends + from + 1, others, (size_t)(count - from - 1) * sizeof *ends));
         for (int64_t k = 0, start = 0; k < count; start = ends[k++]) {
             int64_t end = one_end(family, text, n, start);

@@ -1,8 +1,10 @@
 """A short run of each fuzz target; `python -m tests.fuzz` makes long ones."""
 
+import random
+
 import pytest
 
-from tests.fuzz import harness
+from tests.fuzz import arrow_arrays, harness
 
 REASONS = {name: harness.missing(name) for name in harness.COMPILERS}
 
@@ -37,3 +39,13 @@ def test_a_read_outside_of_an_input_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(harness, "FLAGS", [*harness.FLAGS, f"-I{harness.HERE}"])
     monkeypatch.setattr(harness, "HERE", tmp_path)
     assert "heap-buffer-overflow" in harness.run(harness.build("broken", "gcc", tmp_path), 100)
+
+
+def test_damaged_arrow_arrays_are_read_or_refused():
+    pytest.importorskip("pyarrow", reason="the extra [data] is not installed")
+    outcomes = []
+    for seed in range(1000):
+        arrow_arrays.arrow_array(random.Random(seed))
+        _, rows = arrow_arrays._plain(random.Random(seed), "string", 3)
+        outcomes.append(rows is None)
+    assert 300 < sum(outcomes) < 800

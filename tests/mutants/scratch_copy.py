@@ -43,6 +43,7 @@ TESTS = {
         "tests/encoding/test_options.py",
         "tests/encoding/test_native_border.py",
         "tests/encoding/test_batch.py",
+        "tests/encoding/test_pretoken_cache.py",
         "tests/encoding/test_text_pipeline.py",
         "tests/kernels/test_bpe.py",
         "tests/test_tokenizer.py",
