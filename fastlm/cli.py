@@ -18,12 +18,14 @@ from fastlm.commands.demo import demo
 from fastlm.commands.encode import encode
 from fastlm.commands.generate import generate
 from fastlm.commands.helps import one_line_helps
-from fastlm.commands.output import escaped_errors, note, warnings_as_notes
+from fastlm.commands.logs import logged, split_log_options
+from fastlm.commands.output import escaped_errors, note
 from fastlm.commands.plan import plan
 from fastlm.commands.train import train
 from fastlm.commands.train_tokenizer import train_tokenizer
 from fastlm.commands.verify import verify
 from fastlm.commands.weights import export_model, import_model
+from fastlm.interrupts import INTERRUPTS, Terminated
 from fastlm.text.escapes import escaped
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -42,7 +44,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 DESCRIPTION = """Train tokenizers and language models, encode corpora to token ids, and generate text.
-`fastlm COMMAND --help` describes the options of a command; `fastlm --version` prints the version."""
+`fastlm COMMAND --help` describes the options of a command; `fastlm --version` prints the version.
+Without a terminal, long commands print a line about their progress every 30 seconds. Two options of every command
+change this: --log-seconds SECONDS, and --log-json, which writes each line of the standard error as a JSON object."""
 
 # the extra of pip install that brings a package
 EXTRAS = {
@@ -54,8 +58,8 @@ EXTRAS = {
     "matplotlib": "report",
 }
 
-# exit codes of a shell for a process that SIGINT and SIGPIPE end
-INTERRUPTED, BROKEN_PIPE = 130, 141
+# exit codes of a shell for a process that SIGINT, SIGPIPE and SIGTERM end
+INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
 
 
 def main(args: list[str] | None = None) -> int:
@@ -66,7 +70,7 @@ def main(args: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0; 1 for an error, which is printed as one line; 130 after Ctrl-C; 141 where standard output was
-        closed.
+        closed; 143 after SIGTERM.
     """
     arguments = sys.argv[1:] if args is None else args
     if arguments == ["--version"]:
@@ -75,27 +79,37 @@ def main(args: list[str] | None = None) -> int:
         print(f"fastlm {__version__}")
         return 0
     try:
-        with warnings_as_notes():
-            commands = {name: _deferred(one_line_helps(command)) for name, command in COMMANDS.items()}
-            # tyro repeats wrong arguments as they are
-            with escaped_errors() if any(map(_acts_on_terminals, arguments)) else nullcontext():
-                run = tyro.extras.subcommand_cli_from_dict(
-                    commands, prog="fastlm", description=DESCRIPTION, args=arguments
-                )
-            run()
+        arguments, logs = split_log_options(arguments)
+    except ValueError as error:
+        note(str(error))
+        return 1
+    with logged(logs):
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    """Runs a command and returns the exit code."""
+    try:
+        commands = {name: _deferred(one_line_helps(command)) for name, command in COMMANDS.items()}
+        # tyro repeats wrong arguments as they are
+        with escaped_errors() if any(map(_acts_on_terminals, arguments)) else nullcontext():
+            run = tyro.extras.subcommand_cli_from_dict(commands, prog="fastlm", description=DESCRIPTION, args=arguments)
+        run()
         sys.stdout.flush()
     except BrokenPipeError:
         # whatever is still buffered has no reader
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - in use until the process ends
         return BROKEN_PIPE
-    except KeyboardInterrupt as error:
-        note(f"interrupted{': ' + str(error) if error.args else ''}")
-        return INTERRUPTED
+    except INTERRUPTS as error:
+        is_terminated = isinstance(error, Terminated)
+        name = "terminated" if is_terminated else "interrupted"
+        note(f"{name}: {error.args[0] if error.args else 'nothing to resume; the same command starts again'}", "error")
+        return TERMINATED if is_terminated else INTERRUPTED
     except (ValueError, TypeError, KeyError, OSError, MemoryError, RuntimeError, ModuleNotFoundError) as error:
         message = _message(error)
         if message is None:
             raise
-        note(message)
+        note(message, "error")
         return 1
     return 0
 

@@ -21,8 +21,7 @@ import time
 from pathlib import Path
 
 import fastlm
-from fastlm.corpus import encode_corpus as job
-from fastlm.corpus import text_blocks
+from fastlm.corpus import encode_corpus, job_folder, text_blocks
 from fastlm.corpus.read import Corpus
 from fastlm.corpus.verify import verify_shards
 from tests import texts
@@ -33,7 +32,7 @@ FORMATS = ("bin", "npy", "megatron")
 
 def encode(tokenizer: fastlm.Tokenizer, corpus: Corpus, out: Path, shard_format: str, threads: int) -> None:
     """The job that is killed: many blocks, each with a checkpoint, many shards, two splits."""
-    job.encode_corpus(
+    encode_corpus.encode_corpus(
         tokenizer,
         corpus,
         out,
@@ -70,7 +69,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    text_blocks.BLOCK_BYTES, job.CHECKPOINT_SECONDS = 8192, 0.0
+    text_blocks.BLOCK_BYTES, job_folder.CHECKPOINT_SECONDS = 8192, 0.0
     chance = random.Random(arguments.seed)
     # in memory where there is such a folder: a kill is no power cut, and a disk would only slow the runs down
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
@@ -110,7 +109,7 @@ def main() -> int:
                 wrong += 1
         encode(*run)
         verify_shards(out)
-        if sums(out) != expected[shard_format] or (out / job.UNFINISHED).exists():
+        if sums(out) != expected[shard_format] or (out / job_folder.UNFINISHED).exists():
             print(f"after kill {kills} ({shard_format}) the shards differ from the shards of a job that was not killed")
             wrong += 1
         shutil.rmtree(out)

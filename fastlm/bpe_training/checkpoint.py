@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from fastlm import interrupts
 from fastlm.bpe_training.run_files import PREFIX, RunFile
 from fastlm.files.atomic import remove_unfinished, replacing
 from fastlm.files.reading import parse_json
@@ -73,8 +74,8 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time to save."""
-        return time.monotonic() - self._saved >= self._seconds
+        """Whether it is time to save: the last save is old, or a signal asks this process to end."""
+        return interrupts.requested() or time.monotonic() - self._saved >= self._seconds
 
     def save(self, **changes: Any) -> None:
         """Saves the state with these fields changed."""

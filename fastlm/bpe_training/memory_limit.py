@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from fastlm.bpe_training._count import ENTRY_BYTES, MAX_LOAD, MIN_SLOTS, SLOT_BYTES, PretokenCounter
 from fastlm.bpe_training.run_files import BUFFER_BYTES, MOST_RUNS
@@ -18,26 +16,11 @@ MERGE_BYTES = 24 << 20
 LONG_SHARE = 8
 # a smaller table would be spilled all the time
 LEAST_TABLE = 1 << 20
-STATM = Path("/proc/self/statm")
 
 
 def merge_bytes(cells: int) -> int:
     """The maximum memory of learning merges from words of this many cells, in bytes."""
     return int(MERGE_BYTES + MERGE_BYTES_A_CELL * cells)
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process in bytes; its peak on systems that report nothing else."""
-    if STATM.exists():
-        import resource
-
-        return int(STATM.read_text().split()[1]) * resource.getpagesize()
-    if sys.platform == "win32":
-        return 64 << 20
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 @dataclass(frozen=True)

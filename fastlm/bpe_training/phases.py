@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from fastlm import _merge
+from fastlm import _merge, interrupts
 from fastlm._types import Int32Array
 from fastlm.bpe_training._count import PretokenCounter
 from fastlm.bpe_training.base import byte_symbols, grown_vocabulary
@@ -119,9 +120,11 @@ class Training:
         def save() -> None:
             if checkpoint:
                 checkpoint.save(counted=text.taken, digest=text.digest, runs=tuple(runs.listed), all_counted=text.ended)
+                interrupts.check()
 
         due = checkpoint.due if checkpoint else lambda: False
-        count_in_runs(text, tables, runs, self.threads, due, save, self._counted)
+        with interrupts.deferred() if checkpoint else contextlib.nullcontext():
+            count_in_runs(text, tables, runs, self.threads, due, save, self._counted)
 
     def _continued(self, checkpoint: Checkpoint) -> MergeList:
         """The merges of a checkpoint, or of the base if it has none. Raises ValueError that names file and field."""
@@ -159,9 +162,11 @@ class Training:
             self.report("merge", done - already, self.num_merges - already)
             if checkpoint and checkpoint.due():
                 save()
+                interrupts.check()
 
-        merges = learner.learn(progress)
-        save()
+        with interrupts.deferred() if checkpoint else contextlib.nullcontext():
+            merges = learner.learn(progress)
+            save()
         return merges
 
     def _files(self) -> list[dict[str, Any]] | None:

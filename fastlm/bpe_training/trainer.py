@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from fastlm import _merge
+from fastlm import _merge, interrupts
 from fastlm.bpe_training.base import check_can_grow, grown_vocabulary, merges_of, new_vocabulary
 from fastlm.bpe_training.checkpoint import MOST, Checkpoint
-from fastlm.bpe_training.memory_limit import MemoryLimit, resident_bytes
+from fastlm.bpe_training.memory_limit import MemoryLimit
 from fastlm.bpe_training.phases import Progress, Training
 from fastlm.cluster.connection import Engine, check_engine
 from fastlm.corpus.read import Blocks, Source
 from fastlm.pretokenize.patterns import PatternLike, find_pattern
 from fastlm.pretokenize.text_splitter import TextSplitter
+from fastlm.process_memory import resident_bytes
+from fastlm.progress import reporting
 from fastlm.threads import thread_count
 from fastlm.tokenizer import Tokenizer
 from fastlm.vocabulary.vocabulary import Vocabulary, checked_special_tokens
@@ -43,7 +45,7 @@ def train_bpe(
     resume: bool = False,
     num_threads: int | None = None,
     engine: Engine = "local",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Tokenizer:
     """Trains a byte-level BPE tokenizer.
 
@@ -85,7 +87,8 @@ def train_bpe(
         engine: "local", or "ray": the workers of a Ray cluster read and count files. It is the cluster that ray is
             connected to, or the one at RAY_ADDRESS, or a new one on this machine. Merges are learned in this process.
             Not supported together with max_memory or checkpoint.
-        progress: Called with the phase ("count" or "merge"), the bytes or merges done, and their total or None.
+        progress: Called with the phase ("count" or "merge"), the bytes or merges done, and their total or None. True
+            shows bars or logs lines; see fastlm.progress.
 
     Returns:
         The tokenizer.
@@ -112,25 +115,27 @@ def train_bpe(
     if vocab_size < len(beginning):
         what = f"256 bytes and {len(beginning) - 256} special tokens" if base is None else "the tokens of the base"
         raise ValueError(f"vocab_size must be at least {len(beginning)}, for {what}, got {vocab_size}")
-    training = Training(
-        blocks=_blocks(input, beginning),
-        vocabulary=beginning,
-        known=merges_of(beginning),
-        num_merges=len(beginning.merge_new) + vocab_size - len(beginning),
-        options={"tie_break": tie_break, "min_count": min_frequency, "max_token_length": max_token_length},
-        threads=thread_count(num_threads),
-        report=progress or (lambda phase, done, total: None),
-    )
-    if engine == "ray":
-        left, right = training.on_cluster(num_threads)
-    elif max_memory is None and checkpoint is None:
-        left, right = training.in_memory()
-    else:
-        limit = None if max_memory is None else MemoryLimit(max_memory, training.threads, resident_bytes())
-        saved = None
-        if checkpoint is not None:
-            saved = Checkpoint(Path(checkpoint), training.job(), checkpoint_seconds, resume)
-        left, right = training.in_runs(limit, saved)
+    blocks = _blocks(input, beginning)
+    with interrupts.raised(), reporting(progress) as report:
+        training = Training(
+            blocks=blocks,
+            vocabulary=beginning,
+            known=merges_of(beginning),
+            num_merges=len(beginning.merge_new) + vocab_size - len(beginning),
+            options={"tie_break": tie_break, "min_count": min_frequency, "max_token_length": max_token_length},
+            threads=thread_count(num_threads),
+            report=report,
+        )
+        if engine == "ray":
+            left, right = training.on_cluster(num_threads)
+        elif max_memory is None and checkpoint is None:
+            left, right = training.in_memory()
+        else:
+            limit = None if max_memory is None else MemoryLimit(max_memory, training.threads, resident_bytes())
+            saved = None
+            if checkpoint is not None:
+                saved = Checkpoint(Path(checkpoint), training.job(), checkpoint_seconds, resume)
+            left, right = training.in_runs(limit, saved)
     made = len(beginning) + len(left) - len(beginning.merge_new)
     if made < vocab_size:
         warnings.warn(
@@ -154,7 +159,7 @@ _TYPES: dict[str, tuple[tuple[Any, ...], str]] = {
     "resume": ((bool,), "a bool"),
     "num_threads": ((int, type(None)), "an int or None"),
     "engine": ((str,), "a str"),
-    "progress": ((Callable, type(None)), "a function or None"),
+    "progress": ((Callable, bool, type(None)), "a function, a bool or None"),
 }
 
 

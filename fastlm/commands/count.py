@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from fastlm.commands.output import say
+from fastlm.progress import shown
 
 
 def count(
@@ -29,7 +31,8 @@ def count(
     loaded = load(tokenizer)
     total = 0
     for path in inputs:
-        found = count_tokens(loaded, path)
+        with shown() as report:
+            found = count_tokens(loaded, path, functools.partial(report, "count"))
         total += found
         say(f"{found:>15,}  {path}")
     if len(inputs) > 1:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
+
+from fastlm.progress import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,16 +27,21 @@ def decode(ids: Annotated[Positional[Path], arg(metavar="DIR|FILE")], /, tokeniz
 
     arrays = _ids_of(ids, split)
     loaded = load(tokenizer)
-    for array in arrays:
-        for start in range(0, len(array), 1 << 20):
-            part = array[start : start + (1 << 20)]
-            try:
-                sys.stdout.buffer.write(loaded.decode_bytes(part))
-            except KeyError:
-                known = loaded.vocab
-                wrong = next(k for k, token_id in enumerate(part.tolist()) if token_id not in known)
-                message = f"{ids}: id {part[wrong]} at position {start + wrong} is not in the vocabulary"
-                raise ValueError(message) from None
+    total, done = sum(map(len, arrays)), 0
+    # on a terminal a bar would appear between the lines of the text
+    with nullcontext(lambda *_: None) if sys.stdout.isatty() else shown() as report:
+        for array in arrays:
+            for start in range(0, len(array), 1 << 20):
+                part = array[start : start + (1 << 20)]
+                try:
+                    sys.stdout.buffer.write(loaded.decode_bytes(part))
+                except KeyError:
+                    known = loaded.vocab
+                    wrong = next(k for k, token_id in enumerate(part.tolist()) if token_id not in known)
+                    message = f"{ids}: id {part[wrong]} at position {start + wrong} is not in the vocabulary"
+                    raise ValueError(message) from None
+                done += len(part)
+                report("decode", done, total)
     sys.stdout.buffer.flush()
 
 

@@ -18,8 +18,9 @@ from fastlm.commands.inputs import (
     option,
     skipped_line,
 )
+from fastlm.commands.logs import resumes_with
 from fastlm.commands.output import note, plural, say
-from fastlm.commands.progress import bars
+from fastlm.progress import shown
 
 if TYPE_CHECKING:
     from fastlm.corpus.manifest import Manifest
@@ -63,30 +64,26 @@ def encode(
         reading: How the inputs are read.
     """
     from fastlm import load
-    from fastlm.corpus.encode_corpus import STATE, UNFINISHED, encode_corpus
+    from fastlm.corpus.encode_corpus import encode_corpus
 
     corpus = corpus_of(inputs, reading)
     loaded = load(tokenizer)
-    try:
-        with cluster(engine, num_threads, address), bars() as report:
-            manifest = encode_corpus(
-                loaded,
-                corpus,
-                out,
-                format=format,
-                shard_tokens=shard_tokens,
-                end_of_text=end_of_text,
-                on_special=on_special,
-                validation_fraction=validation_fraction,
-                resume=resume,
-                num_threads=num_threads,
-                engine=engine,
-                progress=lambda done, total: report("encode", done, total),
-            )
-    except KeyboardInterrupt:
-        if (out / UNFINISHED / STATE).exists():
-            raise KeyboardInterrupt(f"--resume continues from the last checkpoint in {out}") from None
-        raise
+    hint = f"--resume continues from the last checkpoint in {out}"
+    with resumes_with(hint), cluster(engine, num_threads, address), shown() as report:
+        manifest = encode_corpus(
+            loaded,
+            corpus,
+            out,
+            format=format,
+            shard_tokens=shard_tokens,
+            end_of_text=end_of_text,
+            on_special=on_special,
+            validation_fraction=validation_fraction,
+            resume=resume,
+            num_threads=num_threads,
+            engine=engine,
+            progress=lambda done, total: report("encode", done, total),
+        )
     number = plural(sum(map(len, manifest.splits.values())), "shard")
     say(f"{plural(manifest.tokens, 'id')} of {plural(manifest.documents, 'document')} in {number} in {out}")
     if manifest.skipped:

@@ -12,6 +12,7 @@ from fastlm.commands.inputs import OptionalPath
 from fastlm.commands.sizes import parse_size
 from fastlm.planning.estimate import ASSUMPTIONS, GROWTHS, Cluster, Growth, Plan, Rates
 from fastlm.planning.estimate import plan as plan_of
+from fastlm.progress import shown
 
 
 def plan(
@@ -73,7 +74,8 @@ def _measured(text: Path | None, tokenizer: Path | None, vocab_size: int) -> Rat
     from fastlm.demo.tokenizer import demo_corpus
     from fastlm.planning.rates import measure_rates
 
-    return measure_rates(text or demo_corpus(), vocab_size, load(tokenizer) if tokenizer else None)
+    with shown() as report:
+        return measure_rates(text or demo_corpus(), vocab_size, load(tokenizer) if tokenizer else None, progress=report)
 
 
 def _read(path: Path) -> Rates:

@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 
 from fastlm.commands.helps import one_line_helps
 from fastlm.commands.inputs import option
+from fastlm.commands.logs import resumes_with
 from fastlm.commands.output import say
 from fastlm.training.config import TrainingConfig, load_config
 from fastlm.training.config_values import ALIASES, NO_VALUE, may_be_none
@@ -112,7 +113,8 @@ def train(
         given["model"] = {**chosen, **given.get("model", {})}
     settings = load_config(config, given)
     try:
-        _run(settings, dry_run)
+        with resumes_with(f"{settings.out}: the same command resumes from the last checkpoint"):
+            _run(settings, dry_run)
     except (RuntimeError, MemoryError) as error:
         if (line := explained(error)) is None:
             raise

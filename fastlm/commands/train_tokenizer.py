@@ -21,10 +21,11 @@ from fastlm.commands.inputs import (
     option,
     refuse_to_overwrite,
 )
+from fastlm.commands.logs import resumes_with
 from fastlm.commands.output import plural, say
-from fastlm.commands.progress import bars
 from fastlm.commands.sizes import parse_size
 from fastlm.pretokenize.patterns import Expression
+from fastlm.progress import shown
 
 
 def train_tokenizer(
@@ -81,7 +82,10 @@ def train_tokenizer(
     folders = {size: out if len(vocab_size) == 1 else out / str(size) for size in vocab_size}
     for folder in folders.values():
         refuse_to_overwrite(folder, TOKENIZER_FILES, TOKENIZER_MARK, force)
-    with cluster(engine, num_threads, address), bars() as report:
+    hint = "nothing is saved without --checkpoint"
+    if checkpoint is not None:
+        hint = f"--resume continues from the checkpoint in {checkpoint}"
+    with resumes_with(hint), cluster(engine, num_threads, address), shown() as report:
         tokenizer = train_bpe(
             corpus,
             max(vocab_size, default=0),

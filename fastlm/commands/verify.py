@@ -8,6 +8,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from fastlm.commands.output import plural, say
+from fastlm.progress import shown
 
 
 def verify(path: Annotated[Positional[Path], arg(metavar="DIR|FILE")], /) -> None:
@@ -28,6 +29,7 @@ def verify(path: Annotated[Positional[Path], arg(metavar="DIR|FILE")], /) -> Non
             documents = plural(index.documents, "document")
             say(f"{file}: {plural(index.tokens, 'id')} of {index.dtype} in {sequences} of {documents} match the index")
         return
-    manifest = verify_shards(path)
+    with shown() as report:
+        manifest = verify_shards(path, lambda done, total: report("verify", done, total))
     number = plural(sum(map(len, manifest.splits.values())), "shard")
     say(f"{plural(manifest.tokens, 'id')} of {plural(manifest.documents, 'document')} in {number} match the manifest")

@@ -17,6 +17,7 @@ from fastlm.corpus.read import Blocks
 from fastlm.corpus.text_blocks import Block, Position
 from fastlm.pretokenize._scan import InvalidUTF8Error
 from fastlm.pretokenize.text_splitter import DOCUMENT_END, TextSplitter
+from fastlm.progress import reporting
 from fastlm.tokenizer import OnSpecial, Tokenizer
 
 Ids: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -170,12 +171,29 @@ def is_validation(documents: Int64Array, fraction: float) -> np.ndarray[Any, np.
     return (mixed >> np.uint64(11)) < np.uint64(fraction * (1 << 53))
 
 
-def count_tokens(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> int:
-    """Counts the ids of a file of any kind that Blocks reads, in bounded memory. Raises as Blocks and BlockEncoder."""
+def count_tokens(
+    tokenizer: Tokenizer,
+    path: str | os.PathLike[str],
+    progress: Callable[[int, int | None], None] | bool | None = None,
+) -> int:
+    """Counts the ids of a file of any kind that Blocks reads, in bounded memory.
+
+    Args:
+        tokenizer: The tokenizer.
+        path: The file.
+        progress: Called with the stored bytes that were read and their total or None. True shows bars or logs lines.
+
+    Raises:
+        OSError, ValueError: As Blocks and BlockEncoder.
+    """
     encoder = BlockEncoder(tokenizer, np.dtype(np.uint32))
-    count = 0
-    for block in Blocks(path, encoder.splitter):
-        ids, _ = encoder.encode(block)
-        count += len(ids)
-        encoder.release(ids)
+    blocks = Blocks(path, encoder.splitter)
+    count = consumed = 0
+    with reporting(progress, "count") as report:
+        for block in blocks:
+            ids, _ = encoder.encode(block)
+            count += len(ids)
+            encoder.release(ids)
+            consumed += block.consumed
+            report(consumed, blocks.total_bytes)
     return count

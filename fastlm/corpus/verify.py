@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,16 +14,26 @@ from fastlm.corpus.manifest import MANIFEST, Manifest, read_manifest, shard_path
 from fastlm.corpus.megatron import IDX, MegatronIndex, is_dataset, map_dataset
 from fastlm.corpus.shard_formats import read_ends, shard_files
 from fastlm.corpus.shard_writer import Shard
+from fastlm.progress import reporting
 
 _CHUNK_IDS = 1 << 22
+_READ_BYTES = 1 << 22
 _SHARD_FILE = re.compile(r"(train|val)-\d{5,}\.(bin|npy|index|idx)")
 
 
-def verify_shards(folder: Path) -> Manifest:
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Called with the bytes that were checked, and with their total."""
+
+
+def verify_shards(folder: Path, progress: Progress | bool | None = None) -> Manifest:
     """Reads all shards of a folder again.
 
     Checked are the manifest itself, the sha256 of each file, the number of ids, that each id is in the vocabulary, the
     ends of documents and their number, and that the folder has no other shards.
+
+    Args:
+        folder: The folder.
+        progress: Called after each part of a file. True shows bars or logs lines; see fastlm.progress.
 
     Returns:
         The manifest.
@@ -37,15 +48,24 @@ def verify_shards(folder: Path) -> Manifest:
         if _SHARD_FILE.fullmatch(path.name) and path.name not in expected:
             raise ValueError(f"{path}: a shard that the manifest does not name")
     is_megatron = manifest.job.format == "megatron"
-    for split, shards in manifest.splits.items():
-        for shard in shards:
-            for name, sha256 in shard.sha256.items():
-                if (found := _sha256(shard_path(folder, name))) != sha256:
-                    raise ValueError(f"{folder / name}: its sha256 is {found}; expected {sha256}")
-        for number, (shard, ids) in enumerate(zip(shards, manifest.map(folder, split), strict=True)):
-            ids_name, ends_name = shard_files(split, number, manifest.job.format)
-            _check_ids(ids, manifest.job.vocabulary_size, folder / ids_name)
-            _check_ends(shard, folder / ends_name, is_megatron)
+    total = sum(shard_path(folder, name).stat().st_size for name in sorted(expected))
+    done = 0
+    with reporting(progress, "verify") as report:
+
+        def add(size: int) -> None:
+            nonlocal done
+            done += size
+            report(done, total)
+
+        for split, shards in manifest.splits.items():
+            for shard in shards:
+                for name, sha256 in shard.sha256.items():
+                    if (found := _sha256(shard_path(folder, name), add)) != sha256:
+                        raise ValueError(f"{folder / name}: its sha256 is {found}; expected {sha256}")
+            for number, (shard, ids) in enumerate(zip(shards, manifest.map(folder, split), strict=True)):
+                ids_name, ends_name = shard_files(split, number, manifest.job.format)
+                _check_ids(ids, manifest.job.vocabulary_size, folder / ids_name)
+                _check_ends(shard, folder / ends_name, is_megatron)
     return manifest
 
 
@@ -77,9 +97,13 @@ def verify_megatron(path: Path) -> MegatronIndex:
     return index
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256(path: Path, add: Callable[[int], None]) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while part := file.read(_READ_BYTES):
+            digest.update(part)
+            add(len(part))
+    return digest.hexdigest()
 
 
 def _check_ids(ids: np.ndarray[Any, np.dtype[Any]], vocabulary_size: int, path: Path) -> None:

@@ -161,6 +161,19 @@ cdef class Batch:
             except Exception as error:
                 # earlier chunks are still encoded, so the error that is raised is that of the first text that has one
                 self._note_error(chunk, error)
+            except BaseException:  # an interrupt
+                self._stop()
+                raise
+
+    cdef int _stop(self) except -1:
+        """Lets all threads end soon: none takes another chunk, and long texts end at the next look."""
+        PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        self.first_failed = -1
+        PyThread_release_lock(self.lock)
+        for state in list(self.states):
+            if state is not None:
+                (<EncodeState>state).is_stopped = True
+        return 0
 
     cdef int _note_error(self, int64_t chunk, error) except -1:
         PyThread_acquire_lock(self.lock, WAIT_LOCK)

@@ -17,6 +17,8 @@ cdef class EncodeState:
     cdef int64_t[::1] ends, given_ends
     cdef int64_t[:, ::1] few_boundaries, many_boundaries
     cdef fastlm_encode_state state
+    cdef int64_t unchecked  # bytes of text encoded since signals were let in
+    cdef bint is_stopped  # another thread asks the call to end
 
     cdef int64_t append(self, text, boundaries) except -1
     cdef int64_t append_up_to(self, text, boundaries, int64_t limit) except -1
@@ -37,6 +39,7 @@ cdef class EncodeState:
 
     cdef object _start_object(self, text, boundaries)
     cdef int _provide(self, fastlm_status status) except -1
+    cdef int _let_signals_in(self) except -1
     cdef int _encode_known_bytes(self) except -1
     cdef int _grow_ids(self, int64_t size) except -1
 

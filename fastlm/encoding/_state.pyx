@@ -2,6 +2,7 @@
 import numpy as np
 
 cimport numpy
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -34,6 +35,12 @@ cdef enum:
     SHORT_TEXT = 1024
     # ids in the array of an idle state, at most
     IDLE_IDS = 1 << 19
+    # ids of one call of the loop, and bytes of text after which signals are let in: Ctrl-C acts within some tenths of
+    # a second, and taking the GIL this often costs nothing
+    UNCHECKED_IDS = 1 << 18
+    UNCHECKED_BYTES = 1 << 20
+    # ids that become a list before signals are let in
+    LISTED_IDS = 1 << 22
 
 # Entries of the largest pretoken cache, unless the vocabulary's tokens need more. A larger cache costs more in cache
 # misses than it saves in merges.
@@ -60,6 +67,7 @@ cdef class EncodeState:
         self.state.waiting = <fastlm_waiting *>&self.waiting[0]
         self.state.waiting.count = self.state.waiting.n_gaps = 0
         self.state.written = 0
+        self.unchecked, self.is_stopped = 0, False
 
     # --- texts ---
 
@@ -202,19 +210,38 @@ cdef class EncodeState:
 
         Returns:
             FASTLM_DONE; or FASTLM_IDS_FULL if the next `needed` ids would exceed `max_ids`.
+
+        Raises KeyboardInterrupt, or what another handler of a signal raises.
         """
         cdef fastlm_encode_state *s = &self.state
         cdef fastlm_status status
+        cdef int64_t size, position
         while True:
-            s.ids, s.ids_size = &self.ids[0], self.ids.shape[0]
-            if max_ids and max_ids < s.ids_size:
-                s.ids_size = max_ids
+            if self.unchecked >= UNCHECKED_BYTES:
+                with gil:
+                    self._let_signals_in()
+            size = self.ids.shape[0]
+            if max_ids and max_ids < size:
+                size = max_ids
+            s.ids, s.ids_size = &self.ids[0], min(size, s.written + max(UNCHECKED_IDS, s.needed))
             s.scratch, s.scratch_words = &self.scratch[0], self.scratch.shape[0]
+            position = s.position
             status = fastlm_encode(&self.tables.vocabulary, &self.cache.table, s)
+            self.unchecked += s.position - position
+            if status == FASTLM_IDS_FULL and s.ids_size < size:
+                continue
             if status == FASTLM_DONE or (status == FASTLM_IDS_FULL and max_ids):
                 return status
             with gil:
                 self._provide(status)
+
+    cdef int _let_signals_in(self) except -1:
+        """Runs the handlers of signals, which may raise, if this is the main thread; ends a call that is stopped."""
+        self.unchecked = 0
+        PyErr_CheckSignals()
+        if self.is_stopped:
+            raise InterruptedError("another thread of the call was interrupted")
+        return 0
 
     cdef int _provide(self, fastlm_status status) except -1:
         """Provides what the loop is missing. Raises ValueError if the text cannot be encoded."""
@@ -284,7 +311,15 @@ cdef class EncodeState:
 
     cdef list id_list(self, int64_t start, int64_t stop):
         """Ids `start` to `stop` as a list."""
-        return fastlm_id_list(self.tables.ints, &self.ids[0] + start, stop - start)
+        cdef list ids
+        cdef int64_t first
+        if stop - start <= LISTED_IDS:
+            return fastlm_id_list(self.tables.ints, &self.ids[0] + start, stop - start)
+        ids = []
+        for first from start <= first < stop by LISTED_IDS:
+            PyErr_CheckSignals()
+            ids += fastlm_id_list(self.tables.ints, &self.ids[0] + first, min(LISTED_IDS, stop - first))
+        return ids
 
     cdef object copy_ids(self, int64_t start, int64_t stop):
         """Ids `start` to `stop` as a new uint32 array."""
@@ -314,6 +349,7 @@ cdef class EncodeState:
     cdef int rest(self) except -1:
         """Forgets all ids, and frees the memory that an idle state does not keep."""
         self.state.written = 0
+        self.is_stopped = False
         self.given_ends, self.many_boundaries = self.ends, self.few_boundaries
         if self.ids.shape[0] > IDLE_IDS:
             self._grow_ids(FIRST_IDS)

@@ -1,28 +1,23 @@
-"""The reports of a run: a JSON line per logged step, TensorBoard, and text on the standard error."""
+"""The reports of a run: a JSON line per logged step, TensorBoard, and the progress."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tqdm import tqdm
-
-from fastlm.text.escapes import escaped
+from fastlm import progress
 from fastlm.training.config import TrainingConfig
 
 Value = int | float | None
-# without a terminal, seconds between lines about the loss
-SECONDS_BETWEEN_LINES = 60
 
 
 class RunLog:
-    """Writes `log.jsonl` in the directory of a run, a progress bar on a terminal, and lines of text elsewhere.
+    """Writes `log.jsonl` in the directory of a run, and shows the progress as fastlm.progress does.
 
     A run that resumes after `step` drops the lines of later steps, because it does these steps again.
 
@@ -43,15 +38,16 @@ class RunLog:
         end = _end_of_step(path, step)
         self._file = open(path, "ab")  # noqa: SIM115 - closed by __exit__
         self._file.truncate(end)
-        # disable=None: only on a terminal
-        self._bar = tqdm(initial=step, total=config.steps, unit="step", disable=None, file=sys.stderr)
-        self._last_line = float("-inf")
+        self._step, self._steps = step, config.steps
+        self._shown = contextlib.ExitStack()
+        self._display = self._shown.enter_context(progress.shown())
+        self._display("train", step, config.steps)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bar.close()
+        self._shown.close()
         if self._board is not None:
             self._board.close()
         self._file.close()
@@ -63,10 +59,7 @@ class RunLog:
         self._file.flush()
         if "loss" in known:
             shown = f"loss {known['loss']:.4f}, {known['tokens_per_second']:,.0f} tokens/s, MFU {known['mfu']:.1%}"
-            self._bar.set_postfix_str(shown, refresh=False)
-            if self._bar.disable and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
-                self._last_line = time.monotonic()
-                self.say(f"step {step}: {shown}")
+            self._display.describe(shown)
         if "valid_loss" in known:
             self.say(f"step {step}: validation loss {known['valid_loss']:.4f}")
         if self._board is not None:
@@ -74,12 +67,13 @@ class RunLog:
                 self._board.add_scalar(name, value, step)
 
     def say(self, text: str) -> None:
-        """Prints a line on the standard error, above the progress bar."""
-        tqdm.write(escaped(text), file=sys.stderr)
+        """Logs a line; on a terminal it is above the progress bar."""
+        self._display.say(text)
 
     def advance(self) -> None:
         """Advances the progress bar by one step."""
-        self._bar.update()
+        self._step += 1
+        self._display("train", self._step, self._steps)
 
     def sync(self) -> None:
         """Waits until all lines are on disk, which must precede a checkpoint."""

@@ -143,7 +143,7 @@ class TrainingRun:
                     log.advance()
                 if stop:
                     message = f"{config.out}: stopped after step {step}, which is saved; the same command resumes"
-                    self.signals.end(message, log.say if log else lambda text: None)
+                    self.signals.end(message)
         self._save_model()
 
     # --- parts that are checked before the first step ---

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NoReturn
+
+from fastlm.interrupts import Terminated
 
 
 class StopSignals:
@@ -42,14 +44,10 @@ class StopSignals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def end(self, message: str, say: Callable[[str], None]) -> NoReturn:
-        """Ends the run: with exit code 143 after SIGTERM, and with KeyboardInterrupt after SIGINT.
+    def end(self, message: str) -> NoReturn:
+        """Ends the run: with Terminated, whose exit code is 143, after SIGTERM; with KeyboardInterrupt after SIGINT.
 
         Args:
             message: How to resume.
-            say: Prints a line.
         """
-        if self.received == signal.SIGTERM:
-            say(message)
-            raise SystemExit(128 + signal.SIGTERM)
-        raise KeyboardInterrupt(message)
+        raise (Terminated if self.received == signal.SIGTERM else KeyboardInterrupt)(message)

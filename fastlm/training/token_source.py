@@ -22,7 +22,7 @@ from fastlm.corpus.manifest import MANIFEST, Manifest, read_manifest
 from fastlm.corpus.megatron import IDX, is_dataset, map_dataset
 from fastlm.corpus.shard_formats import INDEX, ids_suffix, map_ids, map_npy, read_ends
 from fastlm.forks import cached_property
-from fastlm.tokenizer import load
+from fastlm.tokenizer_files import load
 
 TokenArray = np.ndarray[Any, np.dtype[Any]]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import fastlm
 from benchmarks.synthetic import PROFILES, corpus
-from fastlm import cli
+from fastlm import cli, process_memory
 from fastlm.bpe_training import memory_limit
 from fastlm.bpe_training._count import PretokenCounter
 from fastlm.bpe_training.base import grown_vocabulary
@@ -107,7 +107,7 @@ print(tokenizer.vocabulary.fingerprint, int(peak.split()[1]) * 1024, sum(size > 
 """
 
 
-@pytest.mark.skipif(not memory_limit.STATM.exists(), reason="peak memory is told by Linux's /proc only")
+@pytest.mark.skipif(not process_memory.STATM.exists(), reason="peak memory is told by Linux's /proc only")
 def test_peak_memory_keeps_to_the_limit(tmp_path):
     """With tables that do not hold all words, so that they are spilled."""
     path = tmp_path / "text"

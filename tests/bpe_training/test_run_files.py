@@ -17,12 +17,13 @@ from fastlm.bpe_training import run_files
 from fastlm.bpe_training._count import ENTRY_BYTES, SLOT_BYTES, PretokenCounter
 from fastlm.bpe_training._run_files import MergedRuns, RunReader, records
 from fastlm.bpe_training.counting import Tables
-from fastlm.bpe_training.memory_limit import MemoryLimit, entries_in, resident_bytes
+from fastlm.bpe_training.memory_limit import MemoryLimit, entries_in
 from fastlm.bpe_training.run_files import RunFiles
 from fastlm.corpus.text_blocks import Block
 from fastlm.pretokenize import _scan
 from fastlm.pretokenize.patterns import find_pattern
 from fastlm.pretokenize.text_splitter import DOCUMENT_END
+from fastlm.process_memory import resident_bytes
 from tests import texts
 from tests.reference import bpe
 

@@ -211,7 +211,7 @@ class StopError(Exception):
     ],
 )
 def test_either_engine_goes_on_with_a_run_of_the_other(ray, small, trained, tmp_path, monkeypatch, kind, engines):
-    monkeypatch.setattr("fastlm.corpus.encode_corpus.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("fastlm.corpus.job_folder.CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 30_000)
     (tmp_path / "in").mkdir()
     corpus = inputs(tmp_path / "in", kind)

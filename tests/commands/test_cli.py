@@ -267,8 +267,8 @@ def test_a_closed_pipe_ends_the_command_quietly(folder, tmp_path, command):
 def test_ctrl_c_is_one_line_that_says_how_to_resume(folder, tmp_path):
     """The command is interrupted while it waits for more input, after a checkpoint."""
     program = (
-        "import sys\nfrom fastlm import cli\nfrom fastlm.corpus import encode_corpus, text_blocks\n"
-        "encode_corpus.CHECKPOINT_SECONDS, text_blocks.BLOCK_BYTES = 0.0, 1000\nsys.exit(cli.main(sys.argv[1:]))"
+        "import sys\nfrom fastlm import cli\nfrom fastlm.corpus import job_folder, text_blocks\n"
+        "job_folder.CHECKPOINT_SECONDS, text_blocks.BLOCK_BYTES = 0.0, 1000\nsys.exit(cli.main(sys.argv[1:]))"
     )
     out = tmp_path / "out"
     command = [
@@ -311,7 +311,7 @@ def test_errors_that_a_user_can_cause_are_one_line(folder, monkeypatch, capsys):
             1,
             "fastlm: out of memory: Default.*memory\n",
         ),
-        (KeyboardInterrupt(), 130, "fastlm: interrupted\n"),
+        (KeyboardInterrupt(), 130, "fastlm: interrupted: nothing to resume; the same command starts again\n"),
         (OSError(28, "No space left on device", "out/x"), 1, r"fastlm: \[Errno 28\] No space .*: 'out/x'\n"),
     ):
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastlm
-from fastlm.corpus import encode_corpus as job
+from fastlm.corpus import job_folder as job
 from fastlm.corpus import text_blocks
 from fastlm.corpus.block_encoder import is_validation
 from fastlm.corpus.encode_corpus import encode_corpus

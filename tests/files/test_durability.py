@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fastlm.corpus import encode_corpus as job
+from fastlm.corpus import job_folder as job
 from fastlm.corpus import text_blocks
 from fastlm.corpus.encode_corpus import encode_corpus
 from fastlm.corpus.read import Corpus
