@@ -11,6 +11,7 @@
 | `python -m benchmarks.quality` | the loss and the texts of a trained model | QUALITY.md |
 | `python -m benchmarks.synthetic` | nothing: it makes corpora | a text |
 | `python -m benchmarks.report JSON` | nothing: it renders the figures of `run --json` | RESULTS.md, RESULTS.svg |
+| `python -m benchmarks.figures` | nothing: it copies figures of RESULTS.md | README.md, docs/index.md, HEADLINE.svg |
 
 | module | purpose |
 |---|---|
@@ -22,7 +23,7 @@
 | train_lm, decode_lm | measurements of the model |
 | sizes, conftest | sizes and fixtures of `run` |
 | targets, model_targets | the ratios that fastlm has to reach |
-| report, tables, plot | the reports |
+| report, tables, plot, figures | the reports |
 """
 
 import os

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import MB, OURS
+from benchmarks import MB, OURS, figures
 from benchmarks.peers import ADAPTERS
 from benchmarks.tables import Entry, distinct, number, select, table, threads_of
 from benchmarks.targets import best_ratio, ratio, target_table, targets
@@ -223,11 +223,12 @@ def _load(entries: list[Entry], skipped: list[str]) -> list[str]:
 
 
 def write(content: dict[str, Any]) -> None:
-    """RESULTS.md and RESULTS.svg."""
+    """RESULTS.md and RESULTS.svg, and the figures of README and of the landing page."""
     from benchmarks import plot  # rendering needs no matplotlib
 
     RESULTS.write_text(render(content), "utf-8")
     plot.draw([benchmark["extra_info"] for benchmark in content["benchmarks"]], PLOT)
+    figures.write()
 
 
 def main() -> None:

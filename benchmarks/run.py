@@ -1,4 +1,7 @@
-"""Measures everything and writes RESULTS.md and RESULTS.svg: `python -m benchmarks.run`, in less than half an hour."""
+"""Measures everything and writes RESULTS.md and RESULTS.svg: `python -m benchmarks.run`, in less than half an hour.
+
+README.md and docs/index.md show some of the figures; benchmarks.figures brings them up to date.
+"""
 
 from __future__ import annotations
 
