@@ -148,13 +148,13 @@ def landing_part(results: str) -> str:
     warm, cold, seconds, memory, _, decoding = races(tables_of(results))
     cards = {
         number(warm.ratio("tiktoken")): "as fast as tiktoken at encoding English with "
-        f"{VOCABULARY}; {number(cold.ratio('tiktoken'))} times at text that it has not seen before",
+        f"{VOCABULARY}; {number(cold.ratio('tiktoken'))}x at text that it has not seen before",
         number(seconds.ratio("tokenizers")): f"as fast as tokenizers, to {seconds.what}, in 1/"
         f"{memory.ratio('tokenizers'):.0f} of its memory",
         number(decoding.ratio("tiktoken")): "as fast as tiktoken at decoding lists of ids",
     }
     lines = ['<div class="figures">']
-    lines += [f"<div><strong>{value} times</strong> {what}</div>" for value, what in cards.items()]
+    lines += [f"<div><strong>{value}x</strong> {what}</div>" for value, what in cards.items()]
     lines += ["</div>", '<figure class="plot">', *plot(warm, "currentColor"), "</figure>"]
     return "\n".join(lines)
 
