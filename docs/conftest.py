@@ -18,4 +18,8 @@ NEEDS = {
     "tutorials/cluster.md": "orjson",
 }
 
-collect_ignore = [page for page, package in NEEDS.items() if importlib.util.find_spec(package) is None]
+collect_ignore = [
+    page
+    for page, package in NEEDS.items()
+    if importlib.util.find_spec(package) is None
+]
