@@ -24,6 +24,7 @@ from fastlm.commands.plan import plan
 from fastlm.commands.train import train
 from fastlm.commands.train_tokenizer import train_tokenizer
 from fastlm.commands.verify import verify
+from fastlm.commands.view import view
 from fastlm.commands.weights import export_model, import_model
 from fastlm.interrupts import INTERRUPTS, Terminated
 from fastlm.text.escapes import escaped
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "verify": verify,
     "decode": decode,
     "count": count,
+    "view": view,
     "demo": demo,
     "account": account,
     "plan": plan,

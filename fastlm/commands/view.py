@@ -26,13 +26,15 @@ def view(
         text: The text with which the page starts.
     """
     from fastlm import load
-    from fastlm.files.atomic import write_atomic
+    from fastlm.files.atomic import replacing
     from fastlm.view import view_page
     from fastlm.view.page import SAMPLE
 
     paths = [tokenizer] if other is None else [tokenizer, other]
     loaded = [load(path) for path in paths]
     names = (str(tokenizer), str(other)) if other != tokenizer else (f"{tokenizer} (1)", f"{other} (2)")
-    page = view_page(loaded[0], loaded[1] if other is not None else None, names=names, text=SAMPLE if text is None else text)
-    write_atomic(out, page.encode())
-    say(f"wrote {out}, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
+    second = loaded[1] if other is not None else None
+    page = view_page(loaded[0], second, names=names, text=SAMPLE if text is None else text).encode()
+    with replacing(out) as file:
+        file.write(page)
+    say(f"wrote {out}, {len(page) / 1e6:.1f} MB; open it in a browser")

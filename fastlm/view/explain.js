@@ -130,11 +130,10 @@ function reason([one, a], [other, b]) {
   if (first.start === second.start && first.key === second.key) {
     return { kind: "merges", lines: mergeReasons([one, first], [other, second]) };
   }
-  const [from, text] = first.start === second.start ? [0, "The pretokens differ"] : [1, "The pretokens began to differ before"];
   const lines = [[one, first], [other, second]].map(
     ([tokenizer, piece]) => `${tokenizer.name} (pattern ${tokenizer.pattern.slice(0, 60)}): \u201c${shown(piece.bytes)}\u201d`,
   );
-  return { kind: "pretokens", lines: [`${text}:`, ...lines.slice(0, 2 + from)] };
+  return { kind: "pretokens", lines: ["The pretokens at this place differ:", ...lines] };
 }
 
 function mergeReasons([one, first], [other, second]) {

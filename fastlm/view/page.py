@@ -20,7 +20,11 @@ SCRIPTS = ("encoder.js", "explain.js", "app.js")
 
 
 def view_page(
-    tokenizer: Tokenizer, other: Tokenizer | None = None, *, names: tuple[str, str] = ("first", "second"), text: str = SAMPLE
+    tokenizer: Tokenizer,
+    other: Tokenizer | None = None,
+    *,
+    names: tuple[str, str] = ("first", "second"),
+    text: str = SAMPLE,
 ) -> str:
     """Makes a self-contained HTML page in which a text is encoded while it is typed.
 

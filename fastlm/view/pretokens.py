@@ -65,7 +65,7 @@ def _steps(pattern: Pattern) -> list[_Step]:
         first = next(named for named in PATTERNS.values() if named.scanner == pattern.scanner)
         return list(map(parsed, first.for_onig))
     if pattern.syntax == "regex" and not pattern.onig_splits:
-        raise UnsupportedTokenizerError(f"the regex module splits by the pattern {pattern.regex!r}")
+        raise UnsupportedTokenizerError(f"the regex module, which splits by {pattern.regex!r}")
     return list(map(parsed, pattern.for_onig))
 
 
