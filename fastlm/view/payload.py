@@ -25,13 +25,13 @@ def payload_of(tokenizer: Tokenizer, name: str) -> dict[str, Any]:
         name: What the page calls it.
 
     Raises:
-        UnsupportedTokenizerError: The page cannot encode exactly as the tokenizer does.
+        ValueError: The page cannot encode exactly as the tokenizer does.
     """
     vocabulary = tokenizer.vocabulary
     try:
         return _payload(vocabulary, name, tokenizer.pattern)
     except UnsupportedTokenizerError as error:
-        raise UnsupportedTokenizerError(f"the page cannot show {name}: it does not support {error}") from None
+        raise ValueError(f"the page cannot show {name}: it does not support {error}") from None
 
 
 def _payload(vocabulary: Vocabulary, name: str, pattern: str) -> dict[str, Any]:
