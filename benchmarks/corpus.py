@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import DATA, END_OF_TEXT
-from fastlm.demo.tokenizer import demo_corpus
+from fastlm.demo.texts import demo_corpus
 
 FILES = {
     "english": (

@@ -65,7 +65,7 @@ def shared_vocabulary(directory: Path, name: str | None = None) -> SharedVocabul
     """
     # a process that only reads the files does not load fastlm for this
     from fastlm import load, train_bpe
-    from fastlm.demo.tokenizer import demo_corpus
+    from fastlm.demo.texts import demo_corpus
 
     name = name or names()[0]
     if name == TRAINED:

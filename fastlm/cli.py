@@ -21,6 +21,7 @@ from fastlm.commands.helps import one_line_helps
 from fastlm.commands.logs import logged, split_log_options
 from fastlm.commands.output import escaped_errors, note
 from fastlm.commands.plan import plan
+from fastlm.commands.report import report
 from fastlm.commands.train import train
 from fastlm.commands.train_tokenizer import train_tokenizer
 from fastlm.commands.verify import verify
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
     "account": account,
     "plan": plan,
+    "report": report,
     "export": export_model,
     "import": import_model,
     "generate": generate,
@@ -57,6 +59,7 @@ EXTRAS = {
     "pyarrow": "data",
     "orjson": "data",
     "fsspec": "data",
+    "jinja2": "report",
     "matplotlib": "report",
 }
 

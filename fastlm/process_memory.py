@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 STATM = Path("/proc/self/statm")
+STATUS = Path("/proc/self/status")
 
 
 def resident_bytes() -> int:
@@ -16,6 +17,23 @@ def resident_bytes() -> int:
         return int(STATM.read_text().split()[1]) * resource.getpagesize()
     if sys.platform == "win32":
         return 64 << 20
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def peak_bytes() -> int:
+    """Peak resident memory of this process in bytes; 0 on Windows, which reports none here.
+
+    Linux gives a new process the peak of its parent in getrusage, but not in /proc.
+    """
+    if STATUS.exists():
+        for line in STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    if sys.platform == "win32":
+        return 0
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -71,7 +71,7 @@ def plan(
 
 def _measured(text: Path | None, tokenizer: Path | None, vocab_size: int) -> Rates:
     from fastlm import load
-    from fastlm.demo.tokenizer import demo_corpus
+    from fastlm.demo.texts import demo_corpus
     from fastlm.planning.rates import measure_rates
 
     with shown() as report:

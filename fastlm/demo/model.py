@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import tempfile
 import time
@@ -14,7 +13,8 @@ import numpy as np
 
 from fastlm.bpe_training.trainer import train_bpe
 from fastlm.corpus.shard_formats import ids_dtype
-from fastlm.demo.tokenizer import END_OF_TEXT, Report, demo_corpus
+from fastlm.demo.texts import END_OF_TEXT, prose
+from fastlm.demo.tokenizer import Report
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_text
 from fastlm.generation import generate
@@ -27,8 +27,6 @@ from fastlm.training import TrainingConfig, train
 
 VOCAB_SIZE = 2048
 STEPS = 700
-# minimum number of characters of a docstring
-SHORTEST = 80
 # the first of each 20 documents is for validation
 EVALUATED = 20
 BARS = "▁▂▃▄▅▆▇█"
@@ -47,7 +45,7 @@ def run_model_demo(source: Path | None, out: Path | None) -> None:
     """
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary) if out is None else out
-        documents = _prose(demo_corpus()) if source is None else _documents(source)
+        documents = prose() if source is None else _documents(source)
         report = Report()
         start = time.perf_counter()
         tokenizer = _tokenizer(documents, directory)
@@ -69,23 +67,6 @@ def run_model_demo(source: Path | None, out: Path | None) -> None:
             if _plot(directory / "log.jsonl", directory / "loss.svg"):
                 kept.append("loss.svg")
             print(f"\nkept in {escaped(str(out))}: {', '.join(kept)}")
-
-
-def _prose(documents: list[str]) -> list[str]:
-    """The help topics and docstrings of the built-in corpus. A small model learns more from English than from code."""
-    found = []
-    for text in documents:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tree = ast.parse(text)
-        except SyntaxError:
-            found.append(text)
-            continue
-        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        strings = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, kinds))
-        found += [text for text in strings if text and len(text) >= SHORTEST]
-    return found
 
 
 def _documents(source: Path) -> list[str]:

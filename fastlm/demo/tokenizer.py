@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sys
-import sysconfig
 import time
 import warnings
 from collections.abc import Iterator
@@ -20,26 +18,17 @@ from fastlm.bpe_training.trainer import train_bpe
 from fastlm.corpus.encode_corpus import encode_corpus
 from fastlm.corpus.manifest import MANIFEST
 from fastlm.corpus.shard_formats import ids_dtype
+from fastlm.demo.texts import END_OF_TEXT, demo_corpus
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_text
+from fastlm.process_memory import peak_bytes
 from fastlm.text.escapes import escaped
 from fastlm.tokenizer import Tokenizer
 
 VOCAB_SIZE = 10_000
-END_OF_TEXT = "<|endoftext|>"
 MB = 1e6
 # pale background colours of the 256-colour palette, for black letters
 COLOURS = (224, 194, 159, 230, 189, 225)
-
-
-def demo_corpus() -> list[str]:
-    """Documents that ship with CPython: the language reference's help topics, then the standard library's sources."""
-    from pydoc_data import topics
-
-    library = Path(sysconfig.get_path("stdlib"))
-    left_out = {"test", "tests", "idle_test", "site-packages", "dist-packages", "lib2to3", "__pycache__"}
-    sources = (path for path in sorted(library.rglob("*.py")) if not left_out.intersection(path.parts))
-    return [*topics.topics.values(), *(path.read_text("utf-8", "replace") for path in sources)]
 
 
 @dataclass
@@ -98,7 +87,7 @@ def run_demo(source: Path | None, out: Path | None) -> None:
     report.add("tokens", f"{len(ids):,}, stored as {ids_dtype('npy', len(tokenizer.vocabulary)).name}")
     report.add("bytes per token", f"{size / len(ids):.3f}")
     report.add("longest token", f"{longest.decode('utf-8', 'replace')!r}, {len(longest)} bytes")
-    report.add("peak memory", f"{_peak_memory() / MB:,.0f} MB, text and ids included")
+    report.add("peak memory", f"{peak_bytes() / MB:,.0f} MB, text and ids included")
     print(report.text())
     print(f"\nhow it splits:\n{coloured_sample(tokenizer, text)}")
     if out is not None:
@@ -140,12 +129,6 @@ def _encode_and_decode(tokenizer: Tokenizer, text: str, size: int, report: Repor
     report.add_rate("decode", "decode", size)
     report.add("round trip", "exact")
     return ids
-
-
-def _peak_memory() -> int:
-    """Peak resident bytes of this process."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _keep(tokenizer: Tokenizer, text: str, report: Report, out: Path) -> None:

@@ -12,7 +12,7 @@ from benchmarks.report import render
 from benchmarks.tables import distinct, number, select
 from benchmarks.targets import targets
 from benchmarks.vocabulary import TRAINED, SharedVocabulary, shared_vocabulary
-from fastlm.demo.tokenizer import demo_corpus
+from fastlm.demo.texts import demo_corpus
 
 TEXTS = [*list(demo_corpus())[:3], "", " ", "it's 2,026 \u00e9\u4e2d\u6587 \U0001f469\u200d\U0001f4bb\r\n\n  x"]
 TEXTS = [text[:2000] for text in TEXTS]
