@@ -22,6 +22,7 @@ from fastlm.commands.logs import logged, split_log_options
 from fastlm.commands.output import escaped_errors, note
 from fastlm.commands.plan import plan
 from fastlm.commands.report import report
+from fastlm.commands.tokenize import tokenize
 from fastlm.commands.train import train
 from fastlm.commands.train_tokenizer import train_tokenizer
 from fastlm.commands.verify import verify
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "verify": verify,
     "decode": decode,
     "count": count,
+    "tokenize": tokenize,
     "view": view,
     "demo": demo,
     "account": account,

@@ -782,3 +782,13 @@ class Tokenizer:
             f"Tokenizer({self.vocab_size} tokens, {len(self.vocabulary.merge_new)} merges, "
             f"{len(self.vocabulary.special_tokens)} special tokens, pattern {self.pattern!r})"
         )
+
+    def _repr_html_(self) -> str:
+        """The summary that notebooks show."""
+        from fastlm.vocabulary.summary import SAMPLE, summary_html
+
+        try:
+            ids = self.encode(SAMPLE)
+        except ValueError:  # the vocabulary lacks a byte of the sample
+            ids = []
+        return summary_html(self.vocabulary, ids)
