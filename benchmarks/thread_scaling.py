@@ -86,7 +86,7 @@ def pair_table(tokenizer: Tokenizer, corpora: dict[str, list[str]]) -> str:
     The best passes, when nothing disturbed them, and the middle half of the ratios of all rounds.
     """
     lines = [
-        "| corpus | state | one thread | two processes | two threads | of what is possible |",
+        "| corpus | state | one thread | two processes | two threads | of the limit |",
         "|---|---|---:|---:|---:|---:|",
     ]
     for corpus, documents in corpora.items():

@@ -3,8 +3,8 @@
 import importlib.util
 import os
 
-# as in tests/conftest.py: the models of the pages are tiny, and a second thread
-# of torch costs more than it gives
+# as in tests/conftest.py: the models of the pages are tiny, and a second
+# thread of torch costs more than it gives
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 NEEDS = {

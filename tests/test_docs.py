@@ -2,12 +2,13 @@
 
 import re
 import runpy
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests import prose
+from tests import paste_commands, prose
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -40,6 +41,46 @@ def test_links_to_the_repository_have_its_address():
             assert path is None or (ROOT / path[1]).exists(), (page.name, link)
 
 
+def code_of(page):
+    """Language, and lines with their numbers, of each block of code."""
+    inside, lines = None, []
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        fence = re.match(r" *```(\w*)", line)
+        if not fence:
+            lines.append((number, line))
+        elif inside is None:
+            inside, lines = fence[1], []
+        else:
+            yield inside, lines
+            inside = None
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_code_can_be_copied(page):
+    """Each block has a language, doctests are sessions, and code has at most 80 columns. Output is as long as it is."""
+    for language, lines in code_of(page):
+        where = f"{page.name}:{lines[0][0]}"
+        assert language in ("pycon", "sh", "python", "toml", "json", "text", "diff", "html"), where
+        assert language == "pycon" or not any(line.startswith(">>> ") for _, line in lines), f"{where}: is pycon"
+        if language in ("sh", "python", "pycon"):
+            code = [(n, line) for n, line in lines if language != "pycon" or line.startswith((">>> ", "... "))]
+            assert [n for n, line in code if len(line) > 80] == [], f"{page.name}: over 80 columns"
+        if language == "sh":
+            script = "\n".join(line for _, line in lines)
+            checked = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
+            assert checked.returncode == 0, f"{where}: {checked.stderr}"
+
+
+def test_commands_of_a_page_are_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("text\n```sh\nfastlm plan 1GB\n```\n\n```sh\n# needs a GPU\nfastlm train\n```\n```text\nno\n```\n")
+    found = list(paste_commands.blocks(page))
+    assert [(block.line, block.commands, block.needs) for block in found] == [
+        (3, "fastlm plan 1GB\n", None),
+        (7, "# needs a GPU\nfastlm train\n", "a GPU"),
+    ]
+
+
 def test_the_site_lists_every_page():
     listed = set(re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text()))
     assert {str(page.relative_to(ROOT / "docs")) for page in PAGES} == listed
@@ -52,8 +93,9 @@ def test_pre_commit_has_the_versions_of_the_constraints():
     assert versions == {"ruff-pre-commit": constraints["ruff"], "codespell": constraints["codespell"]}
 
 
-def test_the_prose_of_the_package_is_plain():
-    assert [message for path in prose.sources([prose.PACKAGE]) for message in prose.avoided_words(path)] == []
+def test_the_prose_of_the_package_and_of_the_pages_is_plain():
+    pages = [ROOT / "docs", *ROOT.glob("*.md")]
+    assert [message for path in prose.sources([prose.PACKAGE, *pages]) for message in prose.avoided_words(path)] == []
 
 
 def test_prose_is_found(tmp_path):

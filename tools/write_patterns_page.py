@@ -11,10 +11,10 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "patterns.md"
 _BEFORE = """\
 # Patterns
 
-Before merges apply, a text is split into pretokens, whose boundaries no token crosses. A pattern is the regular
-expression whose matches are the pretokens. Text between matches becomes pretokens too, so no text is lost. `pattern=`
-takes a name of this list, an expression, or a sequence of expressions, each of which splits the pretokens of the one
-before.
+A pattern is a regular expression that splits a text into pretokens before merges apply. No token crosses the boundary
+of a pretoken. The text between two matches becomes a pretoken too, so no text is lost. `pattern=` takes a name of this
+list, an expression, or a sequence of expressions. Each expression of a sequence splits the pretokens of the previous
+one.
 
 ## Named patterns
 
@@ -23,17 +23,21 @@ before.
 _AFTER = """
 ## Names, spellings and other expressions
 
-The named patterns have a hand-written scanner, and so has every spelling of them that is known to be the same split.
-Any other expression is run by the `regex` module, which is slow and follows its own version of Unicode; the first use
-warns. Expressions of a tokenizer.json are in the syntax of Oniguruma, where `$` ends a line and `\\h` is a hexadecimal
-digit. A matcher of fastlm runs them as `tokenizers` does, or refuses by name what it does not support.
+The named patterns have a hand-written scanner. Other spellings of the same split that fastlm knows use that scanner.
+Any other expression runs in the `regex` module, which is slow and has its own version of Unicode; the first use warns.
+Expressions of a tokenizer.json have the syntax of Oniguruma, in which `$` ends a line and `\\h` is a hexadecimal digit.
+fastlm has a matcher for them, which gives the matches of tokenizers, or refuses an unsupported element by name.
 
-```python
+```pycon
 >>> import fastlm
 >>> fastlm.train_bpe(["ab ab"], 258, pattern="llama3").pattern
 'llama3'
->>> fastlm.train_bpe(["ab ab"], 258, pattern=r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}"
-...     r"| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+").pattern
+>>> expression = (
+...     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
+...     r"|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"
+...     r"|\\s+(?!\\S)|\\s+"
+... )
+>>> fastlm.train_bpe(["ab ab"], 258, pattern=expression).pattern
 'llama3'
 >>> fastlm.train_bpe(["ab ab"], 258, pattern="llama")
 Traceback (most recent call last):
@@ -42,7 +46,7 @@ ValueError: no pattern is named 'llama' (did you mean 'llama3' or 'llama4'?); th
 
 ```
 
-cl100k_base differs from llama3 where spaces follow a newline at the end of a text.
+cl100k_base and llama3 split spaces after a newline at the end of a text differently.
 """
 
 
