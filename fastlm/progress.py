@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from fastlm.process_memory import resident_bytes
 
 Report: TypeAlias = Callable[[str, int, int | None], None]
-"""Called with the phase, what is done of it, and the total or None."""
+"""Called with the phase, the amount that is done, and the total or None."""
 
 logger = logging.getLogger("fastlm.progress")
 
@@ -200,7 +200,7 @@ def progress_values(phase: str, done: int, total: int | None, new: int, seconds:
 
     Args:
         phase: The phase.
-        done: What is done of it.
+        done: The amount that is done.
         total: Its total, or None.
         new: What was done in `seconds`.
         seconds: The time of it.

@@ -27,7 +27,7 @@ AVOIDED: dict[str, str] = {
     r"beside": "write 'next to', 'with' or 'compared with'",
     r"anew": "write 'again'",
     r"likewise": "write 'also'",
-    r"stands?": "write 'is'",
+    r"stands?(?!-in\b)": "write 'is'",
     r"in the end": "write 'at the end' or 'finally'",
     r"those of": CLAUSE,
     r"so many": "name the number",

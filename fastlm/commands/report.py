@@ -24,7 +24,7 @@ def report(
 ) -> None:
     """Reproduce the write-up of CS336's first assignment, and write report.html, report.md and report.json.
 
-    Each figure is next to the write-up's. Without corpora, text that ships with CPython stands in for them, and the
+    Each figure is next to the write-up's. Without corpora, text that ships with CPython takes their place, and the
     report takes about a minute. Needs the extra fastlm[report].
 
     Args:

@@ -56,9 +56,9 @@ def training_texts(
     """The two corpora.
 
     Args:
-        tinystories: Files of TinyStories; without any, prose that ships with CPython stands in.
-        openwebtext: Files of OpenWebText; without any, CPython's help topics and standard library stand in.
-        folder: Where the texts that stand in are written.
+        tinystories: Files of TinyStories; without any, prose that ships with CPython takes their place.
+        openwebtext: Files of OpenWebText; without any, CPython's help topics and standard library take their place.
+        folder: Where each stand-in is written.
 
     Returns:
         TinyStories and OpenWebText.

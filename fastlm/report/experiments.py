@@ -33,7 +33,7 @@ def tokenizer_experiments(stories: Trained, web: Trained, threads: int | None = 
     names = list(samples)
     section.add(
         Text(
-            "Bytes of UTF-8 that a token stands for, on documents from the beginning of each corpus: "
+            "Bytes of UTF-8 per token, on documents from the beginning of each corpus: "
             + ", ".join(f"{len(samples[name]):,} of {name} ({sizes[name] / MB:,.2f} MB)" for name in names)
             + "."
         ),

@@ -52,7 +52,7 @@ def is_token(value: Cell) -> bool:
 
 
 def markup_of(text: Any) -> str:
-    """Text of a paragraph for a page: what is between backticks is code.
+    """Text of a paragraph for a page: text between backticks is code.
 
     Example:
         >>> markup_of("`a` < b")

@@ -70,7 +70,7 @@ def measure(inputs: list[str], vocab_size: int, threads: int | None) -> tuple[To
     base = peak_bytes()
     start, cpu_start = time.perf_counter(), time.process_time()
     with warnings.catch_warnings():
-        # a text that stands in may have too few pairs; the report shows the number of tokens
+        # a stand-in may have too few pairs; the report shows the number of tokens
         warnings.simplefilter("ignore", UserWarning)
         tokenizer = train_bpe(Corpus(inputs), vocab_size, num_threads=threads, progress=clock.report)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start

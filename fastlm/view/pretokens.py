@@ -86,7 +86,7 @@ def _of_step(step: Step) -> list[_Step]:
 
 
 def _set(name: CharClass, most: int | None) -> Node:
-    """Characters of a class: one, or all that follow each other."""
+    """Characters of a class: one, or a whole sequence."""
     return Repeat(CharacterSet(ranges_of(name)), 1, most, Greed.GREEDY)
 
 
