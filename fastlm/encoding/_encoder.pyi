@@ -6,8 +6,6 @@ from fastlm.pretokenize.text_splitter import Boundaries
 from fastlm.text._utf8 import Utf8
 from fastlm.vocabulary.vocabulary import Vocabulary
 
-MORE_ENTRIES: int
-
 class Encoder:
     num_states: int
     def __init__(self, vocabulary: Vocabulary, kernel: Any, whole_tokens: Int64Array) -> None: ...

@@ -3,23 +3,18 @@ import numpy as np
 
 from libc.stdint cimport int64_t, uint8_t, uintptr_t
 
-from fastlm.encoding._pretoken_cache cimport FASTLM_FIRST_NON_UTF8, FASTLM_MAX_CACHED_BYTES, PretokenCache
 from fastlm.encoding._state cimport EncodeState, IdSink, boundary_rows
 from fastlm.encoding._tables cimport EncodeTables, fastlm_prefetch_text
-from fastlm.native.common cimport FASTLM_NO_ID
 from fastlm.text._token_finder cimport TokenFinder
 from fastlm.text._utf8 cimport utf8_of
-
-# entries of the first pretoken cache in addition to the vocabulary's tokens
-MORE_ENTRIES = 1 << 16
 
 
 cdef class Encoder:
     """Encodes with one vocabulary. Any number of threads may share it.
 
     The tables never change. A call changes only an EncodeState: it takes an idle one, or makes one if none is
-    idle, and gives it back at the end, also if it raises. The pretoken cache of a new state has the vocabulary's
-    tokens.
+    idle, and gives it back at the end, also if it raises. The pretoken cache of a new state has the
+    vocabulary's first tokens.
 
     Every method takes a str, UTF-8 bytes, or Utf8, and the boundaries in it: a TokenFinder that finds them; or
     int64 (k, 3) rows of start and end in bytes and an id, in order, where the id -1 adds no id; or None. Every method
@@ -36,10 +31,8 @@ cdef class Encoder:
     """
 
     def __cinit__(self, vocabulary, kernel, whole_tokens):
-        self.tables = EncodeTables(vocabulary, kernel)
+        self.tables = EncodeTables(vocabulary, kernel, whole_tokens)
         self.idle, self.num_states = [], 0
-        self._fill_first_cache()
-        self._find_unmergeable(EncodeState(self.tables, PretokenCache(16, 16, 16), -1), whole_tokens)
 
     # --- calls ---
 
@@ -174,116 +167,14 @@ cdef class Encoder:
         return 0
 
     cdef EncodeState _new_state(self):
-        """A state whose cache has the vocabulary's tokens: the first cache, or one that this thread fills."""
         cdef int64_t number = self.num_states
-        cdef PretokenCache cache = self.first_cache
         self.num_states += 1
         self.idle.append(None)
-        self.first_cache = None
-        if cache is None:
-            cache = self._filled_cache(self.cache_entries)
-        return EncodeState(self.tables, cache, number)
+        return EncodeState(self.tables, self.tables.tokens.new_cache(), number)
 
     cdef bint has_scanner(self):
         """Whether texts are split without the GIL."""
         return self.tables.scan != NULL
-
-    # --- the vocabulary's tokens ---
-
-    cdef int _fill_first_cache(self) except -1:
-        """Caches every token as a pretoken, so that most words are cached before they are first seen.
-
-        The bytes of a token that is not proven are merged.
-        """
-        cdef EncodeTables tables = self.tables
-        cdef int64_t n_tokens = np.count_nonzero(np.diff(tables.token_offsets))
-        cdef int64_t entries = 1 << ((n_tokens + MORE_ENTRIES) * 4 // 3).bit_length()
-        cdef PretokenCache cache = self._filled_cache(entries)
-        if not tables.vocabulary.lacks_bytes:
-            cache = self._merge_others(EncodeState(tables, cache, -1))
-        self.first_cache, self.cache_entries = cache, cache.entries()
-        return 0
-
-    cdef PretokenCache _filled_cache(self, int64_t entries):
-        """A new cache with the tokens whose bytes are encoded to themselves."""
-        cdef PretokenCache cache = PretokenCache(entries, 16 * entries, 8 * entries)
-        with nogil:
-            self.tables.refill(cache)
-        return cache
-
-    cdef PretokenCache _merge_others(self, EncodeState state):
-        """Merges the bytes of the tokens that are not cached, which caches them. Returns the cache."""
-        cdef EncodeTables tables = self.tables
-        cdef const uint8_t[::1] others
-        cdef int64_t[::1] ends
-        cdef int64_t start, token_id
-        not_cached = np.flatnonzero(np.asarray(tables.is_cached) == 0).tolist()
-        cdef list unproven = [token_id for token_id in not_cached if tables.is_cacheable(token_id)]
-        if not unproven:
-            return state.cache
-        spelled = [bytes(tables.token_bytes[tables.token_offsets[token_id]:tables.token_offsets[token_id + 1]])
-                   for token_id in unproven]
-        others, ends = b"".join(spelled), np.cumsum([len(token) for token in spelled])
-        state.start_pretokens(&others[0], others.shape[0], ends)
-        with nogil:
-            state.run(0)
-        for token_id in unproven:
-            start = tables.token_offsets[token_id]
-            length = tables.token_offsets[token_id + 1] - start
-            if state.cache.find(&tables.token_bytes[start], length) == token_id:
-                tables.is_cached[token_id] = True
-        return state.cache
-
-    cdef int _find_unmergeable(self, EncodeState state, const int64_t[::1] whole_tokens) except -1:
-        """Finds the whole tokens that merging their bytes does not make, and puts them into a table."""
-        cdef EncodeTables tables = self.tables
-        cdef int64_t k, token_id, start, length
-        cdef list unmergeable = []
-        cdef PretokenCache table = None
-        # backwards: the first of several tokens with the same bytes is put last
-        for k in range(whole_tokens.shape[0] - 1, -1, -1):
-            token_id = whole_tokens[k]
-            if not tables.is_token(token_id):
-                raise ValueError(f"whole token {k} has id {token_id}, which is not in the vocabulary")
-            if tables.is_cached[token_id]:
-                continue
-            start = tables.token_offsets[token_id]
-            length = tables.token_offsets[token_id + 1] - start
-            if tables.token_bytes[start + length - 1] >= FASTLM_FIRST_NON_UTF8:  # no pretoken ends like this
-                continue
-            if self._merges_to(state, &tables.token_bytes[start], length, token_id):
-                continue
-            if length > FASTLM_MAX_CACHED_BYTES:
-                raise ValueError(f"token {token_id} has {length} bytes and no merges make it, so no text has it")
-            unmergeable.append((token_id, start, length))
-        if not unmergeable:
-            return 0
-        # a search looks at a few entries only; if these are taken, a larger table is tried
-        for more_bits in range(2, 6):
-            table = PretokenCache(
-                1 << (len(unmergeable).bit_length() + more_bits), FASTLM_MAX_CACHED_BYTES * len(unmergeable), 0)
-            for token_id, start, length in unmergeable:
-                table.put(&tables.token_bytes[start], length, token_id)
-            if all([table.find(&tables.token_bytes[start], length) >= 0 for _, start, length in unmergeable]):
-                break
-        else:
-            raise ValueError("hash collision among tokens that no merges make; cannot build their table")
-        for token_id, start, length in unmergeable:
-            self.first_cache.put(&tables.token_bytes[start], length, token_id)
-            tables.is_cached[token_id] = True
-        tables.set_unmergeable(table)
-        return 0
-
-    cdef bint _merges_to(self, EncodeState state, const uint8_t *token, int64_t length, int64_t token_id) except -1:
-        """Whether merging these bytes makes this id."""
-        cdef int64_t k
-        for k in range(length):
-            if self.tables.byte_ids[token[k]] == FASTLM_NO_ID:
-                return False
-        state.forget_after(0)
-        state.start_pretokens(token, length, np.array([length], np.int64))
-        state.run(0)
-        return state.written() == 1 and state.ids_pointer()[0] == token_id
 
 
 cdef list exact_list(items):

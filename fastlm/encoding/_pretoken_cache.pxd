@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "encoding/pretoken_cache.h" nogil:
     enum:
-        FASTLM_MAX_CACHED_BYTES, FASTLM_FIRST_NON_UTF8, FASTLM_SPARE_IDS
+        FASTLM_SPARE_IDS
     ctypedef struct fastlm_cache_entry:
         uint32_t ids[3]
         uint32_t n_ids
@@ -15,17 +15,9 @@ cdef extern from "encoding/pretoken_cache.h" nogil:
         int64_t bytes_used, bytes_size
         uint32_t *ids
         int64_t ids_used, ids_size
-    ctypedef struct fastlm_cache_key:
-        uint64_t hash
-    fastlm_cache_key fastlm_key_of(const uint8_t *p, int64_t length, int64_t readable)
     bint fastlm_is_empty(const fastlm_cache_entry *entry)
     uint64_t fastlm_hash_of(const fastlm_cache_entry *entry)
     fastlm_cache_entry *fastlm_empty_entry(const fastlm_cache *cache, uint64_t hash)
-    fastlm_cache_entry *fastlm_find(const fastlm_cache *cache, fastlm_cache_key key, const uint8_t *p, int64_t length)
-    void fastlm_add(fastlm_cache *cache, fastlm_cache_key key, const uint8_t *p, int64_t length, const uint32_t *ids,
-                    int64_t n_ids)
-    void fastlm_add_tokens(fastlm_cache *cache, const uint8_t *token_bytes, const int64_t *offsets,
-                           const uint8_t *chosen, int64_t n_tokens, int64_t n_bytes)
 
 
 cdef class PretokenCache:
@@ -36,6 +28,3 @@ cdef class PretokenCache:
     cdef PretokenCache resized(self, int64_t entries)
     cdef int copy_from(self, PretokenCache other) except -1
     cdef int clear(self) except -1 nogil
-    cdef int put(self, const uint8_t *pretoken, int64_t length, uint32_t token_id) except -1 nogil
-    cdef int64_t find(self, const uint8_t *pretoken, int64_t length) except -2 nogil
-    cdef int allow_progress(self) except -1 nogil

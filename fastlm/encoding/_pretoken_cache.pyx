@@ -16,7 +16,7 @@ cdef class PretokenCache:
     """Pretokens with their ids, for one thread at a time.
 
     Args:
-        entries: Number of entries, a power of two. Three quarters may be used before the cache counts as full.
+        entries: Number of entries, a power of two. Half may be used before the cache counts as full.
         bytes_size: Bytes in the arena of long pretokens.
         ids_size: Ids in the arena for pretokens of more than three ids.
     """
@@ -36,7 +36,7 @@ cdef class PretokenCache:
         self.ids = np.empty(ids_size + FASTLM_SPARE_IDS, np.uint32)
         self.table.entries = <fastlm_cache_entry *>(<uintptr_t>&self.memory[alignment - 1] & -<uintptr_t>alignment)
         self.table.mask = entries - 1
-        self.table.used, self.table.full_at = 0, entries // 4 * 3
+        self.table.used, self.table.full_at = 0, entries // 2
         self.table.bytes, self.table.bytes_used, self.table.bytes_size = &self.bytes[0], 0, bytes_size
         self.table.ids, self.table.ids_used, self.table.ids_size = &self.ids[0], 0, ids_size + FASTLM_SPARE_IDS
 
@@ -74,25 +74,4 @@ cdef class PretokenCache:
         """Forgets all pretokens."""
         memset(self.table.entries, 0, self.entries() * sizeof(fastlm_cache_entry))
         self.table.used = self.table.bytes_used = self.table.ids_used = 0
-        return 0
-
-    cdef int put(self, const uint8_t *pretoken, int64_t length, uint32_t token_id) except -1 nogil:
-        """Makes one id the ids of a pretoken of 1 to FASTLM_MAX_CACHED_BYTES bytes."""
-        cdef fastlm_cache_key key = fastlm_key_of(pretoken, length, length)
-        cdef fastlm_cache_entry *entry = fastlm_find(&self.table, key, pretoken, length)
-        if entry:
-            entry.n_ids, entry.ids[0] = 1, token_id
-        else:
-            fastlm_add(&self.table, key, pretoken, length, &token_id, 1)
-        return 0
-
-    cdef int64_t find(self, const uint8_t *pretoken, int64_t length) except -2 nogil:
-        """The id of a pretoken of 1 to FASTLM_MAX_CACHED_BYTES bytes; -1 if it is not cached or has more than one."""
-        cdef const fastlm_cache_entry *entry = fastlm_find(
-            &self.table, fastlm_key_of(pretoken, length, length), pretoken, length)
-        return <int64_t>entry.ids[0] if entry and entry.n_ids == 1 else -1
-
-    cdef int allow_progress(self) except -1 nogil:
-        """Leaves one free entry, so that the next block makes progress even if an arena is full."""
-        self.table.used = min(self.table.used, self.table.full_at - 1)
         return 0

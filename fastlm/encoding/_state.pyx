@@ -42,8 +42,7 @@ cdef enum:
     # ids that become a list before signals are let in
     LISTED_IDS = 1 << 22
 
-# Entries of the largest pretoken cache, unless the vocabulary's tokens need more. A larger cache costs more in cache
-# misses than it saves in merges.
+# Entries of the largest pretoken cache. A larger cache costs more in cache misses than it saves in merges.
 LARGEST_CACHE = 1 << 19
 
 
@@ -258,7 +257,7 @@ cdef class EncodeState:
             if self.cache.entries() < LARGEST_CACHE:
                 self.cache = self.cache.resized(2 * self.cache.entries())
             else:  # choosing the entries to keep would cost more
-                self.tables.refill(self.cache)
+                self.tables.tokens.refill(self.cache)
         else:
             self.scratch = np.empty(s.needed, np.uint64)
         return 0

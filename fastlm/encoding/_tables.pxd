@@ -2,7 +2,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastlm.encoding._merge_table cimport MergeTable, fastlm_merge_tables
-from fastlm.encoding._pretoken_cache cimport PretokenCache, fastlm_cache
+from fastlm.encoding._pretoken_cache cimport fastlm_cache
+from fastlm.encoding._token_table cimport TokenTable, fastlm_token_table
 from fastlm.native.common cimport fastlm_scan_fn
 
 cdef extern from "encoding/encode_loop.h" nogil:
@@ -18,7 +19,7 @@ cdef extern from "encoding/encode_loop.h" nogil:
         fastlm_merge_fn merge
         fastlm_merge_batch_fn merge_batch
         fastlm_merge_tables tables
-        const fastlm_cache *unmergeable
+        const fastlm_token_table *tokens
         int lacks_bytes
     ctypedef enum fastlm_status:
         FASTLM_DONE, FASTLM_INVALID_UTF8, FASTLM_IDS_FULL, FASTLM_SCRATCH_FULL, FASTLM_CACHE_FULL
@@ -55,9 +56,8 @@ cdef class EncodeTables:
     cdef const uint8_t[::1] token_bytes
     cdef const int64_t[::1] token_offsets
     cdef const uint32_t[::1] byte_ids
-    cdef uint8_t[::1] is_cached
     cdef MergeTable merge_table
-    cdef PretokenCache unmergeable
+    cdef readonly TokenTable tokens
     cdef fastlm_vocabulary vocabulary
     cdef fastlm_scan_fn scan
     cdef bint drops_unknown
@@ -68,8 +68,6 @@ cdef class EncodeTables:
     cdef int64_t num_ids(self) noexcept nogil
     cdef bint is_token(self, int64_t token_id) except -1 nogil
     cdef int check_boundaries(self, const int64_t *boundaries, int64_t n_boundaries, int64_t n) except -1 nogil
-    cdef int set_unmergeable(self, PretokenCache tokens) except -1
-    cdef int _prove_tokens(self, int64_t n_merges) except -1
-    cdef bint is_cacheable(self, int64_t token_id) noexcept nogil
-    cdef int refill(self, PretokenCache cache) except -1 nogil
+    cdef int _check_tokens(self, const int64_t[::1] token_ids) except -1
+    cdef object _proven_tokens(self, int64_t n_merges)
     cdef object pretoken_ends(self, bytes text, boundaries)

@@ -1,12 +1,10 @@
 """The tables of a vocabulary, in the form that the loop in C reads. No call changes them."""
 import numpy as np
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uintptr_t
 
 from fastlm.encoding._merge_table cimport MergeTable
-from fastlm.encoding._pretoken_cache cimport (
-    FASTLM_FIRST_NON_UTF8, FASTLM_MAX_CACHED_BYTES, PretokenCache, fastlm_add_tokens,
-)
+from fastlm.encoding._token_table cimport TokenTable
 from fastlm.native.common cimport FASTLM_NO_ID, scanner_function
 from fastlm.pretokenize import _scan
 from fastlm.pretokenize._scan import InvalidUTF8Error
@@ -18,12 +16,13 @@ cdef class EncodeTables:
     Args:
         vocabulary: A Vocabulary.
         kernel: The result of kernels.merge.merge_kernel().
+        whole_tokens: int64 (k,): ids that a pretoken of just their bytes becomes, whatever the merges say.
 
     Raises:
         ValueError: An id or an offset is out of range, or the merges cannot be looked up.
     """
 
-    def __cinit__(self, vocabulary, kernel):
+    def __cinit__(self, vocabulary, kernel, const int64_t[::1] whole_tokens):
         self.token_bytes, self.token_offsets = vocabulary.token_bytes, vocabulary.token_offsets
         self._check_offsets()
         self.merge_table = MergeTable(
@@ -34,7 +33,6 @@ cdef class EncodeTables:
         self.vocabulary.merge = <fastlm_merge_fn><uintptr_t>kernel.merge
         self.vocabulary.merge_batch = <fastlm_merge_batch_fn><uintptr_t>kernel.merge_batch
         self.vocabulary.tables = self.merge_table.tables
-        self.vocabulary.unmergeable = NULL
         self.vocabulary.lacks_bytes = bool((self.merge_table.byte_ids == FASTLM_NO_ID).any())
         self.drops_unknown = vocabulary.rules.unknown_bytes == "drop"
         pattern = vocabulary.pattern
@@ -42,8 +40,11 @@ cdef class EncodeTables:
         self.scan = NULL if self.scanner is None else scanner_function(self.scanner)
         # a text that the pattern changes comes with its pretokens as boundaries
         self.find_ends = None if pattern.changes_text else pattern.find_ends
-        self.is_cached = np.zeros(self.num_ids(), np.uint8)
-        self._prove_tokens(len(vocabulary.merge_new))
+        self._check_tokens(whole_tokens)
+        if not whole_tokens.shape[0]:
+            whole_tokens = self._proven_tokens(len(vocabulary.merge_new))
+        self.tokens = TokenTable(self.token_bytes, self.token_offsets, whole_tokens)
+        self.vocabulary.tokens = &self.tokens.table
         self.ints = [None] * self.num_ids()
 
     cdef int _check_offsets(self) except -1:
@@ -86,37 +87,22 @@ cdef class EncodeTables:
             previous = end
         return 0
 
-    cdef int set_unmergeable(self, PretokenCache tokens) except -1:
-        """Sets the tokens that a pretoken becomes although no merges make them."""
-        self.unmergeable = tokens
-        self.vocabulary.unmergeable = &tokens.table
+    cdef int _check_tokens(self, const int64_t[::1] token_ids) except -1:
+        cdef int64_t k
+        for k in range(token_ids.shape[0]):
+            if not self.is_token(token_ids[k]):
+                raise ValueError(f"whole token {k} has id {token_ids[k]}, which is not in the vocabulary")
         return 0
 
-    cdef int _prove_tokens(self, int64_t n_merges) except -1:
-        """Finds the tokens that `refill` may add without merging their bytes."""
+    cdef object _proven_tokens(self, int64_t n_merges):
+        """The ids of the tokens whose bytes merge to themselves, as far as token_proof.h proves it."""
         cdef uint8_t[::1] parts = np.zeros(max(1, self.num_ids()) * sizeof(fastlm_token_parts), np.uint8)
-        cdef int64_t token_id
+        proven = np.zeros(max(1, self.num_ids()), np.uint8)
+        cdef uint8_t[::1] to_proven = proven
         with nogil:
             fastlm_prove_tokens(
-                &self.vocabulary.tables, n_merges, <fastlm_token_parts *>&parts[0], &self.is_cached[0])
-            for token_id in range(self.num_ids()):
-                if self.is_cached[token_id] and not self.is_cacheable(token_id):
-                    self.is_cached[token_id] = False
-        return 0
-
-    cdef bint is_cacheable(self, int64_t token_id) noexcept nogil:
-        """Whether the pretoken cache takes the bytes of a token: no longer one, and none that ends outside UTF-8."""
-        cdef int64_t end = self.token_offsets[token_id + 1], length = end - self.token_offsets[token_id]
-        return 0 < length <= FASTLM_MAX_CACHED_BYTES and self.token_bytes[end - 1] < FASTLM_FIRST_NON_UTF8
-
-    cdef int refill(self, PretokenCache cache) except -1 nogil:
-        """Clears a cache and adds the tokens whose bytes are encoded to themselves."""
-        cache.clear()
-        if self.num_ids():
-            fastlm_add_tokens(&cache.table, &self.token_bytes[0], &self.token_offsets[0], &self.is_cached[0],
-                              self.num_ids(), self.token_bytes.shape[0])
-        cache.allow_progress()
-        return 0
+                &self.vocabulary.tables, n_merges, <fastlm_token_parts *>&parts[0], &to_proven[0])
+        return np.flatnonzero(proven)
 
     cdef object pretoken_ends(self, bytes text, boundaries):
         """The pretoken ends of a text by the pattern's `find_ends`, which sees no special token. Without one, the text

@@ -1,11 +1,13 @@
 /* The loop that encodes a text. It scans a block of pretokens and looks each one up in the pretoken cache
- * (pretoken_cache.h). The kernel (kernels/bpe.py) merges pretokens that the cache lacks. */
+ * (pretoken_cache.h). A pretoken that the cache lacks may be a token (token_table.h); if not, the kernel
+ * (kernels/bpe.py) merges it. */
 #ifndef FASTLM_ENCODE_LOOP_H
 #define FASTLM_ENCODE_LOOP_H
 #include <stdint.h>
 #include <string.h>
 #include "../native/common.h"
 #include "pretoken_cache.h"
+#include "token_table.h"
 
 enum {
     /* Pretokens whose cache entries are prefetched before the first of them is looked up. */
@@ -48,8 +50,8 @@ typedef struct {
     fastlm_merge_fn merge;
     fastlm_merge_batch_fn merge_batch;
     fastlm_merge_tables tables;
-    const fastlm_cache *unmergeable; /* tokens that a pretoken becomes although no merges make them, or NULL */
-    int lacks_bytes;                 /* whether some bytes have no id */
+    const fastlm_token_table *tokens; /* the tokens that a pretoken of their bytes becomes */
+    int lacks_bytes;                  /* whether some bytes have no id */
 } fastlm_vocabulary;
 
 typedef enum {
@@ -62,13 +64,14 @@ typedef enum {
     FASTLM_UNKNOWN_BYTE       /* the pretoken at `position`, of `needed` bytes, has a byte without an id */
 } fastlm_status;
 
-/* Pretokens of a block that the cache lacks. They wait for each other and are merged together, which takes half of the
- * time. Until then each has a gap in the ids, of one id for each of its bytes. */
+/* Pretokens of a block that the cache lacks. They wait for each other and are looked up as tokens and merged together,
+ * which takes half of the time. Until then each has a gap in the ids, of one id for each of its bytes. */
 typedef struct {
     int64_t count, n_gaps, first_id; /* gaps are relative to ids[first_id]; no gap before and after a block */
     uint8_t texts[FASTLM_BATCH][FASTLM_BATCH_WIDTH];
     int64_t lengths[FASTLM_BATCH], n_ids[FASTLM_BATCH];
     fastlm_cache_key keys[FASTLM_BATCH];
+    uint64_t token_hashes[FASTLM_BATCH];
     uint32_t ids[FASTLM_BATCH][FASTLM_BATCH_WIDTH];
     /* in ascending order: the index of the first id, and the number of the pretoken */
     struct {
@@ -114,14 +117,39 @@ static inline void fastlm_prefetch_text(const uint8_t *text, int64_t n) {
         fastlm_prefetch_read(text + at);
 }
 
-/* Merges the pretokens that wait, adds them to the cache, and closes their gaps. */
-static FASTLM_NOINLINE void fastlm_merge_waiting(const fastlm_vocabulary *vocabulary, fastlm_cache *cache,
-                                             fastlm_encode_state *s) {
+/* Finds the ids of the pretokens that wait. */
+static inline void fastlm_ids_of_waiting(const fastlm_vocabulary *vocabulary, fastlm_waiting *waiting,
+                                         uint64_t *scratch) {
+    uint32_t tokens[FASTLM_BATCH], ids[FASTLM_BATCH][FASTLM_BATCH_WIDTH];
+    uint8_t texts[FASTLM_BATCH][FASTLM_BATCH_WIDTH], merged[FASTLM_BATCH];
+    int64_t lengths[FASTLM_BATCH], n_ids[FASTLM_BATCH], count = 0;
+    fastlm_find_tokens_of(vocabulary->tokens, waiting->token_hashes, waiting->texts[0], FASTLM_BATCH_WIDTH,
+                          waiting->lengths, waiting->count, tokens);
+    for (int64_t k = 0; k < waiting->count; k++) {
+        waiting->ids[k][0] = tokens[k];
+        waiting->n_ids[k] = 1;
+        /* without a branch: whether a new pretoken is a token is not predictable */
+        merged[count] = (uint8_t)k;
+        lengths[count] = waiting->lengths[k];
+        memcpy(texts[count], waiting->texts[k], FASTLM_BATCH_WIDTH);
+        count += tokens[k] == FASTLM_NO_ID;
+    }
+    if (!count)
+        return;
+    vocabulary->merge_batch(&vocabulary->tables, texts[0], lengths, count, ids[0], n_ids, scratch);
+    for (int64_t k = 0; k < count; k++) {
+        memcpy(waiting->ids[merged[k]], ids[k], sizeof ids[k]);
+        waiting->n_ids[merged[k]] = n_ids[k];
+    }
+}
+
+/* Finds the ids of the pretokens that wait, adds them to the cache, and closes their gaps. */
+static FASTLM_NOINLINE void fastlm_settle_waiting(const fastlm_vocabulary *vocabulary, fastlm_cache *cache,
+                                              fastlm_encode_state *s) {
     fastlm_waiting *waiting = s->waiting;
     uint32_t *ids = s->ids + waiting->first_id;
     int64_t to = 0, end = s->written - waiting->first_id;
-    vocabulary->merge_batch(&vocabulary->tables, waiting->texts[0], waiting->lengths, waiting->count, waiting->ids[0],
-                            waiting->n_ids, s->scratch);
+    fastlm_ids_of_waiting(vocabulary, waiting, s->scratch);
     for (int64_t k = 0; k < waiting->count; k++)
         fastlm_add(cache, waiting->keys[k], waiting->texts[k], waiting->lengths[k], waiting->ids[k], waiting->n_ids[k]);
     for (int64_t k = 0; k < waiting->n_gaps; k++) {
@@ -152,6 +180,8 @@ static inline void fastlm_wait(const fastlm_vocabulary *vocabulary, fastlm_cache
         const uint64_t text[2] = {~key.words[0], ~key.words[1]};
         waiting->slots[slot] = (uint8_t)(k + 1);
         waiting->keys[k] = key;
+        waiting->token_hashes[k] = fastlm_short_token_hash(vocabulary->tokens, key.words);
+        fastlm_prefetch_read(fastlm_first_slot(vocabulary->tokens, waiting->token_hashes[k]));
         waiting->lengths[k] = length;
         memcpy(waiting->texts[k], text, sizeof text);
     }
@@ -160,55 +190,65 @@ static inline void fastlm_wait(const fastlm_vocabulary *vocabulary, fastlm_cache
     s->written += length;
     s->position += length;
     if (waiting->count == FASTLM_BATCH)
-        fastlm_merge_waiting(vocabulary, cache, s);
+        fastlm_settle_waiting(vocabulary, cache, s);
 }
 
-/* Encodes a pretoken that is long, or that the first two entries of its search lack: searches further, else merges the
- * pretoken and adds it to the cache, or lets it wait. */
+/* Writes the ids of a pretoken that the cache lacks, as one token or by merging it, and their number to *n_ids. */
+static inline fastlm_status fastlm_encode_new(const fastlm_vocabulary *vocabulary, fastlm_encode_state *s,
+                                              int64_t length, int64_t *n_ids) {
+    const uint8_t *p = s->text + s->position;
+    uint32_t *ids = s->ids + s->written;
+    if (length <= vocabulary->tokens->longest) {
+        const uint64_t hash = fastlm_token_hash(vocabulary->tokens, p, length, s->n - s->position);
+        *n_ids = 1;
+        *ids = fastlm_find_token(vocabulary->tokens, hash, p, length);
+        if (*ids != FASTLM_NO_ID)
+            return FASTLM_DONE;
+    }
+    if (vocabulary->lacks_bytes)
+        for (int64_t k = 0; k < length; k++)
+            if (vocabulary->tables.byte_ids[p[k]] == FASTLM_NO_ID) {
+                s->needed = length;
+                return FASTLM_UNKNOWN_BYTE;
+            }
+    if (length >= UINT32_MAX)
+        return FASTLM_PRETOKEN_TOO_LONG;
+    *n_ids = vocabulary->merge(&vocabulary->tables, p, length, ids, s->scratch, s->scratch_words);
+    if (*n_ids < 0) {
+        s->needed = -*n_ids;
+        return FASTLM_SCRATCH_FULL;
+    }
+    return FASTLM_DONE;
+}
+
+/* Encodes a pretoken that is long, or that the first two entries of its search lack: searches further, else lets it
+ * wait, or finds its ids and adds it to the cache. */
 static FASTLM_NOINLINE fastlm_status fastlm_encode_rare(const fastlm_vocabulary *vocabulary, fastlm_cache *cache,
                                                         fastlm_encode_state *s, int64_t length) {
     const uint8_t *p = s->text + s->position;
-    uint32_t *ids = s->ids + s->written;
-    const fastlm_cache *found_in = cache;
-    fastlm_cache_entry *entry = NULL;
     fastlm_cache_key key = {{0, 0}, 0};
-    /* A pretoken of arbitrary bytes may end with a byte that a key takes for padding, or for the mark of a long key. */
-    int cacheable = length <= FASTLM_MAX_CACHED_BYTES && p[length - 1] < FASTLM_FIRST_NON_UTF8;
+    int64_t n_ids;
+    const int cacheable = fastlm_is_cacheable(p, length);
     if (cacheable) {
         key = fastlm_key_of(p, length, s->n - s->position);
-        entry = fastlm_find(cache, key, p, length);
-        if (!entry && vocabulary->unmergeable) {
-            found_in = vocabulary->unmergeable;
-            entry = fastlm_find(found_in, key, p, length);
+        fastlm_cache_entry *entry = fastlm_find(cache, key, p, length);
+        if (entry) {
+            n_ids = fastlm_copy_ids(cache, entry, s->ids + s->written);
+            fastlm_promote(fastlm_first_entry(cache, key.hash), entry);
+            s->position += length;
+            s->written += n_ids;
+            return FASTLM_DONE;
         }
     }
-    int64_t n_ids;
-    if (!entry && s->may_wait && length <= FASTLM_BATCH_WIDTH) {
+    if (s->may_wait && length <= FASTLM_BATCH_WIDTH) {
         fastlm_wait(vocabulary, cache, s, key, length);
         return FASTLM_DONE;
     }
-    if (entry) {
-        n_ids = fastlm_copy_ids(found_in, entry, ids);
-        cacheable = found_in != cache;
-        if (!cacheable)
-            fastlm_promote(fastlm_first_entry(cache, key.hash), entry);
-    } else {
-        if (vocabulary->lacks_bytes)
-            for (int64_t k = 0; k < length; k++)
-                if (vocabulary->tables.byte_ids[p[k]] == FASTLM_NO_ID) {
-                    s->needed = length;
-                    return FASTLM_UNKNOWN_BYTE;
-                }
-        if (length >= UINT32_MAX)
-            return FASTLM_PRETOKEN_TOO_LONG;
-        n_ids = vocabulary->merge(&vocabulary->tables, p, length, ids, s->scratch, s->scratch_words);
-        if (n_ids < 0) {
-            s->needed = -n_ids;
-            return FASTLM_SCRATCH_FULL;
-        }
-    }
+    const fastlm_status status = fastlm_encode_new(vocabulary, s, length, &n_ids);
+    if (status != FASTLM_DONE)
+        return status;
     if (cacheable)
-        fastlm_add(cache, key, p, length, ids, n_ids);
+        fastlm_add(cache, key, p, length, s->ids + s->written, n_ids);
     s->position += length;
     s->written += n_ids;
     return FASTLM_DONE;
@@ -266,7 +306,7 @@ static FASTLM_NOINLINE fastlm_status fastlm_encode_block(const fastlm_vocabulary
                 fastlm_status status = fastlm_encode_rare(vocabulary, cache, s, ends[i + k] - s->position);
                 if (FASTLM_UNLIKELY(status != FASTLM_DONE)) {
                     if (s->waiting->n_gaps)
-                        fastlm_merge_waiting(vocabulary, cache, s);
+                        fastlm_settle_waiting(vocabulary, cache, s);
                     return status;
                 }
                 ids = s->ids + s->written;
@@ -278,7 +318,7 @@ static FASTLM_NOINLINE fastlm_status fastlm_encode_block(const fastlm_vocabulary
     s->position = ends[count - 1];
     s->written = ids - s->ids;
     if (s->waiting->n_gaps)
-        fastlm_merge_waiting(vocabulary, cache, s);
+        fastlm_settle_waiting(vocabulary, cache, s);
     return FASTLM_DONE;
 }
 

@@ -96,6 +96,12 @@ static inline fastlm_cache_key fastlm_key_of(const uint8_t *p, int64_t length, i
     return length <= FASTLM_ENTRY_BYTES ? fastlm_inline_key(p, length, readable) : fastlm_arena_key(p, length);
 }
 
+/* Whether the cache takes a pretoken: not if it is too long, nor if it ends with a byte that a key takes for padding or
+ * for the mark of a long key. */
+static inline int fastlm_is_cacheable(const uint8_t *p, int64_t length) {
+    return length <= FASTLM_MAX_CACHED_BYTES && p[length - 1] < FASTLM_FIRST_NON_UTF8;
+}
+
 /* The first entry of a search. It begins a cache line: the hash is masked to a byte offset, without a shift. */
 static inline fastlm_cache_entry *fastlm_first_entry(const fastlm_cache *cache, uint64_t hash) {
     const uint64_t line = 2 * sizeof(fastlm_cache_entry), size = (cache->mask + 1) * sizeof(fastlm_cache_entry);
@@ -198,28 +204,6 @@ static inline void fastlm_add(fastlm_cache *cache, fastlm_cache_key key, const u
     } else {
         for (int k = 0; k < FASTLM_ENTRY_IDS; k++)
             entry->ids[k] = k < n_ids ? ids[k] : 0;
-    }
-}
-
-/* Adds the tokens whose chosen[id] is set, each with its id: token id is token_bytes[offsets[id]:offsets[id + 1]], 1 to
- * FASTLM_MAX_CACHED_BYTES bytes. The entries of the next tokens are prefetched. */
-static inline void fastlm_add_tokens(fastlm_cache *cache, const uint8_t *token_bytes, const int64_t *offsets,
-                                     const uint8_t *chosen, int64_t n_tokens, int64_t n_bytes) {
-    enum { AHEAD = 32 };
-    fastlm_cache_key keys[AHEAD];
-    uint32_t ids[AHEAD];
-    for (int64_t id = 0; id < n_tokens;) {
-        int count = 0;
-        for (; id < n_tokens && count < AHEAD; id++)
-            if (chosen[id]) {
-                keys[count] = fastlm_key_of(token_bytes + offsets[id], offsets[id + 1] - offsets[id],
-                                            n_bytes - offsets[id]);
-                fastlm_prefetch_write(fastlm_first_entry(cache, keys[count].hash));
-                ids[count++] = (uint32_t)id;
-            }
-        for (int k = 0; k < count; k++)
-            fastlm_add(cache, keys[k], token_bytes + offsets[ids[k]], offsets[ids[k] + 1] - offsets[ids[k]], &ids[k],
-                       1);
     }
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 import fastlm
 from fastlm import threads
-from fastlm.encoding import _batch, _encoder, _state, batches
+from fastlm.encoding import _batch, _state, _token_table, batches
 from fastlm.pretokenize.patterns import Pattern
 from tests import texts
 
@@ -81,7 +81,7 @@ def test_a_pattern_without_scanner_is_shared(small_chunks):
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_tables_that_begin_anew_give_the_same_ids(trained, small_chunks, monkeypatch, number):
     expected = trained.encode_batch(many_texts(1), 1)
-    monkeypatch.setattr(_encoder, "MORE_ENTRIES", 16)
+    monkeypatch.setattr(_token_table, "FIRST_ENTRIES", 16)
     monkeypatch.setattr(_state, "LARGEST_CACHE", 16)
     tokenizer = fastlm.Tokenizer.from_vocabulary(trained.vocabulary)
     rng = random.Random(number)

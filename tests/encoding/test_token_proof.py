@@ -1,7 +1,4 @@
-"""Tokens that are cached from the start: their bytes are encoded to themselves, proven without merging."""
-
-import ctypes
-from types import SimpleNamespace
+"""The tokens of the token table: their bytes are encoded to themselves, proven without merging."""
 
 import numpy as np
 import pytest
@@ -9,37 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastlm
-from fastlm.encoding._encoder import Encoder
+from fastlm.encoding._tables import EncodeTables
 from fastlm.encoding.build import encoder_of
 from fastlm.kernels.merge import merge_kernel
+from fastlm.vocabulary.vocabulary import Vocabulary
 from tests.reference import bpe
 
-POINTER = ctypes.c_void_p
-KERNEL = ctypes.CFUNCTYPE(ctypes.c_int64, POINTER, POINTER, ctypes.c_int64, POINTER, POINTER, ctypes.c_int64)
 
-
-class CountingKernel:
-    """The merge kernel, with the bytes of every pretoken that `merge` merges. A batch must not occur."""
-
-    merge_batch = 0
-
-    def __init__(self) -> None:
-        self.merged: list[bytes] = []
-        merge = KERNEL(merge_kernel().merge)
-
-        def call(tables, pretoken, length, *rest):
-            self.merged.append(ctypes.string_at(pretoken, length))
-            return merge(tables, pretoken, length, *rest)
-
-        self._function = KERNEL(call)
-        self.merge = ctypes.cast(self._function, POINTER).value
-
-
-def merged_at_first(vocabulary: SimpleNamespace) -> list[bytes]:
-    """The tokens whose bytes are merged when an encoder is made."""
-    kernel = CountingKernel()
-    Encoder(vocabulary, kernel, np.empty(0, np.int64))
-    return kernel.merged
+def unproven(vocabulary: Vocabulary) -> list[bytes]:
+    """The tokens that the token table of a vocabulary that follows its merges lacks."""
+    tokens = EncodeTables(vocabulary, merge_kernel(), np.empty(0, np.int64)).tokens
+    return [token for token in vocabulary.tokens.values() if tokens.find(token) < 0]
 
 
 @st.composite
@@ -73,30 +50,30 @@ def test_every_token_is_encoded_as_merging_its_bytes_does(tokenizer):
 
 
 def test_the_tokens_of_trained_vocabularies_are_all_proven(trained):
-    assert merged_at_first(trained.vocabulary) == [token.encode() for token in trained.special_tokens]
+    assert unproven(trained.vocabulary) == [token.encode() for token in trained.special_tokens]
 
 
 @pytest.mark.parametrize("name", ["r50k_base", "cl100k_base", "o200k_base"])
 def test_all_tokens_of_published_vocabularies_are_proven(data, name):
     vocabulary = fastlm.load(data / "vectors" / f"{name}.tiktoken").vocabulary
     special = {token.encode() for token in vocabulary.special_tokens}
-    assert set(merged_at_first(vocabulary)) == special
+    assert set(unproven(vocabulary)) == special
 
 
 def test_a_pair_that_merges_too_early_is_seen():
     # "aab" from "aa" and "b" would need that "ab" comes later
     tokens = dict(enumerate([bytes([byte]) for byte in range(256)] + [b"ab", b"aa", b"aab"]))
     tokenizer = fastlm.Tokenizer(tokens, [(b"a", b"b"), (b"a", b"a"), (b"aa", b"b")])
-    assert merged_at_first(tokenizer.vocabulary) == [b"aab"]
+    assert unproven(tokenizer.vocabulary) == [b"aab"]
     assert tokenizer.encode("aab") == [ord("a"), 256]
 
 
 def test_of_equal_pairs_the_leftmost_merges_first():
     tokens = dict(enumerate([bytes([byte]) for byte in range(256)] + [b"aa", b"aaa", b"aaaa"]))
     left = fastlm.Tokenizer(tokens, [(b"a", b"a"), (b"aa", b"a"), (b"aa", b"aa")])
-    assert merged_at_first(left.vocabulary) == []
+    assert unproven(left.vocabulary) == []
     assert left.encode("aaa") == [257]
     assert left.encode("aaaa") == [258]
     right = fastlm.Tokenizer(tokens, [(b"a", b"a"), (b"a", b"aa"), (b"aa", b"aa")])
-    assert merged_at_first(right.vocabulary) == [b"aaa"]
+    assert unproven(right.vocabulary) == [b"aaa"]
     assert right.encode("aaa") == [256, ord("a")]

@@ -3,7 +3,30 @@
 #include "scan_all.h"
 #include "encoding/encode_loop.h"
 
-enum { MOST_TEXTS = 4, UNMERGEABLE_ID = 70000, MOST_ROWS = 8 };
+enum { MOST_TEXTS = 4, SHORT_TOKEN = 2000, LONG_TOKEN, N_TOKENS, LONG_TOKEN_BYTES = 18, MOST_ROWS = 8 };
+
+/* Two tokens that no merges make: "ab", and a longer one. Both are in the table twice. */
+static const uint8_t token_bytes[] = "abaaaaaaaaaaaaaaaaaa";
+static int64_t token_offsets[N_TOKENS + 1];
+static uint32_t token_slots[8];
+
+static fastlm_token_table tokens_of(uint64_t seed) {
+    const int64_t ids[] = {SHORT_TOKEN, LONG_TOKEN, SHORT_TOKEN, LONG_TOKEN};
+    fastlm_token_table table = {.token_bytes = token_bytes, .offsets = token_offsets, .slots = token_slots, .mask = 7,
+                                .seed = {seed * UINT64_C(0x9E3779B97F4A7C15), ~seed}, .ids = (1 << 11) - 1};
+    token_offsets[LONG_TOKEN] = 2;
+    token_offsets[N_TOKENS] = 2 + LONG_TOKEN_BYTES;
+    memset(token_slots, 0, sizeof token_slots);
+    fastlm_add_tokens(&table, ids, 4, sizeof token_bytes);
+    return table;
+}
+
+/* The token of the bytes, or FASTLM_NO_ID. */
+static uint32_t token_of(const uint8_t *p, int64_t length) {
+    if (length == 2 && !memcmp(p, token_bytes, 2)) return SHORT_TOKEN;
+    if (length == LONG_TOKEN_BYTES && !memcmp(p, token_bytes + 2, LONG_TOKEN_BYTES)) return LONG_TOKEN;
+    return FASTLM_NO_ID;
+}
 
 /* Each two equal bytes are one id. A long pretoken needs more scratch. All of the scratch is written. */
 static int64_t merge(const fastlm_merge_tables *tables, const uint8_t *pretoken, int64_t length, uint32_t *ids,
@@ -32,7 +55,7 @@ static int64_t merge_batch(const fastlm_merge_tables *tables, const uint8_t *tex
 }
 
 static fastlm_cache cache_of(uint64_t entries, int64_t bytes, int64_t ids) {
-    fastlm_cache cache = {.mask = entries - 1, .full_at = (int64_t)entries / 4 * 3, .bytes_size = bytes,
+    fastlm_cache cache = {.mask = entries - 1, .full_at = (int64_t)entries / 2, .bytes_size = bytes,
                           .ids_size = ids + FASTLM_SPARE_IDS};
     cache.entries = aligned_alloc(64, entries * sizeof *cache.entries);
     memset(cache.entries, 0, entries * sizeof *cache.entries);
@@ -53,8 +76,8 @@ static int64_t expect_pretokens(const fastlm_vocabulary *vocabulary, const uint8
     uint64_t scratch[FASTLM_SCRATCH_WORDS + 2 * MOST_BYTES];
     for (int64_t k = 0; k < count; start = ends[k++]) {
         int64_t length = ends[k] - start;
-        if (length == 2 && !memcmp(text + start, "ab", 2)) {
-            ids[written++] = UNMERGEABLE_ID;
+        if (token_of(text + start, length) != FASTLM_NO_ID) {
+            ids[written++] = token_of(text + start, length);
             continue;
         }
         for (int64_t at = start; at < ends[k]; at++)
@@ -88,14 +111,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 8) return 0;
     uint32_t byte_ids[256], expected[2 * MOST_BYTES];
     for (int byte = 0; byte < 256; byte++) byte_ids[byte] = (uint32_t)byte + 1;
-    fastlm_cache unmergeable = cache_of(4, 0, 0);
-    const uint32_t unmergeable_id = UNMERGEABLE_ID;
-    fastlm_add(&unmergeable, fastlm_key_of((const uint8_t *)"ab", 2, 2), (const uint8_t *)"ab", 2, &unmergeable_id, 1);
+    fastlm_token_table tokens = tokens_of(data[3]);
     fastlm_vocabulary vocabulary = {
-        .merge = merge, .merge_batch = merge_batch, .tables = {.byte_ids = byte_ids}, .unmergeable = &unmergeable};
+        .merge = merge, .merge_batch = merge_batch, .tables = {.byte_ids = byte_ids}, .tokens = &tokens};
     if (data[0] % 8 == 7) vocabulary.lacks_bytes = 1, byte_ids['/'] = FASTLM_NO_ID;
     fastlm_scan_fn scan = fastlm_scanner(data[1] % FAMILIES, fastlm_best_isa());
     fastlm_cache cache = cache_of((uint64_t)4 << data[2] % 4, data[3] % 64, data[4] % 64);
+    if (data[2] % 2) fastlm_cache_tokens(&cache, &tokens, (const int64_t[]){SHORT_TOKEN, LONG_TOKEN, SHORT_TOKEN}, 3, sizeof token_bytes);
     int64_t n, ids_size = 1 + data[5], scratch_words = FASTLM_SCRATCH_WORDS + data[6] % 32;
     int64_t n_ends = data[6] % 2 ? FASTLM_LEAST_ENDS : FASTLM_MOST_GAPS + data[6] % 4;
     uint8_t *text = text_of(data + 7, size - 7, &n);
@@ -168,6 +190,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     free(s.waiting);
     free(text);
     free_cache(cache);
-    free_cache(unmergeable);
     return 0;
 }

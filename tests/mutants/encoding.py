@@ -6,14 +6,14 @@ MUTANTS: list[Mutant] = [
     *of(
         "fastlm/encoding/encode_loop.h",
         ("s->ends[count - 1] - s->position + FASTLM_SPARE_IDS;", "s->ends[count - 1] - s->position;"),
-        (" && p[length - 1] < FASTLM_FIRST_NON_UTF8;", ";"),
         ("careful ? n - start : FASTLM_ENTRY_BYTES", "FASTLM_ENTRY_BYTES"),
         ("< FASTLM_ENTRY_BYTES || !s->scan))", "< FASTLM_ENTRY_BYTES))"),
         ("                s->written = ids - s->ids;\n", ""),
         ("= s->taken + s->written;", "= s->written;"),
         ("s->position = row[1];", "s->position = row[0];"),
         ("if (row[2] >= 0)", "if (row[2] != -2)"),
-        ("            s->needed = -n_ids;", "            s->needed = -n_ids / 2;"),
+        ("        s->needed = -*n_ids;", "        s->needed = -*n_ids / 2;"),
+        ("        count += tokens[k] == FASTLM_NO_ID;", "        count++;"),
         (
             "        s->needed = 1;\n        if (s->written + s->needed > s->ids_size)",
             "        if (0)",
@@ -34,6 +34,19 @@ MUTANTS: list[Mutant] = [
         ("    fastlm_promote(first, first + 1);\n", ""),
         ("n_ids > FASTLM_ENTRY_IDS ? n_ids : 0;", "n_ids > FASTLM_ENTRY_IDS + 1 ? n_ids : 0;"),
         ("cache->bytes_used += length;", "cache->bytes_used += length - 1;"),
+        (" && p[length - 1] < FASTLM_FIRST_NON_UTF8;", ";"),
+    ),
+    *of(
+        "fastlm/encoding/token_table.h",
+        ("return length > table->longest ?", "return length >= table->longest ?"),
+        ("            if (length > table->longest)", "            if (!table->longest)"),
+        ("table->offsets[id + 1] - start == length && ", ""),
+        (" && !memcmp(table->token_bytes + start, p, (size_t)length);", ";"),
+        (
+            "            if (length > FASTLM_ENTRY_BYTES || !fastlm_is_cacheable(table->token_bytes + start, length))",
+            "            if (0)",
+        ),
+        ("            if (!fastlm_find(cache, keys[k], NULL, FASTLM_ENTRY_BYTES))\n", ""),
     ),
     Mutant(
         "fastlm/encoding/pretoken_cache.h",
@@ -67,7 +80,10 @@ MUTANTS: list[Mutant] = [
     *of(
         "fastlm/encoding/_pretoken_cache.pyx",
         ("other.table.ids_used * sizeof(uint32_t))", "other.table.ids_used)"),
-        ("min(self.table.used, self.table.full_at - 1)", "self.table.used"),
+        (
+            "        self.table.used = self.table.bytes_used = self.table.ids_used = 0\n",
+            "        self.table.used = 0\n",
+        ),
     ),
     *of(
         "fastlm/encoding/_batch.pyx",
@@ -117,12 +133,6 @@ MUTANTS: list[Mutant] = [
         ("        if heap[parent] <= item:", "        if heap[parent] >= item:"),
         ("        if rank == NONE or np.uint64(rank) != entry >> U32:", "        if rank == NONE:"),
         ("        if tables.slots[bucket * EIGHT + SEVEN] == np.uint32(0):", "        if True:"),
-    ),
-    Mutant(
-        "fastlm/encoding/_pretoken_cache.pyx",
-        "        self.table.used = self.table.bytes_used = self.table.ids_used = 0\n",
-        "        self.table.used = 0\n",
-        "a cache that is cleared gets the arenas of the first cache right after",
     ),
     Mutant(
         "fastlm/kernels/bpe.py",
