@@ -61,21 +61,19 @@ def blocks(page: Path) -> Iterator[Block]:
         yield Block(name, text.count("\n", 0, found.start(2)) + 1, found[2])
 
 
-def fresh_clone(folder: Path, environment: Path | None) -> Path:
-    """A clone of the last commit, with an existing environment as its `.venv` if there is one."""
+def fresh_clone(folder: Path) -> Path:
+    """A clone of the last commit."""
     clone = folder / "fastlm"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-    if environment is not None:
-        (clone / ".venv").symlink_to(environment.resolve())
     return clone
 
 
-def variables(clone: Path) -> dict[str, str]:
+def variables(environment: Path) -> dict[str, str]:
     """The environment variables of the commands. A clone of the repository's address is a clone of this one."""
     repository = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Repository"]
     return {
         **os.environ,
-        "PATH": f"{clone / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.{ROOT}.insteadOf",
         "GIT_CONFIG_VALUE_0": repository,
@@ -89,12 +87,12 @@ def write_texts(clone: Path) -> None:
         (clone / name).write_text("<|endoftext|>".join(part)[:2_000_000], "utf-8")
 
 
-def paste(block: Block, clone: Path) -> subprocess.CompletedProcess[str]:
+def paste(block: Block, clone: Path, environment: Path) -> subprocess.CompletedProcess[str]:
     """Runs the commands of a block; the first that fails ends it."""
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.commands],
         cwd=clone,
-        env=variables(clone),
+        env=variables(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -111,16 +109,18 @@ def main() -> int:
     parser.add_argument("--environment", type=Path, metavar="FOLDER", help="an existing environment, such as .venv")
     arguments = parser.parse_args()
     counts = {"ok": 0, "skipped": 0, "FAILED": 0}
+    existing = arguments.environment
     with tempfile.TemporaryDirectory() as folder:
-        clone = fresh_clone(Path(folder), arguments.environment)
+        clone = fresh_clone(Path(folder))
+        environment = clone / ".venv" if existing is None else existing.absolute()
         for page in [path.resolve() for path in arguments.pages] or PAGES:
             write_texts(clone)
             for block in blocks(page):
                 start = time.perf_counter()
-                needs = block.needs or (
-                    "an installation" if arguments.environment and INSTALLS.search(block.commands) else None
-                )
-                result = None if needs else paste(block, clone)
+                needs = block.needs
+                if needs is None and existing is not None and INSTALLS.search(block.commands):
+                    needs = "an installation"
+                result = None if needs else paste(block, clone, environment)
                 verdict = "skipped" if result is None else "FAILED" if result.returncode else "ok"
                 counts[verdict] += 1
                 note = f"needs {needs}" if needs else f"{time.perf_counter() - start:.1f} s"
