@@ -94,7 +94,7 @@ def tiktoken_rows(vocabulary: SharedVocabulary, text: str) -> list[Row]:
         rows.append(unseen(f"`encode`, {size:,} characters, not seen before", makes, texts))
         rows.append(compared(f"`encode`, {size:,} characters, again", [each.encode for each in both], texts))
     ids = [both[0].encode(piece) for piece in pieces(text, 10_000)]
-    rows.append(compared("`decode`, a list of some 2,500 ids", [each.decode for each in both], ids))
+    rows.append(compared("`decode`, a list of about 2,500 ids", [each.decode for each in both], ids))
     few = [tuple(each[:8]) for each in ids]
     rows.append(compared("`decode`, a tuple of 8 ids", [each.decode for each in both], few))
     odd = [f"{k}qqzzxx" for k in range(300)]
@@ -144,7 +144,7 @@ def shown(microseconds: float) -> str:
 
 
 def table(library: str, rows: Sequence[Row]) -> str:
-    lines = [f"| what | {library} | fastlm | times as fast |", "|---|---|---|---|"]
+    lines = [f"| call | {library} | fastlm | times as fast |", "|---|---|---|---|"]
     lines += [f"| {name} | {shown(real)} | {shown(ours)} | {real / ours:.2g} |" for name, real, ours in rows]
     return "\n".join(lines)
 
@@ -159,9 +159,9 @@ Written by `python -m benchmarks.compat_speed`; nothing here is typed by hand.
 {versions}, Python {platform.python_version()}, {os.cpu_count()} processors ({platform.machine()}); vocabulary
 {vocabulary.name}, {len(text):,} characters of English.
 
-Medians of {ROUNDS} passes in which the two take turns, in processor time for a text or a list of ids, on one thread.
-Results are compared first. "Not seen before" is by an object that has met none of the pieces, though pieces of one text
-share their words; "again" by one that has.
+The figures are medians of {ROUNDS} passes, in CPU time for one text or one list of ids, on one thread. Both libraries take
+turns in each pass, and their results are compared first. "Not seen before" is measured with a new object, "again" with
+an object that has encoded the same texts.
 
 ## tiktoken
 
