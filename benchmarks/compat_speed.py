@@ -159,7 +159,7 @@ Written by `python -m benchmarks.compat_speed`; nothing here is typed by hand.
 {versions}, Python {platform.python_version()}, {os.cpu_count()} processors ({platform.machine()}); vocabulary
 {vocabulary.name}, {len(text):,} characters of English.
 
-The figures are medians of {ROUNDS} passes, in CPU time for one text or one list of ids, on one thread. Both libraries take
+The figures are medians of {ROUNDS} passes, in CPU time for a text or a list of ids, on one thread. Both libraries take
 turns in each pass, and their results are compared first. "Not seen before" is measured with a new object, "again" with
 an object that has encoded the same texts.
 
