@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 from fastlm.commands.inputs import TOKENIZER_FILES, OptionalPath, refuse_to_overwrite
 
 _DEMO_FILES = (*TOKENIZER_FILES, "corpus.txt", "report.txt", "ids")
-_MODEL_FILES = (*TOKENIZER_FILES, "train.npy", "valid.npy", "log.jsonl", "loss.svg", "model", "checkpoints")
+_MODEL_FILES = (*TOKENIZER_FILES, "train.npy", "valid.npy", "log.jsonl", "report.txt", "model", "checkpoints")
 
 
 def demo(

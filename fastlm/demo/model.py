@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 import tempfile
 import time
 import warnings
+from collections import Counter
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fastlm.bpe_training.trainer import train_bpe
 from fastlm.corpus.shard_formats import ids_dtype
+from fastlm.demo.table import DemoTable, next_lines
 from fastlm.demo.texts import END_OF_TEXT, prose
-from fastlm.demo.tokenizer import Report
+from fastlm.demo.tokenizer import longest_words
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_text
-from fastlm.generation import generate
+from fastlm.generation import generate, stream
 from fastlm.model.config import ModelConfig
 from fastlm.model.files import load_model
 from fastlm.model.parameters import num_parameters
+from fastlm.model.transformer import TransformerLM
 from fastlm.text.escapes import escaped
 from fastlm.tokenizer import Tokenizer
 from fastlm.training import TrainingConfig, train
+from fastlm.training.checkpoint import read_checkpoint
 
 VOCAB_SIZE = 2048
 STEPS = 700
 # the first of each 20 documents is for validation
 EVALUATED = 20
+# checkpoints, each of which writes a sample
+SAMPLED = 4
+PROMPTS = 3
+SAMPLING: dict[str, Any] = {"temperature": 0.7, "top_p": 0.9}
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -36,8 +48,8 @@ def run_model_demo(source: Path | None, out: Path | None) -> None:
     """Trains a tokenizer and a small model, prints the losses, and generates text.
 
     Args:
-        source: A UTF-8 file of text; None for the built-in corpus.
-        out: Directory that keeps tokenizer, ids, the run and the model; None to keep nothing.
+        source: A UTF-8 file of text; None for prose that ships with CPython.
+        out: Directory that keeps tokenizer, ids, the run, the model and a report; None to keep nothing.
 
     Raises:
         OSError: A file cannot be read or written.
@@ -46,12 +58,15 @@ def run_model_demo(source: Path | None, out: Path | None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary) if out is None else out
         documents = prose() if source is None else _documents(source)
-        report = Report()
+        report = DemoTable()
         start = time.perf_counter()
         tokenizer = _tokenizer(documents, directory)
         tokens = _ids(documents, tokenizer, directory)
-        report.add("text", f"{sum(map(len, documents)) / 1e6:,.2f} M characters in {len(documents):,} documents")
+        name = "prose that ships with CPython" if source is None else str(source)
+        count = f"{sum(map(len, documents)) / 1e6:,.2f} M characters in {len(documents):,} documents"
+        report.add("text", f"{name}: {count}")
         report.add("tokenizer and ids", f"{time.perf_counter() - start:.1f} s, {tokens:,} tokens")
+        report.add("longest words", longest_words(tokenizer))
         config = _config(tokenizer, directory)
         report.add("model", f"{num_parameters(config.model):,} parameters")
         start = time.perf_counter()
@@ -60,13 +75,32 @@ def run_model_demo(source: Path | None, out: Path | None) -> None:
         trained = config.steps * config.batch_size * config.model.context_length
         report.add("training", f"{seconds:.1f} s, {trained:,} tokens, {trained / seconds:,.0f} tokens/s")
         _add_losses(report, directory / "log.jsonl")
-        print(report.text())
-        _write(folder, tokenizer)
+        written = [f"{report.text()}\n"]
+        print(written[0])
+        prompts = _prompts(documents)
+        model = load_model(folder, tokenizer)
+        for line in _samples(model, tokenizer, directory / "checkpoints", prompts[0]):
+            print(line)
+            written.append(line)
+        written += _finale(model, tokenizer, prompts)
         if out is not None:
-            kept = ["the tokenizer", "the ids", "log.jsonl", "the model in model/"]
-            if _plot(directory / "log.jsonl", directory / "loss.svg"):
-                kept.append("loss.svg")
-            print(f"\nkept in {escaped(str(out))}: {', '.join(kept)}")
+            write_files(out, {"report.txt": "\n".join([*written, ""]).encode()})
+            print(f"\nkept in {escaped(str(out))}: the tokenizer, the ids, log.jsonl, the model in model/, report.txt")
+        print(_next(out, prompts[0]))
+
+
+def _next(out: Path | None, prompt: str) -> str:
+    """What to run after the demo."""
+    if out is None:
+        return next_lines(["fastlm demo --model --out kept"])
+    model, folder = shlex.quote(str(out / "model")), shlex.quote(str(out))
+    return next_lines(
+        [
+            f"fastlm generate {model} --prompt {shlex.quote(prompt)} --temperature 0.7",
+            f"fastlm report --run {folder}",
+            f"fastlm export {model} --out {shlex.quote(str(out / 'llama'))}",
+        ]
+    )
 
 
 def _documents(source: Path) -> list[str]:
@@ -120,7 +154,8 @@ def _config(tokenizer: Tokenizer, directory: Path) -> TrainingConfig:
         log_every=STEPS // 60,
         eval_every=STEPS // 4,
         eval_sequences=64,
-        checkpoint_every=STEPS,
+        checkpoint_every=STEPS // SAMPLED,
+        keep_checkpoints=SAMPLED,
         precision="float32",
         device="cpu",
     )
@@ -132,7 +167,7 @@ def _logged(log: Path, name: str) -> dict[int, float]:
     return {line["step"]: line[name] for line in lines if name in line}
 
 
-def _add_losses(report: Report, log: Path) -> None:
+def _add_losses(report: DemoTable, log: Path) -> None:
     losses = list(_logged(log, "loss").values())
     low, high = min(losses), max(losses)
     drawn = "".join(BARS[round((loss - low) / max(high - low, 1e-9) * (len(BARS) - 1))] for loss in losses)
@@ -142,29 +177,42 @@ def _add_losses(report: Report, log: Path) -> None:
         report.add(f"  evaluated, step {step}", f"loss {loss:.3f}, {bits[step]:.3f} bits per byte")
 
 
-def _write(folder: Path, tokenizer: Tokenizer) -> None:
-    """Prints continuations of a few prompts."""
-    model = load_model(folder, tokenizer)
-    print("\ngenerated text:")
-    for seed, prompt in enumerate(["The", "Return the", "If the"]):
-        found = generate(model, prompt, tokenizer, max_new_tokens=60, temperature=0.7, top_p=0.9, seed=seed)
-        text = escaped(found.text or "", keep="\n\t")
-        print(f"--- {prompt}{text}")
+def _prompts(documents: list[str]) -> list[str]:
+    """The most frequent beginnings of documents, of two words each, with different first words."""
+    beginnings = Counter(" ".join(document.split()[:2]) for document in documents)
+    found: dict[str, str] = {}
+    for beginning, _ in beginnings.most_common():
+        if beginning:
+            found.setdefault(beginning.split()[0], beginning)
+    return list(found.values())[:PROMPTS] or ["The"]
 
 
-def _plot(log: Path, path: Path) -> bool:
-    """Plots the loss by step if matplotlib is installed. Returns whether it is."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        return False
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    for name, label in (("loss", "training"), ("valid_loss", "evaluation")):
-        values = _logged(log, name)
-        axes.plot(list(values), list(values.values()), label=label, marker="o" if name == "valid_loss" else "")
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss, nats a token")
-    axes.legend()
-    write_files(path.parent, {path.name: lambda target: figure.savefig(target, format="svg")})
-    return True
+def _samples(model: TransformerLM, tokenizer: Tokenizer, checkpoints: Path, prompt: str) -> Iterator[str]:
+    """Lines of text from the weights of each checkpoint, of which only the newest is kept."""
+    yield f"what it writes after {escaped(prompt)!r}:"
+    paths = sorted(checkpoints.glob("step-*.safetensors"))
+    for path in paths:
+        _, tensors, document = read_checkpoint(path)
+        weights = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+        model.load_state_dict(weights)
+        found = generate(model, prompt, tokenizer, max_new_tokens=30, seed=0, **SAMPLING)
+        text = " ".join((found.text or "").split())
+        yield f"  step {document['iteration']:>4}: {escaped(prompt)} {escaped(text)}"
+        if path != paths[-1]:
+            path.unlink()
+
+
+def _finale(model: TransformerLM, tokenizer: Tokenizer, prompts: list[str]) -> list[str]:
+    """Prints a text for each prompt while it is generated. Returns the lines."""
+    lines = ["", "and in full:"]
+    print("\n".join(lines))
+    for seed, prompt in enumerate(prompts):
+        shown = f"--- {prompt}"
+        sys.stdout.write(escaped(shown))
+        for piece in stream(model, prompt, tokenizer, max_new_tokens=90, seed=seed, **SAMPLING):
+            shown += piece
+            sys.stdout.write(escaped(piece, keep="\n\t"))
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        lines.append(escaped(shown, keep="\n\t"))
+    return lines

@@ -22,6 +22,19 @@ def test_the_whole_road(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert main(["demo", str(tmp_path / "text.txt"), "--model", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "--- The cat number" in printed
+    steps = [line.split(":")[0].split()[1] for line in printed.splitlines() if line.startswith("  step ")]
+    assert steps == ["15", "30", "45", "60"]
+    # of the checkpoints that wrote the samples the newest stays
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-00000060.safetensors"]
+    kept = (out / "report.txt").read_text()
+    assert kept.strip() in printed
+    assert "and in full:" in kept
+    assert printed.splitlines()[-4:] == [
+        "next:",
+        f"  fastlm generate {out}/model --prompt 'The cat' --temperature 0.7",
+        f"  fastlm report --run {out}",
+        f"  fastlm export {out}/model --out {out}/llama",
+    ]
     losses = [line["loss"] for line in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if "loss" in line]
     assert len(losses) == 60
     # what it has to learn is one sentence and a digit of seven
