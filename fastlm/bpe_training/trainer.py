@@ -113,7 +113,9 @@ def train_bpe(
     _check_values(locals())
     beginning = _beginning(base, special_tokens, pattern)
     if vocab_size < len(beginning):
-        what = f"256 bytes and {len(beginning) - 256} special tokens" if base is None else "the tokens of the base"
+        special = len(beginning) - 256
+        own = f"256 bytes and {special} special token{'' if special == 1 else 's'}"
+        what = own if base is None else "the tokens of the base"
         raise ValueError(f"vocab_size must be at least {len(beginning)}, for {what}, got {vocab_size}")
     blocks = _blocks(input, beginning)
     with interrupts.raised(), reporting(progress) as report:

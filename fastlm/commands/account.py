@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from fastlm.commands.inputs import OptionalPath, option
+from fastlm._arguments import did_you_mean
+from fastlm.commands.inputs import OptionalPath, folder_to_write, model_folder, option
 from fastlm.commands.sizes import parse_size
 from fastlm.files.reading import read_json, read_toml
 from fastlm.model.config import ModelConfig
@@ -58,10 +59,16 @@ def account(
     from fastlm.model import account as accounting
     from fastlm.model import writeup as printed
 
+    if tokens is not None and tokens < 1:
+        raise ValueError(f"tokens is {tokens}; expected at least 1")
     if plot is not None:
         from fastlm.model.shares_plot import plot_shares
 
-        plot_shares(plot)
+        folder_to_write(plot.parent, "--plot")
+        try:
+            plot_shares(plot)
+        except ValueError as error:
+            raise ValueError(f"--plot {plot}: {error}") from None
     if writeup:
         claims = printed.claims()
         print(_as_json([claim.to_dict() for claim in claims]) if json else printed.table(claims))
@@ -105,9 +112,10 @@ def read_model(name: str) -> ModelConfig:
         return PRESETS[name]
     path = Path(name)
     if path.is_dir():
-        path = path / "model.json"
+        path = model_folder(path) / "model.json"
     if path.suffix not in (".toml", ".json"):
-        raise ValueError(f"{name!r} is not a preset; expected one of {', '.join(PRESETS)}, or a .toml or .json file")
+        hint = did_you_mean(name, PRESETS)
+        raise ValueError(f"no model {name!r}{hint}: give one of {', '.join(PRESETS)}, or a folder, .toml or .json file")
     fields: Any = read_toml(path) if path.suffix == ".toml" else read_json(path)
     table = "model" if path.suffix == ".toml" else "config"
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from fastlm.commands.inputs import shard_folder
 from fastlm.progress import shown
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _ids_of(path: Path, split: str) -> list[np.ndarray[Any, np.dtype[Any]]]:
     from fastlm.corpus.shard_formats import map_npy
 
     if path.is_dir():
-        return read_manifest(path).map(path, split)
+        return read_manifest(shard_folder(path)).map(path, split)
     if is_dataset(path):
         return [map_dataset(path)[0]]
     if path.suffix == ".bin" and path.exists():

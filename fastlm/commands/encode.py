@@ -15,6 +15,7 @@ from fastlm.commands.inputs import (
     NumThreads,
     ReadingOptions,
     corpus_of,
+    folder_to_write,
     option,
     skipped_line,
 )
@@ -67,6 +68,7 @@ def encode(
     from fastlm.corpus.encode_corpus import encode_corpus
 
     corpus = corpus_of(inputs, reading)
+    folder_to_write(out)
     loaded = load(tokenizer)
     hint = f"--resume continues from the last checkpoint in {out}"
     with resumes_with(hint), cluster(engine, num_threads, address), shown() as report:

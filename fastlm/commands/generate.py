@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from fastlm.commands.inputs import OptionalPath, option
+from fastlm.commands.inputs import TOKENIZER_FILES, OptionalPath, model_folder, option
 from fastlm.text.escapes import escaped
 
 
@@ -53,6 +54,9 @@ def generate(
     from fastlm.generation import KernelStep, stream
     from fastlm.model.files import load_model
 
+    model_folder(model)
+    if tokenizer is None and not any(map(os.path.exists, (model / name for name in TOKENIZER_FILES))):
+        raise FileNotFoundError(f"no tokenizer in {model}: give --tokenizer")
     loaded = load(tokenizer or model)
     lm = load_model(model, loaded, device=device, dtype=torch.float32 if device == "cpu" else None)
     pieces = stream(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fastlm.corpus.read import Corpus
-from fastlm.corpus.read_options import ReadOptions
+from fastlm.corpus.read_options import Kind, ReadOptions
 
 
 def option(metavar: str, *aliases: str) -> Any:
@@ -26,14 +27,35 @@ Address = Annotated[str | None, option("ADDRESS")]
 TOKENIZER_MARK = "tokenizer.fastlm"
 TOKENIZER_FILES = (TOKENIZER_MARK, "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json")
 
-ReadingOptions = OmitArgPrefixes[ReadOptions]
-AS_NAMED = ReadOptions()
+
+@dataclass(frozen=True, kw_only=True)
+class _ReadingOptions(ReadOptions):
+    """How the inputs are read. Fields that may be None are here for their help, which shows no None."""
+
+    separator: Annotated[str | None, option("TEXT")] = None
+    """Text between two documents of a file; without it a text file is one document."""
+    kind: Annotated[Kind | None, option("{" + ",".join(get_args(Kind)) + "}")] = None
+    """Kind of all inputs, where their names do not tell it."""
+
+
+ReadingOptions = OmitArgPrefixes[_ReadingOptions]
+AS_NAMED = _ReadingOptions()
+
+
+def folder_to_write(path: Path, option: str = "--out") -> None:
+    """Raises NotADirectoryError or PermissionError that names the option if a folder cannot be written."""
+    existing = next((one for one in (path, *path.parents) if os.path.lexists(one)), Path("."))
+    if not existing.is_dir():
+        where = "is a file" if existing == path else f"is below {existing}, which is a file"
+        raise NotADirectoryError(f"{option} {path} {where}; give a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(f"{option} {path} cannot be written: permission denied for {existing}")
 
 
 def corpus_of(inputs: Sequence[str], options: ReadOptions) -> Corpus:
     """The inputs as a corpus. Raises ValueError where there is none."""
     if not inputs:
-        raise ValueError("give at least one INPUT")
+        raise ValueError("give at least one INPUT, or - for standard input")
     return Corpus(list(inputs), **vars(options))
 
 
@@ -53,9 +75,48 @@ def refuse_to_overwrite(folder: Path, names: Sequence[str], mark: str, force: bo
 
     Raises:
         FileExistsError: names the first file that would be overwritten.
+        NotADirectoryError, PermissionError: The folder cannot be written.
     """
+    folder_to_write(folder)
     if force or (folder / mark).exists():
         return
     for name in names:
         if os.path.lexists(folder / name):
             raise FileExistsError(f"{folder / name} exists and was not written by this command; --force overwrites it")
+
+
+def model_folder(path: Path, file: str = "model.json") -> Path:
+    """The folder of a model.
+
+    Raises:
+        FileNotFoundError: The folder, or its file, is missing. The message says which folder to give instead.
+        NotADirectoryError: The path is a file.
+    """
+    if path.is_file():
+        raise NotADirectoryError(f"{path}: is a file; give the folder that holds {file}")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such folder; give the folder that holds {file}")
+    if not (path / file).exists():
+        inside = [folder for folder in (path / "model", path.parent) if (folder / file).exists()]
+        remedy = f"give {inside[0]}" if inside else "give the folder model/ of a training run"
+        raise FileNotFoundError(f"no {file} in {path}: {remedy}")
+    return path
+
+
+def shard_folder(path: Path) -> Path:
+    """The folder of shards.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: The path is missing, a file, or a folder without a manifest.
+    """
+    wanted = "give a folder that `fastlm encode` wrote"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such folder; {wanted}")
+    if not path.is_dir():
+        raise NotADirectoryError(f"{path}: is a file; {wanted}")
+    if not (path / "manifest.json").exists():
+        unfinished = (path / "unfinished").exists()
+        raise FileNotFoundError(
+            f"no manifest.json in {path}: {'finish it with `fastlm encode --resume`' if unfinished else wanted}"
+        )
+    return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import io
 import json
 import logging
 import sys
@@ -76,18 +75,6 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         note(record.getMessage(), record.levelname.lower(), getattr(record, "progress", None))
-
-
-@contextlib.contextmanager
-def escaped_errors() -> Iterator[None]:
-    """Escapes the output on standard error within a block, except for ends of lines."""
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(printed):
-            yield
-    finally:
-        for line in printed.getvalue().splitlines():
-            _write(sys.stderr, escaped(line))
 
 
 def plural(number: int, noun: str) -> str:

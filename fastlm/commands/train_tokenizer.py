@@ -18,6 +18,7 @@ from fastlm.commands.inputs import (
     OptionalPath,
     ReadingOptions,
     corpus_of,
+    folder_to_write,
     option,
     refuse_to_overwrite,
 )
@@ -79,6 +80,13 @@ def train_tokenizer(
     from fastlm import load, train_bpe
 
     corpus = corpus_of(inputs, reading)
+    if resume and checkpoint is None:
+        raise ValueError("--resume needs --checkpoint")
+    for name, value in (("--pattern", pattern), ("--special-token", special_token or None)):
+        if base is not None and value is not None:
+            raise ValueError(f"{name} cannot be given together with --base, which has its own")
+    if checkpoint is not None:
+        folder_to_write(checkpoint, "--checkpoint")
     folders = {size: out if len(vocab_size) == 1 else out / str(size) for size in vocab_size}
     for folder in folders.values():
         refuse_to_overwrite(folder, TOKENIZER_FILES, TOKENIZER_MARK, force)

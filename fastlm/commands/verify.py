@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from fastlm.commands.inputs import shard_folder
 from fastlm.commands.output import plural, say
 from fastlm.progress import shown
 
@@ -29,7 +30,11 @@ def verify(path: Annotated[Positional[Path], arg(metavar="DIR|FILE")], /) -> Non
             documents = plural(index.documents, "document")
             say(f"{file}: {plural(index.tokens, 'id')} of {index.dtype} in {sequences} of {documents} match the index")
         return
+<<<<<<< HEAD
     with shown() as report:
         manifest = verify_shards(path, lambda done, total: report("verify", done, total))
+=======
+    manifest = verify_shards(shard_folder(path))
+>>>>>>> 01c32c1 (Group the help, suggest commands and options, and blame options in errors)
     number = plural(sum(map(len, manifest.splits.values())), "shard")
     say(f"{plural(manifest.tokens, 'id')} of {plural(manifest.documents, 'document')} in {number} match the manifest")

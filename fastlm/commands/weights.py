@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from fastlm.commands.inputs import OptionalPath, option
+from fastlm.commands.inputs import OptionalPath, folder_to_write, model_folder, option
 from fastlm.commands.output import note, say
 
 if TYPE_CHECKING:
     from fastlm.model.transformer import TransformerLM
     from fastlm.tokenizer import Tokenizer
+
+_SOURCES = "give a folder of transformers with a Llama, or a model file (.bin) of llama2.c"
 
 
 def export_model(
@@ -36,6 +38,8 @@ def export_model(
     from fastlm.model.hf import export_llama
     from fastlm.model.llama2c import export_llama2c
 
+    model_folder(model)
+    folder_to_write(out)
     known = _tokenizer_in(model) if tokenizer is None else _load(tokenizer)
     loaded = load_model(model, known)
     if format == "llama":
@@ -77,13 +81,21 @@ def import_model(
     from fastlm.model.hf import import_llama
     from fastlm.model.llama2c import import_llama2c
 
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such file or folder; {_SOURCES}")
+    if source.is_dir() and not (source / "config.json").exists():
+        raise FileNotFoundError(f"no config.json in {source}: {_SOURCES}")
+    folder_to_write(out)
     known = None if tokenizer is None else _load(tokenizer)
     kept = None if dtype is None else getattr(torch, dtype)
     if source.is_dir():
         known = known or _tokenizer_in(source)
         model = import_llama(source, known, dtype=kept)
     else:
-        model = import_llama2c(source, known, dtype=kept)
+        try:
+            model = import_llama2c(source, known, dtype=kept)
+        except ValueError as error:
+            raise ValueError(f"{error}; {_SOURCES}") from None
     save_model(model, out, known)
     if known is not None:
         known.save(out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 
 from fastlm._types import Int64Array
 from fastlm.corpus.manifest import TRAIN, VALIDATION
-from fastlm.corpus.read import Blocks
+from fastlm.corpus.read import Blocks, Source
 from fastlm.corpus.text_blocks import Block, Position
 from fastlm.pretokenize._scan import InvalidUTF8Error
 from fastlm.pretokenize.text_splitter import DOCUMENT_END, TextSplitter
@@ -173,21 +172,21 @@ def is_validation(documents: Int64Array, fraction: float) -> np.ndarray[Any, np.
 
 def count_tokens(
     tokenizer: Tokenizer,
-    path: str | os.PathLike[str],
+    source: Source,
     progress: Callable[[int, int | None], None] | bool | None = None,
 ) -> int:
-    """Counts the ids of a file of any kind that Blocks reads, in bounded memory.
+    """Counts the ids of any source that Blocks reads, in bounded memory.
 
     Args:
         tokenizer: The tokenizer.
-        path: The file.
+        source: The source.
         progress: Called with the stored bytes that were read and their total or None. True shows bars or logs lines.
 
     Raises:
         OSError, ValueError: As Blocks and BlockEncoder.
     """
     encoder = BlockEncoder(tokenizer, np.dtype(np.uint32))
-    blocks = Blocks(path, encoder.splitter)
+    blocks = Blocks(source, encoder.splitter)
     count = consumed = 0
     with reporting(progress, "count") as report:
         for block in blocks:

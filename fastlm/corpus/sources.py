@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import sys
@@ -113,18 +114,37 @@ def _remote_files(address: str) -> Iterator[SourceFile]:
     fsspec = needed("fsspec", address.split("://")[0] + "://")
     try:
         system, path = fsspec.core.url_to_fs(address)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise ValueError(f"{address}: {error}") from None
-    if glob.has_magic(path) and not system.exists(path):
-        found = [name for name in system.glob(path) if system.isfile(name)]
-    elif system.isdir(path):
-        found = [name for name in system.find(path) if not any(p.startswith(".") for p in _parts_below(name, path))]
-    else:
-        found = [path]
-    if not found:
+    with _reached(address):
+        found = _names_at(system, path)
+        files = [_remote_file(system, name) for name in sorted(found, key=os.fsencode)]
+    if not files:
         raise FileNotFoundError(f"no file matches {address!r}")
-    for name in sorted(found, key=os.fsencode):
-        yield _remote_file(system, name)
+    yield from files
+
+
+@contextlib.contextmanager
+def _reached(address: str) -> Iterator[None]:
+    """Turns what a remote system raises into an OSError that names the address.
+
+    The systems of fsspec raise errors of many libraries, which have no class in common.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{address}: no such file ({error})") from None
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise OSError(f"{address}: cannot be read ({type(error).__name__}: {reason})") from error
+
+
+def _names_at(system: Any, path: str) -> list[str]:
+    if glob.has_magic(path) and not system.exists(path):
+        return [name for name in system.glob(path) if system.isfile(name)]
+    if system.isdir(path):
+        return [name for name in system.find(path) if not any(p.startswith(".") for p in _parts_below(name, path))]
+    return [path]
 
 
 def _parts_below(name: str, directory: str) -> Sequence[str]:
@@ -134,9 +154,10 @@ def _parts_below(name: str, directory: str) -> Sequence[str]:
 def _remote_file(system: Any, name: str) -> SourceFile:
     info = system.info(name)
     versions = [str(info[key]) for key in ("ETag", "etag", "mtime", "LastModified", "created") if info.get(key)]
-    return SourceFile(
-        str(system.unstrip_protocol(name)),
-        info.get("size"),
-        versions[0] if versions else None,
-        lambda: cast(RawIOBase, system.open(name, "rb")),
-    )
+    address = str(system.unstrip_protocol(name))
+
+    def opened() -> RawIOBase:
+        with _reached(address):
+            return cast(RawIOBase, system.open(name, "rb"))
+
+    return SourceFile(address, info.get("size"), versions[0] if versions else None, opened)

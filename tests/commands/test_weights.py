@@ -123,6 +123,6 @@ def test_llama2c_without_tokenizer_is_not_written_next_to_one(folder, capsys):
 def test_a_wrong_device_is_named(folder, trained, capsys, device):
     status, message = run(capsys, "generate", folder / "model", "--prompt", "the", "--device", device)
     assert (status, message.count("\n")) == (1, 1)
-    assert message.startswith(f"fastlm: device is {device!r}: ")
+    assert message.startswith(f"fastlm: --device is {device!r}: ")
     with pytest.raises(ValueError, match=f"^device is {device!r}: "):
         load_model(folder / "model", device=device)

@@ -1,0 +1,118 @@
+"""The arguments of a command, parsed by tyro, with suggestions for what is misspelled."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import tyro
+
+from fastlm._arguments import did_you_mean
+from fastlm.commands.helps import one_line_helps
+from fastlm.commands.output import note
+from fastlm.text.escapes import escaped
+
+USAGE_ERROR = 2
+
+
+def parsed(name: str, command: Callable[..., Any], arguments: Sequence[str]) -> Callable[[], Any]:
+    """Parses the arguments of a command.
+
+    Args:
+        name: The name of the command.
+        command: Its function. Options come from its signature, their help from its docstring.
+        arguments: The arguments after the name.
+
+    Returns:
+        A function without arguments that runs the command.
+
+    Raises:
+        SystemExit: The help was printed, or an error, with the code USAGE_ERROR.
+    """
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return _parse(name, command, arguments)
+    except SystemExit as error:
+        if error.code == USAGE_ERROR and (unknown := _unknown(arguments, options_of(name, command))):
+            for option, hint in unknown:
+                note(f"{name} has no option {option}{hint}")
+            note(f"`fastlm {name} --help` describes the options")
+        else:
+            sys.stderr.write(_safe(printed.getvalue(), arguments))
+        raise
+
+
+def print_completion(commands: dict[str, Callable[..., Any]], arguments: Sequence[str]) -> None:
+    """Prints or writes a completion script of all commands, as tyro's options in the arguments say."""
+    deferred = {name: _deferred(one_line_helps(command)) for name, command in commands.items()}
+    tyro.extras.subcommand_cli_from_dict(deferred, prog="fastlm", args=list(arguments))
+
+
+def options_of(name: str, command: Callable[..., Any]) -> set[str]:
+    """The options of a command that its help names, such as --out."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        _parse(name, command, ["--help"])
+    return set(re.findall(r"(?<![\w-])--[a-z](?:[\w.-]*\w)?", printed.getvalue()))
+
+
+def unknown_command(name: str, commands: Iterable[str]) -> None:
+    """Prints the error for an unknown command."""
+    known = list(commands)
+    what = "option" if name.startswith("-") else "command"
+    note(f"no {what} {name!r}{'' if what == 'option' else did_you_mean(name, known)}; the commands: {', '.join(known)}")
+    note("`fastlm --help` describes the commands")
+
+
+def _parse(name: str, command: Callable[..., Any], arguments: Sequence[str]) -> Callable[[], Any]:
+    if os.environ.get("NO_COLOR"):
+        tyro._experimental_options["ansi_codes"] = False
+    deferred = _deferred(one_line_helps(command))
+    description = _description(deferred.__doc__ or "")
+    run: Callable[[], Any] = tyro.cli(deferred, prog=f"fastlm {name}", description=description, args=list(arguments))
+    return run
+
+
+def _deferred(command: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
+    """A function with the same signature and help that returns the call, so that only parsing happens inside tyro."""
+
+    @functools.wraps(command)
+    def deferred(*args: Any, **options: Any) -> Callable[[], Any]:
+        return functools.partial(command, *args, **options)
+
+    return deferred
+
+
+def _description(docstring: str) -> str:
+    """The text of a docstring before the arguments, as wide as the terminal; tyro prints it as it is."""
+    width = shutil.get_terminal_size().columns
+    paragraphs = docstring.partition("\nArgs:\n")[0].strip().split("\n\n")
+    return "\n\n".join(textwrap.fill(" ".join(part.split()), width) for part in paragraphs)
+
+
+def _unknown(arguments: Sequence[str], known: set[str]) -> list[tuple[str, str]]:
+    """The arguments that look like options and are none, each with a suggestion."""
+    found = []
+    for argument in arguments:
+        if argument == "--":
+            break
+        option = argument.partition("=")[0]
+        if option.startswith("--") and option.replace("_", "-") not in known:
+            found.append((option, did_you_mean(option, known)))
+    return found
+
+
+def _safe(printed: str, arguments: Sequence[str]) -> str:
+    """What tyro printed. It repeats wrong arguments as they are, so that control characters in them are escaped."""
+    if all(escaped(argument) == argument for argument in arguments):
+        return printed
+    return "".join(escaped(line) + "\n" for line in printed.splitlines())
