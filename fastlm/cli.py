@@ -120,7 +120,7 @@ def _without_command(arguments: list[str]) -> int:
 
 
 def _discard_output() -> None:
-    """Gives up what is still buffered for standard output if it cannot be written, as to a full disk."""
+    """Gives up the buffered output if it cannot be written, as to a full disk."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -15,7 +15,7 @@ from fastlm.progress import shown
 
 
 def count(
-    inputs: Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT", help_behavior_hint="")] = (),
+    inputs: Annotated[Positional[tuple[str, ...]], arg(metavar="[INPUT...]", help_behavior_hint="")] = (),
     /,
     *,
     tokenizer: Path,

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def decode(ids: Annotated[Positional[Path], arg(metavar="DIR|FILE")], /, tokenizer: Path, split: str = "train") -> None:
+def decode(
+    ids: Annotated[Positional[Path], arg(metavar="DIR|FILE")],
+    /,
+    tokenizer: Path,
+    split: Annotated[str, arg(metavar="NAME")] = "train",
+) -> None:
     """Decode token ids, and write the text to standard output as raw bytes.
 
     Args:

@@ -17,7 +17,7 @@ from fastlm.text.escapes import escaped
 def generate(
     model: Annotated[Positional[Path], arg(metavar="MODEL_DIR")],
     /,
-    prompt: str = "<|endoftext|>",
+    prompt: Annotated[str, arg(metavar="TEXT")] = "<|endoftext|>",
     tokenizer: OptionalPath = None,
     max_new_tokens: int = 256,
     temperature: float = 1.0,
@@ -25,10 +25,10 @@ def generate(
     top_p: Annotated[float | None, option("FLOAT")] = None,
     min_p: Annotated[float | None, option("FLOAT")] = None,
     repetition_penalty: float = 1.0,
-    stop_string: Annotated[UseAppendAction[tuple[str, ...]], arg(aliases=["--stop"])] = (),
+    stop_string: Annotated[UseAppendAction[tuple[str, ...]], arg(aliases=["--stop"], metavar="TEXT")] = (),
     seed: int = 0,
     int8: bool = False,
-    device: str = "cpu",
+    device: Annotated[str, arg(metavar="DEVICE")] = "cpu",
 ) -> None:
     """Continue a prompt, and print the text while it is generated.
 

@@ -28,10 +28,13 @@ TOKENIZER_MARK = "tokenizer.fastlm"
 TOKENIZER_FILES = (TOKENIZER_MARK, "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json")
 
 
+# the fields are repeated for their metavars, and so that the help shows no None
 @dataclass(frozen=True, kw_only=True)
 class _ReadingOptions(ReadOptions):
-    """How the inputs are read. Fields that may be None are here for their help, which shows no None."""
+    """How the inputs are read."""
 
+    field: Annotated[str, arg(metavar="NAME")] = "text"
+    """Field of JSON lines, or column of Parquet and Arrow files, that holds the text."""
     separator: Annotated[str | None, option("TEXT")] = None
     """Text between two documents of a file; without it a text file is one document."""
     kind: Annotated[Kind | None, option("{" + ",".join(get_args(Kind)) + "}")] = None

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 DESCRIPTION = "Train tokenizers and language models, encode corpora to token ids, and generate text."
@@ -32,11 +32,11 @@ OPTIONS = (
     ("--version", "Print the version."),
     ("--log-seconds SECONDS", "Seconds between two lines about the progress without a terminal; 30 by default."),
     ("--log-json", "Write each line of standard error as a JSON object."),
-    ("--tyro-print-completion SHELL", "Print a script that completes commands and options in bash, zsh or tcsh."),
+    ("--tyro-print-completion SHELL", "Print a script that completes commands and options in bash or zsh."),
 )
 
 _INDENT = "  "
-_MOST_COLUMNS = 100
+MOST_COLUMNS = 100
 
 
 def overview(commands: Mapping[str, Callable[..., Any]]) -> str:
@@ -45,22 +45,29 @@ def overview(commands: Mapping[str, Callable[..., Any]]) -> str:
     Args:
         commands: Name -> function. The first line of its docstring describes a command.
     """
-    width = min(shutil.get_terminal_size().columns, _MOST_COLUMNS)
+    width = min(shutil.get_terminal_size().columns, MOST_COLUMNS)
     column = max(map(len, commands)) + 2
     lines = ["Usage: fastlm COMMAND [OPTIONS]", "", *textwrap.wrap(DESCRIPTION, width)]
-    grouped = {name for names in GROUPS.values() for name in names}
-    others = tuple(name for name in commands if name not in grouped)
-    for heading, names in {**GROUPS, "Other commands": others}.items():
-        rows = [(name, _summary(commands[name])) for name in names if name in commands]
-        if rows:
-            lines += ["", _heading(heading), *_table(rows, column, width)]
+    for heading, names in grouped(commands).items():
+        rows = [(name, summary(commands[name])) for name in names]
+        lines += ["", _heading(heading), *_table(rows, column, width)]
     lines += ["", _heading("Options"), *_table(OPTIONS, column, width), "", _heading("Examples")]
     for title, arguments in EXAMPLES:
         lines += [f"{_INDENT}{title}:", *_command_lines(("fastlm", *arguments), width)]
     return "\n".join([*lines, "", *textwrap.wrap("`fastlm COMMAND --help` describes a command.", width)])
 
 
-def _summary(command: Callable[..., Any]) -> str:
+def grouped(commands: Iterable[str]) -> dict[str, list[str]]:
+    """Heading -> names of the commands below it."""
+    names = list(commands)
+    known = {name for group in GROUPS.values() for name in group}
+    groups = {**GROUPS, "Other commands": tuple(name for name in names if name not in known)}
+    found = {heading: [name for name in group if name in names] for heading, group in groups.items()}
+    return {heading: group for heading, group in found.items() if group}
+
+
+def summary(command: Callable[..., Any]) -> str:
+    """The first line of the docstring of a command."""
     return (command.__doc__ or "").strip().partition("\n")[0]
 
 

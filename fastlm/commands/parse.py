@@ -1,10 +1,11 @@
-"""The arguments of a command, parsed by tyro, with suggestions for what is misspelled."""
+"""The arguments of a command, parsed by tyro, with suggestions for misspelled options."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import io
+import itertools
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import tyro
 from fastlm._arguments import did_you_mean
 from fastlm.commands.helps import one_line_helps
 from fastlm.commands.output import note
+from fastlm.commands.overview import MOST_COLUMNS
 from fastlm.text.escapes import escaped
 
 USAGE_ERROR = 2
@@ -77,8 +79,10 @@ def _parse(name: str, command: Callable[..., Any], arguments: Sequence[str]) -> 
     if os.environ.get("NO_COLOR"):
         tyro._experimental_options["ansi_codes"] = False
     deferred = _deferred(one_line_helps(command))
-    description = _description(deferred.__doc__ or "")
-    run: Callable[[], Any] = tyro.cli(deferred, prog=f"fastlm {name}", description=description, args=list(arguments))
+    if {"-h", "--help"} & set(itertools.takewhile(lambda argument: argument != "--", arguments)):
+        # tyro would print it as wide as it is
+        print(_description(deferred.__doc__ or ""), end="\n\n")
+    run: Callable[[], Any] = tyro.cli(deferred, prog=f"fastlm {name}", description="", args=list(arguments))
     return run
 
 
@@ -93,8 +97,8 @@ def _deferred(command: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
 
 
 def _description(docstring: str) -> str:
-    """The text of a docstring before the arguments, as wide as the terminal; tyro prints it as it is."""
-    width = shutil.get_terminal_size().columns
+    """The text of a docstring before the arguments, at most as wide as the terminal."""
+    width = min(shutil.get_terminal_size().columns, MOST_COLUMNS)
     paragraphs = docstring.partition("\nArgs:\n")[0].strip().split("\n\n")
     return "\n\n".join(textwrap.fill(" ".join(part.split()), width) for part in paragraphs)
 

@@ -34,7 +34,7 @@ def train_tokenizer(
     /,
     vocab_size: tuple[int, ...],
     out: Path,
-    special_token: Annotated[UseAppendAction[tuple[str, ...]], arg(aliases=["--special"])] = (),
+    special_token: Annotated[UseAppendAction[tuple[str, ...]], arg(aliases=["--special"], metavar="TOKEN")] = (),
     pattern: Annotated[str | None, option("PATTERN")] = None,
     tie_break: Literal["cs336", "hf"] = "cs336",
     min_frequency: int = 1,

@@ -30,11 +30,7 @@ def verify(path: Annotated[Positional[Path], arg(metavar="DIR|FILE")], /) -> Non
             documents = plural(index.documents, "document")
             say(f"{file}: {plural(index.tokens, 'id')} of {index.dtype} in {sequences} of {documents} match the index")
         return
-<<<<<<< HEAD
     with shown() as report:
-        manifest = verify_shards(path, lambda done, total: report("verify", done, total))
-=======
-    manifest = verify_shards(shard_folder(path))
->>>>>>> 01c32c1 (Group the help, suggest commands and options, and blame options in errors)
+        manifest = verify_shards(shard_folder(path), lambda done, total: report("verify", done, total))
     number = plural(sum(map(len, manifest.splits.values())), "shard")
     say(f"{plural(manifest.tokens, 'id')} of {plural(manifest.documents, 'document')} in {number} match the manifest")

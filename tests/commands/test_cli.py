@@ -313,13 +313,8 @@ def test_errors_that_a_user_can_cause_are_one_line(folder, monkeypatch, capsys):
             1,
             "fastlm: out of memory: Default.*memory\n",
         ),
-<<<<<<< HEAD
         (KeyboardInterrupt(), 130, "fastlm: interrupted: nothing to resume; the same command starts again\n"),
-        (OSError(28, "No space left on device", "out/x"), 1, r"fastlm: \[Errno 28\] No space .*: 'out/x'\n"),
-=======
-        (KeyboardInterrupt(), 130, "fastlm: interrupted\n"),
         (OSError(28, "No space left on device", "out/x"), 1, "fastlm: out/x: no space left on device\n"),
->>>>>>> 01c32c1 (Group the help, suggest commands and options, and blame options in errors)
     ):
 
         def fail(*arguments, error=raised):

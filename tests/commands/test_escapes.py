@@ -103,7 +103,7 @@ def test_a_run_of_training_shows_escapes(folder, capsys):
     (folder / "config.toml").write_text("\n".join(lines))
     status, printed = run(["train", "config.toml"], capsys)
     assert (status, escaped(printed, keep="\n")) == (0, printed)
-    assert printed.startswith(f"{SHOWN}-run: ") or f"\n{SHOWN}-run: " in printed
+    assert f"\nfastlm: {SHOWN}-run: " in printed
     for command in (
         ["generate", f"{NAME}-run/model", "--prompt", "the", "--tokenizer", f"{NAME}-small"],
         ["train", "config.toml", "--tokenizer", f"{NAME}-small"],
