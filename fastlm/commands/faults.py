@@ -82,6 +82,7 @@ def with_options(message: str, options: Callable[[], Collection[str]]) -> str:
 
     An argument at its beginning becomes the option of that name, and an option that helps is named at its end.
     """
+    message = re.sub(r"^field '(\w+)' is missing", r"\1 is missing", message)
     start = re.match(r"([a-z][a-z0-9_.]*)(?:=True)?(?= )", message)
     remedies = [remedy for remedy in _REMEDIES if re.search(remedy[0], message)]
     known = options() if start or remedies else ()

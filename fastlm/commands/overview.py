@@ -23,7 +23,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 EXAMPLES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Train a tokenizer", ("train-tokenizer", "corpus.txt", "--vocab-size", "10000", "--out", "tokenizer")),
     ("Encode a corpus", ("encode", "corpus.txt", "--tokenizer", "tokenizer", "--out", "ids")),
-    ("Train a model", ("train", "--data", "ids", "--depth", "4", "--out", "run")),
+    ("Train a model", ("train", "config.toml", "--data", "ids", "--out", "run")),
     ("Generate text", ("generate", "run/model", "--prompt", "Once upon a time")),
 )
 

@@ -56,7 +56,8 @@ def parsed(name: str, command: Callable[..., Any], arguments: Sequence[str]) -> 
 def print_completion(commands: dict[str, Callable[..., Any]], arguments: Sequence[str]) -> None:
     """Prints or writes a completion script of all commands, as tyro's options in the arguments say."""
     deferred = {name: _deferred(one_line_helps(command)) for name, command in commands.items()}
-    tyro.extras.subcommand_cli_from_dict(deferred, prog="fastlm", args=list(arguments))
+    config = (tyro.conf.FlagCreatePairsOff,)
+    tyro.extras.subcommand_cli_from_dict(deferred, prog="fastlm", args=list(arguments), config=config)
 
 
 def options_of(name: str, command: Callable[..., Any]) -> set[str]:
@@ -82,7 +83,10 @@ def _parse(name: str, command: Callable[..., Any], arguments: Sequence[str]) -> 
     if {"-h", "--help"} & set(itertools.takewhile(lambda argument: argument != "--", arguments)):
         # tyro would print it as wide as it is
         print(_description(deferred.__doc__ or ""), end="\n\n")
-    run: Callable[[], Any] = tyro.cli(deferred, prog=f"fastlm {name}", description="", args=list(arguments))
+    config = (tyro.conf.FlagCreatePairsOff,)  # a flag is off unless it is given, and needs no second name
+    run: Callable[[], Any] = tyro.cli(
+        deferred, prog=f"fastlm {name}", description="", args=list(arguments), config=config
+    )
     return run
 
 

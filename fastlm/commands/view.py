@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from fastlm.commands.inputs import folder_to_write
 from fastlm.commands.output import say
 
 
@@ -30,6 +31,7 @@ def view(
     from fastlm.view import view_page
     from fastlm.view.page import SAMPLE
 
+    folder_to_write(out.parent)
     paths = [tokenizer] if other is None else [tokenizer, other]
     loaded = [load(path) for path in paths]
     names = (str(tokenizer), str(other)) if other != tokenizer else (f"{tokenizer} (1)", f"{other} (2)")

@@ -125,9 +125,7 @@ def test_a_text_where_a_path_is_expected_explains_itself(text):
 
 def test_the_smallest_vocabulary_has_no_merges():
     assert train(vocab_size=257).merges == []
-    with pytest.raises(
-        ValueError, match="vocab_size must be at least 257, for 256 bytes and 1 special token, got 256"
-    ):
+    with pytest.raises(ValueError, match="vocab_size must be at least 257, for 256 bytes and 1 special token, got 256"):
         train(vocab_size=256)
 
 

@@ -49,7 +49,15 @@ FAULTS = {
     "decode ids.npy --tokenizer missing": "--tokenizer missing: no such file or folder",
     "encode text --tokenizer cl100k_base --out new": "cl100k_base: no such file or folder; for the encoding",
     "train-tokenizer text --vocab-size 300 --out new --base missing": "--base missing: no such file or folder",
+    "tokenize text --tokenizer missing": "--tokenizer missing: no such file or folder",
+    "tokenize bytes --tokenizer tok": "bytes: byte 128 is not well-formed UTF-8",
+    "view missing": "missing: no such file or folder",
+    "view tok missing": "missing: no such file or folder",
     # folders to write
+    "view tok --out text/x.html": f"--out text {NO_FOLDER}",
+    "view tok --out empty": "--out empty: is a directory",
+    "report --out text": f"--out text {NO_FOLDER}",
+    "report --run empty --out new": "--run empty: no config.toml; expected the folder that a training run writes",
     "encode text --tokenizer tok --out text": f"--out text {NO_FOLDER}",
     "encode text --tokenizer tok --out text/below": "--out text/below is below text, which is a file; give a folder",
     "encode text --tokenizer tok --out ids": "--out ids: the folder holds 'manifest.json'",
@@ -91,6 +99,8 @@ FAULTS = {
     "generate kept/model --tokenizer tok": "kept/model/model.json: ",
     "train missing.toml": "missing.toml: no such file or directory",
     "train bad.toml": "bad.toml: not TOML: ",
+    "train empty.toml --out new": "empty.toml: field 'batch_size' is missing",
+    "train --data ids --out new": "--batch-size is missing",
     # values of options
     "encode text --tokenizer tok --out new --shard-tokens 0": "--shard-tokens must be an integer of at least 1, got 0",
     "encode text --tokenizer tok --out new --end-of-text <no>": "--end-of-text must be a special token .*'<.endoftext",
@@ -146,6 +156,7 @@ def place(tmp_path_factory, trained):
         "bad.json": '{"a": ',
         "other.json": '{"a": 1}',
         "bad.toml": "a = [",
+        "empty.toml": "",
         "bad.parquet": "PAR1xxxxPAR1",
         "bad.txt.gz": "text",
         "bad.txt.xz": "text",
@@ -168,7 +179,7 @@ def run(command: str, capsys) -> tuple[object, str]:
 
 
 def needs_torch(command: str) -> None:
-    if command.split()[0] in ("export", "import", "generate", "train"):
+    if command.split()[0] in ("export", "import", "generate", "train", "report"):
         pytest.importorskip("torch")
 
 
@@ -198,7 +209,7 @@ def test_a_wrong_command_line_has_exit_code_2(command, place, monkeypatch, capsy
 def test_every_command_has_faults_in_the_table():
     """A command without an argument that a user can get wrong needs none."""
     tried = {command.split()[0] for command in (*FAULTS, *USAGE) if command}
-    assert set(cli.COMMANDS) - tried <= {"tokenize", "view", "check", "run", "report", "diff", "cs336"}
+    assert set(cli.COMMANDS) - tried <= {"check", "run", "cs336"}
 
 
 @pytest.mark.parametrize("raised", [ConnectionError("refused"), TimeoutError("slow"), Exception("[Errno -2] no name")])
