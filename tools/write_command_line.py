@@ -31,14 +31,17 @@ same program. An option has the name of the Python argument and of the field of 
 `vocab_size`. Underscores are accepted in the place of hyphens.
 """
 
+MODELS = "[Train a model](model_training.md) describes the configuration of a model, which `fastlm train` reads:"
+NEEDS = "# needs a configuration"
+
 END = """
 ## Errors and exit codes
 
 An error is one line on standard error. It names the file or the option, what was found and what was expected. A
-misspelled command, option, pattern or preset is answered with the nearest known name:
+misspelled command, option, pattern or preset is answered with the nearest known name.
+`fastlm encode corpus.txt --toknizer tokenizer --out ids` prints:
 
-```console
-$ fastlm encode corpus.txt --toknizer tokenizer --out ids
+```text
 fastlm: encode has no option --toknizer (did you mean '--tokenizer'?)
 fastlm: `fastlm encode --help` describes the options
 ```
@@ -57,7 +60,7 @@ without an input reads standard input:
 
 ```sh
 cat corpus.txt | fastlm count --tokenizer tokenizer
-fastlm count 'data/*.jsonl' --field content --tokenizer tokenizer
+fastlm count '*.txt' --tokenizer tokenizer
 ```
 
 JSON lines and Parquet files hold the text in a field or column, which `--field` names.
@@ -73,7 +76,9 @@ as the terminal or the variable `COLUMNS`.
 The shell completes commands, options and their values with a script that fastlm prints:
 
 ```sh
-fastlm --tyro-print-completion bash > ~/.local/share/bash-completion/completions/fastlm
+# needs folders that a shell reads scripts from
+scripts=~/.local/share/bash-completion/completions
+fastlm --tyro-print-completion bash > $scripts/fastlm
 fastlm --tyro-print-completion zsh > ~/.zfunc/_fastlm
 ```
 
@@ -84,9 +89,8 @@ a file. Both options are tyro's.
 
 def page() -> str:
     """The page of the documentation."""
-    lines = [BEGINNING, "```sh"]
-    lines += [shlex.join(("fastlm", *arguments)) for _, arguments in overview.EXAMPLES]
-    lines += ["```", ""]
+    commands = [shlex.join(("fastlm", *arguments)) for _, arguments in overview.EXAMPLES]
+    lines = [BEGINNING, "```sh", *commands[:2], "```", "", MODELS, "", "```sh", NEEDS, *commands[2:], "```", ""]
     for heading, names in overview.grouped(cli.COMMANDS).items():
         lines += [f"## {heading}", "", "| command | |", "|---|---|"]
         lines += [f"| `fastlm {name}` | {overview.summary(cli.COMMANDS[name])} |" for name in names]
