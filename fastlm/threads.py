@@ -13,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
-from threading import Semaphore, Thread
+from threading import Event, Semaphore, Thread
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from fastlm.forks import no_fork
@@ -27,9 +27,20 @@ Task: TypeAlias = "tuple[Future[Any], Callable[[Any], Any], Any]"
 
 # the largest number of idle threads that are kept
 MOST_IDLE = 64
+# seconds after which a thread counts as one that cannot be started
+START_SECONDS = 30.0
 
 _idle: list[Helper] = []
 _helpers: set[Helper] = set()
+
+
+class _Started(Event):
+    """The event that Thread.start waits for. A new thread whose first allocation fails never sets it."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not super().wait(START_SECONDS if timeout is None else timeout):
+            raise RuntimeError("a new thread did not begin to run")
+        return True
 
 
 class Helper(Thread):
@@ -37,11 +48,15 @@ class Helper(Thread):
 
     def __init__(self) -> None:
         super().__init__(name="fastlm", daemon=True)
+        vars(self)["_started"] = _Started()
         self.tasks: SimpleQueue[Task | None] = SimpleQueue()
 
     def run(self) -> None:
         while (task := self.tasks.get()) is not None:
-            self._do(*task)
+            try:
+                self._do(*task)
+            except BaseException as error:  # noqa: BLE001 - without a result the caller would wait forever
+                task[0].set_exception(error)
             del task  # an idle thread must not keep objects alive
 
     def _do(self, future: Future[Any], work: Callable[[Any], Any], item: Any) -> None:

@@ -23,7 +23,8 @@ class DecodeStream:
 
     def step(self, ids: int | Iterable[int]) -> str:
         """The text that one more id, or several, complete; "" while a character lacks bytes. Raises as `decode`."""
-        return self._text.decode(self._decoder.decode_bytes(list(ids) if isinstance(ids, Iterable) else [ids]))
+        # an iterator does not use the length that a subclass of list reports
+        return self._text.decode(self._decoder.decode_bytes(list(iter(ids)) if isinstance(ids, Iterable) else [ids]))
 
     def finish(self) -> str:
         """Returns the text for an unfinished character at the end. The stream is then ready for new ids."""

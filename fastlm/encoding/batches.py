@@ -131,8 +131,8 @@ def pad(
         raise ValueError(f"pad_id must have at most 32 bits and not be negative, got {pad_id}")
     sizes = np.diff(offsets)
     width = int(sizes.max(initial=0)) if length is None else as_int(length, "length")
-    if width < 0:
-        raise ValueError(f"length must not be negative, got {width}")
+    if not 0 <= width <= np.iinfo(np.int64).max:
+        raise ValueError(f"length must have at most 63 bits and not be negative, got {width}")
     columns, kept = np.arange(width), np.minimum(sizes, width)[:, None]
     mask = columns < kept if side == "right" else columns >= width - kept
     first = offsets[:-1] if side == "right" else offsets[1:] - kept.ravel()

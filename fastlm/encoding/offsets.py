@@ -62,13 +62,15 @@ def encode_with_spans(
             ids.append(encode(pretokens.text, boundaries))
             assert pretokens.first is not None
             assert pretokens.last is not None
-            ends = np.cumsum(lengths[ids[-1]])
-            found = np.stack([pretokens.first[ends - lengths[ids[-1]]], pretokens.last[ends - 1] + 1], axis=1)
+            sizes = lengths.take(ids[-1])
+            ends = np.cumsum(sizes)
+            found = np.stack([pretokens.first[ends - sizes], pretokens.last[ends - 1] + 1], axis=1)
             token_spans.append(found if byte_starts is None else byte_starts[found])
             continue
         encoded = span.text.encode()
         ids.append(encode(encoded, None))
-        token_spans.append(_token_spans(span, encoded, lengths[ids[-1]], vocabulary, byte_starts))
+        # an index of another dtype ends the process where NumPy cannot allocate its buffer; `take` raises
+        token_spans.append(_token_spans(span, encoded, lengths.take(ids[-1]), vocabulary, byte_starts))
     return np.concatenate(ids), np.concatenate(token_spans)
 
 

@@ -60,7 +60,7 @@ def save(vocabulary: Vocabulary, directory: Path, formats: Iterable[str] | None)
     contents: dict[str, bytes] = {}
     if formats is not None and (isinstance(formats, str) or not isinstance(formats, Iterable)):
         raise TypeError(f"formats must be a list of names of formats, got {type(formats).__name__}")
-    names = ("fastlm", *_USUAL) if formats is None else list(formats)
+    names = ("fastlm", *_USUAL) if formats is None else list(iter(formats))
     for name in names:
         if not isinstance(name, str) or name not in WRITERS:
             hint = did_you_mean(name, WRITERS)
@@ -150,7 +150,7 @@ def load(
             return _native_of_folder(path)
         return load(found, pattern, special_tokens, cache=cache)
     if special_tokens is not None and not isinstance(special_tokens, Mapping | str):
-        special_tokens = list(special_tokens)  # read more than once
+        special_tokens = list(iter(special_tokens))  # read more than once
     files, read = _reader(path, None if pattern is None else find_pattern(pattern), special_tokens)
     if not cache or not files:
         return read()

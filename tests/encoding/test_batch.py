@@ -279,3 +279,27 @@ def test_an_error_of_a_later_text_does_not_replace_that_of_an_earlier_one(monkey
         last.join()
         with pytest.raises(ValueError, match="text 0 has no pretokens"):
             batch.gather()
+
+
+def test_a_thread_that_does_not_begin_is_done_without(monkeypatch):
+    """As when the first allocation of the new thread fails: Thread.start would wait forever."""
+    monkeypatch.setattr(threads, "START_SECONDS", 0.01)
+    monkeypatch.setattr(threads, "_idle", [])
+    monkeypatch.setattr(threading, "_start_new_thread", lambda function, arguments: 0)
+    done = []
+    threads.together(done.append, 3)
+    assert done == [0]
+    with pytest.raises(RuntimeError, match="a new thread did not begin to run"):
+        list(threads.map_in_order(str, range(5), 2))
+
+
+def test_an_error_of_the_thread_itself_arrives(monkeypatch):
+    """As when an allocation fails outside of the work."""
+
+    def failing(self, future, work, item):
+        raise MemoryError("of the thread")
+
+    monkeypatch.setattr(threads, "_idle", [])
+    monkeypatch.setattr(threads.Helper, "_do", failing)
+    with pytest.raises(MemoryError, match="of the thread"):
+        threads.Call(str, 1).future.result(60)

@@ -32,7 +32,7 @@ def mapped(function: Callable[[Item], Result], items: Iterable[Item], num_thread
     """
     if num_threads is not None and num_threads <= 0:
         raise ValueError("num_threads must be greater than 0")
-    items = list(items)
+    items = list(iter(items))  # an iterator does not use the length that a subclass of list reports
     processors = thread_count(None)
     threads = processors if num_threads is None else min(int(num_threads), processors)
     if threads == 1 or len(items) < 2 or sum(map(length_hint, items)) < SMALLEST_THREADED:
