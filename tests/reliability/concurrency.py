@@ -25,7 +25,7 @@ def _tokenizer() -> fastlm.Tokenizer:
 
 
 def threads(trial: Trial) -> None:
-    """Calls with all options in 2, 8 and 32 threads, the first ones at once, on one object; training beside it."""
+    """Calls with all options in 2, 8 and 32 threads, the first ones at once, on one object; training next to it."""
     vocabulary, chance = _tokenizer().vocabulary, random.Random(8)
     reference = fastlm.Tokenizer.from_vocabulary(vocabulary)
     merges = fastlm.train_bpe(texts.DOCUMENTS[:5], 300, [], num_threads=1).merges
@@ -47,7 +47,7 @@ def threads(trial: Trial) -> None:
                 together.wait()
                 if worker == 1:
                     same = fastlm.train_bpe(texts.DOCUMENTS[:5], 300, [], num_threads=2).merges == merges
-                    return [(same, "training beside encoding")]
+                    return [(same, "training next to encoding")]
                 for _ in range(8):
                     at = own.randrange(len(samples))
                     name, call = own.choice(list(calls_of(shared, samples[at], 7).items()))
@@ -132,6 +132,6 @@ def flat_memory(trial: Trial) -> None:
 
 ROWS = [
     Row(16, "threads with different options on one object", "0 wrong, 0 exceptions", threads),
-    Row(17, "fork beside encoding threads, spawn, forkserver", "all end in 30 s with the right ids", forks),
+    Row(17, "fork next to encoding threads, spawn, forkserver", "all end in 30 s with the right ids", forks),
     Row(18, "memory over distinct texts and dropped objects", "no growth beyond the cache", flat_memory),
 ]
