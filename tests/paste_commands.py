@@ -107,6 +107,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="README.md and all of docs/ by default")
     parser.add_argument("--environment", type=Path, metavar="FOLDER", help="an existing environment, such as .venv")
+    parser.add_argument("--without", metavar="TEXT", help="skip blocks with this text, such as pytest")
     arguments = parser.parse_args()
     counts = {"ok": 0, "skipped": 0, "FAILED": 0}
     existing = arguments.environment
@@ -120,6 +121,8 @@ def main() -> int:
                 needs = block.needs
                 if needs is None and existing is not None and INSTALLS.search(block.commands):
                     needs = "an installation"
+                if arguments.without and arguments.without in block.commands:
+                    needs = f"{arguments.without}, which is left out"
                 result = None if needs else paste(block, clone, environment)
                 verdict = "skipped" if result is None else "FAILED" if result.returncode else "ok"
                 counts[verdict] += 1

@@ -131,7 +131,7 @@ def _encode_and_decode(tokenizer: Tokenizer, text: str, size: int, report: DemoT
         decoded = tokenizer.decode(ids)
     if decoded != text or not np.array_equal(ids, again):
         raise RuntimeError("the decoded text differs from the text: please report this with the text")
-    report.add("set up the encoder", f"{report.seconds['compile']:.3f} s (compiles once, then cached on disk)")
+    report.add("set up the encoder", f"{report.seconds['compile']:.3f} s")
     report.add_rate("encode, first time", "cold", size)
     report.add_rate("encode, again", "warm", size)
     report.add_rate("decode", "decode", size)
