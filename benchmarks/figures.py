@@ -170,7 +170,7 @@ def plot(race: Race, ink: str) -> Iterator[str]:
     )
     yield f"<title>{race.what} with {VOCABULARY}: {race.unit} of CPU time on one thread, by library</title>"
     if ink != "currentColor":
-        yield f"<style>@media (prefers-color-scheme: dark) {{ svg {{ fill: #e6e6e6 }} }} svg {{ fill: {ink} }}</style>"
+        yield f"<style>svg {{ fill: {ink} }} @media (prefers-color-scheme: dark) {{ svg {{ fill: #e6e6e6 }} }}</style>"
     for k, name in enumerate(order):
         value = race.figures[name]
         y = height * k
