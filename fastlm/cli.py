@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastlm.commands.account import account
+from fastlm.commands.check import check
 from fastlm.commands.count import count
 from fastlm.commands.decode import decode
 from fastlm.commands.demo import demo
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "count": count,
     "tokenize": tokenize,
     "view": view,
+    "check": check,
     "demo": demo,
     "account": account,
     "plan": plan,

@@ -11,7 +11,7 @@ import pytest
 from fastlm.normalizers import Normalizer
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PUBLIC = ["fastlm", "fastlm.formats", "fastlm.vocabulary", "fastlm.normalizers", "fastlm.view"]
+PUBLIC = ["fastlm", "fastlm.formats", "fastlm.vocabulary", "fastlm.normalizers", "fastlm.testing", "fastlm.view"]
 WITH_TORCH = ["fastlm.model", "fastlm.training", "fastlm.generation"]
 MODULES = PUBLIC + (WITH_TORCH if importlib.util.find_spec("torch") else [])
 ENTRIES = {
