@@ -8,8 +8,11 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from fastlm.commands.inputs import AS_NAMED, OptionalPath, ReadingOptions, corpus_of, option
+from fastlm.commands.inputs import AS_NAMED, OptionalPath, ReadingOptions, corpus_of, folder_to_write, option
 from fastlm.commands.output import note, say
+
+SMALLEST_VOCABULARY = 257
+"""The 256 bytes and one merge."""
 
 
 def check(
@@ -46,6 +49,12 @@ def check(
 
     if limit_mb < 1 or rounds < 0:
         raise ValueError(f"--limit-mb must be at least 1 and --rounds at least 0, got {limit_mb} and {rounds}")
+    if train is not None and train < SMALLEST_VOCABULARY:
+        raise ValueError(f"--train must be at least {SMALLEST_VOCABULARY}, got {train}")
+    if out is not None:
+        folder_to_write(out.parent)
+        if out.is_dir():
+            raise IsADirectoryError(f"--out {out}: is a directory; give a file")
     found = compare(
         tokenizer,
         corpus_of(corpus, reading),

@@ -10,6 +10,8 @@ from pathlib import Path
 from fastlm._version import __version__
 from fastlm.corpus.read import Blocks, Source
 from fastlm.corpus.text_blocks import Block
+from fastlm.pretokenize import _scan
+from fastlm.pretokenize._scan import InvalidUTF8Error
 from fastlm.pretokenize.text_splitter import DOCUMENT_END
 from fastlm.testing.cost import costs
 from fastlm.testing.differences import Pair
@@ -75,7 +77,7 @@ def compare(
     documents = list(_documents(loaded, texts, limit_bytes))
     sizes = [len(text.encode()) for text in documents]
     if not sum(sizes):
-        raise ValueError("there is no text to compare")
+        raise ValueError("the input holds no text")
     pairs = [Pair(loaded, peer, on_special) for peer in found]
     differing = [[k for batch in _batches(sizes) for k in _differing(pair, documents, batch)] for pair in pairs]
     explained = [
@@ -138,6 +140,7 @@ def _documents(tokenizer: Tokenizer, source: Source, limit_bytes: int | None) ->
     for block in Blocks(source, tokenizer.splitter):
         for text in _texts_of(block):
             content = text if left is None else text[:left]
+            # the limit may cut a character
             yield content.decode("utf-8", "ignore")
             if left is not None:
                 left -= len(content)
@@ -148,6 +151,10 @@ def _documents(tokenizer: Tokenizer, source: Source, limit_bytes: int | None) ->
 def _texts_of(block: Block) -> Iterator[bytes]:
     """The documents of a block that are not empty."""
     view, rows = memoryview(block.text), block.boundaries
+    try:
+        _scan.check_utf8(bytes(view))
+    except InvalidUTF8Error as error:
+        raise block.located(error) from None
     start = 0
     parts = []
     for end, after, kind in rows.tolist():

@@ -53,7 +53,13 @@ FAULTS = {
     "tokenize bytes --tokenizer tok": "bytes: byte 128 is not well-formed UTF-8",
     "view missing": "missing: no such file or folder",
     "view tok missing": "missing: no such file or folder",
+    "check missing text": "missing: no such file or folder",
+    "check tok missing": "missing: no such file or directory",
+    "check tok bytes": "bytes: byte 128 is not well-formed UTF-8",
+    "check tok empty.txt": "the input holds no text",
     # folders to write
+    "check tok text --out text/x.md": f"--out text {NO_FOLDER}",
+    "check tok text --out empty": "--out empty: is a directory",
     "view tok --out text/x.html": f"--out text {NO_FOLDER}",
     "view tok --out empty": "--out empty: is a directory",
     "report --out text": f"--out text {NO_FOLDER}",
@@ -119,6 +125,8 @@ FAULTS = {
     "account gpt2 --tokens -5": "--tokens is -5; expected at least 1",
     "account gpt2 --peak-flops x": "--peak-flops is 'x'; expected a number of FLOP/s or one of",
     "plan lots": "size is 'lots'; expected a size",
+    "check tok text --limit-mb 0": "--limit-mb must be at least 1",
+    "check tok text --train 3": "--train must be at least 257, got 3",
     "plan 1GB --cores 0": "--cores is 0; expected a positive number",
     "plan 1GB --memory x": "--memory is 'x'; expected a size",
 }

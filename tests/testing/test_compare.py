@@ -190,7 +190,7 @@ def test_bad_arguments(tokenizer):
         compare(tokenizer, ["a"], peers=[{}])
     with pytest.raises(ValueError, match="library must be one of tiktoken, tokenizers, got 'rust'"):
         compare(tokenizer, ["a"], peers=["rust"])
-    with pytest.raises(ValueError, match="there is no text to compare"):
+    with pytest.raises(ValueError, match="the input holds no text"):
         compare(tokenizer, ["", ""])
     with pytest.raises(ValueError, match="there is no library to compare with: peers is empty"):
         compare(tokenizer, ["a"], peers=[])
