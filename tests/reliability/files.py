@@ -56,7 +56,9 @@ def vocabularies(trial: Trial) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         tokenizer.save(folder, ["fastlm", "tokenizer.json", "gpt2", "transformers"])
-        minbpe = fastlm.Tokenizer({k: bytes([k]) for k in range(256)} | {256: b"ab"}, [(b"a", b"b")], pattern="minbpe-gpt4")
+        minbpe = fastlm.Tokenizer(
+            {k: bytes([k]) for k in range(256)} | {256: b"ab"}, [(b"a", b"b")], pattern="minbpe-gpt4"
+        )
         minbpe.save(folder, ["minbpe", "tiktoken"])
         good = {path: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
         while trial.goes_on():
