@@ -72,11 +72,11 @@ def prepare(directory: Path, steps: int) -> tuple[TrainingConfig, Tokenizer, str
 
 def of_fastlm(config: TrainingConfig) -> tuple[dict[str, float], Path]:
     start = time.process_time()
-    folder = train(config)
+    train(config)
     seconds = time.process_time() - start
     evaluated = next(line for line in reversed(read_log(Path(config.out) / "log.jsonl")) if "valid_loss" in line)
     figures = {"loss": evaluated["valid_loss"], "bits_per_byte": evaluated["valid_bits_per_byte"]}
-    return {**figures, "cpu_seconds": seconds}, folder
+    return {**figures, "cpu_seconds": seconds}, Path(config.out) / "model"
 
 
 def of_transformers(config: TrainingConfig, tokenizer: Tokenizer) -> dict[str, float]:

@@ -75,7 +75,8 @@ def shared_vocabulary(directory: Path, name: str | None = None) -> SharedVocabul
     else:
         ranks, tokenizer_json = (DATA / "vectors" / file for file in OFFICIAL[name])
         tokenizer = load(ranks)
-    (native,) = tokenizer.save(directory, ["fastlm"])
+    tokenizer.save(directory, ["fastlm"])
+    native = Path(directory) / "tokenizer.fastlm"
     pattern = tokenizer.vocabulary.pattern
     return SharedVocabulary(
         name, native, tokenizer_json, ranks, pattern.regex, tokenizer.pattern, tokenizer.special_tokens

@@ -8,7 +8,6 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
@@ -33,6 +32,7 @@ from fastlm.vocabulary.vocabulary import Merge, Vocabulary, vocabulary_from_toke
 
 if TYPE_CHECKING:
     from fastlm.encoding._encoder import Encoder
+    from fastlm.files.remote import Location
     from fastlm.formats import FormatName
     from fastlm.pretokenize.text_splitter import Boundaries
 
@@ -671,11 +671,11 @@ class Tokenizer:
 
     # --- files ---
 
-    def save(self, directory: str | os.PathLike[str], formats: Iterable[FormatName] | None = None) -> list[Path]:
+    def save(self, directory: str | os.PathLike[str], formats: Iterable[FormatName] | None = None) -> list[Location]:
         """Writes the vocabulary to files. Each file appears complete or not at all.
 
         Args:
-            directory: The folder, which is created if necessary.
+            directory: The folder, which is created if necessary, or an address such as s3://bucket/name.
             formats: Names of formats: "fastlm" for `tokenizer.fastlm`, "tokenizer.json", "gpt2" for `vocab.json` with
                 `merges.txt`, "tiktoken", "minbpe", and "transformers" for `tokenizer_config.json`, which tells
                 AutoTokenizer the special tokens of a tokenizer.json. By default "fastlm"; and "tokenizer.json" and
@@ -688,9 +688,10 @@ class Tokenizer:
             OSError: A file cannot be written.
             ValueError: A format is unknown or cannot hold the vocabulary.
         """
+        from fastlm.files.remote import location
         from fastlm.formats import save
 
-        return save(self.vocabulary, Path(directory), formats)
+        return save(self.vocabulary, location(directory), formats)
 
     # --- private ---
 

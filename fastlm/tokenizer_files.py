@@ -9,6 +9,8 @@ from pathlib import Path
 from fastlm.pretokenize.patterns import PatternLike
 from fastlm.tokenizer import Tokenizer
 
+# files of a model's folder that need not be fetched
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 _TIKTOKEN_ENCODINGS = ("gpt2", "r50k_base", "p50k_base", "p50k_edit", "cl100k_base", "o200k_base", "o200k_harmony")
 
 
@@ -30,7 +32,7 @@ def load(
     keeps (`HF_HOME`, `HF_HUB_CACHE`). Nothing is downloaded without `download=True`.
 
     Args:
-        path: The file or directory, or the name of a model.
+        path: The file or directory, its address in an object store, such as s3://bucket/name, or the name of a model.
         pattern: The pattern. Rank files (`.tiktoken`) and `vocab.json` with `merges.txt` do not have one, so it must be
             given, unless the file is a published one, which is recognised by its content.
         special_tokens: Special tokens, for the same formats; with their ids if these are not the next free ones.
@@ -47,9 +49,16 @@ def load(
     """
     from fastlm import formats
     from fastlm.files import hub
+    from fastlm.files.remote import RemotePath, fetched, location
 
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path must be a str or a path, got {type(path).__name__}")
+    place = path if "://" not in os.fspath(path) else location(path)
+    if isinstance(place, RemotePath):
+        names = [] if place.exists() else [name for name in place.names() if not name.endswith(_WEIGHTS)]
+        with fetched(place, names or None) as local:
+            return load(local, pattern=pattern, special_tokens=special_tokens)
+    path = place
     try:
         found = hub.resolve(path, revision, download=download, token=token)
     except FileNotFoundError as error:
@@ -67,11 +76,9 @@ def load(
 
 
 def _hint(name: str) -> str:
-    """Advice for an encoding of tiktoken, a pattern, or an address in the place of a path; "" for other names."""
+    """Advice for an encoding of tiktoken or a pattern in the place of a path; "" for other names."""
     from fastlm.pretokenize.patterns import ALIASES, PATTERNS
 
-    if "://" in name:
-        return "load reads local files and the Hub cache; for a model of the Hub give its name, such as 'org/name'"
     if name in _TIKTOKEN_ENCODINGS:
         return f"for the encoding {name!r} of tiktoken, use fastlm.compat.tiktoken.get_encoding({name!r})"
     if name in PATTERNS or name in ALIASES:

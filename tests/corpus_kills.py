@@ -22,6 +22,7 @@ from pathlib import Path
 
 import fastlm
 from fastlm.corpus import encode_corpus, job_folder, text_blocks
+from fastlm.corpus.job_storage import UNFINISHED
 from fastlm.corpus.read import Corpus
 from fastlm.corpus.verify import verify_shards
 from tests import texts
@@ -109,7 +110,7 @@ def main() -> int:
                 wrong += 1
         encode(*run)
         verify_shards(out)
-        if sums(out) != expected[shard_format] or (out / job_folder.UNFINISHED).exists():
+        if sums(out) != expected[shard_format] or (out / UNFINISHED).exists():
             print(f"after kill {kills} ({shard_format}) the shards differ from the shards of a job that was not killed")
             wrong += 1
         shutil.rmtree(out)

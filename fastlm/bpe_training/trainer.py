@@ -6,7 +6,6 @@ import errno
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from fastlm import _merge, interrupts
@@ -16,6 +15,7 @@ from fastlm.bpe_training.memory_limit import MemoryLimit
 from fastlm.bpe_training.phases import Progress, Training
 from fastlm.cluster.connection import Engine, check_engine
 from fastlm.corpus.read import Blocks, Source
+from fastlm.files.remote import local_path
 from fastlm.pretokenize.patterns import PatternLike, find_pattern
 from fastlm.pretokenize.text_splitter import TextSplitter
 from fastlm.process_memory import resident_bytes
@@ -136,7 +136,7 @@ def train_bpe(
             limit = None if max_memory is None else MemoryLimit(max_memory, training.threads, resident_bytes())
             saved = None
             if checkpoint is not None:
-                saved = Checkpoint(Path(checkpoint), training.job(), checkpoint_seconds, resume)
+                saved = Checkpoint(local_path(checkpoint, "checkpoint"), training.job(), checkpoint_seconds, resume)
             left, right = training.in_runs(limit, saved)
     made = len(beginning) + len(left) - len(beginning.merge_new)
     if made < vocab_size:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from fastlm.commands.inputs import AS_NAMED, ReadingOptions
+from fastlm.commands.inputs import AS_NAMED, PathOrAddress, ReadingOptions
 from fastlm.commands.output import say
 from fastlm.progress import shown
 
@@ -18,7 +17,7 @@ def count(
     inputs: Annotated[Positional[tuple[str, ...]], arg(metavar="[INPUT...]", help_behavior_hint="")] = (),
     /,
     *,
-    tokenizer: Path,
+    tokenizer: PathOrAddress,
     reading: ReadingOptions = AS_NAMED,
 ) -> None:
     """Count the tokens of files, or of standard input.

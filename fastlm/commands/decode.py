@@ -9,30 +9,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from fastlm.commands.inputs import shard_folder
+from fastlm.commands.inputs import PathOrAddress, shard_folder
+from fastlm.files.remote import fetched, location
 from fastlm.progress import shown
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from fastlm.tokenizer import Tokenizer
+
 
 def decode(
-    ids: Annotated[Positional[Path], arg(metavar="DIR|FILE")],
+    ids: Annotated[Positional[str], arg(metavar="DIR|FILE|ADDRESS")],
     /,
-    tokenizer: Path,
+    tokenizer: PathOrAddress,
     split: Annotated[str, arg(metavar="NAME")] = "train",
 ) -> None:
     """Decode token ids, and write the text to standard output as raw bytes.
 
     Args:
-        ids: A directory that `fastlm encode` wrote, a .npy file of ids, or a .bin or .idx file of Megatron-LM.
+        ids: A directory that `fastlm encode` wrote, or its address such as s3://bucket/name, a .npy file of ids, or a
+            .bin or .idx file of Megatron-LM.
         tokenizer: Directory or file of the tokenizer, or name of a model in the Hub's local cache.
         split: Split of a directory to decode: train or val.
     """
     from fastlm import load
 
-    arrays = _ids_of(ids, split)
-    loaded = load(tokenizer)
+    with fetched(location(ids)) as path:
+        _decode(ids, _ids_of(path, split), load(tokenizer))
+
+
+def _decode(ids: str, arrays: list[np.ndarray[Any, np.dtype[Any]]], loaded: Tokenizer) -> None:
+    """Writes the text of arrays to standard output."""
     total, done = sum(map(len, arrays)), 0
     # on a terminal a bar would appear between the lines of the text
     with nullcontext(lambda *_: None) if sys.stdout.isatty() else shown() as report:
@@ -58,7 +66,8 @@ def _ids_of(path: Path, split: str) -> list[np.ndarray[Any, np.dtype[Any]]]:
     from fastlm.corpus.shard_formats import map_npy
 
     if path.is_dir():
-        return read_manifest(shard_folder(path)).map(path, split)
+        shard_folder(path)
+        return read_manifest(path).map(path, split)
     if is_dataset(path):
         return [map_dataset(path)[0]]
     if path.suffix == ".bin" and path.exists():

@@ -13,6 +13,7 @@ from fastlm.commands.inputs import (
     Address,
     Inputs,
     NumThreads,
+    PathOrAddress,
     ReadingOptions,
     corpus_of,
     folder_to_write,
@@ -21,6 +22,7 @@ from fastlm.commands.inputs import (
 )
 from fastlm.commands.logs import resumes_with
 from fastlm.commands.output import note, plural, say
+from fastlm.files.remote import Location, RemotePath, location
 from fastlm.progress import shown
 
 if TYPE_CHECKING:
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 def encode(
     inputs: Inputs,
     /,
-    tokenizer: Path,
-    out: Path,
+    tokenizer: PathOrAddress,
+    out: PathOrAddress,
     format: Literal["bin", "npy", "megatron"] = "npy",  # noqa: A002 - the name of the option
     shard_tokens: int = 100_000_000,
     end_of_text: Annotated[str | None, option("TOKEN", "--eot")] = None,
@@ -48,9 +50,10 @@ def encode(
 
     Args:
         inputs: Files, directories, globs, addresses such as s3://bucket/name, or - for standard input. The names tell
-            text, JSON lines, Parquet and Arrow apart; .gz, .zst and .xz are decompressed.
-        tokenizer: Directory or file of the tokenizer, or name of a model in the Hub's local cache.
-        out: Directory for the shards; it must be missing or empty, except with --resume.
+            text, JSON lines, Parquet and Arrow apart; .gz, .zst, .xz, .bz2 and .lz4 are decompressed.
+        tokenizer: Directory or file of the tokenizer, its address, or name of a model in the Hub's local cache.
+        out: Directory for the shards, or its address such as s3://bucket/name; it must be missing or empty, except
+            with --resume.
         format: npy: arrays of NumPy; bin: raw ids, which nanoGPT reads up to 65,536 ids; megatron: .bin and .idx of
             Megatron-LM.
         shard_tokens: Number of ids of each shard but the last.
@@ -67,15 +70,16 @@ def encode(
     from fastlm import load
     from fastlm.corpus.encode_corpus import encode_corpus
 
+    target = location(out)
     corpus = corpus_of(inputs, reading)
-    folder_to_write(out)
+    folder_to_write(target)
     loaded = load(tokenizer)
     hint = f"--resume continues from the last checkpoint in {out}"
     with resumes_with(hint), cluster(engine, num_threads, address), shown() as report:
         manifest = encode_corpus(
             loaded,
             corpus,
-            out,
+            out if isinstance(target, RemotePath) else target,
             format=format,
             shard_tokens=shard_tokens,
             end_of_text=end_of_text,
@@ -87,14 +91,14 @@ def encode(
             progress=lambda done, total: report("encode", done, total),
         )
     number = plural(sum(map(len, manifest.splits.values())), "shard")
-    say(f"{plural(manifest.tokens, 'id')} of {plural(manifest.documents, 'document')} in {number} in {out}")
+    say(f"{plural(manifest.tokens, 'id')} of {plural(manifest.documents, 'document')} in {number} in {target}")
     if manifest.skipped:
         say(skipped_line(manifest.skipped))
-    for line in _notes(manifest, loaded, out):
+    for line in _notes(manifest, loaded, target):
         note(line)
 
 
-def _notes(manifest: Manifest, tokenizer: Tokenizer, out: Path) -> list[str]:
+def _notes(manifest: Manifest, tokenizer: Tokenizer, out: Location) -> list[str]:
     """Notes about options that a user may have forgotten."""
     job = manifest.job
     if job.end_of_text_id is None and manifest.documents > len(job.inputs):
@@ -103,7 +107,8 @@ def _notes(manifest: Manifest, tokenizer: Tokenizer, out: Path) -> list[str]:
             "note: no token separates the documents in the shards; --end-of-text TOKEN puts one after each "
             f"(special tokens: {tokens})"
         ]
-    if job.reading.separator is None and job.on_special == "token" and manifest.documents <= len(job.inputs):
+    is_one_each = job.reading.separator is None and job.on_special == "token" and manifest.documents <= len(job.inputs)
+    if is_one_each and isinstance(out, Path):
         split = next(split for split in manifest.splits if manifest.splits[split])
         ids = manifest.map(out, split)[0]
         for token, token_id in tokenizer.special_tokens.items():

@@ -5,20 +5,20 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from fastlm.commands.inputs import TOKENIZER_FILES, OptionalPath, model_folder, option
+from fastlm.commands.inputs import TOKENIZER_FILES, OptionalPathOrAddress, model_folder, option
+from fastlm.files.remote import fetched, location
 from fastlm.text.escapes import escaped
 
 
 def generate(
-    model: Annotated[Positional[Path], arg(metavar="MODEL_DIR")],
+    model: Annotated[Positional[str], arg(metavar="MODEL_DIR")],
     /,
     prompt: Annotated[str, arg(metavar="TEXT")] = "<|endoftext|>",
-    tokenizer: OptionalPath = None,
+    tokenizer: OptionalPathOrAddress = None,
     max_new_tokens: int = 256,
     temperature: float = 1.0,
     top_k: Annotated[int | None, option("INT")] = None,
@@ -33,7 +33,7 @@ def generate(
     """Continue a prompt, and print the text while it is generated.
 
     Args:
-        model: Directory of the model: model.json and model.safetensors.
+        model: Directory of the model, or its address such as s3://bucket/name: model.json and model.safetensors.
         prompt: Text to continue; special tokens in it count as such.
         tokenizer: Directory or file of the tokenizer, or name of a model in the Hub's local cache; by default the one
             in MODEL_DIR.
@@ -54,11 +54,12 @@ def generate(
     from fastlm.generation import KernelStep, stream
     from fastlm.model.files import load_model
 
-    model_folder(model)
-    if tokenizer is None and not any(map(os.path.exists, (model / name for name in TOKENIZER_FILES))):
-        raise FileNotFoundError(f"no tokenizer in {model}: give --tokenizer")
-    loaded = load(tokenizer or model)
-    lm = load_model(model, loaded, device=device, dtype=torch.float32 if device == "cpu" else None)
+    with fetched(location(model)) as folder:
+        model_folder(folder)
+        if tokenizer is None and not any(map(os.path.exists, (folder / name for name in TOKENIZER_FILES))):
+            raise FileNotFoundError(f"no tokenizer in {model}: give --tokenizer")
+        loaded = load(tokenizer or folder)
+        lm = load_model(folder, loaded, device=device, dtype=torch.float32 if device == "cpu" else None)
     pieces = stream(
         lm,
         prompt,

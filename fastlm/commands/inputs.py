@@ -12,6 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fastlm.corpus.read import Corpus
 from fastlm.corpus.read_options import Kind, ReadOptions
+from fastlm.files.remote import Location, RemotePath
 
 
 def option(metavar: str, *aliases: str) -> Any:
@@ -22,6 +23,8 @@ def option(metavar: str, *aliases: str) -> Any:
 Inputs = Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT...", help_behavior_hint="(required)")]
 NumThreads = Annotated[int | None, option("INT", "--threads")]
 OptionalPath = Annotated[Path | None, option("PATH")]
+PathOrAddress = Annotated[str, arg(metavar="PATH|ADDRESS")]
+OptionalPathOrAddress = Annotated[str | None, option("PATH|ADDRESS")]
 Address = Annotated[str | None, option("ADDRESS")]
 
 TOKENIZER_MARK = "tokenizer.fastlm"
@@ -45,8 +48,13 @@ ReadingOptions = OmitArgPrefixes[_ReadingOptions]
 AS_NAMED = _ReadingOptions()
 
 
-def folder_to_write(path: Path, option: str = "--out") -> None:
-    """Raises NotADirectoryError or PermissionError that names the option if a folder cannot be written."""
+def folder_to_write(path: Location, option: str = "--out") -> None:
+    """Raises NotADirectoryError or PermissionError that names the option if a folder cannot be written.
+
+    A folder of an object store is not checked.
+    """
+    if isinstance(path, RemotePath):
+        return
     existing = next((one for one in (path, *path.parents) if os.path.lexists(one)), Path("."))
     if not existing.is_dir():
         where = "is a file" if existing == path else f"is below {existing}, which is a file"
@@ -67,7 +75,7 @@ def skipped_line(skipped: dict[str, int]) -> str:
     return "skipped: " + ", ".join(f"{count:,} x {reason}" for reason, count in sorted(skipped.items()))
 
 
-def refuse_to_overwrite(folder: Path, names: Sequence[str], mark: str, force: bool) -> None:
+def refuse_to_overwrite(folder: Location, names: Sequence[str], mark: str, force: bool) -> None:
     """Protects files that this command did not write.
 
     Args:
@@ -84,7 +92,8 @@ def refuse_to_overwrite(folder: Path, names: Sequence[str], mark: str, force: bo
     if force or (folder / mark).exists():
         return
     for name in names:
-        if os.path.lexists(folder / name):
+        path = folder / name
+        if os.path.lexists(path) if isinstance(path, Path) else path.exists():
             raise FileExistsError(f"{folder / name} exists and was not written by this command; --force overwrites it")
 
 
@@ -106,12 +115,14 @@ def model_folder(path: Path, file: str = "model.json") -> Path:
     return path
 
 
-def shard_folder(path: Path) -> Path:
-    """The folder of shards.
+def shard_folder(path: Location) -> Location:
+    """The folder of shards. A folder of an object store is not checked.
 
     Raises:
         FileNotFoundError, NotADirectoryError: The path is missing, a file, or a folder without a manifest.
     """
+    if isinstance(path, RemotePath):
+        return path
     wanted = "give a folder that `fastlm encode` wrote"
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such folder; {wanted}")

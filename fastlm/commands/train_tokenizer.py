@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import UseAppendAction, arg
@@ -15,7 +14,8 @@ from fastlm.commands.inputs import (
     Address,
     Inputs,
     NumThreads,
-    OptionalPath,
+    OptionalPathOrAddress,
+    PathOrAddress,
     ReadingOptions,
     corpus_of,
     folder_to_write,
@@ -25,6 +25,7 @@ from fastlm.commands.inputs import (
 from fastlm.commands.logs import resumes_with
 from fastlm.commands.output import plural, say
 from fastlm.commands.sizes import parse_size
+from fastlm.files.remote import local_path, location
 from fastlm.pretokenize.patterns import Expression
 from fastlm.progress import shown
 
@@ -33,15 +34,15 @@ def train_tokenizer(
     inputs: Inputs,
     /,
     vocab_size: tuple[int, ...],
-    out: Path,
+    out: PathOrAddress,
     special_token: Annotated[UseAppendAction[tuple[str, ...]], arg(aliases=["--special"], metavar="TOKEN")] = (),
     pattern: Annotated[str | None, option("PATTERN")] = None,
     tie_break: Literal["cs336", "hf"] = "cs336",
     min_frequency: int = 1,
     max_token_length: Annotated[int | None, option("INT")] = None,
-    base: OptionalPath = None,
+    base: OptionalPathOrAddress = None,
     max_memory: Annotated[str | None, option("SIZE")] = None,
-    checkpoint: OptionalPath = None,
+    checkpoint: OptionalPathOrAddress = None,
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
     force: bool = False,
@@ -54,11 +55,11 @@ def train_tokenizer(
 
     Args:
         inputs: Files, directories, globs, addresses such as s3://bucket/name, or - for standard input. The names tell
-            text, JSON lines, Parquet and Arrow apart; .gz, .zst and .xz are decompressed.
+            text, JSON lines, Parquet and Arrow apart; .gz, .zst, .xz, .bz2 and .lz4 are decompressed.
         vocab_size: Number of tokens: 256 bytes, the special tokens, and the merges. Several numbers give several
             tokenizers, each in a directory of OUT with that name.
-        out: Directory for the tokenizer: tokenizer.fastlm and, if they can hold it, tokenizer.json with
-            tokenizer_config.json for transformers, vocab.json and merges.txt.
+        out: Directory for the tokenizer, or its address such as s3://bucket/name: tokenizer.fastlm and, if they can
+            hold it, tokenizer.json with tokenizer_config.json for transformers, vocab.json and merges.txt.
         special_token: A special token, at which the text is split; repeat the option for several. By default
             <|endoftext|>.
         pattern: Name or regular expression that splits the text into pretokens; by default gpt2.
@@ -86,8 +87,9 @@ def train_tokenizer(
         if base is not None and value is not None:
             raise ValueError(f"{name} cannot be given together with --base, which has its own")
     if checkpoint is not None:
-        folder_to_write(checkpoint, "--checkpoint")
-    folders = {size: out if len(vocab_size) == 1 else out / str(size) for size in vocab_size}
+        folder_to_write(local_path(checkpoint, "checkpoint"), "--checkpoint")
+    target = location(out)
+    folders = {size: target if len(vocab_size) == 1 else target / str(size) for size in vocab_size}
     for folder in folders.values():
         refuse_to_overwrite(folder, TOKENIZER_FILES, TOKENIZER_MARK, force)
     hint = "nothing is saved without --checkpoint"
@@ -113,7 +115,7 @@ def train_tokenizer(
         )
     for size, folder in folders.items():
         smaller = tokenizer if size >= tokenizer.vocab_size else tokenizer.truncated(size)
-        if any(path.name == "tokenizer.json" for path in smaller.save(folder)):
+        if any(path.name == "tokenizer.json" for path in smaller.save(str(folder))):
             # transformers reads the special tokens from another file
-            smaller.save(folder, ["transformers"])
+            smaller.save(str(folder), ["transformers"])
         say(f"{plural(smaller.vocab_size, 'token')} in {folder}")

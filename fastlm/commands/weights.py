@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from fastlm.commands.inputs import OptionalPath, folder_to_write, model_folder, option
+from fastlm.commands.inputs import OptionalPathOrAddress, PathOrAddress, folder_to_write, model_folder, option
 from fastlm.commands.output import note, say
+from fastlm.files.remote import fetched, location
 
 if TYPE_CHECKING:
     from fastlm.model.transformer import TransformerLM
@@ -18,17 +19,17 @@ _SOURCES = "give a folder of transformers with a Llama, or a model file (.bin) o
 
 
 def export_model(
-    model: Annotated[Positional[Path], arg(metavar="DIR")],
+    model: Annotated[Positional[str], arg(metavar="DIR|ADDRESS")],
     /,
-    out: Path,
+    out: PathOrAddress,
     format: Literal["llama", "llama2c"] = "llama",  # noqa: A002 - the name of the option
-    tokenizer: OptionalPath = None,
+    tokenizer: OptionalPathOrAddress = None,
 ) -> None:
     """Write a model for other programs.
 
     Args:
         model: Directory of the model: model.json and model.safetensors.
-        out: Directory to write.
+        out: Directory to write, or its address such as s3://bucket/name.
         format: llama: a model directory of transformers; llama2c: model.bin and tokenizer.bin of llama2.c.
         tokenizer: Directory or file of the tokenizer; by default the one in DIR, if there is one.
     """
@@ -38,30 +39,33 @@ def export_model(
     from fastlm.model.hf import export_llama
     from fastlm.model.llama2c import export_llama2c
 
-    model_folder(model)
-    folder_to_write(out)
-    known = _tokenizer_in(model) if tokenizer is None else _load(tokenizer)
-    loaded = load_model(model, known)
+    target = location(out)
+    with fetched(location(model)) as folder:
+        model_folder(folder)
+        folder_to_write(target)
+        known = _tokenizer_in(folder) if tokenizer is None else _load(tokenizer)
+        loaded = load_model(folder, known)
     if format == "llama":
-        export_llama(loaded, out, known)
+        export_llama(loaded, str(target), known)
     else:
-        if known is None and (out / llama2c.FILE).exists():
+        if known is None and (target / llama2c.FILE).exists():
             raise ValueError(
-                f"{out / llama2c.FILE}: is in the folder of a model to write without a tokenizer; give --tokenizer, or "
-                "another folder"
+                f"{target / llama2c.FILE}: is in the folder of a model to write without a tokenizer; give --tokenizer, "
+                "or another folder"
             )
-        out.mkdir(parents=True, exist_ok=True)
-        export_llama2c(loaded, out / "model.bin")
+        if isinstance(target, Path):
+            target.mkdir(parents=True, exist_ok=True)
+        export_llama2c(loaded, str(target / "model.bin"))
         if known is not None:
-            write_files(out, llama2c.write(known.vocabulary, loaded.config.vocab_size))
-    say(f"{_parameters(loaded)} parameters in {out}{'' if known else ', without a tokenizer'}")
+            write_files(target, llama2c.write(known.vocabulary, loaded.config.vocab_size))
+    say(f"{_parameters(loaded)} parameters in {target}{'' if known else ', without a tokenizer'}")
 
 
 def import_model(
-    source: Annotated[Positional[Path], arg(metavar="SOURCE")],
+    source: Annotated[Positional[str], arg(metavar="SOURCE")],
     /,
-    out: Path,
-    tokenizer: OptionalPath = None,
+    out: PathOrAddress,
+    tokenizer: OptionalPathOrAddress = None,
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16", "float64"] | None, option("float32|bfloat16|float16|float64")
     ] = None,
@@ -70,7 +74,8 @@ def import_model(
 
     Args:
         source: A directory of transformers that holds a Llama, or a model file (.bin) of llama2.c.
-        out: Directory for model.json, model.safetensors and, if there is one, the tokenizer.
+        out: Directory, or its address such as s3://bucket/name, for model.json, model.safetensors and, if there is
+            one, the tokenizer.
         tokenizer: Directory or file of the tokenizer; by default tokenizer.json in SOURCE, if fastlm can read it.
         dtype: Dtype of the weights; by default that of the file, or, where weights have several dtypes, the one that
             config.json names.
@@ -81,28 +86,30 @@ def import_model(
     from fastlm.model.hf import import_llama
     from fastlm.model.llama2c import import_llama2c
 
-    if not source.exists():
-        raise FileNotFoundError(f"{source}: no such file or folder; {_SOURCES}")
-    if source.is_dir() and not (source / "config.json").exists():
-        raise FileNotFoundError(f"no config.json in {source}: {_SOURCES}")
-    folder_to_write(out)
-    known = None if tokenizer is None else _load(tokenizer)
-    kept = None if dtype is None else getattr(torch, dtype)
-    if source.is_dir():
-        known = known or _tokenizer_in(source)
-        model = import_llama(source, known, dtype=kept)
-    else:
-        try:
-            model = import_llama2c(source, known, dtype=kept)
-        except ValueError as error:
-            raise ValueError(f"{error}; {_SOURCES}") from None
-    save_model(model, out, known)
+    target = location(out)
+    with fetched(location(source)) as local:
+        if not local.exists():
+            raise FileNotFoundError(f"{source}: no such file or folder; {_SOURCES}")
+        if local.is_dir() and not (local / "config.json").exists():
+            raise FileNotFoundError(f"no config.json in {source}: {_SOURCES}")
+        folder_to_write(target)
+        known = None if tokenizer is None else _load(tokenizer)
+        kept = None if dtype is None else getattr(torch, dtype)
+        if local.is_dir():
+            known = known or _tokenizer_in(local)
+            model = import_llama(local, known, dtype=kept)
+        else:
+            try:
+                model = import_llama2c(local, known, dtype=kept)
+            except ValueError as error:
+                raise ValueError(f"{error}; {_SOURCES}") from None
+    save_model(model, str(target), known)
     if known is not None:
-        known.save(out)
-    say(f"{_parameters(model)} parameters in {out}{'' if known else ', without a tokenizer'}")
+        known.save(str(target))
+    say(f"{_parameters(model)} parameters in {target}{'' if known else ', without a tokenizer'}")
 
 
-def _load(path: Path) -> Tokenizer:
+def _load(path: str | Path) -> Tokenizer:
     from fastlm import load
 
     return load(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from fastlm import interrupts
@@ -17,6 +16,7 @@ from fastlm.corpus.manifest import EncodeJob, Manifest
 from fastlm.corpus.ray_encoding import encoded_on_cluster
 from fastlm.corpus.read import Blocks, Source
 from fastlm.corpus.shard_formats import FORMATS, Format, ids_dtype
+from fastlm.files.remote import location
 from fastlm.progress import check_progress, reporting
 from fastlm.threads import map_behind, map_in_order, thread_count
 from fastlm.tokenizer import OnSpecial, Tokenizer
@@ -54,7 +54,8 @@ def encode_corpus(
     Args:
         tokenizer: The tokenizer.
         source: A path, a Corpus, a Hugging Face dataset, or an iterable of documents and path objects.
-        out: The folder. It must be missing or empty unless `resume` is given.
+        out: The folder, or an address such as s3://bucket/name of an object store. It must be missing or empty unless
+            `resume` is given.
         format: "npy", "bin" or "megatron"; see shard_formats.
         shard_tokens: Ids of each shard but the last. A shard of the format megatron ends with the document that fills
             it.
@@ -113,7 +114,7 @@ def encode_corpus(
         reading=blocks.corpus.options,
         inputs=blocks.inputs,
     )
-    folder = JobFolder(Path(out), job)
+    folder = JobFolder(location(out), job)
     if resume and (finished := folder.finished()):
         return finished
     with interrupts.raised(), reporting(progress, "encode") as report:

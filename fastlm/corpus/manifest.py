@@ -21,6 +21,7 @@ from fastlm.corpus.read_options import ReadOptions
 from fastlm.corpus.shard_formats import Format, ids_dtype, map_ids, shard_files
 from fastlm.corpus.shard_writer import Shard, UnfinishedShard
 from fastlm.files.reading import read_json
+from fastlm.files.remote import Location
 from fastlm.files.schema import Count, Range, Sha256, parse
 
 MANIFEST = "manifest.json"
@@ -90,7 +91,7 @@ class EncodeJob:
         reading = parse(ReadOptions, {name: content[name] for name in names}, field)  # errors name the flat field
         return parse(cls, {**rest, "reading": asdict(reading)}, field)
 
-    def check_same(self, other: EncodeJob, folder: Path) -> None:
+    def check_same(self, other: EncodeJob, folder: Location) -> None:
         """Raises ValueError that names the first field in which another job differs."""
         mine, theirs = self.to_json(), other.to_json()
         for name, value in mine.items():
@@ -150,14 +151,15 @@ class Manifest:
         """
         if split not in self.splits:
             raise KeyError(f"no split {split!r}; there are {', '.join(self.splits)}")
-        arrays = []
-        for number, shard in enumerate(self.splits[split]):
-            path = shard_path(folder, shard_files(split, number, self.job.format)[0])
-            array = map_ids(path, self.job.format, np.dtype(self.job.dtype))
-            if len(array) != shard.tokens:
-                raise ValueError(f"{path}: {len(array)} ids; expected {shard.tokens}")
-            arrays.append(array)
-        return arrays
+        return [self.map_shard(folder, split, number) for number in range(len(self.splits[split]))]
+
+    def map_shard(self, folder: Path, split: str, number: int) -> np.ndarray[Any, np.dtype[Any]]:
+        """The ids of one shard of a split, memory-mapped. Raises as `map`."""
+        path = shard_path(folder, shard_files(split, number, self.job.format)[0])
+        array = map_ids(path, self.job.format, np.dtype(self.job.dtype))
+        if len(array) != self.splits[split][number].tokens:
+            raise ValueError(f"{path}: {len(array)} ids; expected {self.splits[split][number].tokens}")
+        return array
 
 
 def shard_path(folder: Path, name: str) -> Path:
@@ -168,7 +170,7 @@ def shard_path(folder: Path, name: str) -> Path:
     return path
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Location) -> Manifest:
     """Reads the manifest of a folder.
 
     Raises:
@@ -269,7 +271,7 @@ def _checksum(content: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: Location) -> Iterator[None]:
     """Adds the name of a file to a ValueError."""
     try:
         yield

@@ -31,8 +31,9 @@ DATASET_ROWS = 256
 class Corpus(ReadOptions):
     """Sources and how to read them.
 
-    `.gz`, `.zst` and `.xz` files are decompressed. The name of a file tells its kind: `.jsonl`, `.ndjson`, `.json`,
-    `.parquet`, `.arrow` and `.feather` files hold one document a line or row; any other file is text.
+    `.gz`, `.zst`, `.xz`, `.bz2` and `.lz4` files are decompressed. The name of a file tells its kind: `.jsonl`,
+    `.ndjson`, `.json`, `.parquet`, `.arrow` and `.feather` files hold one document a line or row; any other file is
+    text.
 
     Args:
         inputs: A list of paths, directories, globs, addresses that fsspec knows, and "-" for standard input; see

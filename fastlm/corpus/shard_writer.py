@@ -221,15 +221,19 @@ class SplitWriter:
         shard.index.sync()
         return UnfinishedShard(shard.number, shard.tokens, shard.documents, shard.ids.sha256(), shard.index.sha256())
 
+    def sizes(self, shard: UnfinishedShard) -> dict[str, int]:
+        """Name -> bytes of the file of ids and of the file of document ends of a checkpoint's shard."""
+        name, header = shard_name(self.split, shard.number), ids_header(self.format, self.dtype, self.shard_tokens)
+        ids_bytes = len(header) + shard.tokens * self.dtype.itemsize
+        return {name + ids_suffix(self.format): ids_bytes, name + INDEX: 8 * shard.documents}
+
     def resume(self, shard: UnfinishedShard) -> None:
         """Continues a shard from a checkpoint. Raises OSError, and ValueError if its files hold other bytes."""
-        name = shard_name(self.split, shard.number)
         header = ids_header(self.format, self.dtype, self.shard_tokens)
-        path = self.folder / (name + ids_suffix(self.format))
-        size = len(header) + shard.tokens * self.dtype.itemsize
-        ids = HashedFile.reopened(path, size, shard.ids_sha256, header)
+        (ids_name, ids_size), (ends_name, ends_size) = self.sizes(shard).items()
+        ids = HashedFile.reopened(self.folder / ids_name, ids_size, shard.ids_sha256, header)
         try:
-            index = HashedFile.reopened(self.folder / (name + INDEX), 8 * shard.documents, shard.ends_sha256)
+            index = HashedFile.reopened(self.folder / ends_name, ends_size, shard.ends_sha256)
         except BaseException:
             ids.close()
             raise

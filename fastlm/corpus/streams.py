@@ -12,7 +12,7 @@ from fastlm.corpus.skipped import SkippedRecords
 # A decompressor always reads this many bytes, so that the part of a damaged file that is read is always the same.
 CHUNK_BYTES = 1 << 20
 
-COMPRESSIONS = (".gz", ".zst", ".xz")
+COMPRESSIONS = (".gz", ".zst", ".xz", ".bz2", ".lz4")
 
 # A file is refused if it has more than BOMB_BYTES without a place to cut, and these are more than BOMB_RATIO times its
 # bytes read so far. Such a part would be in memory as a whole, and no text compresses that well.
@@ -138,9 +138,14 @@ def _decompressor(file: RawIOBase, suffix: str) -> tuple[Callable[[int], bytes],
         import lzma
 
         return lzma.LZMAFile(cast(Any, file)).read1, (EOFError, lzma.LZMAError)
-    pyarrow = needed("pyarrow", ".zst files")
+    if suffix == ".bz2":
+        import bz2
+
+        return bz2.BZ2File(cast(Any, file)).read1, (EOFError, OSError, ValueError)
+    pyarrow = needed("pyarrow", f"{suffix} files")
     # the stream of the package zstandard does not report a file that is cut short
-    stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(file, mode="r"), "zstd")
+    codec = "zstd" if suffix == ".zst" else "lz4"
+    stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(file, mode="r"), codec)
     return stream.read, (OSError,)
 
 

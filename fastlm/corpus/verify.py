@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from fastlm.corpus.manifest import MANIFEST, Manifest, read_manifest, shard_path
 from fastlm.corpus.megatron import IDX, MegatronIndex, is_dataset, map_dataset
 from fastlm.corpus.shard_formats import read_ends, shard_files
 from fastlm.corpus.shard_writer import Shard
+from fastlm.files.remote import Location, RemotePath, fetched
 from fastlm.progress import reporting
 
 _CHUNK_IDS = 1 << 22
@@ -25,11 +27,12 @@ Progress: TypeAlias = Callable[[int, int | None], None]
 """Called with the bytes that were checked, and with their total."""
 
 
-def verify_shards(folder: Path, progress: Progress | bool | None = None) -> Manifest:
+def verify_shards(folder: Location, progress: Progress | bool | None = None) -> Manifest:
     """Reads all shards of a folder again.
 
     Checked are the manifest itself, the sha256 of each file, the number of ids, that each id is in the vocabulary, the
-    ends of documents and their number, and that the folder has no other shards.
+    ends of documents and their number, and that the folder has no other shards. The shards of an object store are
+    fetched one after the other.
 
     Args:
         folder: The folder.
@@ -44,12 +47,11 @@ def verify_shards(folder: Path, progress: Progress | bool | None = None) -> Mani
     """
     manifest = read_manifest(folder)
     expected = {name for shards in manifest.splits.values() for shard in shards for name in shard.sha256}
-    for path in sorted(folder.iterdir()):
-        if _SHARD_FILE.fullmatch(path.name) and path.name not in expected:
-            raise ValueError(f"{path}: a shard that the manifest does not name")
-    is_megatron = manifest.job.format == "megatron"
-    total = sum(shard_path(folder, name).stat().st_size for name in sorted(expected))
-    done = 0
+    sizes = _sizes(folder, expected)
+    for name in sorted(sizes):
+        if _SHARD_FILE.fullmatch(name) and name not in expected:
+            raise ValueError(f"{folder / name}: a shard that the manifest does not name")
+    total, done = sum(size for name, size in sizes.items() if name in expected), 0
     with reporting(progress, "verify") as report:
 
         def add(size: int) -> None:
@@ -58,15 +60,34 @@ def verify_shards(folder: Path, progress: Progress | bool | None = None) -> Mani
             report(done, total)
 
         for split, shards in manifest.splits.items():
-            for shard in shards:
-                for name, sha256 in shard.sha256.items():
-                    if (found := _sha256(shard_path(folder, name), add)) != sha256:
-                        raise ValueError(f"{folder / name}: its sha256 is {found}; expected {sha256}")
-            for number, (shard, ids) in enumerate(zip(shards, manifest.map(folder, split), strict=True)):
-                ids_name, ends_name = shard_files(split, number, manifest.job.format)
-                _check_ids(ids, manifest.job.vocabulary_size, folder / ids_name)
-                _check_ends(shard, folder / ends_name, is_megatron)
+            for number, shard in enumerate(shards):
+                with fetched(folder, shard.sha256) as local:
+                    _verify_shard(manifest, split, number, local, folder, add)
     return manifest
+
+
+def _sizes(folder: Location, expected: set[str]) -> dict[str, int]:
+    """Name -> bytes of the files in a folder. Raises OSError that names an expected file that is missing."""
+    if isinstance(folder, RemotePath):
+        sizes = folder.sizes()
+        if missing := expected - sizes.keys():
+            raise FileNotFoundError(errno.ENOENT, "No such object", str(folder / min(missing)))
+        return sizes
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    return sizes | {name: shard_path(folder, name).stat().st_size for name in sorted(expected)}
+
+
+def _verify_shard(
+    manifest: Manifest, split: str, number: int, local: Path, folder: Location, add: Callable[[int], None]
+) -> None:
+    shard = manifest.splits[split][number]
+    for name, sha256 in shard.sha256.items():
+        if (found := _sha256(shard_path(local, name), add)) != sha256:
+            raise ValueError(f"{folder / name}: its sha256 is {found}; expected {sha256}")
+    ids_name, ends_name = shard_files(split, number, manifest.job.format)
+    ids = manifest.map_shard(local, split, number)
+    _check_ids(ids, manifest.job.vocabulary_size, folder / ids_name)
+    _check_ends(shard, local / ends_name, manifest.job.format == "megatron")
 
 
 def megatron_datasets(path: Path) -> list[Path]:
@@ -106,7 +127,7 @@ def _sha256(path: Path, add: Callable[[int], None]) -> str:
     return digest.hexdigest()
 
 
-def _check_ids(ids: np.ndarray[Any, np.dtype[Any]], vocabulary_size: int, path: Path) -> None:
+def _check_ids(ids: np.ndarray[Any, np.dtype[Any]], vocabulary_size: int, path: Location) -> None:
     for start in range(0, len(ids), _CHUNK_IDS):
         chunk = ids[start : start + _CHUNK_IDS]
         wrong = np.flatnonzero((chunk < 0) | (chunk >= vocabulary_size))

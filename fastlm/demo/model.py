@@ -70,7 +70,8 @@ def run_model_demo(source: Path | None, out: Path | None) -> None:
         config = _config(tokenizer, directory)
         report.add("model", f"{num_parameters(config.model):,} parameters")
         start = time.perf_counter()
-        folder = train(config)
+        train(config)
+        folder = Path(config.out) / "model"
         seconds = time.perf_counter() - start
         trained = config.steps * config.batch_size * config.model.context_length
         report.add("training", f"{seconds:.1f} s, {trained:,} tokens, {trained / seconds:,.0f} tokens/s")

@@ -7,10 +7,13 @@ import errno
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
+
+from fastlm.files.remote import Location, RemotePath, location
 
 fcntl: ModuleType | None
 try:
@@ -22,9 +25,11 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
 
 
 def write_files(
-    directory: Path, contents: Mapping[str, bytes | Callable[[Path], None]], remove: Iterable[str] = ()
+    directory: Location, contents: Mapping[str, bytes | Callable[[Path], None]], remove: Iterable[str] = ()
 ) -> None:
     """Writes files of a directory together, and removes others.
+
+    In an object store each file is whole. The files appear in order, so the last one should describe the others.
 
     All contents are on disk before the first file gets its name. An error leaves every file as it was, where the file
     system has hard links. A kill between two names leaves temporary files; `unfinished` finds them.
@@ -36,7 +41,12 @@ def write_files(
 
     Raises:
         OSError: If a file cannot be written, renamed or removed. No temporary file is left.
+        ValueError: If the directory is an address as a path object; see remote.location.
     """
+    directory = location(directory)
+    if isinstance(directory, RemotePath):
+        _write_objects(directory, contents, remove)
+        return
     directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         staged = []
@@ -57,6 +67,22 @@ def write_files(
                 back_up(path)
                 path.unlink()
         sync_directory(directory)
+
+
+def _write_objects(
+    folder: RemotePath, contents: Mapping[str, bytes | Callable[[Path], None]], remove: Iterable[str]
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="fastlm-") as directory:
+        for name, content in contents.items():
+            path = Path(directory, name)
+            path.write_bytes(content if isinstance(content, bytes) else b"")
+            if not isinstance(content, bytes):
+                content(path)
+        for name in contents:
+            (folder / name).upload(Path(directory, name))
+    present = set(folder.names())
+    for name in present & set(remove):
+        (folder / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -101,11 +127,18 @@ def unfinished(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Location) -> Iterator[BinaryIO]:
     """A new file to write, which takes the name `path` when the block ends without an error, and else is removed.
 
-    Raises OSError where it cannot be written.
+    Raises OSError where it cannot be written, and ValueError as remote.location.
     """
+    path = location(path)
+    if isinstance(path, RemotePath):
+        with tempfile.TemporaryDirectory(prefix="fastlm-") as directory:
+            with open(Path(directory, path.name), "w+b") as file:
+                yield file
+            path.upload(Path(directory, path.name))
+        return
     with _staged(path) as file:
         yield file
         _sync(file)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fastlm.files.recognize import START_BYTES, foreign_content, refuse_foreign
+from fastlm.files.remote import RemotePath
 
 # Python's reader takes quadratic time for keys of many parts
 MOST_TOML_BYTES = 1 << 20
@@ -16,9 +17,9 @@ _LONG_KEY = re.compile(r"""(?:(?:(?<![\w-])[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
+def read_text(path: str | os.PathLike[str] | RemotePath) -> str:
     """Reads a UTF-8 file. Raises OSError, or ValueError naming the file and the fault."""
-    content = Path(path).read_bytes()
+    content = (path if isinstance(path, RemotePath) else Path(path)).read_bytes()
     try:
         return decoded(content)
     except ValueError as error:
@@ -34,7 +35,7 @@ def decoded(content: bytes) -> str:
         raise ValueError(f"byte {error.start} is not UTF-8") from None
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
+def read_json(path: str | os.PathLike[str] | RemotePath) -> Any:
     """Reads a JSON file. Raises OSError, or ValueError naming the file and the fault that `parse_json` names."""
     text = read_text(path)
     try:

@@ -13,6 +13,7 @@ from fastlm._arguments import did_you_mean
 from fastlm.files.atomic import unfinished, write_files
 from fastlm.files.reading import begins_with, check_content
 from fastlm.files.recognize import START_BYTES
+from fastlm.files.remote import Location, fetched
 from fastlm.formats import (
     gpt2,
     js_tiktoken,
@@ -55,7 +56,7 @@ _SIBLINGS = (tokenizer_json.FILE, gpt2.VOCAB, gpt2.MERGES, tiktoken.FILE, minbpe
 _log = logging.getLogger(__name__)
 
 
-def save(vocabulary: Vocabulary, directory: Path, formats: Iterable[str] | None) -> list[Path]:
+def save(vocabulary: Vocabulary, directory: Location, formats: Iterable[str] | None) -> list[Location]:
     """Writes a vocabulary; see Tokenizer.save."""
     contents: dict[str, bytes] = {}
     if formats is not None and (isinstance(formats, str) or not isinstance(formats, Iterable)):
@@ -74,10 +75,14 @@ def save(vocabulary: Vocabulary, directory: Path, formats: Iterable[str] | None)
     siblings = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items() if name != native.FILE}
     if native.FILE in contents:
         contents |= native.write(vocabulary, siblings)
-    stale = [] if not contents else _stale_files(vocabulary, directory, contents.keys())
+    stale: list[str] = []
+    if contents:
+        with fetched(directory, (native.FILE, *_SIBLINGS)) as folder:
+            stale = _stale_files(vocabulary, folder, contents.keys())
     if stale:
         _log.warning("%s: removed %s, which held another tokenizer", directory, ", ".join(stale))
-    write_files(directory, contents, stale)
+    # the file that has the checksums of the others comes last
+    write_files(directory, dict(sorted(contents.items(), key=lambda file: file[0] == native.FILE)), stale)
     return [directory / name for name in contents]
 
 

@@ -15,6 +15,7 @@ import torch
 from fastlm._arguments import instance_of
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_json
+from fastlm.files.remote import Location, fetched, location
 from fastlm.formats import native, tokenizer_json
 from fastlm.model.config import ModelConfig, SpecialTokenIds
 from fastlm.model.layers import Device
@@ -45,7 +46,7 @@ def save_model(model: TransformerLM, directory: str | os.PathLike[str], tokenize
 
     Args:
         model: A TransformerLM, or the result of torch.compile for one.
-        directory: The folder, made if it is missing.
+        directory: The folder, made if it is missing, or an address such as s3://bucket/name.
         tokenizer: The tokenizer that makes the model's ids. Its fingerprint is written with the weights; by default the
             fingerprint that the model was loaded with. The tokenizer itself is saved by `tokenizer.save`, to the same
             folder if you like.
@@ -58,14 +59,14 @@ def save_model(model: TransformerLM, directory: str | os.PathLike[str], tokenize
     check_model(model)
     fingerprint = checked_fingerprint(model.config, model.tokenizer_fingerprint, tokenizer, "the model")
     if tokenizer is None:
-        refuse_other_tokenizer(Path(directory), fingerprint)
+        refuse_other_tokenizer(location(directory), fingerprint)
     weights = saved_weights(unwrapped(model.state_dict()), model.config)
     description = Description(model.config, fingerprint, model.special_token_ids)
     content = {"version": VERSION, "config": model.config.to_dict(), "tokenizer": fingerprint}
     if model.special_token_ids:
         content[_SPECIAL] = model.special_token_ids.to_dict()
     write_files(
-        Path(directory),
+        location(directory),
         {
             WEIGHTS: lambda path: write_weights(path, weights, description),
             CONFIG: f"{json.dumps(content, indent=1)}\n".encode(),
@@ -83,7 +84,7 @@ def load_model(
     """Loads the model in a folder that `save_model` wrote.
 
     Args:
-        directory: The folder.
+        directory: The folder, or its address such as s3://bucket/name.
         tokenizer: The tokenizer that makes the ids. It must be the folder's, where the folder names one.
         device: Device of the parameters.
         dtype: Dtype of the parameters; by default the dtype in which they were saved.
@@ -96,6 +97,13 @@ def load_model(
         ValueError: A file is not as it was saved, or the tokenizer is another. The message names the file, and the
             field or tensor.
     """
+    with fetched(location(directory), (CONFIG, WEIGHTS)) as folder:
+        return _load_model(folder, tokenizer, device, dtype)
+
+
+def _load_model(
+    directory: Path, tokenizer: Tokenizer | None, device: Device, dtype: torch.dtype | None
+) -> TransformerLM:
     description = read_description(directory)
     checked_fingerprint(description.config, description.fingerprint, tokenizer, str(directory))
     path = Path(directory) / WEIGHTS
@@ -108,7 +116,7 @@ def load_model(
     return model_of(description, weights, device, dtype)
 
 
-def refuse_other_tokenizer(directory: Path, fingerprint: str | None) -> None:
+def refuse_other_tokenizer(directory: Location, fingerprint: str | None) -> None:
     """Checks that a model's folder holds no tokenizer that would be taken for the model's.
 
     Args:
@@ -118,17 +126,18 @@ def refuse_other_tokenizer(directory: Path, fingerprint: str | None) -> None:
     Raises:
         ValueError: The folder holds a tokenizer of another fingerprint, or any if the model's is not known.
     """
-    for reader in (native, tokenizer_json):
-        path = directory / reader.FILE
-        if not path.is_file():
-            continue
-        found = reader.read(path).fingerprint
-        if found != fingerprint:
-            known = "is not known" if fingerprint is None else f"has the fingerprint {fingerprint}"
-            raise ValueError(
-                f"{path}: has the fingerprint {found}, and the tokenizer of the model to write here {known}; give the "
-                "tokenizer of the model, or another folder"
-            )
+    readers = (native, tokenizer_json)
+    with fetched(directory, [reader.FILE for reader in readers]) as folder:
+        for reader in readers:
+            if not (folder / reader.FILE).is_file():
+                continue
+            found = reader.read(folder / reader.FILE).fingerprint
+            if found != fingerprint:
+                known = "is not known" if fingerprint is None else f"has the fingerprint {fingerprint}"
+                raise ValueError(
+                    f"{directory / reader.FILE}: has the fingerprint {found}, and the tokenizer of the model to write "
+                    f"here {known}; give the tokenizer of the model, or another folder"
+                )
 
 
 def checked_fingerprint(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_json
+from fastlm.files.remote import location
 from fastlm.formats import tokenizer_json, transformers_config
 from fastlm.model.config import ModelConfig, SpecialTokenIds
 from fastlm.model.files import checked_fingerprint, refuse_other_tokenizer
@@ -120,7 +121,7 @@ def export_llama(model: TransformerLM, directory: str | os.PathLike[str], tokeni
     _refuse_other_shapes(model.config)
     fingerprint = checked_fingerprint(model.config, model.tokenizer_fingerprint, tokenizer, "the model")
     if tokenizer is None:
-        refuse_other_tokenizer(Path(directory), fingerprint)
+        refuse_other_tokenizer(location(directory), fingerprint)
     config = _normalized(model.config)
     weights = saved_weights(
         to_layout(unwrapped(model.state_dict()), model.config, model.config.rope_layout, "half"), config
@@ -141,7 +142,7 @@ def export_llama(model: TransformerLM, directory: str | os.PathLike[str], tokeni
         content = transformers_config.content(tokenizer.vocabulary, special.bos, end, special.pad, length)
         files[transformers_config.FILE] = content
     files[CONFIG] = _json(_config_json(config, dtype, fingerprint) | ids)
-    write_files(Path(directory), files)
+    write_files(location(directory), files)
 
 
 def import_llama(

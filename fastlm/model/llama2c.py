@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from fastlm.files.atomic import replacing
+from fastlm.files.remote import location
 from fastlm.model.config import NO_IDS, ModelConfig, SpecialTokenIds
 from fastlm.model.files import checked_fingerprint
 from fastlm.model.layers import Device
@@ -72,7 +73,7 @@ def export_llama2c(model: TransformerLM, path: str | os.PathLike[str]) -> None:
     contents = saved_weights(state, config) | _tables(config)
     sizes = (config.d_model, config.d_ff, config.num_layers, config.num_heads, config.kv_heads)
     vocab_size = config.vocab_size if config.tie_embeddings else -config.vocab_size
-    with replacing(Path(path)) as file:
+    with replacing(location(path)) as file:
         file.write(_HEADER.pack(*sizes, vocab_size, config.context_length))
         for name in _layout(config):
             file.write(contents[name].float().numpy().astype("<f4").data)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from fastlm.files.atomic import replacing
+from fastlm.files.remote import fetched, is_address, location
 from fastlm.model.safetensors_file import FileOrPath, read_archive, write_archive
 from fastlm.model.state import unwrapped
 from fastlm.training.parallel import gathered
@@ -42,7 +42,7 @@ def save_checkpoint(model: nn.Module, optimizer: Optimizer, iteration: int, out:
     """
     tensors, document = snapshot(model, [optimizer], iteration, {})
     if isinstance(out, str | os.PathLike):
-        with replacing(Path(out)) as file:
+        with replacing(location(out)) as file:
             write_archive(file, tensors, document)
     else:
         write_archive(out, tensors, document)
@@ -63,6 +63,9 @@ def load_checkpoint(src: FileOrPath, model: nn.Module, optimizer: Optimizer) -> 
         OSError: The file cannot be read.
         ValueError: The file is damaged, or does not fit model and optimizer, which are then unchanged.
     """
+    if isinstance(src, str) and is_address(src):
+        with fetched(location(src)) as file:
+            return load_checkpoint(file, model, optimizer)
     where, tensors, document = read_checkpoint(src)
     restore(where, tensors, document, model, [optimizer])
     iteration: int = document["iteration"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from fastlm.files.atomic import remove_unfinished, write_files
+from fastlm.files.remote import Location, location
 from fastlm.model.files import refuse_other_tokenizer
 from fastlm.model.transformer import TransformerLM
 from fastlm.tokenizer_files import load
@@ -33,6 +35,7 @@ from fastlm.training.mean_loss import MeanLoss
 from fastlm.training.optimizer import clip_gradients, make_optimizers, set_learning_rate
 from fastlm.training.parallel import Processes
 from fastlm.training.plan import RunPlan, plan_run
+from fastlm.training.remote_run import run_folder
 from fastlm.training.resuming import Resumed, newest_checkpoint
 from fastlm.training.run_data import RunData
 from fastlm.training.schedule import learning_rate_of
@@ -41,7 +44,7 @@ from fastlm.training.stop_signals import StopSignals
 from fastlm.training.trained_model import end_ids, save_trained
 
 
-def train(config: TrainingConfig) -> Path:
+def train(config: TrainingConfig) -> Location:
     """Trains a model, or resumes a run that was stopped.
 
     A run writes to `config.out`: config.toml, log.jsonl, checkpoints/, and finally model/. If there are checkpoints of
@@ -61,9 +64,14 @@ def train(config: TrainingConfig) -> Path:
             gradient or a weight is no longer finite.
         OSError: A file cannot be read or written.
     """
-    with parallel.processes(config.device, config.allow_tf32) as processes:
-        TrainingRun(config, processes).train()
-    return Path(config.out) / "model"
+    with (
+        parallel.processes(config.device, config.allow_tf32) as processes,
+        run_folder(config) as (local_config, folder),
+    ):
+        TrainingRun(local_config, processes, folder.upload).train()
+        if processes.rank == 0:
+            folder.upload()
+    return location(config.out) / "model"
 
 
 class TrainingRun:
@@ -72,13 +80,14 @@ class TrainingRun:
     Args:
         config: The configuration.
         processes: The processes of the run.
+        saved: Called after each checkpoint.
 
     Raises:
         ValueError, OSError: As `train`.
     """
 
-    def __init__(self, config: TrainingConfig, processes: Processes):
-        self.config, self.processes = config, processes
+    def __init__(self, config: TrainingConfig, processes: Processes, saved: Callable[[], None] = lambda: None):
+        self.config, self.processes, self.saved = config, processes, saved
         self.micro_batch_size = _micro_batch_size(config, processes.count)
         self.data = RunData.open(config)
         self.tokenizer = load(config.tokenizer) if config.tokenizer is not None else None
@@ -268,6 +277,7 @@ class TrainingRun:
         if log:
             log.sync()
             self.checkpoints.save(step, state)
+            self.saved()
 
     def _save_model(self) -> None:
         tensors, _ = snapshot(self.model, [], self.config.steps, {})

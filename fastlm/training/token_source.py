@@ -20,6 +20,7 @@ import numpy as np
 from fastlm._types import Int64Array
 from fastlm.corpus.manifest import MANIFEST, Manifest, read_manifest
 from fastlm.corpus.megatron import IDX, is_dataset, map_dataset
+from fastlm.corpus.remote_shards import local_shards
 from fastlm.corpus.shard_formats import INDEX, ids_suffix, map_ids, map_npy, read_ends
 from fastlm.forks import cached_property
 from fastlm.tokenizer_files import load
@@ -153,6 +154,7 @@ def open_token_files(names: Sequence[str], splits: Sequence[str], data_dtype: st
     """
     found: list[TokenFile] = []
     for name in names:
+        name = local_shards(name)
         path = Path(name)
         if path.exists() or not glob.has_magic(name):
             found += _opened(path, splits, data_dtype)
@@ -191,7 +193,7 @@ def _first_split(manifest: Manifest, splits: Sequence[str]) -> str | None:
 
 def has_split(name: str, split: str) -> bool:
     """Whether a folder has shards of a split."""
-    path = Path(name)
+    path = Path(local_shards(name))
     return path.is_dir() and (path / MANIFEST).exists() and bool(read_manifest(path).splits.get(split))
 
 
@@ -208,7 +210,8 @@ def vocabulary_size(names: Sequence[str], tokenizer: str | None) -> int | None:
     """
     sizes = []
     for name in names if isinstance(names, tuple) else ():
-        for path in map(Path, sorted(glob.glob(str(name), recursive=True)) or [name]):
+        name = local_shards(str(name))
+        for path in map(Path, sorted(glob.glob(name, recursive=True)) or [name]):
             listing_folder = path if path.is_dir() else path.parent
             if (listing_folder / MANIFEST).exists():
                 with contextlib.suppress(ValueError):  # a manifest of another program

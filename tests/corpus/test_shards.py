@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import fastlm
 from fastlm.corpus import job_folder as job
-from fastlm.corpus import text_blocks
+from fastlm.corpus import job_storage, text_blocks
 from fastlm.corpus.block_encoder import is_validation
 from fastlm.corpus.encode_corpus import encode_corpus
 from fastlm.corpus.manifest import read_manifest, with_checksum
@@ -552,7 +552,7 @@ def test_manifests_of_version_1_are_read(corpus, trained, tmp_path):
 
 def test_a_source_that_grew_after_its_last_shard_is_refused(trained, tmp_path, monkeypatch):
     """A run that was killed before its manifest was written has made its last shard whole."""
-    real = job.write_files
+    real = job_storage.write_files
 
     def write_files(folder, contents):
         if "manifest.json" in contents:
@@ -560,7 +560,7 @@ def test_a_source_that_grew_after_its_last_shard_is_refused(trained, tmp_path, m
         real(folder, contents)
 
     with monkeypatch.context() as patched:
-        patched.setattr(job, "write_files", write_files)
+        patched.setattr(job_storage, "write_files", write_files)
         with pytest.raises(CutOffError):
             encode_corpus(trained, iter(["a", "b"]), tmp_path / "out")
     with pytest.raises(ValueError, match="train-00000 was the last shard of this run, but the source now holds more"):

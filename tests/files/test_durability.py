@@ -8,6 +8,7 @@ import pytest
 from fastlm.corpus import job_folder as job
 from fastlm.corpus import text_blocks
 from fastlm.corpus.encode_corpus import encode_corpus
+from fastlm.corpus.job_storage import STATE
 from fastlm.corpus.read import Corpus
 from fastlm.files.atomic import replacing, write_files
 from tests import texts
@@ -36,7 +37,7 @@ class Disk:
     def replace(self, source, target) -> None:
         source, target = Path(source), Path(target)
         assert self.has(source), f"{target.name} takes its name before its content is on disk"
-        if target.name == job.STATE:
+        if target.name == STATE:
             for path in target.parent.iterdir():
                 is_shard = path.name.startswith(("train-", "val-"))
                 assert not is_shard or self.has(path), f"{path.name} is not on disk at the checkpoint that names it"
