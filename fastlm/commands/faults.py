@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from fastlm.text.escapes import escaped
 
 EXTRAS = {
+    "regex": "regex",
     "torch": "model",
     "safetensors": "model",
     "numba": "model",

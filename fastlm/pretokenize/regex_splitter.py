@@ -11,6 +11,7 @@ import numpy as np
 from fastlm._types import Int64Array
 from fastlm.forks import no_fork
 from fastlm.pretokenize import _scan
+from fastlm.pretokenize.regex_module import regex_module
 
 if TYPE_CHECKING:
     from regex import Pattern as CompiledRegex
@@ -27,16 +28,14 @@ class RegexSplitter:
         stacklevel: For the warning, counted from this call.
 
     Raises:
-        ValueError: An expression is not a regular expression.
+        ValueError: An expression is not a regular expression, or `regex` is not installed.
     """
 
     def __init__(
         self, expressions: Sequence[str], translate: Callable[[str], str] | None = None, stacklevel: int = 2
     ) -> None:
         self._compiled = [compile_expression(expression, translate) for expression in expressions]
-        with no_fork:
-            import regex
-
+        regex = regex_module()
         warnings.warn(
             f"no scanner for the pattern {' then '.join(map(repr, expressions))}: the regex module "
             f"{regex.__version__} splits the text, slowly and by its own version of Unicode",
@@ -81,9 +80,8 @@ class RegexSplitter:
 
 def compile_expression(expression: str, translate: Callable[[str], str] | None = None) -> CompiledRegex[str]:
     """Compiles a regular expression. Raises ValueError if it is not one."""
-    with no_fork:
-        import regex
-
+    regex = regex_module()
+    with no_fork:  # regex imports modules when it compiles
         try:
             if translate is not None:
                 return regex.compile(translate(expression))

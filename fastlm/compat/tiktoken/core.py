@@ -17,6 +17,7 @@ from fastlm.compat.tiktoken.plugins import ENCODING_CONSTRUCTORS, available_plug
 from fastlm.compat.tiktoken.special import NONE, SpecialTokens
 from fastlm.compat.tiktoken.special import raise_disallowed_special_token as raise_disallowed_special_token
 from fastlm.forks import ForkSafeLock, cached_property, no_fork
+from fastlm.pretokenize.regex_module import regex_module
 from fastlm.text._token_finder import TokenFinder
 
 
@@ -380,9 +381,8 @@ class Encoding:
 
     def _encode_only_native_bpe(self, text: str) -> list[int]:
         """Encodes a text that Python's `regex` splits, with its Unicode version and its meaning of $."""
+        regex = regex_module()
         with no_fork:
-            import regex
-
             pattern = regex.compile(self._pat_str)
         pieces = pattern.findall(text)
         return [token_id for piece in pieces for token_id in self._core_bpe.encode_single_piece(piece.encode())]

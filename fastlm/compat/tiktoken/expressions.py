@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from fastlm.forks import no_fork
+from fastlm.pretokenize.regex_module import regex_module
 
 _BRACES = re.compile(r"\{(?:(\d+)(,?)(\d*)|,(\d+))\}")
 _CODE = re.compile(r"[xuU]\{([0-9A-Fa-f]+)\}|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})")
@@ -302,9 +303,8 @@ def _set_of(members: str, is_negated: bool, flags: frozenset[str]) -> str:
     found = rf"[^{members}\ud800]" if is_negated else f"[{members}]"
     if "i" not in flags:
         return found
+    regex = regex_module()
     with no_fork:
-        import regex
-
         positive = regex.compile(f"[{members}]")
     folded = "".join(char for char, same in _FOLDED.items() if any(map(positive.match, same)) != is_negated)
     others = f"(?![{''.join(_FOLDED)}])(?i:{found})"

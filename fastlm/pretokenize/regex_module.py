@@ -1,0 +1,21 @@
+"""The `regex` module, which splits texts by patterns that have no scanner. It is imported at its first use."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from fastlm.forks import no_fork
+
+
+def regex_module() -> ModuleType:
+    """Returns the module `regex`. Raises ValueError if it is not installed."""
+    with no_fork:
+        try:
+            import regex
+        except ModuleNotFoundError as error:
+            if error.name != "regex":
+                raise
+            raise ValueError(
+                "a pattern without a scanner needs the package regex: pip install 'fastlm[regex]'"
+            ) from None
+    return regex

@@ -1,0 +1,37 @@
+"""Without the `regex` module, only patterns without a scanner are refused."""
+
+import sys
+
+import pytest
+
+import fastlm
+from fastlm.compat import tiktoken as compat_tiktoken
+from fastlm.pretokenize.patterns import PATTERNS, find_pattern
+
+BYTES = {i: bytes([i]) for i in range(256)}
+RANKS = {token: rank for rank, token in BYTES.items()}
+
+
+@pytest.fixture
+def without_regex(monkeypatch):
+    monkeypatch.setitem(sys.modules, "regex", None)
+
+
+@pytest.mark.usefixtures("without_regex")
+def test_a_pattern_without_a_scanner_names_the_extra():
+    for make in (
+        lambda: fastlm.Tokenizer(BYTES, [], pattern=r"[a-z]{3}|.").encode("abcd"),
+        lambda: fastlm.train_bpe(["abcd"], 260, pattern=r"[a-z]{3}|."),
+        lambda: compat_tiktoken.Encoding(
+            "mine", pat_str=r"[a-z]{3}|.", mergeable_ranks=RANKS, special_tokens={}
+        ).encode("abcd"),
+    ):
+        with pytest.raises(ValueError, match=r"needs the package regex: pip install 'fastlm\[regex\]'"):
+            make()
+
+
+@pytest.mark.usefixtures("without_regex")
+def test_named_patterns_need_no_regex():
+    for name in PATTERNS:
+        if find_pattern(name).scanner:
+            assert fastlm.Tokenizer(BYTES, [], pattern=name).encode("ab 1") == list(b"ab 1")
