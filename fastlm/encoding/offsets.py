@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
@@ -46,53 +46,102 @@ def encode_with_spans(
     if unit not in ("character", "byte"):
         raise ValueError(f"unit must be 'character' or 'byte', got {unit!r}")
     decoded = decoded_text(text)
+    byte_starts = _byte_starts(decoded) if unit == "byte" else None
+    spans = pipeline.spans(decoded, recognised, with_origins=True)
+    if pipeline.has_steps:
+        return _encode_each(spans, vocabulary, pipeline, encode, byte_starts)
+    return _encode_joined(spans, vocabulary, encode, byte_starts)
+
+
+def _encode_each(
+    spans: Iterable[Span],
+    vocabulary: Vocabulary,
+    pipeline: TextPipeline,
+    encode: Callable[[bytes, Int64Array | None], UInt32Array],
+    byte_starts: Int64Array | None,
+) -> tuple[UInt32Array, Int64Array]:
+    """Encodes one span after the other, for patterns that change the text."""
     ids: list[UInt32Array] = [np.empty(0, np.uint32)]
     token_spans: list[Int64Array] = [np.empty((0, 2), np.int64)]
-    lengths = vocabulary.token_lengths
-    byte_starts = _byte_starts(decoded) if unit == "byte" else None
-    for span in pipeline.spans(decoded, recognised, with_origins=True):
+    for span in spans:
         if span.token_id is not None:
             ids.append(np.array([span.token_id], np.uint32))
             found = np.array([[span.origins[0], span.origins[-1] + 1]], np.int64)
-            token_spans.append(found if byte_starts is None else byte_starts[found])
-            continue
-        pretokens = pipeline.pretokens(span, with_origins=True)
-        if pretokens is not None:
-            boundaries = np.stack([pretokens.ends, pretokens.ends, np.full(len(pretokens.ends), -1)], axis=1)
-            ids.append(encode(pretokens.text, boundaries))
+        else:
+            pretokens = pipeline.pretokens(span, with_origins=True)
+            assert pretokens is not None
             assert pretokens.first is not None
             assert pretokens.last is not None
-            sizes = lengths.take(ids[-1])
-            ends = np.cumsum(sizes)
-            found = np.stack([pretokens.first[ends - sizes], pretokens.last[ends - 1] + 1], axis=1)
-            token_spans.append(found if byte_starts is None else byte_starts[found])
-            continue
-        encoded = span.text.encode()
-        ids.append(encode(encoded, None))
-        # an index of another dtype ends the process where NumPy cannot allocate its buffer; `take` raises
-        token_spans.append(_token_spans(span, encoded, lengths.take(ids[-1]), vocabulary, byte_starts))
+            boundaries = np.stack([pretokens.ends, pretokens.ends, np.full(len(pretokens.ends), -1)], axis=1)
+            ids.append(encode(pretokens.text, boundaries))
+            lengths = vocabulary.token_lengths.take(ids[-1])
+            ends = np.cumsum(lengths)
+            found = np.stack([pretokens.first[ends - lengths], pretokens.last[ends - 1] + 1], axis=1)
+        token_spans.append(found if byte_starts is None else byte_starts[found])
     return np.concatenate(ids), np.concatenate(token_spans)
 
 
-def _token_spans(
-    span: Span, encoded: bytes, lengths: Int64Array, vocabulary: Vocabulary, byte_starts: Int64Array | None
-) -> Int64Array:
-    """Start and end in the text of the tokens of a span, which have these lengths in bytes."""
+def _encode_joined(
+    spans: Iterable[Span],
+    vocabulary: Vocabulary,
+    encode: Callable[[bytes, Int64Array | None], UInt32Array],
+    byte_starts: Int64Array | None,
+) -> tuple[UInt32Array, Int64Array]:
+    """Encodes the text between added tokens in one call, with a boundary where one was, and inserts the added tokens.
+
+    A call for each span would take microseconds, and a text may have an added token every few bytes.
+    """
+    parts: list[str] = []
+    firsts: list[int] = []  # the character of the given text at which a part begins, where it was not normalized
+    normalized: dict[int, Int64Array] = {}  # part -> origins
+    added: list[tuple[int, int, int, int]] = []  # parts before the token, its id, start and end
+    for span in spans:
+        origins = span.origins
+        if span.token_id is not None:
+            added.append((len(parts), span.token_id, origins[0], origins[-1] + 1))
+            continue
+        is_given = isinstance(origins, range)
+        if not is_given:
+            normalized[len(parts)] = np.asarray(origins, np.int64)
+        firsts.append(origins.start if is_given else 0)
+        parts.append(span.text)
+    encoded = "".join(parts).encode()
     text = np.frombuffer(encoded, np.uint8)
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
-    last = ends - 1
+    character = np.cumsum((text & 0xC0) != 0x80) - 1
+    counts = np.array([*map(len, parts)], np.int64)
+    first_characters = np.cumsum(counts) - counts
+    first_bytes = np.append(np.flatnonzero((text & 0xC0) != 0x80), len(text))[first_characters]
+    rows = first_bytes[1:]
+    ids = encode(encoded, np.stack([rows, rows, np.full(len(rows), -1)], axis=1) if len(rows) else None)
+
+    # an index of another dtype ends the process where NumPy cannot allocate its buffer; `take` raises
+    lengths = vocabulary.token_lengths.take(ids)
+    last = np.cumsum(lengths) - 1
+    starts = last + 1 - lengths
     if vocabulary.rules.unknown_bytes == "drop":
         # the tokens spell only the bytes that have an id
         kept = np.flatnonzero(vocabulary.byte_ids[text] != NO_ID)
         starts, last = kept[starts], kept[last]
-    if byte_starts is not None and isinstance(span.origins, range):
-        offset = byte_starts[span.origins.start]
-        return np.stack([starts + offset, last + 1 + offset], axis=1)
-    character = np.cumsum((text & 0xC0) != 0x80) - 1
-    origins = np.asarray(span.origins, np.int64)
-    spans = np.stack([origins[character[starts]], origins[character[last]] + 1], axis=1)
-    return spans if byte_starts is None else byte_starts[spans]
+    all_origins = np.repeat(np.array(firsts, np.int64) - first_characters, counts) + np.arange(counts.sum())
+    for part, found in normalized.items():
+        all_origins[first_characters[part] : first_characters[part] + counts[part]] = found
+    token_spans = np.stack([all_origins[character[starts]], all_origins[character[last]] + 1], axis=1)
+    if byte_starts is not None:
+        token_spans = byte_starts[token_spans]
+        part_of = np.searchsorted(first_bytes, starts, "right") - 1
+        is_given = np.array([part not in normalized for part in range(len(parts))], bool)[part_of]
+        moved = (byte_starts[np.array(firsts, np.int64)] - first_bytes)[part_of]
+        exact = np.stack([starts + moved, last + 1 + moved], axis=1)
+        token_spans = np.where(is_given[:, None], exact, token_spans)
+    if added:
+        before, token_ids, first, end = np.array(added, np.int64).T
+        places = np.searchsorted(starts, np.append(first_bytes, len(text))[before])
+        added_spans = np.stack([first, end], axis=1)
+        ids = np.insert(ids, places, token_ids)
+        token_spans = np.insert(
+            token_spans, places, added_spans if byte_starts is None else byte_starts[added_spans], axis=0
+        )
+    return ids, token_spans
 
 
 def _byte_starts(text: str) -> Int64Array:

@@ -299,6 +299,11 @@ class TextPipeline:
             for first, last, inner_id in self._normalized.split(normalized, recognised):
                 yield Span(normalized, first, last, inner_id, origins[first:last])
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether the pattern consists of steps that may change texts, so that `pretokens` finds the pretokens."""
+        return self._step_pattern is not None
+
     def pretokens(self, span: Span, with_origins: bool = False) -> Pretokens | None:
         """The pretokens of a span without an added token, if the pattern changes texts, else None.
 
