@@ -80,8 +80,8 @@ def memory_limit(trial: Trial) -> None:
     program = """
 import random, resource, sys
 import fastlm
-from fastlm.bpe_training.memory_limit import resident_bytes
-limit = resident_bytes() + (160 << 20)
+from fastlm.process_memory import resident_bytes
+limit = resident_bytes() + (32 << 20)
 def documents():
     chance = random.Random(6)
     for _ in range(int(sys.argv[1])):
@@ -89,7 +89,7 @@ def documents():
 tokenizer = fastlm.train_bpe(documents(), 400, [], max_memory=limit, num_threads=1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / limit, tokenizer.vocabulary.fingerprint)
 """
-    documents = 100 if trial.seconds >= 30 else 20
+    documents = 100 if trial.seconds >= 20 else 20
     done = subprocess.run([sys.executable, "-c", program, str(documents)], capture_output=True, text=True, check=True)
     ratio, fingerprint = done.stdout.split()
 

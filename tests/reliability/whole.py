@@ -147,7 +147,7 @@ SANITIZERS = (
 COVERAGE = "no build with Cython's line tracing yet"
 
 ROWS = [
-    Row(10, "a text of more than 2^32 bytes", "right merges", large_texts),
+    Row(10, "training on more than 2^32 bytes", "right merges", large_texts),
     Row(20, "sanitizers over the native suite", "0 reports", None, SANITIZERS),
     Row(21, "fuzzing of the native headers and of Arrow arrays", "0 reports", fuzzing),
     Row(22, "coverage of the tokenizer side", "95 % of lines, 90 % of branches", None, COVERAGE),
