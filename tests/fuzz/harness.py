@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 PACKAGE = HERE.parents[1] / "fastlm"
 # The most bytes of an input in most of the runs: the time of a run of cuts grows with the square of the length, and a
 # run of normalizer makes 20 texts. LONG_SHARE of the runs are longer.
-TARGETS = {"cuts": 32, "scanners": 64, "normalizer": 10, "cache": 80, "encode_loop": 40}
+TARGETS = {"cuts": 32, "scanners": 64, "normalizer": 10, "cache": 80, "encode_loop": 24}
 LONGEST = 200
 LONG_SHARE = 0.02
 COMPILERS = ("gcc", "clang")

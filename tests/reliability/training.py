@@ -81,7 +81,7 @@ def memory_limit(trial: Trial) -> None:
 import random, resource, sys
 import fastlm
 from fastlm.process_memory import resident_bytes
-limit = resident_bytes() + (32 << 20)
+limit = resident_bytes() + (96 << 20)
 def documents():
     chance = random.Random(6)
     for _ in range(int(sys.argv[1])):
