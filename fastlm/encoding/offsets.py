@@ -100,10 +100,11 @@ def _encode_joined(
         if span.token_id is not None:
             added.append((len(parts), span.token_id, origins[0], origins[-1] + 1))
             continue
-        is_given = isinstance(origins, range)
-        if not is_given:
+        if isinstance(origins, range):
+            firsts.append(origins.start)
+        else:
+            firsts.append(0)
             normalized[len(parts)] = np.asarray(origins, np.int64)
-        firsts.append(origins.start if is_given else 0)
         parts.append(span.text)
     encoded = "".join(parts).encode()
     text = np.frombuffer(encoded, np.uint8)
@@ -129,10 +130,10 @@ def _encode_joined(
     if byte_starts is not None:
         token_spans = byte_starts[token_spans]
         part_of = np.searchsorted(first_bytes, starts, "right") - 1
-        is_given = np.array([part not in normalized for part in range(len(parts))], bool)[part_of]
+        as_given = np.array([part not in normalized for part in range(len(parts))], bool)[part_of]
         moved = (byte_starts[np.array(firsts, np.int64)] - first_bytes)[part_of]
         exact = np.stack([starts + moved, last + 1 + moved], axis=1)
-        token_spans = np.where(is_given[:, None], exact, token_spans)
+        token_spans = np.where(as_given[:, None], exact, token_spans)
     if added:
         before, token_ids, first, end = np.array(added, np.int64).T
         places = np.searchsorted(starts, np.append(first_bytes, len(text))[before])
