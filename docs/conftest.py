@@ -13,6 +13,7 @@ NEEDS = {
     "model_training.md": "torch",
     "generation.md": "torch",
     "weights.md": "safetensors",
+    "cs336.md": "torch",
     "corpora.md": "orjson",
     "tutorials/service.md": "fastapi",
     "tutorials/laptop.md": "torch",

@@ -195,7 +195,7 @@ def _samples(model: TransformerLM, tokenizer: Tokenizer, checkpoints: Path, prom
     for path in paths:
         _, tensors, document = read_checkpoint(path)
         weights = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-        model.load_state_dict(weights)
+        model.load_state_dict(weights, rope_layout=model.config.rope_layout)
         found = generate(model, prompt, tokenizer, max_new_tokens=30, seed=0, **SAMPLING)
         text = " ".join((found.text or "").split())
         yield f"  step {document['iteration']:>4}: {escaped(prompt)} {escaped(text)}"

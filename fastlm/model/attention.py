@@ -14,6 +14,7 @@ from fastlm.model.bfloat16 import attention, linear
 from fastlm.model.config import ModelConfig, RopeLayout
 from fastlm.model.functional import scaled_dot_product_attention
 from fastlm.model.layers import Device, Linear, RMSNorm
+from fastlm.model.layout_guard import guard_layout
 from fastlm.model.rope import RotaryPositionalEmbedding
 
 AttentionKernel = Literal["sdpa", "explicit"]
@@ -88,6 +89,7 @@ class MultiHeadSelfAttention(nn.Module):
         self.output_proj = Linear(queries, d_model, device, dtype)
         self.q_norm = RMSNorm(self.d_head, norm_eps, device, dtype) if qk_norm else nn.Identity()
         self.k_norm = RMSNorm(self.d_head, norm_eps, device, dtype) if qk_norm else nn.Identity()
+        guard_layout(self)
 
     @classmethod
     def from_config(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 from torch import Tensor
 
 from fastlm.model.config import ModelConfig, RopeLayout
+from fastlm.model.layout_guard import LAYOUT
 from fastlm.model.rope import reorder_heads
 
 # prefixes that torch.compile and DistributedDataParallel add to the names of a model's parameters
@@ -25,9 +27,11 @@ def to_layout(
         target: The layout of the model that will load them.
 
     Returns:
-        A new state dict.
+        A new state dict, which says its layout.
     """
-    converted = dict(state)
+    converted: OrderedDict[str, Tensor] = OrderedDict(state)
+    modules = {name.rpartition(".attn.")[0] + ".attn" for name in state if ".attn." in name}
+    converted._metadata = {name: {LAYOUT: target} for name in modules}  # type: ignore[attr-defined]
     for name, weight in state.items():
         if name.endswith((".attn.q_proj.weight", ".attn.k_proj.weight")):
             heads = config.num_heads if ".q_proj." in name else config.kv_heads

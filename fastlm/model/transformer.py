@@ -5,7 +5,8 @@ B batch, T sequence, D d_model, V vocab_size.
 
 from __future__ import annotations
 
-from typing import Self, Unpack
+from collections.abc import Mapping
+from typing import Any, Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,9 @@ from torch.utils.checkpoint import checkpoint
 
 from fastlm._arguments import instance_of
 from fastlm.model.attention import AttentionKernel, MultiHeadSelfAttention
-from fastlm.model.config import NO_IDS, LayerVariants, ModelConfig, ModelVariants, SpecialTokenIds
+from fastlm.model.config import NO_IDS, LayerVariants, ModelConfig, ModelVariants, RopeLayout, SpecialTokenIds
 from fastlm.model.layers import Device, Embedding, Linear, RMSNorm, SiLUFeedForward, SwiGLU
+from fastlm.model.layout_guard import with_layout
 from fastlm.model.rope import RotaryPositionalEmbedding
 
 
@@ -116,7 +118,7 @@ class TransformerLM(nn.Module):
     """A language model: token embedding, Transformer layers, RMSNorm, output layer.
 
     The state dict has the keys of CS336: token_embeddings, layers.{i}.{ln1, attn, ln2, ffn}, ln_final, lm_head.
-    `state.to_layout` converts a state dict whose weights have the other layout of rotary positions.
+    `load_state_dict` converts weights of the other layout of rotary positions.
 
     Args:
         vocab_size, context_length, d_model, num_layers, num_heads, d_ff, rope_theta: See ModelConfig.
@@ -195,6 +197,35 @@ class TransformerLM(nn.Module):
     ) -> Self:
         """Makes a model of a configuration, with new weights. Other arguments are the same as for the class."""
         return cls(**config.to_dict(), kernel=kernel, device=device, dtype=dtype)
+
+    def load_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        strict: bool = True,
+        assign: bool = False,
+        *,
+        rope_layout: RopeLayout | None = None,
+    ) -> Any:
+        """Loads weights, as torch's modules do, and converts weights of the other layout of rotary positions.
+
+        Args:
+            state_dict: The weights. State dicts of fastlm's modules say their layout.
+            strict: Whether missing and unknown names are an error.
+            assign: Whether the tensors become the parameters, instead of being copied.
+            rope_layout: The layout for which the weights were made: "interleaved" for the modules of CS336. None takes
+                the layout that the state dict says. Where it says none, weights are loaded as they are, and a model
+                whose layout is "half" warns.
+
+        Returns:
+            torch's named tuple of missing and unexpected keys.
+
+        Raises:
+            RuntimeError: Names or shapes do not fit.
+            ValueError: The layout is unknown.
+        """
+        if rope_layout is not None:
+            state_dict = with_layout(state_dict, self, rope_layout)
+        return super().load_state_dict(state_dict, strict, assign)
 
     def forward(
         self, token_ids: Tensor, token_positions: Tensor | None = None, document_ids: Tensor | None = None

@@ -174,7 +174,7 @@ def model_of(
             module.rope = rope
     if config.tie_embeddings:
         state["lm_head.weight"] = state["token_embeddings.weight"]
-    model.load_state_dict(state, assign=True)
+    model.load_state_dict(state, assign=True, rope_layout=config.rope_layout)
     if config.tie_embeddings:
         model.token_embeddings.weight = model.lm_head.weight
     model.tokenizer_fingerprint = description.fingerprint

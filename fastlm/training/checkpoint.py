@@ -141,7 +141,10 @@ def restore(
     for number, optimizer in enumerate(optimizers):
         with _located(f"{where}: optimizer {number}"):
             states.append(_optimizer_state(number, optimizer, tensors, document["optimizers"][number]))
-    model.load_state_dict({name: _placed(weights[bare[name]], tensor) for name, tensor in live.items()})
+    for name, tensor in live.items():
+        # keeps the metadata of the state dict, which say the layout of rotary positions
+        live[name] = _placed(weights[bare[name]], tensor)
+    model.load_state_dict(live)
     for optimizer, state in zip(optimizers, states, strict=True):
         optimizer.load_state_dict(state)
 

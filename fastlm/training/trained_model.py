@@ -36,7 +36,8 @@ def save_trained(
         OSError: A file cannot be written.
     """
     model = TransformerLM.from_config(config, device="cpu", dtype=torch.float32)
-    model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in tensors.items()})
+    weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+    model.load_state_dict(weights, rope_layout=config.rope_layout)
     model.tokenizer_fingerprint = fingerprint
     model.special_token_ids = special_token_ids
     save_model(model, folder, tokenizer)

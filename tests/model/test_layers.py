@@ -12,6 +12,7 @@ from hypothesis import strategies as st  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
 
+from fastlm.cs336 import adapters  # noqa: E402
 from fastlm.model import (  # noqa: E402
     Embedding,
     Linear,
@@ -19,12 +20,10 @@ from fastlm.model import (  # noqa: E402
     RMSNorm,
     RotaryPositionalEmbedding,
     SwiGLU,
-    TransformerBlock,
     TransformerLM,
     cross_entropy,
     linear_cross_entropy,
     scaled_dot_product_attention,
-    silu,
     softmax,
 )
 from tests.reference import transformer as reference  # noqa: E402
@@ -34,84 +33,6 @@ HALVES = (torch.bfloat16, torch.float16)
 
 def drawn(*shape, seed=1, dtype=torch.float64):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-class Adapters:
-    """The functions by which CS336's tests reach a model, with their names and arguments."""
-
-    @staticmethod
-    def run_linear(d_in, d_out, weights, in_features):
-        layer = Linear(d_in, d_out, dtype=weights.dtype)
-        layer.load_state_dict({"weight": weights})
-        return layer(in_features)
-
-    @staticmethod
-    def run_embedding(vocab_size, d_model, weights, token_ids):
-        layer = Embedding(vocab_size, d_model, dtype=weights.dtype)
-        layer.load_state_dict({"weight": weights})
-        return layer(token_ids)
-
-    @staticmethod
-    def run_swiglu(d_model, d_ff, w1_weight, w2_weight, w3_weight, in_features):
-        layer = SwiGLU(d_model, d_ff, dtype=w1_weight.dtype)
-        layer.load_state_dict({"w1.weight": w1_weight, "w2.weight": w2_weight, "w3.weight": w3_weight})
-        return layer(in_features)
-
-    @staticmethod
-    def run_scaled_dot_product_attention(Q, K, V, mask=None):  # noqa: N803
-        return scaled_dot_product_attention(Q, K, V, mask)
-
-    @staticmethod
-    def run_multihead_self_attention(d_model, num_heads, q, k, v, o, in_features):
-        layer = MultiHeadSelfAttention(d_model, num_heads, dtype=q.dtype)
-        names = ("q_proj.weight", "k_proj.weight", "v_proj.weight", "output_proj.weight")
-        layer.load_state_dict(dict(zip(names, (q, k, v, o), strict=True)))
-        return layer(in_features)
-
-    @staticmethod
-    def run_multihead_self_attention_with_rope(
-        d_model, num_heads, max_seq_len, theta, q, k, v, o, in_features, token_positions=None
-    ):
-        layer = MultiHeadSelfAttention(
-            d_model, num_heads, rope_theta=theta, max_seq_len=max_seq_len, rope_layout="interleaved", dtype=q.dtype
-        )
-        names = ("q_proj.weight", "k_proj.weight", "v_proj.weight", "output_proj.weight")
-        layer.load_state_dict(dict(zip(names, (q, k, v, o), strict=True)))
-        return layer(in_features, token_positions)
-
-    @staticmethod
-    def run_rope(d_k, theta, max_seq_len, in_query_or_key, token_positions):
-        return RotaryPositionalEmbedding(theta, d_k, max_seq_len)(in_query_or_key, token_positions)
-
-    @staticmethod
-    def run_transformer_block(d_model, num_heads, d_ff, max_seq_len, theta, weights, in_features):
-        block = TransformerBlock(
-            d_model, num_heads, d_ff, max_seq_len=max_seq_len, rope_theta=theta, rope_layout="interleaved",
-            dtype=in_features.dtype,
-        )  # fmt: skip
-        block.load_state_dict(weights)
-        return block(in_features)
-
-    @staticmethod
-    def run_transformer_lm(
-        vocab_size, context_length, d_model, num_layers, num_heads, d_ff, rope_theta, weights, in_indices
-    ):
-        model = TransformerLM(
-            vocab_size, context_length, d_model, num_layers, num_heads, d_ff, rope_theta, rope_layout="interleaved",
-            dtype=weights["lm_head.weight"].dtype,
-        )  # fmt: skip
-        model.load_state_dict(weights)
-        return model(in_indices)
-
-    @staticmethod
-    def run_rmsnorm(d_model, eps, weights, in_features):
-        layer = RMSNorm(d_model, eps, dtype=weights.dtype)
-        layer.load_state_dict({"weight": weights})
-        return layer(in_features)
-
-    run_silu = staticmethod(silu)
-    run_softmax = staticmethod(softmax)
-    run_cross_entropy = staticmethod(cross_entropy)
 
 
 def cs336_weights(layers=2, width=8, inner=12, vocab=20):
@@ -127,14 +48,14 @@ def cs336_weights(layers=2, width=8, inner=12, vocab=20):
 
 def test_adapters_of_whole_models():
     weights, ids = cs336_weights(), torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
-    found = Adapters.run_transformer_lm(20, 16, 8, 2, 2, 12, 10_000.0, weights, ids)
+    found = adapters.run_transformer_lm(20, 16, 8, 2, 2, 12, 10_000.0, weights, ids)
     model = TransformerLM(20, 16, 8, 2, 2, 12, 10_000.0, rope_layout="interleaved")
     assert set(model.state_dict()) == set(weights)
     as_arrays = {name: weight.numpy() for name, weight in weights.items()}
     for row, logits in zip(ids.tolist(), found.detach().numpy(), strict=True):
         assert np.allclose(logits, reference.logits(as_arrays, model.config, row), rtol=1e-5, atol=1e-5)
     # inputs shorter than the context are the beginnings of longer ones
-    shorter = Adapters.run_transformer_lm(20, 16, 8, 2, 2, 12, 10_000.0, weights, ids[:, :3])
+    shorter = adapters.run_transformer_lm(20, 16, 8, 2, 2, 12, 10_000.0, weights, ids[:, :3])
     assert torch.allclose(shorter, found[:, :3])
     block = {name.removeprefix("layers.0."): weight for name, weight in weights.items() if name.startswith("layers.0.")}
     x = drawn(2, 5, 8)
@@ -142,12 +63,12 @@ def test_adapters_of_whole_models():
     normed = F.rms_norm(y, (8,), block["ln2.weight"], 1e-5)
     w1, w2, w3 = (block[f"ffn.{name}.weight"] for name in ("w1", "w2", "w3"))
     expected = y + F.silu(normed @ w1.T) * (normed @ w3.T) @ w2.T
-    assert torch.allclose(Adapters.run_transformer_block(8, 2, 12, 16, 10_000.0, block, x), expected)
+    assert torch.allclose(adapters.run_transformer_block(8, 2, 12, 16, 10_000.0, block, x), expected)
 
 
 def attended(block, x):
     projections = [block[f"attn.{name}_proj.weight"] for name in ("q", "k", "v", "output")]
-    return Adapters.run_multihead_self_attention_with_rope(8, 2, 16, 10_000.0, *projections, x)
+    return adapters.run_multihead_self_attention_with_rope(8, 2, 16, 10_000.0, *projections, x)
 
 
 def test_adapters_of_attention():
@@ -159,32 +80,32 @@ def test_adapters_of_attention():
         heads = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
         return heads.transpose(1, 2).flatten(-2) @ o.T
 
-    assert torch.allclose(Adapters.run_multihead_self_attention(8, 2, q, k, v, o, x), joined(queries, keys))
+    assert torch.allclose(adapters.run_multihead_self_attention(8, 2, q, k, v, o, x), joined(queries, keys))
     turn = RotaryPositionalEmbedding(10_000.0, 4, 16)
     turned = joined(turn(queries, positions[:, None]), turn(keys, positions[:, None]))
-    found = Adapters.run_multihead_self_attention_with_rope(8, 2, 16, 10_000.0, q, k, v, o, x, positions)
+    found = adapters.run_multihead_self_attention_with_rope(8, 2, 16, 10_000.0, q, k, v, o, x, positions)
     assert torch.allclose(found, turned)
-    in_order = Adapters.run_multihead_self_attention_with_rope(8, 2, 16, 10_000.0, q, k, v, o, x)
+    in_order = adapters.run_multihead_self_attention_with_rope(8, 2, 16, 10_000.0, q, k, v, o, x)
     assert torch.allclose(in_order[1], found[1])
 
 
 def test_adapters_of_layers():
     x = drawn(2, 5, 8)
     w1, w2, w3 = drawn(12, 8, seed=2), drawn(8, 12, seed=3), drawn(12, 8, seed=4)
-    assert torch.equal(Adapters.run_linear(8, 12, w1, x), F.linear(x, w1))
+    assert torch.equal(adapters.run_linear(8, 12, w1, x), F.linear(x, w1))
     ids = torch.tensor([[3, 0], [11, 3]])
-    assert torch.equal(Adapters.run_embedding(12, 8, w1, ids), w1[ids])
-    assert torch.allclose(Adapters.run_swiglu(8, 12, w1, w2, w3, x), (F.silu(x @ w1.T) * (x @ w3.T)) @ w2.T)
-    assert torch.allclose(Adapters.run_rmsnorm(8, 1e-3, w2[:, 0], x), F.rms_norm(x, (8,), w2[:, 0], 1e-3))
-    assert torch.allclose(Adapters.run_silu(x), F.silu(x))
+    assert torch.equal(adapters.run_embedding(12, 8, w1, ids), w1[ids])
+    assert torch.allclose(adapters.run_swiglu(8, 12, w1, w2, w3, x), (F.silu(x @ w1.T) * (x @ w3.T)) @ w2.T)
+    assert torch.allclose(adapters.run_rmsnorm(8, 1e-3, w2[:, 0], x), F.rms_norm(x, (8,), w2[:, 0], 1e-3))
+    assert torch.allclose(adapters.run_silu(x), F.silu(x))
     for shift in (0, 100):
-        assert torch.allclose(Adapters.run_softmax(x + shift, 1), F.softmax(x, 1))
+        assert torch.allclose(adapters.run_softmax(x + shift, 1), F.softmax(x, 1))
     for scale in (1, 1000):
         expected = F.cross_entropy((scale * x).flatten(0, 1), torch.arange(10) % 8)
-        assert torch.allclose(Adapters.run_cross_entropy(scale * x, (torch.arange(10) % 8).view(2, 5)), expected)
+        assert torch.allclose(adapters.run_cross_entropy(scale * x, (torch.arange(10) % 8).view(2, 5)), expected)
     mask = torch.ones(5, 5, dtype=torch.bool).tril()
     expected = F.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None], mask)
-    assert torch.allclose(Adapters.run_scaled_dot_product_attention(x[:, None], x[:, None], x[:, None], mask), expected)
+    assert torch.allclose(adapters.run_scaled_dot_product_attention(x[:, None], x[:, None], x[:, None], mask), expected)
 
 
 def test_fixtures_of_the_course(data):
@@ -193,18 +114,18 @@ def test_fixtures_of_the_course(data):
         pytest.skip(f"no file {path}")
     with np.load(path) as fixtures:
         fixture = {name: torch.from_numpy(array) for name, array in fixtures.items()}
-    found = Adapters.run_rmsnorm(64, 1e-5, fixture["rmsnorm_weights/weight"], fixture["in_features"])
+    found = adapters.run_rmsnorm(64, 1e-5, fixture["rmsnorm_weights/weight"], fixture["in_features"])
     assert torch.allclose(found, fixture["rmsnorm_expected_output"], atol=1e-6)
     # the fixture's mask is True where a key is hidden
     q, k, v = (fixture[f"scaled_dot_product_attention_{name}"] for name in "QKV")
-    found = Adapters.run_scaled_dot_product_attention(q, k, v, ~fixture["scaled_dot_product_attention_mask"])
+    found = adapters.run_scaled_dot_product_attention(q, k, v, ~fixture["scaled_dot_product_attention_mask"])
     assert torch.allclose(found, fixture["scaled_dot_product_attention_expected_output"], atol=1e-6)
     prefix = "unbatched_multihead_self_attention"
     weights = [
         torch.cat([fixture[f"{prefix}_weights/{name}_heads.{head}.weight"] for head in (0, 1)]) for name in "qkv"
     ]
     weights.append(fixture[f"{prefix}_weights/output_proj.weight"])
-    found = Adapters.run_multihead_self_attention(64, 2, *weights, fixture["in_features"])
+    found = adapters.run_multihead_self_attention(64, 2, *weights, fixture["in_features"])
     assert torch.allclose(found, fixture[f"{prefix}_expected_output"], atol=1e-6)
 
 

@@ -70,7 +70,7 @@ def test_a_float64_model_has_float64_rotary_tables(way, layout):
         model.half()
     if way in ("double", "to", "half and back"):
         model = model.to(torch.float64) if way == "to" else model.double()
-        model.load_state_dict(weights)
+        model.load_state_dict(weights, rope_layout=config.rope_layout)
     assert {buffer.dtype for buffer in model.buffers()} == {torch.float64}
     positions = [299, 0, 17, 250, 299]
     with torch.no_grad():
