@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -114,6 +115,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         clone = fresh_clone(Path(folder))
         environment = clone / ".venv" if existing is None else existing.absolute()
+        if existing is not None:
+            shutil.rmtree(clone / "fastlm")  # not built: it would take precedence over the installed package
         for page in [path.resolve() for path in arguments.pages] or PAGES:
             write_texts(clone)
             for block in blocks(page):

@@ -71,6 +71,12 @@ def test_code_can_be_copied(page):
             assert checked.returncode == 0, f"{where}: {checked.stderr}"
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_no_page_installs_from_an_index(page):
+    """fastlm is not on PyPI: pages install it from a clone."""
+    assert re.findall(r"pip install[^\n`]* [\"']?fastlm", page.read_text()) == []
+
+
 def test_commands_of_a_page_are_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("text\n```sh\nfastlm plan 1GB\n```\n\n```sh\n# needs a GPU\nfastlm train\n```\n```text\nno\n```\n")

@@ -24,7 +24,8 @@ _AFTER = """
 ## Names, spellings and other expressions
 
 The named patterns have a hand-written scanner. Other spellings of the same split that fastlm knows use that scanner.
-Any other expression runs in the `regex` module, which is slow and has its own version of Unicode; the first use warns.
+Any other expression runs in the `regex` module (extra `[regex]`), which is slow and has its own version of Unicode. The
+first use warns.
 Expressions of a tokenizer.json have the syntax of Oniguruma, in which `$` ends a line and `\\h` is a hexadecimal digit.
 fastlm has a matcher for them, which gives the matches of tokenizers, or refuses an unsupported element by name.
 

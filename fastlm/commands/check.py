@@ -1,4 +1,4 @@
-"""`fastlm check`: compares the ids of a tokenizer with those of tiktoken and tokenizers."""
+"""`fastlm check`: compares the ids of a tokenizer with the ids of tiktoken and tokenizers."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def check(
         corpus: Files, directories, globs, addresses, or - for standard input.
         out: File for the result; by default it is printed.
         json: Write JSON instead of Markdown.
-        peer: Library to compare with: tiktoken or tokenizers; repeat the option for both. By default all that are
-            installed and can hold the vocabulary.
+        peer: Library to compare with: tiktoken or tokenizers; repeat the option for both. By default both, if
+            they are installed and can hold the vocabulary.
         on_special: Whether special tokens in the text are tokens or ordinary text.
         limit_mb: Megabytes of text to compare. They are kept in memory.
         rounds: How often each library is timed; 0 for ids only.

@@ -1,4 +1,4 @@
-"""Comparisons of tokenizers and trainers with those of other libraries."""
+"""Comparisons of tokenizers and trainers with other libraries."""
 
 from fastlm.testing.compare import compare
 from fastlm.testing.markdown import markdown_of

@@ -38,7 +38,7 @@ def compare(
     rounds: int = 5,
     train: int | None = None,
 ) -> Comparison:
-    """Compares the ids of a tokenizer with those of tiktoken and tokenizers, and then time and memory.
+    """Compares the ids of a tokenizer with the ids of tiktoken and tokenizers, and then time and memory.
 
     Ids are compared first, on all texts. Only then the libraries are timed, in turns and in one thread, on the first
     texts. Memory is measured in a new process for each library.

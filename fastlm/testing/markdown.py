@@ -99,7 +99,7 @@ def _training(result: TrainingResult) -> Iterator[str]:
 
 
 def code(text: str) -> str:
-    """Text as code that also stands in a table."""
+    """Text as code, also for a cell of a table."""
     fence = "`"
     while fence in text:
         fence += "`"

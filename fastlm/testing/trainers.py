@@ -1,4 +1,4 @@
-"""The merges of `train_bpe` next to those of the trainer of tokenizers."""
+"""Compares the merges of `train_bpe` with the merges of the trainer of tokenizers."""
 
 from __future__ import annotations
 
