@@ -20,7 +20,9 @@ from fastlm.commands.output import note
 from fastlm.commands.overview import overview
 from fastlm.commands.parse import USAGE_ERROR, options_of, parsed, print_completion, unknown_command
 from fastlm.commands.plan import plan
+from fastlm.commands.replay import replay
 from fastlm.commands.report import report
+from fastlm.commands.run import run
 from fastlm.commands.tokenize import tokenize
 from fastlm.commands.train import train
 from fastlm.commands.train_tokenizer import train_tokenizer
@@ -46,6 +48,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "import": import_model,
     "generate": generate,
     "train": train,
+    "run": run,
+    "replay": replay,
 }
 
 # exit codes of a shell for a process that SIGINT, SIGPIPE and SIGTERM end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -40,6 +41,8 @@ def encode(
     end_of_text: Annotated[str | None, option("TOKEN", "--eot")] = None,
     on_special: Literal["token", "text", "raise"] = "token",
     validation_fraction: Annotated[float, arg(aliases=["--validation"])] = 0.0,
+    shuffle: Annotated[int | None, option("SEED")] = None,
+    document_table: bool = False,
     resume: bool = False,
     num_threads: NumThreads = None,
     engine: Literal["local", "ray"] = "local",
@@ -61,6 +64,10 @@ def encode(
         on_special: Special tokens in the text become their ids (token), are encoded as text (text), or are an error
             (raise).
         validation_fraction: Fraction of the documents that go to shards of their own, val-*.
+        shuffle: Seed of a random order of the documents, which depends on it and on their number only. The ids are on
+            disk three times while they are sorted.
+        document_table: Also write a table of the source, the position there and the first id of each document, for
+            which the inputs are read twice. `fastlm replay` uses it.
         resume: Continue an interrupted run, or start one if there is none.
         num_threads: Number of threads, or of workers of a cluster; by default one for each processor.
         engine: Encode with threads of this process, or on a Ray cluster.
@@ -68,15 +75,20 @@ def encode(
         reading: How the inputs are read.
     """
     from fastlm import load
+    from fastlm.corpus.document_table import write_document_tables
     from fastlm.corpus.encode_corpus import encode_corpus
+    from fastlm.corpus.shuffle import encode_shuffled
 
     target = location(out)
+    if document_table and isinstance(target, RemotePath):
+        raise ValueError(f"--document-table needs a directory of this machine as --out, found {out}")
     corpus = corpus_of(inputs, reading)
     folder_to_write(target)
     loaded = load(tokenizer)
     hint = f"--resume continues from the last checkpoint in {out}"
     with resumes_with(hint), cluster(engine, num_threads, address), shown() as report:
-        manifest = encode_corpus(
+        encoded = encode_corpus if shuffle is None else functools.partial(encode_shuffled, seed=shuffle)
+        manifest = encoded(
             loaded,
             corpus,
             out if isinstance(target, RemotePath) else target,
@@ -90,6 +102,8 @@ def encode(
             engine=engine,
             progress=lambda done, total: report("encode", done, total),
         )
+        if document_table and isinstance(target, Path):
+            write_document_tables(target, loaded, lambda done, total: report("document table", done, total))
     number = plural(sum(map(len, manifest.splits.values())), "shard")
     say(f"{plural(manifest.tokens, 'id')} of {plural(manifest.documents, 'document')} in {number} in {target}")
     if manifest.skipped:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastlm._types import Int64Array
 from fastlm.corpus.manifest import TRAIN, VALIDATION
+from fastlm.corpus.mixing import splitmix64
 from fastlm.corpus.read import Blocks, Source
 from fastlm.corpus.text_blocks import Block, Position
 from fastlm.pretokenize._scan import InvalidUTF8Error
@@ -151,9 +152,8 @@ class BlockEncoder:
 def is_validation(documents: Int64Array, fraction: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Tells which documents belong to the validation split.
 
-    These are the documents whose number the mixing function of splitmix64 (Steele, Lea and Flood, 2014) maps below
-    fraction * 2^64. So the choice depends only on the number, and takes about the same fraction of any range of
-    documents.
+    These are the documents whose number splitmix64 maps below fraction * 2^64. So the choice depends only on the
+    number, and takes about the same fraction of any range of documents.
 
     Args:
         documents: int64 (n,): the numbers of documents in the whole source.
@@ -162,12 +162,8 @@ def is_validation(documents: Int64Array, fraction: float) -> np.ndarray[Any, np.
     Returns:
         bool (n,).
     """
-    mixed = documents.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
     # compared with 53 bits, the precision of float64
-    return (mixed >> np.uint64(11)) < np.uint64(fraction * (1 << 53))
+    return (splitmix64(documents) >> np.uint64(11)) < np.uint64(fraction * (1 << 53))
 
 
 def count_tokens(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -81,7 +82,8 @@ def blocks_of(
         numbers, ends = numbers[valid], np.cumsum([len(document) for document in texts], dtype=np.int64)
         text = b"".join(texts)
     if len(numbers):
-        yield document_block(text, ends, lambda k, byte: f"{location_of(int(numbers[k]))}: byte {byte}", splitter)
+        block = document_block(text, ends, lambda k, byte: f"{location_of(int(numbers[k]))}: byte {byte}", splitter)
+        yield replace(block, numbers=numbers)
 
 
 def _is_utf8(text: bytes | memoryview, ends: Int64Array) -> bool:

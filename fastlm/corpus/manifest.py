@@ -48,6 +48,7 @@ class EncodeJob:
         validation_fraction: As in encode_corpus.
         reading: How the inputs are read.
         inputs: Name, size and version of each file, as Blocks.inputs gives them.
+        shuffle: Seed of the order of the documents; None for the order of the corpus.
     """
 
     tokenizer: Sha256
@@ -60,6 +61,7 @@ class EncodeJob:
     validation_fraction: Annotated[float, Range(0, 1)]
     reading: ReadOptions
     inputs: list[dict[str, Any]]
+    shuffle: Annotated[int, Range(0, 2**64 - 1)] | None = None
 
     def __post_init__(self) -> None:
         dtype = ids_dtype(self.format, self.vocabulary_size).str
@@ -76,8 +78,9 @@ class EncodeJob:
     def to_json(self) -> dict[str, Any]:
         """The job as an object of JSON, with the reading options among the other fields."""
         content = asdict(self)
-        reading, inputs = content.pop("reading"), content.pop("inputs")
-        return {**content, **reading, "inputs": inputs}
+        reading, inputs, shuffle = (content.pop(name) for name in ("reading", "inputs", "shuffle"))
+        order = {} if shuffle is None else {"shuffle": shuffle}
+        return {**content, **reading, **order, "inputs": inputs}
 
     @classmethod
     def from_json(cls, content: Any, field: str) -> EncodeJob:
@@ -94,8 +97,9 @@ class EncodeJob:
     def check_same(self, other: EncodeJob, folder: Location) -> None:
         """Raises ValueError that names the first field in which another job differs."""
         mine, theirs = self.to_json(), other.to_json()
-        for name, value in mine.items():
-            found = theirs[name]
+        for name in {**mine, **theirs}:
+            value: Any = mine.get(name)
+            found: Any = theirs.get(name)
             if name == "inputs" and value != found and len(value) == len(found):
                 value, found = next((a, b) for a, b in zip(value, found, strict=True) if a != b)
             if value != found:

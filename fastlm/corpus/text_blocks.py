@@ -57,6 +57,7 @@ class Block:
         start: The position at which the block starts.
         end: The position at which it ends.
         skipped: The records skipped up to its end, by reason.
+        numbers: int64 (n,): the number of the line, row or document of each document in its source; None for a text.
     """
 
     text: bytes | memoryview
@@ -67,6 +68,7 @@ class Block:
     start: Position = BEGINNING
     end: Position = BEGINNING
     skipped: Mapping[str, int] = field(default_factory=dict)
+    numbers: Int64Array | None = None
 
     @property
     def segments(self) -> Int64Array:

@@ -26,11 +26,11 @@ class CheckpointRotation:
 
     def newest(self) -> Path | None:
         """The checkpoint of the last step, if there is one."""
-        return max(self._all(), default=(0, None))[1]
+        return max(self.all(), default=(0, None))[1]
 
     def whole_before(self, path: Path) -> tuple[int, Path] | None:
         """The newest undamaged checkpoint before `path`, with its step. It reads the older files."""
-        known = sorted(self._all(), reverse=True)
+        known = sorted(self.all(), reverse=True)
         for step, older in known[[file for _, file in known].index(path) + 1 :]:
             try:
                 archive_digest(older)
@@ -48,9 +48,10 @@ class CheckpointRotation:
         self.directory.mkdir(parents=True, exist_ok=True)
         with replacing(self.directory / f"step-{step:08d}.safetensors") as file:
             write_archive(file, *snapshot)
-        for _, path in sorted(self._all())[: -self.keep]:
+        for _, path in sorted(self.all())[: -self.keep]:
             path.unlink()
 
-    def _all(self) -> list[tuple[int, Path]]:
+    def all(self) -> list[tuple[int, Path]]:
+        """The checkpoints with their steps, in no order."""
         found = ((NAME.fullmatch(path.name), path) for path in self.directory.glob("step-*"))
         return [(int(match[1]), path) for match, path in found if match]

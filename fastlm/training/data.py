@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from fastlm._types import Int64Array
 from fastlm.forks import cached_property
-from fastlm.training.token_source import check_ids, open_token_files
+from fastlm.training.token_source import TokenFile, check_ids, open_token_files
 
 
 def get_batch(
@@ -81,6 +82,22 @@ def document_ids(token_ids: Tensor, end_of_text: int) -> Tensor:
         Document numbers, (B, T), int64.
     """
     return (token_ids == end_of_text).cumsum(-1)
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """Consecutive ids of a file.
+
+    Attributes:
+        file: The file.
+        first, last: Positions in the file where the part begins and ends.
+        offset: Number of ids of the whole range before the part.
+    """
+
+    file: TokenFile
+    first: int
+    last: int
+    offset: int
 
 
 class TokenFiles:
@@ -172,6 +189,16 @@ class TokenFiles:
         for row, start in zip(rows, starts.tolist(), strict=True):
             self._read(start, row)
         return torch.from_numpy(rows)
+
+    def parts(self, start: int, stop: int) -> list[FilePart]:
+        """The parts of the files that ids from `start` to `stop` of the whole sequence are in."""
+        found = []
+        for file, end in zip(self.files, self._ends.tolist(), strict=True):
+            first = end - len(file.ids)
+            if first < stop and start < end:
+                begun = max(start, first)
+                found.append(FilePart(file, begun - first, min(stop, end) - first, begun - start))
+        return found
 
     def window_documents(self, starts: Int64Array) -> Tensor:
         """Numbers the documents of windows by their recorded ends.

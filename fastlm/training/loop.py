@@ -18,7 +18,6 @@ from torch import nn
 from fastlm.files.atomic import remove_unfinished, write_files
 from fastlm.files.remote import Location, location
 from fastlm.model.files import refuse_other_tokenizer
-from fastlm.model.transformer import TransformerLM
 from fastlm.tokenizer_files import load
 from fastlm.training import parallel
 from fastlm.training.batches import Batch, BatchReader
@@ -27,9 +26,10 @@ from fastlm.training.checkpoint_rotation import CheckpointRotation
 from fastlm.training.config import TrainingConfig
 from fastlm.training.data import TokenFiles
 from fastlm.training.evaluation import Evaluation, bytes_of_ids, evaluate
+from fastlm.training.first_model import first_model
 from fastlm.training.hardware import autocast_type, measured_flops
 from fastlm.training.identity import check_processes, check_resumed, run_identity, tokenizer_fingerprint
-from fastlm.training.initial_model import initial_model, initial_tokenizer
+from fastlm.training.initial_model import initial_tokenizer
 from fastlm.training.log import RunLog
 from fastlm.training.mean_loss import MeanLoss
 from fastlm.training.optimizer import clip_gradients, make_optimizers, set_learning_rate
@@ -98,7 +98,7 @@ class TrainingRun:
         self.checkpoints = CheckpointRotation(Path(config.out) / "checkpoints", config.keep_checkpoints)
         self.resumed = newest_checkpoint(self.checkpoints)
         self.autocast_type = self._autocast_type()
-        self.model = self._first_model()
+        self.model = first_model(config)
         self.fingerprint = tokenizer_fingerprint(config, self.data, self.tokenizer, self.model)
         precision = precision_of(self.autocast_type)
         self.identity = run_identity(config, self.data, precision, self.fingerprint, self.model)
@@ -171,14 +171,6 @@ class TrainingRun:
                 stacklevel=2,
             )
         return kept
-
-    def _first_model(self) -> TransformerLM:
-        """The model with its first weights, on the CPU, so that random weights are the same on every device."""
-        if self.config.init_from is not None:
-            return initial_model(self.config.init_from, self.config.model)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.config.seed)
-            return TransformerLM.from_config(self.config.model, device="cpu", dtype=torch.float32)
 
     # --- steps ---
 

@@ -24,7 +24,7 @@ class RunPlan:
         parameters: Number of trainable weights.
         steps: Number of steps.
         step_tokens: Tokens per step, over all processes.
-        train_tokens: Number of training ids.
+        train_tokens: Number of training ids; None if unknown.
         validation_tokens: Number of validation ids; None if there are none.
         flops_per_token: FLOPs of the matrix products, forward and backward.
         memory: Memory of one process; see model.memory.
@@ -40,7 +40,7 @@ class RunPlan:
     parameters: int
     steps: int
     step_tokens: int
-    train_tokens: int
+    train_tokens: int | None
     validation_tokens: int | None
     flops_per_token: int
     memory: TrainingMemory
@@ -58,9 +58,9 @@ class RunPlan:
         return self.steps * self.step_tokens
 
     @property
-    def epochs(self) -> float:
-        """Tokens of the run divided by the number of training ids."""
-        return self.tokens / self.train_tokens
+    def epochs(self) -> float | None:
+        """Tokens of the run divided by the number of training ids; None if that is unknown."""
+        return None if self.train_tokens is None else self.tokens / self.train_tokens
 
     def seconds(self, steps: int | None = None) -> float:
         """Computed time of a number of steps, by default of all, without evaluations and checkpoints."""
@@ -73,10 +73,8 @@ class RunPlan:
 
     def cost_lines(self, done: int = 0) -> Iterator[str]:
         """The cost of the run as lines of text, after a number of steps."""
-        yield (
-            f"{self.tokens:,} tokens in {self.steps:,} steps of {self.step_tokens:,}; "
-            f"{self.epochs:.3g} times the {self.train_tokens:,} ids of the data"
-        )
+        epochs = "" if self.epochs is None else f"; {self.epochs:.3g} times the {self.train_tokens:,} ids of the data"
+        yield f"{self.tokens:,} tokens in {self.steps:,} steps of {self.step_tokens:,}{epochs}"
         total = self.tokens * self.flops_per_token
         yield f"{self.flops_per_token:,} training FLOPs per token, {total:.3g} in all"
         memory = self.memory
@@ -101,7 +99,7 @@ class RunPlan:
 def plan_run(
     config: TrainingConfig,
     *,
-    train_tokens: int,
+    train_tokens: int | None,
     validation_tokens: int | None,
     micro_batch_size: int,
     processes: int,
@@ -113,7 +111,7 @@ def plan_run(
 
     Args:
         config: The configuration.
-        train_tokens: Number of training ids.
+        train_tokens: Number of training ids; None if unknown.
         validation_tokens: Number of validation ids; None if there are none.
         micro_batch_size: Sequences that a process computes at once.
         processes: Number of processes.

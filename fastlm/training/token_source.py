@@ -41,11 +41,12 @@ _OTHER_SUFFIXES = (INDEX, IDX, ".json")
 
 @dataclass(frozen=True)
 class Listing:
-    """A file's entry in the manifest of its folder."""
+    """A file's entry in the manifest of its folder; `number` is that of the shard in its split."""
 
     manifest: Manifest
     manifest_path: Path
     split: str
+    number: int
     tokens: int
     sha256: str
     ends_path: Path
@@ -237,8 +238,8 @@ def _shards(folder: Path, splits: Sequence[str]) -> list[TokenFile]:
     if split is None:
         raise ValueError(f"{folder / MANIFEST}: has no shards of {' or '.join(map(repr, splits))}")
     files = []
-    for shard, ids in zip(manifest.splits[split], manifest.map(folder, split), strict=True):
-        listing = _listing(manifest, folder, split, shard)
+    for number, (shard, ids) in enumerate(zip(manifest.splits[split], manifest.map(folder, split), strict=True)):
+        listing = _listing(manifest, folder, split, number)
         name = next(name for name in shard.sha256 if name.endswith(ids_suffix(manifest.job.format)))
         files.append(TokenFile(folder / name, ids, listing, in_folder=True))
     return files
@@ -272,17 +273,18 @@ def _find_listing(path: Path) -> Listing | None:
     except ValueError:
         return None  # a manifest of another program
     for split, shards in manifest.splits.items():
-        for shard in shards:
+        for number, shard in enumerate(shards):
             if path.name in shard.sha256 and path.name.endswith(ids_suffix(manifest.job.format)):
-                return _listing(manifest, path.parent, split, shard)
+                return _listing(manifest, path.parent, split, number)
     return None
 
 
-def _listing(manifest: Manifest, folder: Path, split: str, shard: Any) -> Listing:
+def _listing(manifest: Manifest, folder: Path, split: str, number: int) -> Listing:
+    shard = manifest.splits[split][number]
     suffix = ids_suffix(manifest.job.format)
     name = next(name for name in shard.sha256 if name.endswith(suffix))
     ends = next(name for name in shard.sha256 if not name.endswith(suffix))
-    return Listing(manifest, folder / MANIFEST, split, shard.tokens, shard.sha256[name], folder / ends)
+    return Listing(manifest, folder / MANIFEST, split, number, shard.tokens, shard.sha256[name], folder / ends)
 
 
 def _raw(path: Path, data_dtype: str | None) -> TokenArray:
