@@ -98,6 +98,12 @@ def with_blame(message: str, arguments: Sequence[str]) -> str:
     for option, value in itertools.pairwise(arguments):
         if option.startswith("--") and value and re.match(rf"{re.escape(escaped(value))}(?=[:, ])", message):
             return f"{option} {message}"
+    # a file of fields is not to blame for a field that an option has replaced
+    field = re.match(r"(?:.*?: )?(model: )?([a-z][a-z0-9_]*)(?= is )", message)
+    if field:
+        option = f"--{'model.' if field[1] else ''}{field[2].replace('_', '-')}"
+        if option in {argument.partition("=")[0].replace("_", "-") for argument in arguments}:
+            return option + message[field.end() :]
     return message
 
 

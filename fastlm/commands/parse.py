@@ -23,6 +23,8 @@ from fastlm.commands.overview import MOST_COLUMNS
 from fastlm.text.escapes import escaped
 
 USAGE_ERROR = 2
+# the value of an option of `fastlm train` that was not given; a user cannot mean it
+FROM_FILE = "from CONFIG"
 
 
 def parsed(name: str, command: Callable[..., Any], arguments: Sequence[str]) -> Callable[[], Any]:
@@ -48,6 +50,8 @@ def parsed(name: str, command: Callable[..., Any], arguments: Sequence[str]) -> 
             for option, hint in unknown:
                 note(f"{name} has no option {option}{hint}")
             note(f"`fastlm {name} --help` describes the options")
+        elif choice := _wrong_choice(printed.getvalue()):
+            note(choice)
         else:
             sys.stderr.write(_safe(printed.getvalue(), arguments))
         raise
@@ -117,6 +121,17 @@ def _unknown(arguments: Sequence[str], known: set[str]) -> list[tuple[str, str]]
         if option.startswith("--") and option.replace("_", "-") not in known:
             found.append((option, did_you_mean(option, known)))
     return found
+
+
+def _wrong_choice(printed: str) -> str:
+    """One line for an error of tyro about a value that is none of an option's choices; "" for other errors."""
+    words = " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", "", printed).split())
+    found = re.search(r"invalid choice '(.*)' for argument '([^']*)'\. Expected one of \((.*?),?\)\.", words)
+    if found is None:
+        return ""
+    value, option = found[1], found[2].rpartition("/")[2]
+    choices = sorted(set(re.findall(r"'([^']*)'", found[3])) - {FROM_FILE})
+    return f"{option} is {value!r}{did_you_mean(value, choices)}; expected one of {', '.join(choices)}"
 
 
 def _safe(printed: str, arguments: Sequence[str]) -> str:

@@ -115,7 +115,11 @@ FAULTS = {
     "train bad.toml": "bad.toml: not TOML: ",
     "train empty.toml --out new": "empty.toml: field 'batch_size' is missing",
     "train --data ids --out new": "--batch-size is missing",
+    "train config.toml": "config.toml: steps is 0; expected a positive integer",
     # values of options
+    "train config.toml --steps -1": "fastlm: --steps is -1; expected a positive integer",
+    "train config.toml --model.d-model 7": "fastlm: --model.d-model is 7, which num_heads 2 does not divide",
+    "train config.toml --steps 1 --seed=-1": "fastlm: --seed is -1; expected an integer from 0",
     "encode text --tokenizer tok --out new --shard-tokens 0": "--shard-tokens must be an integer of at least 1, got 0",
     "encode text --tokenizer tok --out new --end-of-text <no>": "--end-of-text must be a special token .*'<.endoftext",
     "encode text --tokenizer tok --out new --validation-fraction 2": "--validation-fraction must be from 0 to less",
@@ -149,11 +153,30 @@ USAGE = {
     "encode text --tokenizer tok --out new --seperator=x": r"no option --seperator \(did you mean '--separator'\?\)",
     "encode text --tokenizer tok --out new --shard_tokenss 5": r"\(did you mean '--shard-tokens'\?\)",
     "encode text --out new": "Missing from fastlm encode:",
-    "encode text --tokenizer tok --out new --format numpy": "invalid choice 'numpy' for argument '--format'",
+    "encode text --tokenizer tok --out new --format numpy": r"--format is 'numpy' \(did you mean 'npy'\?\)",
+    "encode text --tokenizer tok --out new --format csv": "--format is 'csv'; expected one of bin, megatron, npy\n",
+    "train-tokenizer text --vocab-size 300 --out new --tie-break hff": r"--tie-break is 'hff' \(did you mean 'hf'\?\)",
+    "train config.toml --optimizer sgd": "--optimizer is 'sgd'; expected one of adamw, muon\n",
+    "train config.toml --micro-batch-size many": "--micro-batch-size",
     "encode text --tokenizer tok --out new --shard-tokens many": "--shard-tokens",
     "train-tokenizer text --out new": "Missing from fastlm train-tokenizer:",
     "account gpt2 --mfu much": "--mfu",
 }
+
+
+CONFIG = """out = "run"
+train_data = ["ids"]
+steps = 0
+batch_size = 1
+learning_rate = 0.1
+[model]
+vocab_size = 1000
+context_length = 8
+d_model = 8
+num_layers = 1
+num_heads = 2
+d_ff = 8
+"""
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +196,7 @@ def place(tmp_path_factory, trained):
         "other.json": '{"a": 1}',
         "bad.toml": "a = [",
         "empty.toml": "",
+        "config.toml": CONFIG,
         "bad.parquet": "PAR1xxxxPAR1",
         "bad.txt.gz": "text",
         "bad.txt.xz": "text",

@@ -245,7 +245,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["account", "--writeup"]) == 0
     assert capsys.readouterr().out.count("SLIP") == 4
     assert main(["account", "gpt5"]) == 1
-    assert "'gpt5' is not a preset; expected one of gpt2," in capsys.readouterr().err
+    assert "no model 'gpt5' (did you mean 'gpt2'?): give one of gpt2," in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
