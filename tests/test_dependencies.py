@@ -56,4 +56,4 @@ def test_every_import_is_required():
 
 def test_the_tokenizer_needs_no_extra():
     """The packages that every installation brings are few."""
-    assert required([PROJECT["dependencies"]]) == {"numpy", "regex", "tqdm", "tyro"}
+    assert required([PROJECT["dependencies"]]) == {"numpy", "tqdm", "tyro"}

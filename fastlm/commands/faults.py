@@ -44,6 +44,7 @@ _SERVICES |= {"requests", "s3fs", "urllib3"}
 # part of a message -> the option that helps, where the command has it
 _REMEDIES = (
     (r"no (?:field|column) '", "--field", "--field names the field or column of the text"),
+    (r"resume is not given", "--resume", "--resume continues from it"),
     (r"line \d+: not JSON", "--kind", "--kind text reads it as text"),
 )
 
@@ -72,7 +73,7 @@ def line_of(error: Exception, options: Callable[[], Collection[str]]) -> str | N
     if isinstance(error, OSError) and error.errno is not None and error.strerror and error.filename is not None:
         names = [name for name in (error.filename, error.filename2) if name is not None]
         reason = error.strerror[0].lower() + error.strerror[1:]
-        return escaped(f"{' -> '.join(map(_shown, names))}: {reason}")
+        return escaped(with_options(f"{' -> '.join(map(_shown, names))}: {reason}", options))
     if isinstance(error, ValueError | TypeError | KeyError | OSError):
         return escaped(with_options(text, options)) or type(error).__name__
     return f"{type(error).__name__}: {escaped(first)}" if _is_of(error, _SERVICES) else None

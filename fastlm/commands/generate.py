@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from fastlm.commands.inputs import TOKENIZER_FILES, OptionalPathOrAddress, model_folder, option
+from fastlm.commands.inputs import OptionalPathOrAddress, model_folder, option
 from fastlm.files.remote import fetched, location
 from fastlm.text.escapes import escaped
 
@@ -56,9 +55,12 @@ def generate(
 
     with fetched(location(model)) as folder:
         model_folder(folder)
-        if tokenizer is None and not any(map(os.path.exists, (folder / name for name in TOKENIZER_FILES))):
-            raise FileNotFoundError(f"no tokenizer in {model}: give --tokenizer")
-        loaded = load(tokenizer or folder)
+        try:
+            loaded = load(tokenizer or folder)
+        except FileNotFoundError:
+            if tokenizer is not None:
+                raise
+            raise FileNotFoundError(f"no tokenizer in {model}: give --tokenizer") from None
         lm = load_model(folder, loaded, device=device, dtype=torch.float32 if device == "cpu" else None)
     pieces = stream(
         lm,

@@ -268,7 +268,10 @@ def test_command(path, tmp_path, capsys):
     args = ["train-tokenizer", str(path), "--vocab-size", str(SIZE), *checkpoint]
     assert cli.main([*args, "--out", str(tmp_path / "one")]) == 0
     assert cli.main([*args, "--out", str(tmp_path / "two")]) == 1
-    assert "Holds a checkpoint" in capsys.readouterr().err
+    message = (
+        f"--checkpoint {tmp_path / 'c'}: holds a checkpoint, and resume is not given; --resume continues from it\n"
+    )
+    assert capsys.readouterr().err.endswith(message)
     assert cli.main([*args, "--out", str(tmp_path / "two"), "--resume"]) == 0
     for name in ("one", "two"):
         assert same(fastlm.load(tmp_path / name))

@@ -96,7 +96,7 @@ def test_the_command_needs_no_file(ids, tmp_path, capsys):
     assert main(["train", *options]) == 0
     assert capsys.readouterr().out == f"model in {tmp_path / 'run' / 'model'}\n"
     assert main(["train", *options[2:]]) == 1
-    assert "field 'train_data' is missing" in capsys.readouterr().err
+    assert "--train-data is missing" in capsys.readouterr().err
 
 
 def test_a_dry_run_checks_everything_and_writes_nothing(ids):
