@@ -12,8 +12,8 @@ PACKAGE = Path(fastlm.__file__).resolve().parent
 PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
 # extras for people who work on fastlm
 TOOLS = ("dev", "docs", "bench")
-# a requirement that another library of the same extra imports
-INDIRECT = {"tensorboard": "torch.utils.tensorboard", "jinja2": None}
+# requirement -> the module of another library that imports it
+INDIRECT = {"tensorboard": "torch.utils.tensorboard", "s3fs": "fsspec", "gcsfs": "fsspec"}
 # packages that come with a requirement, and libraries that fastlm works with if a program has them
 WITH_OTHERS = {"tokenizers": "transformers", "llvmlite": "numba"}
 OF_PROGRAMS = {"tiktoken_ext", "IPython", "ipywidgets"}
@@ -43,7 +43,6 @@ def test_every_requirement_is_used():
     modules = imported()
     packages = {name.partition(".")[0] for name in modules}
     unused = required([PROJECT["dependencies"], *extras]) - packages
-    # transformers needs jinja2 for chat templates
     assert [name for name in sorted(unused) if INDIRECT.get(name) not in modules] == []
 
 
