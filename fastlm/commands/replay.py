@@ -28,8 +28,8 @@ def replay(
 ) -> None:
     """Print the windows of a past step: their text, the documents they come from, and each token's loss.
 
-    The losses are exactly those of the step if RUN has the checkpoint of the step before it, and for step 1. Otherwise
-    the weights of the nearest checkpoint compute them, and the output says so.
+    The losses are exactly the losses of the step if RUN has the checkpoint of the step before it, and for step 1.
+    Otherwise the weights of the nearest checkpoint compute them, and the output says so.
 
     Args:
         run: Directory of the run.
@@ -58,7 +58,7 @@ def _lines(found: Replay, most: int | None) -> Iterator[str]:
         f"step {found.step}: {len(found.windows)} windows, learning rate {found.learning_rate:.4g}, "
         f"loss {found.loss:.6f}{logged}"
     )
-    exact = "which the step used" if found.is_exact else f"not those of the step, which had {found.step - 1}"
+    exact = "which the step used" if found.is_exact else f"not the step's weights, which had done {found.step - 1}"
     yield f"weights: {found.weights}, after {found.weights_step} steps, {exact}"
     for number, window in enumerate(found.windows[:most], 1):
         yield ""

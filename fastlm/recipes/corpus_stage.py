@@ -88,7 +88,7 @@ def _work(job: StageJob) -> StageResult:
 
 
 def _described(source: SourceFile) -> dict[str, Any]:
-    """Name, size and checksum of a file. The version of a remote file stands for its checksum."""
+    """Name, size and checksum of a file. A remote file has its version in place of a checksum."""
     if "://" in source.name:
         return {"name": source.name, "size": source.size, "version": source.version}
     digest = hashlib.sha256()

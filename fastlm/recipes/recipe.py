@@ -184,14 +184,14 @@ def load_recipe(source: str, changes: Mapping[str, Any] | None = None) -> Recipe
 
     Args:
         source: Name of a built-in recipe, or path of a TOML file.
-        changes: Values that replace those of the recipe, by names such as "training.steps".
+        changes: Values that replace values of the recipe, by names such as "training.steps".
 
     Returns:
         The recipe.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: The recipe is wrong. The message names the file, the field, the value and what is expected.
+        ValueError: The recipe is wrong. The message names the file, the field, the value and the expected values.
 
     >>> load_recipe("embedded", {"training.steps": 10}).training["steps"]
     10

@@ -93,7 +93,7 @@ class Replay:
         learning_rate: Its learning rate.
         logged_loss: The loss that the run logged for it, if it did.
         weights: The weights that computed the losses: a checkpoint, or the first weights.
-        weights_step: The number of steps that they have done. The step itself used those of `step` - 1.
+        weights_step: The number of steps that they have done. The step itself used weights of `step` - 1 steps.
         windows: The windows.
     """
 
@@ -106,7 +106,7 @@ class Replay:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the losses are those of the step: its weights before the update."""
+        """Whether the losses are the losses of the step, from its weights before the update."""
         return self.weights_step == self.step - 1
 
     @property
@@ -122,8 +122,8 @@ class Replay:
 def replay(run: str | Path, step: int, device: str = "auto") -> Replay:
     """Computes a past step of a run again.
 
-    The losses are exact if the run has the checkpoint of the step before, and for step 1. Otherwise they are those of
-    the weights of the nearest checkpoint.
+    The losses are exact if the run has the checkpoint of the step before, and for step 1. Otherwise the weights of
+    the nearest checkpoint compute them.
 
     Args:
         run: The directory of the run.
@@ -161,7 +161,7 @@ def replay(run: str | Path, step: int, device: str = "auto") -> Replay:
 
 
 def _check_same(config: TrainingConfig, data: RunData, checkpoint: Path) -> None:
-    """Refuses data and settings that are not those of a checkpoint."""
+    """Refuses data and settings that differ from a checkpoint's."""
     run = read_checkpoint(checkpoint)[2]["run"]
     found = {**config.deciding(), "data_sha256": data.train.fingerprint()}
     for name in (*_DECIDING, "data_sha256"):

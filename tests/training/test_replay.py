@@ -125,7 +125,7 @@ def test_the_command_prints_text_and_json(run, capsys):
     assert main(["replay", run.out, "--step", "2", "--windows", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("step 2: 8 windows, learning rate ")
-    assert lines[1] == "weights: step-00000003.safetensors, after 3 steps, not those of the step, which had 1"
+    assert lines[1] == "weights: step-00000003.safetensors, after 3 steps, not the step's weights, which had done 1"
     assert lines[3].startswith("window 1: ids ")
     assert ".txt at " in lines[4]
     assert main(["replay", run.out, "--step", "7"]) == 1
