@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -64,11 +65,15 @@ def ids_header(shard_format: Format, dtype: np.dtype[Any], length: int) -> bytes
     return header.getvalue()
 
 
+# NumPy reads the header with Python's parser and tokenizer, and passes on what these raise
+_HEADER_ERRORS = (ValueError, EOFError, OverflowError, TokenError, SyntaxError, TypeError, KeyError, RecursionError)
+
+
 def map_npy(path: Path) -> np.ndarray[Any, np.dtype[Any]]:
     """The array of a .npy file, memory-mapped. Raises OSError, or ValueError that names a file of another format."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError, OverflowError) as error:
+    except _HEADER_ERRORS as error:
         raise ValueError(f"{path}: not a .npy file of integers: {error}") from None
 
 

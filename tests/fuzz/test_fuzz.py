@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.fuzz import arrow_arrays, harness
+from tests.fuzz import arrow_arrays, harness, loaders
 
 REASONS = {name: harness.missing(name) for name in harness.COMPILERS}
 
@@ -49,3 +49,29 @@ def test_damaged_arrow_arrays_are_read_or_refused():
         _, rows = arrow_arrays._plain(random.Random(seed), "string", 3)
         outcomes.append(rows is None)
     assert 300 < sum(outcomes) < 800
+
+
+@pytest.mark.parametrize("name", loaders.LOADERS)
+def test_changed_files_are_read_or_refused(name, tmp_path):
+    needed = {"llama_config": "torch", "llama_weights": "torch", "llama2c": "torch", "checkpoint": "torch"}
+    if name in needed:
+        pytest.importorskip(needed[name])
+    case = loaders.run_at_random(name, 40, 1, tmp_path)
+    assert case.read + case.refused == 40
+    assert case.refused > 5
+    case.loader.read(loaders.Case(name, _new(tmp_path)).folder / case.loader.file)
+
+
+def _new(folder):
+    (folder / "again").mkdir()
+    return folder / "again"
+
+
+def test_an_undocumented_exception_of_a_loader_is_reported(tmp_path, monkeypatch):
+    def read(path):
+        return {}[1] if path.stat().st_size % 2 else [][0]
+
+    native = loaders.LOADERS["native"]
+    monkeypatch.setitem(loaders.LOADERS, "native", native._replace(read=read))
+    with pytest.raises(AssertionError, match=r"native, run \d+: IndexError"):
+        loaders.run_at_random("native", 100, 1, tmp_path)

@@ -127,6 +127,7 @@ def token_files() -> list[HostileFile]:
         "npy-of-objects": _npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", pickle.dumps([1])),
         "npy-many-brackets": _npy("(" * 50_000),
         "npy-code": _npy("{'descr': __import__('os').getcwd(), 'fortran_order': False, 'shape': (1,), }"),
+        "npy-unfinished": _npy("{'descr': '<u2', 'shape': (\n"),
         "npy-floats": _npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }", bytes(8)),
     }
     files = [HostileFile(name, readers.read_tokens, {"a.npy": content}) for name, content in bombs.items()]
