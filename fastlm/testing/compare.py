@@ -12,6 +12,7 @@ from fastlm.corpus.read import Blocks, Source
 from fastlm.corpus.text_blocks import Block
 from fastlm.pretokenize import _scan
 from fastlm.pretokenize._scan import InvalidUTF8Error
+from fastlm.pretokenize.patterns import PatternLike
 from fastlm.pretokenize.text_splitter import DOCUMENT_END
 from fastlm.testing.cost import costs
 from fastlm.testing.differences import Pair
@@ -30,6 +31,7 @@ def compare(
     tokenizer: Tokenizer | str | os.PathLike[str],
     texts: Source,
     *,
+    pattern: PatternLike | None = None,
     peers: Sequence[object] | None = None,
     on_special: OnSpecial = "token",
     most_differences: int = 3,
@@ -46,6 +48,7 @@ def compare(
     Args:
         tokenizer: The tokenizer, or its file. From a file, tokenizers reads the same file if it can.
         texts: The documents: paths, a `Corpus`, or an iterable of str. A file of plain text is read in blocks.
+        pattern: The pattern, for a rank file that does not tell it. See `fastlm.load`.
         peers: Names of libraries, `tiktoken.Encoding` and `tokenizers.Tokenizer` objects. By default the libraries that
             are installed.
         on_special: "token": special tokens in texts are tokens in all libraries. "text": they are ordinary text.
@@ -72,7 +75,7 @@ def compare(
         (True, 'tokenizers')
     """
     path = None if isinstance(tokenizer, Tokenizer) else Path(tokenizer)
-    loaded = tokenizer if isinstance(tokenizer, Tokenizer) else load(tokenizer)
+    loaded = tokenizer if isinstance(tokenizer, Tokenizer) else load(tokenizer, pattern=pattern)
     found, skipped = _peers(loaded, path, peers)
     documents = list(_documents(loaded, texts, limit_bytes))
     sizes = [len(text.encode()) for text in documents]

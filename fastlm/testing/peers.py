@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from fastlm.formats import tiktoken as rank_files
 from fastlm.formats import tokenizer_json
 from fastlm.text.byte_level import CHAR_OF_BYTE
 from fastlm.tokenizer import Tokenizer
@@ -202,7 +203,7 @@ def peer_of(library: str, tokenizer: Tokenizer, path: Path | None) -> Peer:
         ValueError: The library is unknown.
     """
     if library == "tiktoken":
-        return _tiktoken_peer(tokenizer.vocabulary)
+        return _tiktoken_peer(tokenizer.vocabulary, path)
     if library == "tokenizers":
         return _tokenizers_peer(tokenizer.vocabulary, path)
     raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, got {library!r}")
@@ -219,7 +220,7 @@ def peer_of_object(tokenizer: object) -> Peer:
     raise TypeError(f"a peer must be a name, a tiktoken.Encoding or a tokenizers.Tokenizer, got {found}")
 
 
-def _tiktoken_peer(vocabulary: Vocabulary) -> Peer:
+def _tiktoken_peer(vocabulary: Vocabulary, path: Path | None) -> Peer:
     import tiktoken
 
     pattern = vocabulary.pattern
@@ -230,12 +231,20 @@ def _tiktoken_peer(vocabulary: Vocabulary) -> Peer:
     if vocabulary.rules.normalizers or vocabulary.rules.add_prefix_space:
         raise UnsupportedPeerError("tiktoken does not normalize texts")
     try:
-        ranks = ranks_of(vocabulary)
+        ranks, source = ranks_of(vocabulary), "the ranks of the vocabulary"
+        if path is not None and path.suffix == rank_files.SUFFIX and path.is_file():
+            ranks, source = _ranks_in(path), f"the same file, {path.name}"
         special = dict(vocabulary.special_tokens)
         encoding = tiktoken.Encoding("check", pat_str=pattern.regex, mergeable_ranks=ranks, special_tokens=special)
     except ValueError as error:
         raise UnsupportedPeerError(str(error)) from None
-    return TiktokenPeer(encoding, "the ranks of the vocabulary")
+    return TiktokenPeer(encoding, source)
+
+
+def _ranks_in(path: Path) -> dict[bytes, int]:
+    """The ranks of a file, read without fastlm. tiktoken's own reader keeps copies of files and may return old ones."""
+    lines = map(bytes.split, path.read_bytes().splitlines())
+    return {base64.b64decode(fields[0]): int(fields[1]) for fields in lines if len(fields) == 2}
 
 
 def _tokenizers_peer(vocabulary: Vocabulary, path: Path | None) -> Peer:

@@ -140,8 +140,9 @@ function showTip(panel, target) {
     element("div", {}, `${token.bytes.length} ${token.bytes.length === 1 ? "byte" : "bytes"}: ${bytesText(token.bytes)}`),
   );
   tip.hidden = false;
+  tip.style.left = "0"; // so that the width of the tip does not depend on where it was
   const place = target.closest(".token").getClientRects()[0];
-  tip.style.left = `${Math.max(4, Math.min(place.left, innerWidth - tip.offsetWidth - 4))}px`;
+  tip.style.left = `${Math.max(4, Math.min(place.left, document.documentElement.clientWidth - tip.offsetWidth - 4))}px`;
   const below = place.bottom + 6;
   tip.style.top = `${below + tip.offsetHeight > innerHeight ? place.top - tip.offsetHeight - 6 : below}px`;
 }

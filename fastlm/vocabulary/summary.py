@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from html import escape
 
 import numpy as np
@@ -19,15 +20,13 @@ _MONOSPACE = "font-family:ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospa
 
 
 def summary_html(vocabulary: Vocabulary, sample_ids: Iterable[int]) -> str:
-    """What decides ids, the ids of SAMPLE, and the longest tokens, as HTML without scripts and links.
+    """What decides ids, the ids of SAMPLE, and the longest words among the tokens, as HTML without scripts and links.
 
     Args:
         vocabulary: The vocabulary.
         sample_ids: The ids of SAMPLE.
     """
-    ordinary = vocabulary.ordinary_ids
-    in_order = np.argsort(-vocabulary.token_lengths[ordinary], kind="stable")
-    longest = ordinary[in_order[:LONGEST]].tolist()
+    longest = itertools.islice(_words(vocabulary), LONGEST)
     added = [escape(shown(token.content.encode())) for token in vocabulary.added_tokens]
     names = ", ".join(added[:MOST_NAMED]) + (f" and {len(added) - MOST_NAMED} more" if len(added) > MOST_NAMED else "")
     rows = [
@@ -36,14 +35,23 @@ def summary_html(vocabulary: Vocabulary, sample_ids: Iterable[int]) -> str:
         ("added tokens", names or "none"),
         ("rules", escape(vocabulary.rules.changed()) or "default"),
         ("a sample", _tokens(vocabulary, sample_ids)),
-        ("longest tokens", _tokens(vocabulary, longest)),
+        ("longest words", _tokens(vocabulary, longest)),
     ]
     cells = "".join(
-        f'<tr><th style="text-align:left;padding-right:1em;white-space:nowrap">{name}</th>'
+        f'<tr><th style="text-align:left;vertical-align:top;padding-right:1em;white-space:nowrap">{name}</th>'
         f'<td style="text-align:left;overflow-wrap:anywhere">{value}</td></tr>'
         for name, value in rows
     )
     return f"<table><caption><b>fastlm.Tokenizer</b></caption><tbody>{cells}</tbody></table>"
+
+
+def _words(vocabulary: Vocabulary) -> Iterator[int]:
+    """The ids of tokens that are words, with or without a space before them, the longest first."""
+    ordinary = vocabulary.ordinary_ids
+    in_order = np.argsort(-vocabulary.token_lengths[ordinary], kind="stable")
+    for token_id in ordinary[in_order].tolist():
+        if vocabulary.bytes_of(token_id).decode("utf-8", "replace").removeprefix(" ").isalpha():
+            yield token_id
 
 
 def _tokens(vocabulary: Vocabulary, ids: Iterable[int]) -> str:

@@ -208,6 +208,11 @@ def test_peers_read_the_file_of_the_tokenizer(tokenizer, tmp_path):
     found = compare(tmp_path / "all", DOCUMENTS, rounds=0)
     assert found.equal
     assert [row.source for row in found.results] == ["the ranks of the vocabulary", "the same file, tokenizer.json"]
+    tokenizer.save(tmp_path / "ranks", formats=["tiktoken"])
+    (file,) = (tmp_path / "ranks").iterdir()
+    found = compare(file, DOCUMENTS, rounds=0, peers=["tiktoken"], pattern="gpt2")
+    assert found.equal
+    assert [row.source for row in found.results] == ["the same file, tokenizer.tiktoken"]
     tokenizer.save(tmp_path / "native")
     found = compare(tmp_path / "native", DOCUMENTS, rounds=0)
     assert [row.source for row in found.results][1] == "a tokenizer.json of the vocabulary"

@@ -91,6 +91,17 @@ def test_the_keyboard_moves_among_tokens_and_shows_merges(opened, first):
     assert f"id {ids[-1]} " in text_of(browser, "#detail")
 
 
+def test_the_tip_stays_in_the_window(opened, browser, first):
+    opened(first, text="the lowercase " * 40)
+    browser.resize(390, 800)
+    for index in range(12):
+        browser.run(f"document.querySelectorAll('.token')[{index}].focus()")
+        left, right = browser.run(
+            "(({left, right}) => [left, right])(document.getElementById('tip').getBoundingClientRect())"
+        )
+        assert 0 <= left < right <= browser.run("document.documentElement.clientWidth")
+
+
 def test_the_merges_of_a_word_go_step_by_step(opened, first):
     word = max((token for token in first.vocab.values() if token.isalpha()), key=len).decode()
     browser = opened(first, text=word)
