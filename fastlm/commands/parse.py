@@ -50,8 +50,8 @@ def parsed(name: str, command: Callable[..., Any], arguments: Sequence[str]) -> 
             for option, hint in unknown:
                 note(f"{name} has no option {option}{hint}")
             note(f"`fastlm {name} --help` describes the options")
-        elif choice := _wrong_choice(printed.getvalue()):
-            note(choice)
+        elif line := _wrong_value(printed.getvalue(), arguments):
+            note(line)
         else:
             sys.stderr.write(_safe(printed.getvalue(), arguments))
         raise
@@ -123,15 +123,24 @@ def _unknown(arguments: Sequence[str], known: set[str]) -> list[tuple[str, str]]
     return found
 
 
-def _wrong_choice(printed: str) -> str:
-    """One line for an error of tyro about a value that is none of an option's choices; "" for other errors."""
+def _wrong_value(printed: str, arguments: Sequence[str]) -> str:
+    """One line for an error of tyro about the value of an option; "" for other errors."""
     words = " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", "", printed).split())
-    found = re.search(r"invalid choice '(.*)' for argument '([^']*)'\. Expected one of \((.*?),?\)\.", words)
+    if found := re.search(r"invalid choice '(.*)' for argument '([^']*)'\. Expected one of \((.*?),?\)\.", words):
+        value, option = found[1], found[2].rpartition("/")[2]
+        choices = sorted(set(re.findall(r"'([^']*)'", found[3])) - {FROM_FILE})
+        return f"{option} is {value!r}{did_you_mean(value, choices)}; expected one of {', '.join(choices)}"
+    found = re.search(r"Error parsing (--[\w./-]+): .* Argument helptext: --[\w.-]+ (\[(\w+) .*?\]\]|[^ ,]+)", words)
     if found is None:
         return ""
-    value, option = found[1], found[2].rpartition("/")[2]
-    choices = sorted(set(re.findall(r"'([^']*)'", found[3])) - {FROM_FILE})
-    return f"{option} is {value!r}{did_you_mean(value, choices)}; expected one of {', '.join(choices)}"
+    names = found[1].split("/")
+    given = [argument.partition("=") for argument in arguments]
+    for k, (name, equals, value) in enumerate(given):
+        if (option := name.replace("_", "-")) in names:
+            shown = value if equals else arguments[k + 1] if k + 1 < len(arguments) else ""
+            expected = f"one or more {found[3]}" if found[3] else found[2].replace("|", " or ")
+            return f"{option} is {shown!r}; expected {expected}"
+    return ""
 
 
 def _safe(printed: str, arguments: Sequence[str]) -> str:

@@ -18,4 +18,5 @@ def regex_module() -> ModuleType:
             raise ValueError(
                 "a pattern without a scanner needs the package regex: pip install 'fastlm[regex]'"
             ) from None
-    return regex
+    module: ModuleType = regex
+    return module
