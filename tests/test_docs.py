@@ -87,6 +87,22 @@ def test_commands_of_a_page_are_found(tmp_path):
     ]
 
 
+def test_pasted_commands_end_at_the_first_failure(tmp_path):
+    """In the clone, with the commands of the environment, and a clone of the repository's address is a local one."""
+    program = tmp_path / "bin" / "fastlm"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho ran $1 in $PWD\n")
+    program.chmod(0o755)
+    block = paste_commands.Block("page.md", 1, "fastlm plan\ngit config --get-regexp insteadof\nfalse\necho never\n")
+    result = paste_commands.paste(block, tmp_path, tmp_path)
+    assert result.returncode == 1
+    repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"ran plan in {tmp_path}"
+    assert f"url.{ROOT}.insteadof {repository}" in lines
+    assert "never" not in lines
+
+
 def test_the_site_lists_every_page():
     listed = set(re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text()))
     assert {str(page.relative_to(ROOT / "docs")) for page in PAGES} == listed
