@@ -257,7 +257,7 @@ def get_tokenizer(
 def run_train_bpe(
     input_path: str | os.PathLike[str], vocab_size: int, special_tokens: list[str], **kwargs: Any
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
-    """Problem train_bpe: the vocabulary and the merges in order. Options are those of `fastlm.train_bpe`."""
+    """Problem train_bpe: the vocabulary and the merges in order. Options as in `fastlm.train_bpe`."""
     tokenizer = fastlm.train_bpe(Path(input_path), vocab_size, special_tokens, **kwargs)
     return dict(tokenizer.vocab), tokenizer.merges
 
