@@ -341,7 +341,12 @@ function drawDifference() {
   const found = firstDifference([one.tokenizer, one.found], [other.tokenizer, other.found]);
   box.querySelector("h2").textContent = found ? `First difference: token ${count(found.index + 1)}, byte ${count(found.start)}` : "No difference";
   const lines = found ? found.lines : ["Both give this text the same tokens and ids."];
-  box.querySelector("div").replaceChildren(...lines.map((line) => element("p", {}, line)));
+  const histories = (found?.histories ?? []).map(({ name, merges }) =>
+    element("div", {}, element("h3", {}, `Merges of ${name}`), element("ol", {}, ...merges.map((merge) => element("li", {}, merge)))),
+  );
+  box.querySelector("div").replaceChildren(
+    ...lines.map((line) => element("p", {}, line)), element("div", { className: "histories" }, ...histories),
+  );
   if (found) for (const panel of view.panels) tokenElement(panel, found.index)?.classList.add("differs");
 }
 

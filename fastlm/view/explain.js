@@ -102,7 +102,8 @@ function rankOfBytes(tokenizer, left, right) {
   return a === undefined || b === undefined ? undefined : tokenizer.rankOf(a, b);
 }
 
-/* Where the tokens of two tokenizers first differ: {index, start, kind, lines}; or null. */
+/* Where the tokens of two tokenizers first differ: {index, start, kind, lines}; or null. If merges are the reason, then
+ * `histories` has the merges of both. */
 function firstDifference([one, oneTokens], [other, otherTokens]) {
   const length = Math.max(oneTokens.length, otherTokens.length);
   let at = 0;
@@ -128,7 +129,7 @@ function reason([one, a], [other, b]) {
     return { kind: "added", lines: [said, `${lacking.name} does not have it here.`] };
   }
   if (first.start === second.start && first.key === second.key) {
-    return { kind: "merges", lines: mergeReasons([one, first], [other, second]) };
+    return { kind: "merges", ...mergeReasons([one, first], [other, second]) };
   }
   const lines = [[one, first], [other, second]].map(
     ([tokenizer, piece]) => `${tokenizer.name} (pattern ${tokenizer.pattern.slice(0, 60)}): \u201c${shown(piece.bytes)}\u201d`,
@@ -142,5 +143,9 @@ function mergeReasons([one, first], [other, second]) {
   const lines = [`Both have the pretoken \u201c${shown(first.bytes)}\u201d, and merge it differently.`];
   for (const [tokenizer] of wholes) lines.push(`It is one token of ${tokenizer.name}.`);
   const found = [onlyMerge(one, other, ...forests), onlyMerge(other, one, forests[1], forests[0])];
-  return [...lines, ...found.filter(Boolean)];
+  const histories = [one, other].map((tokenizer, k) => ({
+    name: tokenizer.name,
+    merges: forests[k].nodes.map((node) => `${pairText(tokenizer, node)}, rank ${rankText(node.rank)}`),
+  }));
+  return { lines: [...lines, ...found.filter(Boolean)], histories };
 }

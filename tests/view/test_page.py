@@ -147,13 +147,24 @@ def test_the_vocabulary_is_searched_by_text_id_and_bytes(opened, first):
     assert found("no token has this") == []
 
 
+def lines_of(browser):
+    """The sentences on the difference of two tokenizers."""
+    return browser.run("Array.from(document.querySelectorAll('#difference p'), (line) => line.textContent)")
+
+
+def lists_of(browser):
+    """The merge histories of two tokenizers."""
+    items = "Array.from(list.querySelectorAll('li'), (item) => item.textContent)"
+    return browser.run(f"Array.from(document.querySelectorAll('#difference ol'), (list) => {items})")
+
+
 def test_two_tokenizers_differ_for_a_reason(opened):
     vocab = {k: bytes([k]) for k in range(256)} | {256: b"12", 257: b"123", 258: b"1234"}
     merges = [(b"1", b"2"), (b"12", b"3"), (b"123", b"4")]
     one, other = (fastlm.Tokenizer(vocab, merges, pattern=pattern) for pattern in ("gpt2", "cl100k_base"))
     browser = opened(one, other, names=("a.json", "b.json"), text="x 12345")
     assert text_of(browser, "#difference h2") == "First difference: token 3, byte 2"
-    assert text_of(browser, "#difference div").split("\n\n") == [
+    assert lines_of(browser) == [
         "The pretokens at this place differ:",
         "a.json (pattern gpt2): “·12345”",
         "b.json (pattern cl100k_base): “123”",
@@ -171,7 +182,8 @@ def test_merge_histories_explain_a_difference(opened):
     browser = opened(one, other, names=("one", "other"), text="abcd")
     assert tokens(browser, 0) == ["ab", "cd"]
     assert tokens(browser, 1) == ["a", "bc", "d"]
-    assert text_of(browser, "#difference div").split("\n\n") == [
+    assert lists_of(browser) == [["“a” + “b”, rank 0", "“c” + “d”, rank 2"], ["“b” + “c”, rank 0"]]
+    assert lines_of(browser) == [
         "Both have the pretoken “abcd”, and merge it differently.",
         "one merges “a” + “b” at rank 0. other has it at rank 2, but its merge of “b” + “c” at rank 0 comes first.",
         "other merges “b” + “c” at rank 0. one has it at rank 1, but its merge of “a” + “b” at rank 0 comes first.",
