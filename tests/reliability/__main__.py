@@ -35,7 +35,7 @@ def main() -> int:
             print(f"{row.number} {row.name}: not measured: {row.missing}", flush=True)
             continue
         result = results[row.number] = table.measured(row, 60 * arguments.minutes / len(measurable))
-        failed += result.tried - result.survived
+        failed += len(result.findings)
         print(f"{table.line(result)} ({result.seconds:.0f} s)", flush=True)
         for finding in result.findings:
             print(f"    {finding!a}", flush=True)

@@ -42,6 +42,7 @@ TEXTS: dict[str, Callable[[int], str]] = {
     "marks": _repeated("\u0301"),
     "emoji": _repeated("\U0001f469\u200d"),
     "case changes": _repeated("aBcD"),
+    "lone surrogates": _repeated("\ud800"),
     "special tokens": _repeated("<|endoftext|>"),
     "almost special tokens": _repeated("<|endoftext|"),
     "English": lambda size: ("".join(texts.DOCUMENTS) * (size // 1000 + 1))[:size],
@@ -80,7 +81,7 @@ def adversarial(trial: Trial) -> None:
     for size in (10_000, 100_000, 1_000_000, 10_000_000):
         made = {name: make(size) for name, make in TEXTS.items()} if trial.goes_on() else {}
         for text_name, text in made.items():
-            length = len(text.encode())
+            length = len(text.encode("utf-8", "surrogatepass"))
             for name, encode in subjects:
                 if not trial.goes_on():
                     return
