@@ -198,8 +198,9 @@ class Case:
             if other.name not in self.good:
                 shutil.rmtree(other) if other.is_dir() else other.unlink()
         for name, good in self.good.items():
-            if name != path.name and (self.folder / name).read_bytes() != good:
-                (self.folder / name).write_bytes(good)
+            kept = self.folder / name
+            if name != path.name and (not kept.exists() or kept.read_bytes() != good):
+                kept.write_bytes(good)
         path.write_bytes(self.loader.repair(content))
         try:
             with warnings.catch_warnings():

@@ -157,7 +157,7 @@ def coverage(trial: Trial) -> None:
             return
         totals = json.loads(Path(folder, "coverage.json").read_text())["totals"]
     lines, branches = totals["num_statements"], totals["num_branches"]
-    covered = totals["covered_lines"] / lines, totals["covered_branches"] / branches
+    covered = totals["covered_lines"] / max(1, lines), totals["covered_branches"] / max(1, branches)
     trial.tried, trial.survived = lines + branches, totals["covered_lines"] + totals["covered_branches"]
     trial.worst = f"{100 * covered[0]:.1f} % of {lines:,} lines, {100 * covered[1]:.1f} % of {branches:,} branches"
     if covered[0] < 0.95 or covered[1] < 0.9:
