@@ -3,11 +3,13 @@
     python -m tests.mutants --only scan/safe_start.h --sample 20
 
 Each mutant is applied in a copy of the repository. The modules concerned are built there, and the tests of the changed
-file run until one fails. Prints each mutant and what noticed it. Exits with 1 if less than 95 % of the mutants that
+file run until one fails; the test that noticed a mutant before runs first (noticed_by.json, which --record writes).
+Prints each mutant and what noticed it. Exits with 1 if less than 95 % of the mutants that
 are not equivalent were noticed, or if a mutant does not fit the source any more.
 """
 
 import argparse
+import json
 import random
 import sys
 import time
@@ -16,6 +18,7 @@ from pathlib import Path
 from tests.mutants import encoding, files, scanners, training
 from tests.mutants.scratch_copy import ROOT, ScratchCopy
 
+NOTICED_BY = Path(__file__).with_name("noticed_by.json")
 MUTANTS = [*scanners.MUTANTS, *encoding.MUTANTS, *training.MUTANTS, *files.MUTANTS]
 
 
@@ -25,6 +28,7 @@ def main() -> int:
     parser.add_argument("--numbers", type=int, nargs="+", help="numbers of mutants, as an earlier run printed them")
     parser.add_argument("--sample", type=int, help="try this number of them, chosen by --seed")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--record", action="store_true", help="keep what noticed each mutant")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "mutants", help="where the copy is made")
     arguments = parser.parse_args()
     chosen = [(number, mutant) for number, mutant in enumerate(MUTANTS) if arguments.only in mutant.file]
@@ -33,12 +37,13 @@ def main() -> int:
     if arguments.sample:
         chosen = sorted(random.Random(arguments.seed).sample(chosen, min(arguments.sample, len(chosen))))
     scratch_copy = ScratchCopy(arguments.folder)
+    noticed_by: dict[str, str] = json.loads(NOTICED_BY.read_text("utf-8"))
     noticed = survived = stale = equivalent = 0
     for number, mutant in chosen:
         start = time.perf_counter()
         change = f"{mutant.old.strip()!r:.60} -> {mutant.new.strip()!r:.40}"
         try:
-            by = scratch_copy.noticed_by(mutant)
+            by = scratch_copy.noticed_by(mutant, noticed_by.get(mutant.key, ""))
         except ValueError as error:
             stale += 1
             print(f"{number} STALE {error}", flush=True)
@@ -48,6 +53,9 @@ def main() -> int:
             result = f"NOTICED THOUGH EQUIVALENT by {by}" if by else f"equivalent: {mutant.equivalent}"
         else:
             noticed, survived = noticed + bool(by), survived + (not by)
+            if by and arguments.record:
+                noticed_by[mutant.key] = by
+                NOTICED_BY.write_text(json.dumps(noticed_by, indent=1, sort_keys=True) + "\n", "utf-8")
             result = f"noticed by {by}" if by else "SURVIVED"
         print(f"{number} {mutant.file}: {change}\n    {result} ({time.perf_counter() - start:.0f} s)", flush=True)
     tried = noticed + survived

@@ -13,6 +13,11 @@ class Mutant(NamedTuple):
     new: str
     equivalent: str = ""
 
+    @property
+    def key(self) -> str:
+        """What names the mutant where its number may change."""
+        return f"{self.file}: {self.old.strip()} -> {self.new.strip()}"
+
 
 def of(file: str, *changes: tuple[str, str]) -> list[Mutant]:
     """Mutants of one file."""
