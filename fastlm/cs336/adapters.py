@@ -240,7 +240,7 @@ def run_save_checkpoint(
 def run_load_checkpoint(
     src: str | os.PathLike[str] | BinaryIO, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> int:
-    """Problem checkpointing: restores what `run_save_checkpoint` wrote, and returns the iteration."""
+    """Problem checkpointing: restores a checkpoint of `run_save_checkpoint`, and returns the iteration."""
     return training.load_checkpoint(src, model, optimizer)
 
 

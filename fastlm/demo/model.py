@@ -91,7 +91,7 @@ def run_model_demo(source: Path | None, out: Path | None) -> None:
 
 
 def _next(out: Path | None, prompt: str) -> str:
-    """What to run after the demo."""
+    """The commands to run after the demo."""
     if out is None:
         return next_lines(["fastlm demo --model --out kept"])
     model, folder = shlex.quote(str(out / "model")), shlex.quote(str(out))

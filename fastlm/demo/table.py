@@ -47,5 +47,5 @@ class DemoTable:
 
 
 def next_lines(commands: list[str]) -> str:
-    """The last lines of a demo: what to run next."""
+    """The last lines of a demo, which are commands to run next."""
     return "\n".join(["", "next:", *(f"  {escaped(command)}" for command in commands)])

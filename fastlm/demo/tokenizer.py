@@ -77,7 +77,7 @@ def run_demo(source: Path | None, out: Path | None) -> None:
 
 
 def _next(source: Path | None, out: Path | None) -> str:
-    """What to run after the demo."""
+    """The commands to run after the demo."""
     file = "" if source is None else f" {shlex.quote(str(source))}"
     if out is None:
         return next_lines([f"fastlm demo{file} --out kept", f"fastlm demo{file} --model --out kept-model"])

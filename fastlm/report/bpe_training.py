@@ -1,4 +1,5 @@
-"""Problems train_bpe_tinystories and train_bpe_expts_owt: two trainings, measured, and what their tokenizers share."""
+"""Problems train_bpe_tinystories and train_bpe_expts_owt: two trainings, their measurements, and the
+merges that their tokenizers share."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from fastlm.tokenizer import Tokenizer
 
 MB = 1e6
 LONGEST = 8
+# relative difference of two sizes of the same corpus
+TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def train_bpe_tinystories(trained: Trained) -> Section:
             note="the write-up: in the pool that pre-tokenizes",
         )
     )
-    section.add(*_intro(trained), Figures(rows), *_phases(trained), _longest(trained))
+    section.add(*_intro(trained, section.name), Figures(rows), *_phases(trained), _longest(trained))
     return section
 
 
@@ -64,46 +67,63 @@ def train_bpe_expts_owt(trained: Trained, other: Trained) -> Section:
             note="the write-up says half, without the digits",
         ),
     ]
-    section.add(*_intro(trained), Figures(rows), *_phases(trained), _longest(trained))
+    section.add(*_intro(trained, section.name), Figures(rows), *_phases(trained), _longest(trained))
     return section
 
 
-def _intro(trained: Trained) -> list[Text]:
-    if not trained.is_stand_in:
+def _intro(trained: Trained, section: str) -> list[Text]:
+    """The text that was used, if it is not the whole corpus."""
+    if _is_whole(trained, section):
         return []
-    sentence = (
-        f"{trained.text.stands_in} stood in for {trained.text.name}. Times and memory of another size of text cannot "
-        "be compared, so they have no ratio; rates can."
-    )
-    return [Text(sentence)]
+    if trained.is_stand_in:
+        used = f"{trained.text.stands_in} stood in for {trained.text.name}."
+    else:
+        megabytes = trained.measured.bytes / MB
+        used = f"The text has {megabytes:,.1f} MB; the write-up's {trained.text.name} has {_megabytes(section).value:,} MB."
+    return [Text(f"{used} Times and memory of texts of different sizes cannot be compared, so they have no ratio.")]
+
+
+def _is_whole(trained: Trained, section: str) -> bool:
+    """Whether the text is the write-up's corpus, by its size."""
+    ratio = trained.measured.bytes / MB / float(_megabytes(section).value)
+    return not trained.is_stand_in and abs(ratio - 1) < TOLERANCE
 
 
 def _common(trained: Trained, section: str) -> list[Figure]:
     """The figures that both trainings have."""
-    found, real = trained.measured, not trained.is_stand_in
+    found, whole = trained.measured, _is_whole(trained, section)
     megabytes = found.bytes / MB
     longest = _longest_tokens(trained.tokenizer)[0]
     return [
-        Figure("text", round(megabytes, 2), "MB", _megabytes(section), comparable=real),
+        Figure("text", _significant(megabytes), "MB", _megabytes(section), comparable=whole),
         Figure("tokens of the vocabulary", trained.tokenizer.vocab_size, "", then(f"{section}.vocab_size")),
-        Figure("wall time", round(found.seconds, 3), "s", then(f"{section}.seconds"), "lower", comparable=real),
-        Figure("CPU time", round(found.cpu_seconds, 3), "s", then(f"{section}.cpu_seconds"), "lower", comparable=real),
+        Figure("wall time", round(found.seconds, 3), "s", then(f"{section}.seconds"), "lower", comparable=whole),
+        Figure("CPU time", round(found.cpu_seconds, 3), "s", then(f"{section}.cpu_seconds"), "lower", comparable=whole),
         Figure(
-            "peak memory", round(found.peak_bytes / MB, 1), "MB", then(f"{section}.peak_mb"), "lower", comparable=real
+            "peak memory", round(found.peak_bytes / MB, 1), "MB", then(f"{section}.peak_mb"), "lower", comparable=whole
         ),
         Figure(
-            "text by wall time", round(megabytes / found.seconds, 2), "MB/s", then(f"{section}.mb_per_second"), "higher"
+            "text by wall time",
+            _significant(megabytes / found.seconds),
+            "MB/s",
+            then(f"{section}.mb_per_second"),
+            "higher",
         ),
         Figure(
             "text by CPU time",
-            round(megabytes / found.cpu_seconds, 2),
+            _significant(megabytes / found.cpu_seconds),
             "MB/CPU s",
             then(f"{section}.mb_per_cpu_second"),
             "higher",
         ),
         Figure("longest token", repr(longest), "", then(f"{section}.longest_token"), comparable=False),
-        Figure("its length", len(longest), "bytes", then(f"{section}.longest_token_bytes"), comparable=real),
+        Figure("its length", len(longest), "bytes", then(f"{section}.longest_token_bytes"), comparable=whole),
     ]
+
+
+def _significant(value: float) -> float:
+    """A value rounded to four significant digits."""
+    return float(f"{value:.4g}")
 
 
 def _megabytes(section: str) -> Then:

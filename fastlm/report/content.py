@@ -24,7 +24,7 @@ class Figure:
     """A measured or computed value next to the value of the write-up.
 
     Attributes:
-        what: What the value says.
+        what: Name of the value.
         now: The value of this run.
         unit: Unit of both values.
         then: The value of the write-up; None if it has none.
@@ -64,7 +64,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Figures:
-    """Rows of what, then, now and the ratio."""
+    """Rows of a name, the value then, the value now, and the ratio."""
 
     kind: ClassVar[str] = "figures"
     rows: list[Figure]
@@ -96,7 +96,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Code:
-    """A Python session as text: prompts, code, and what it printed."""
+    """A Python session as text: prompts, code, and its output."""
 
     kind: ClassVar[str] = "code"
     session: str
@@ -139,7 +139,7 @@ class Report:
     """A report.
 
     Attributes:
-        first: What stood in for what; the first lines of the report.
+        first: The first lines of the report, which name the texts that were used.
         machine: Facts about the machine by name.
         sections: The sections in order.
     """

@@ -23,7 +23,7 @@ class TrainingText:
         name: The corpus of the write-up: "TinyStories" or "OpenWebText".
         paths: Files, directories, globs and addresses.
         vocab_size: Vocabulary size of the write-up's tokenizer.
-        stands_in: What the text is, if it is not the corpus; "" for the corpus.
+        stands_in: Description of a text that replaces the corpus; "" for the corpus.
     """
 
     name: str

@@ -95,7 +95,7 @@ def curves(lines: Mapping[str, Curve], x_axis: str, y_axis: str, log_x: bool = F
 
 
 def _drawn(draw: Callable[[Any], None], described: str, height: float = SIZE[1], grid: Any = "y") -> str:
-    """Makes an <svg> element of what a function draws on axes."""
+    """Makes an <svg> element from the drawing of a function on axes."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

@@ -1,4 +1,5 @@
-"""Problems experiment_log, learning_rate, generate and the ablations: what training runs logged, compared."""
+"""Problems experiment_log, learning_rate, generate and the ablations: a comparison of training runs by their
+logs."""
 
 from __future__ import annotations
 
@@ -261,8 +262,8 @@ def _ablations(runs: Sequence[Run]) -> Section:
         compared = None if baseline is None else baseline.name
         rows.append([run.name, names, run.config.learning_rate, _rounded(_score(run)), difference, compared, run.state])
     caption = (
-        "A run without an ablation has pre-norm, RoPE and SwiGLU. The baseline of a run is the best one of those that "
-        "differ from it in the fewest other fields."
+        "A run without an ablation has pre-norm, RoPE and SwiGLU. The baseline of a run is the run without an "
+        "ablation that differs from it in the fewest other fields."
     )
     key = "valid_loss" if all(run.logged("valid_loss") for run in shown) else "loss"
     lines = {f"{run.name}: {', '.join(run.ablations()) or 'baseline'}": _curve(run, key) for run in shown}

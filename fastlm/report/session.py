@@ -12,7 +12,7 @@ from fastlm.text.escapes import escaped
 
 
 def executed(source: str, names: dict[str, Any] | None = None) -> str:
-    """Executes source and returns a session: each statement after a prompt, then what it printed.
+    """Executes source and returns a session: each statement after a prompt, then its output.
 
     The value of an expression is shown by its repr, and an error by its last line. Control characters are escaped.
 

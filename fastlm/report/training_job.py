@@ -1,4 +1,4 @@
-"""One BPE training in a process of its own, so that its peak memory is the training's: `python -m
+"""One BPE training in a separate process, whose peak memory is the training's: `python -m
 fastlm.report.training_job VOCAB_SIZE OUT THREADS INPUT...` prints the figures as JSON."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Measured:
     """The figures of a training.
 
     Attributes:
-        bytes: Size of the text as it was counted.
+        bytes: Size of the text, decompressed.
         threads: Number of threads that counted; 0 for all processors.
         seconds: Wall time.
         cpu_seconds: CPU time of all threads.
@@ -54,14 +54,11 @@ class _Clock:
     def __init__(self) -> None:
         self.first: dict[str, tuple[float, float]] = {}
         self.last: dict[str, tuple[float, float]] = {}
-        self.done = 0
 
     def report(self, phase: str, done: int, total: int | None) -> None:
         now = (time.perf_counter(), time.process_time())
         self.first.setdefault(phase, now)
         self.last[phase] = now
-        if phase == "count":
-            self.done = done
 
 
 def measure(inputs: list[str], vocab_size: int, threads: int | None) -> tuple[Tokenizer, Measured]:
@@ -76,8 +73,9 @@ def measure(inputs: list[str], vocab_size: int, threads: int | None) -> tuple[To
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     counted, counted_cpu = clock.last["count"]
     merged = clock.last.get("merge", (0.0, 0.0))[0] - clock.first.get("merge", (0.0, 0.0))[0]
+    peak = peak_bytes()
     return tokenizer, Measured(
-        bytes=Blocks(Corpus(inputs), tokenizer.splitter).total_bytes or clock.done,
+        bytes=_text_bytes(Blocks(Corpus(inputs), tokenizer.splitter)),
         threads=threads or 0,
         seconds=seconds,
         cpu_seconds=cpu_seconds,
@@ -85,8 +83,16 @@ def measure(inputs: list[str], vocab_size: int, threads: int | None) -> tuple[To
         counting_cpu_seconds=counted_cpu - cpu_start,
         merging_seconds=merged,
         base_bytes=base,
-        peak_bytes=peak_bytes(),
+        peak_bytes=peak,
     )
+
+
+def _text_bytes(blocks: Blocks) -> int:
+    """The bytes of the text: the sizes of plain files, or else a count, which reads everything again."""
+    files = blocks.files or []
+    if blocks.total_bytes is not None and all(file.kind == "text" and not file.compression for file in files):
+        return blocks.total_bytes
+    return sum(len(block.text) for block in blocks)
 
 
 def measured_in_child(

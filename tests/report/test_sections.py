@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,8 @@ pytest.importorskip("matplotlib")
 from fastlm import Tokenizer, train_bpe
 from fastlm.report import content, plots, unicode2
 from fastlm.report.accounting import transformer_accounting
-from fastlm.report.bpe_training import Trained, train_bpe_expts_owt
-from fastlm.report.content import Code, Figure, Figures, Plot, Table
+from fastlm.report.bpe_training import Trained, train_bpe_expts_owt, train_bpe_tinystories
+from fastlm.report.content import Code, Figure, Figures, Plot, Table, Text
 from fastlm.report.corpora import TrainingText
 from fastlm.report.session import executed
 from fastlm.report.then import Then, then
@@ -122,6 +123,19 @@ def test_shared_merges_are_counted():
     assert rows["text by wall time"].now == 0.5
     phases = next(part for part in section.parts if isinstance(part, Table))
     assert [row[1] for row in phases.rows] == [1.0, 0.5, 0.5]
+
+
+def test_times_are_compared_on_the_whole_corpus_only():
+    tokenizer = train_bpe(["the cat sat on the mat"], 262)
+    small, whole = _trained("TinyStories", tokenizer), _trained("TinyStories", tokenizer)
+    whole = replace(whole, measured=replace(whole.measured, bytes=2_227_753_162))
+    for trained, ratio in ((small, None), (whole, 0.02)):
+        section = train_bpe_tinystories(trained)
+        rows = {row.what: row for part in section.parts if isinstance(part, Figures) for row in part.rows}
+        assert rows["wall time"].ratio == ratio
+        assert (rows["peak memory"].ratio is None) == (ratio is None)
+        says = "The text has 1.0 MB; the write-up's TinyStories has 2,200 MB."
+        assert any(isinstance(part, Text) and part.text.startswith(says) for part in section.parts) == (ratio is None)
 
 
 def test_a_session_shows_values_output_and_errors():
