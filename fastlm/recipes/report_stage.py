@@ -1,4 +1,4 @@
-"""The stage `report`: the figures of all stages, as JSON and as Markdown."""
+"""The stage `report`: the figures of all stages, as JSON and as Markdown, and a page about the training."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from fastlm.model.account import duration, size
 from fastlm.recipes.recipe import Recipe
 from fastlm.recipes.stage import Stage, StageJob, StageResult
 from fastlm.recipes.stage_record import StageRecord, read_record
+from fastlm.report.write import missing_package, write_report
 from fastlm.text.escapes import escaped
 
 REPORT, FIGURES = "report.md", "report.json"
+# the folder of the page, which needs the extra `fastlm[report]`
+PAGE = "page"
 STAGES = ("corpus", "tokenizer", "shards", "training", "evaluation", "export")
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 60
@@ -34,7 +37,11 @@ def _work(job: StageJob) -> StageResult:
     }
     text = "\n".join(_lines(job.recipe, known, figures)) + "\n"
     write_files(job.folder, {FIGURES: f"{json.dumps(figures, indent=1)}\n".encode(), REPORT: text.encode()})
-    return StageResult([], {}, str(job.finished("report") / REPORT))
+    shown = job.finished("report") / REPORT
+    if missing_package() is None:
+        write_report(job.folder / PAGE, runs={job.recipe.name: job.finished("training")}, sections=["runs"])
+        shown = job.finished("report") / PAGE / "report.html"
+    return StageResult([], {}, str(shown))
 
 
 def peak_memory() -> int:

@@ -79,7 +79,8 @@ def _intro(trained: Trained, section: str) -> list[Text]:
         used = f"{trained.text.stands_in} stood in for {trained.text.name}."
     else:
         megabytes = trained.measured.bytes / MB
-        used = f"The text has {megabytes:,.1f} MB; the write-up's {trained.text.name} has {_megabytes(section).value:,} MB."
+        whole = _megabytes(section).value
+        used = f"The text has {megabytes:,.1f} MB; the write-up's {trained.text.name} has {whole:,} MB."
     return [Text(f"{used} Times and memory of texts of different sizes cannot be compared, so they have no ratio.")]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import statistics
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,12 @@ class Run:
         return tuple(name for (field, value), name in ABLATIONS.items() if fields[field] == value)
 
 
-def read_runs(folders: Sequence[str | Path]) -> list[Run]:
+def read_runs(folders: Sequence[str | PathLike[str]] | Mapping[str, str | PathLike[str]]) -> list[Run]:
     """Reads training runs.
 
     Args:
-        folders: Their folders, each the `out` of a configuration.
+        folders: Their folders, each the `out` of a configuration, or names with folders. Without names a run has the
+            name of its folder, or the path where several folders have the same name.
 
     Returns:
         The runs, with different names.
@@ -92,8 +94,8 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
         OSError: A folder has no configuration or no log, or they cannot be read.
         ValueError: A file has a wrong content, or no step was logged.
     """
-    paths = [Path(folder) for folder in folders]
-    names = [path.resolve().name for path in paths]
+    paths = [Path(folder) for folder in (folders.values() if isinstance(folders, Mapping) else folders)]
+    names = list(folders) if isinstance(folders, Mapping) else [path.resolve().name for path in paths]
     found = []
     for path, name in zip(paths, names, strict=True):
         for needed in ("config.toml", "log.jsonl"):

@@ -6,10 +6,10 @@ import datetime
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from fastlm._version import __version__
 from fastlm.files.atomic import write_files
@@ -22,6 +22,9 @@ from fastlm.threads import thread_count
 if TYPE_CHECKING:
     from fastlm.report.runs import Run
 
+Folders: TypeAlias = Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]]
+"""Folders of training runs, or names with folders."""
+
 FILES = ("report.html", "report.md", "report.json")
 SECTIONS = ("unicode", "bpe", "accounting", "runs")
 NEEDED = ("matplotlib", "jinja2")
@@ -32,7 +35,7 @@ def write_report(
     *,
     tinystories: Sequence[str | os.PathLike[str]] = (),
     openwebtext: Sequence[str | os.PathLike[str]] = (),
-    runs: Sequence[str | os.PathLike[str]] = (),
+    runs: Folders = (),
     sections: Collection[str] = SECTIONS,
     samples: bool = True,
     num_threads: int | None = None,
@@ -44,7 +47,7 @@ def write_report(
         out: Directory of the report. Files of an earlier report are replaced.
         tinystories: Files, directories, globs and addresses of TinyStories; without any, text that ships with CPython.
         openwebtext: The same for OpenWebText.
-        runs: Folders of training runs, which are compared.
+        runs: Folders of training runs, which are compared; a mapping gives them names.
         sections: Parts of the report: "unicode", "bpe" (both trainings and the experiments), "accounting", "runs".
         samples: Whether text is generated with the models of the runs.
         num_threads: Number of threads for training and encoding; None for all processors.
@@ -58,9 +61,8 @@ def write_report(
         ValueError: A section is unknown, a text cannot be read, or a run has a wrong content.
         OSError: A file cannot be read or written.
     """
-    for package in NEEDED:
-        if find_spec(package) is None:
-            raise ModuleNotFoundError(f"the report needs {package}: pip install 'fastlm[report]'", name=package)
+    if (package := missing_package()) is not None:
+        raise ModuleNotFoundError(f"the report needs {package}: pip install 'fastlm[report]'", name=package)
     if unknown := sorted(set(sections) - set(SECTIONS)):
         raise ValueError(f"sections has {unknown[0]!r}; expected some of {', '.join(SECTIONS)}")
     report = Report([], _machine(num_threads))
@@ -94,6 +96,11 @@ def write_report(
     return [directory / name for name in FILES]
 
 
+def missing_package() -> str | None:
+    """The first package of the extra `fastlm[report]` that is not installed; None if `write_report` can run."""
+    return next((package for package in NEEDED if find_spec(package) is None), None)
+
+
 def _tokenizer_sections(
     corpora: tuple[TrainingText, TrainingText], folder: Path, num_threads: int | None, progress: Callable[[str], None]
 ) -> list[Section]:
@@ -116,23 +123,23 @@ def _tokenizer_sections(
     ]
 
 
-def _read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[Run]:
+def _read_runs(folders: Folders) -> list[Run]:
     """The runs, which are checked before anything takes time."""
     if not folders:
         return []
     from fastlm.report.runs import read_runs
 
-    return read_runs([Path(folder) for folder in folders])
+    return read_runs(folders)
 
 
 def _names(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     return [os.fspath(path) for path in paths]
 
 
-def _runs_line(runs: Sequence[str | os.PathLike[str]]) -> str:
+def _runs_line(runs: Folders) -> str:
     if not runs:
         return "Training runs: none given, so there are no curves, comparisons and samples (`--run FOLDER`)."
-    return f"Training runs: {', '.join(_names(runs))}."
+    return f"Training runs: {', '.join(_names(list(runs.values()) if isinstance(runs, Mapping) else runs))}."
 
 
 def _machine(num_threads: int | None) -> dict[str, str]:

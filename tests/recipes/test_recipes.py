@@ -20,6 +20,7 @@ from fastlm.recipes.recipe import builtin_recipes, load_recipe, parse_change  # 
 from fastlm.recipes.report_stage import bars  # noqa: E402
 from fastlm.recipes.run import STAGES, run_recipe, unchanged_stages  # noqa: E402
 from fastlm.recipes.stage_record import read_record  # noqa: E402
+from fastlm.report.write import missing_package  # noqa: E402
 from fastlm.training import load_config  # noqa: E402
 from tests.recipe_kills import SMALL, result  # noqa: E402
 
@@ -177,6 +178,10 @@ def test_a_run_makes_everything_and_a_second_one_nothing(text, tmp_path):
     assert list(figures["stages"]) == NAMES[:-1]
     losses = json.loads((run / "evaluation" / "losses.json").read_text())
     assert figures["stages"]["evaluation"]["validation"] == losses
+    if missing_package() is None:
+        page = (run / "report" / "page" / "report.html").read_text()
+        assert page.count("<svg") == 4
+        assert f"{figures['name']}, seed 0" in page
     report = (run / "report" / "report.md").read_text()
     assert f"loss {losses['loss']:.4f} nats per token" in report
     assert f"{losses['bits_per_byte']:.4f} bits per byte" in report

@@ -96,6 +96,8 @@ def test_ablations_are_compared_with_the_baseline(tmp_path):
 def test_runs_of_the_same_name_are_told_apart(tmp_path):
     runs = read_runs([write_run(tmp_path / "a" / "run"), write_run(tmp_path / "b" / "run")])
     assert [run.name for run in runs] == [str(tmp_path / "a" / "run"), str(tmp_path / "b" / "run")]
+    named = read_runs({"first": tmp_path / "a" / "run", "second": tmp_path / "b" / "run"})
+    assert [(run.name, run.folder.parent.name) for run in named] == [("first", "a"), ("second", "b")]
 
 
 def test_samples_of_a_model(tmp_path):
