@@ -25,6 +25,7 @@ from fastlm.forks import cached_property
 from fastlm.pretokenize.patterns import Expression, PatternLike, PatternName, find_pattern
 from fastlm.pretokenize.text_splitter import TextSplitter, join_surrogates, split_into_chunks
 from fastlm.text._utf8 import Utf8, utf8_bytes
+from fastlm.text.plural import plural
 from fastlm.threads import map_in_order, thread_count
 from fastlm.vocabulary.token_lookup import TokenLookup
 from fastlm.vocabulary.truncate import truncated_vocabulary
@@ -780,8 +781,8 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         return (
-            f"Tokenizer({self.vocab_size} tokens, {len(self.vocabulary.merge_new)} merges, "
-            f"{len(self.vocabulary.special_tokens)} special tokens, pattern {self.pattern!r})"
+            f"Tokenizer({plural(self.vocab_size, 'token')}, {plural(len(self.vocabulary.merge_new), 'merge')}, "
+            f"{plural(len(self.vocabulary.special_tokens), 'special token')}, pattern {self.pattern!r})"
         )
 
     def _repr_html_(self) -> str:

@@ -20,6 +20,7 @@ from fastlm.pretokenize.patterns import PatternLike, find_pattern
 from fastlm.pretokenize.text_splitter import TextSplitter
 from fastlm.process_memory import resident_bytes
 from fastlm.progress import reporting
+from fastlm.text.plural import plural
 from fastlm.threads import thread_count
 from fastlm.tokenizer import Tokenizer
 from fastlm.vocabulary.vocabulary import Vocabulary, checked_special_tokens
@@ -113,8 +114,7 @@ def train_bpe(
     _check_values(locals())
     beginning = _beginning(base, special_tokens, pattern)
     if vocab_size < len(beginning):
-        special = len(beginning) - 256
-        own = f"256 bytes and {special} special token{'' if special == 1 else 's'}"
+        own = f"256 bytes and {plural(len(beginning) - 256, 'special token')}"
         what = own if base is None else "the tokens of the base"
         raise ValueError(f"vocab_size must be at least {len(beginning)}, for {what}, got {vocab_size}")
     blocks = _blocks(input, beginning)

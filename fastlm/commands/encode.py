@@ -22,9 +22,10 @@ from fastlm.commands.inputs import (
     skipped_line,
 )
 from fastlm.commands.logs import resumes_with
-from fastlm.commands.output import note, plural, say
+from fastlm.commands.output import note, say
 from fastlm.files.remote import Location, RemotePath, location
 from fastlm.progress import shown
+from fastlm.text.plural import plural
 
 if TYPE_CHECKING:
     from fastlm.corpus.manifest import Manifest

@@ -75,8 +75,3 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         note(record.getMessage(), record.levelname.lower(), getattr(record, "progress", None))
-
-
-def plural(number: int, noun: str) -> str:
-    """A number and its noun, such as "1 document" and "2 documents"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

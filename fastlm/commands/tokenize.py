@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from fastlm.commands.colours import coloured, has_colours
-from fastlm.commands.output import note, plural, say
+from fastlm.commands.output import note, say
+from fastlm.text.plural import plural
 from fastlm.text.shown import shown
 
 if TYPE_CHECKING:

@@ -23,6 +23,10 @@ from fastlm.training.config_values import ALIASES, NO_VALUE, may_be_none
 # may have the same name.
 FROM_FILE = "".join(("from ", "CONFIG"))
 
+# what a text is, by the name of its field
+METAVARS = dict.fromkeys(("out", "init_from", "train_data", "validation_data", "tokenizer"), "PATH")
+METAVARS["device"] = "DEVICE"
+
 
 def _options(config: type) -> type:
     """A dataclass with the fields of a configuration. By default each field is left to the file."""
@@ -33,7 +37,8 @@ def _options(config: type) -> type:
         else:
             # the metavar names the type only; every option may be left to the file
             aliases = tuple(f"--{old.replace('_', '-')}" for old, new in ALIASES.items() if new == name)
-            shown = arg(metavar=_metavar(hint), help_behavior_hint="", aliases=aliases or None)
+            metavar = _metavar(hint).replace("STR", METAVARS.get(name, "TEXT"))
+            shown = arg(metavar=metavar, help_behavior_hint="", aliases=aliases or None)
             fields.append((name, Annotated[_option(hint), shown], FROM_FILE))
     options = dataclasses.make_dataclass(f"{config.__name__}Options", fields, namespace={"__doc__": config.__doc__})
     return one_line_helps(options)

@@ -23,11 +23,12 @@ from fastlm.commands.inputs import (
     refuse_to_overwrite,
 )
 from fastlm.commands.logs import resumes_with
-from fastlm.commands.output import plural, say
+from fastlm.commands.output import say
 from fastlm.commands.sizes import parse_size
 from fastlm.files.remote import local_path, location
 from fastlm.pretokenize.patterns import Expression
 from fastlm.progress import shown
+from fastlm.text.plural import plural
 
 
 def train_tokenizer(

@@ -7,9 +7,10 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from fastlm.commands.inputs import shard_folder
-from fastlm.commands.output import plural, say
+from fastlm.commands.output import say
 from fastlm.files.remote import RemotePath, location
 from fastlm.progress import shown
+from fastlm.text.plural import plural
 
 
 def verify(path: Annotated[Positional[str], arg(metavar="DIR|FILE|ADDRESS")], /) -> None:

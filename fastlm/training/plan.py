@@ -10,6 +10,7 @@ from fastlm.model.account import duration, size
 from fastlm.model.flops import train_flops_per_token
 from fastlm.model.memory import TrainingMemory, disk_bytes, training_memory
 from fastlm.model.parameters import num_parameters
+from fastlm.text.plural import plural
 from fastlm.training.config import TrainingConfig
 
 # the share of the peak that `fastlm account` assumes too
@@ -74,7 +75,8 @@ class RunPlan:
     def cost_lines(self, done: int = 0) -> Iterator[str]:
         """The cost of the run as lines of text, after a number of steps."""
         epochs = "" if self.epochs is None else f"; {self.epochs:.3g} times the {self.train_tokens:,} ids of the data"
-        yield f"{self.tokens:,} tokens in {self.steps:,} steps of {self.step_tokens:,}{epochs}"
+        steps = plural(self.steps, "step", ",")
+        yield f"{plural(self.tokens, 'token', ',')} in {steps} of {self.step_tokens:,}{epochs}"
         total = self.tokens * self.flops_per_token
         yield f"{self.flops_per_token:,} training FLOPs per token, {total:.3g} in all"
         memory = self.memory

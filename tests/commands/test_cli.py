@@ -78,6 +78,45 @@ def test_count(folder, trained, capsys):
     assert counts == [*expected, sum(expected)]
 
 
+def counted(capsys) -> dict[str, int]:
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    return {name: int(number.replace(",", "")) for number, name in lines}
+
+
+@pytest.mark.parametrize("inputs", [[], ["-"]])
+def test_count_reads_standard_input(folder, trained, inputs):
+    result = run("count", *inputs, "--tokenizer", folder / "tokenizer", input=TEXT.encode())
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert int(result.stdout.split()[0].replace(b",", b"")) == len(trained.encode(TEXT))
+
+
+def test_count_on_a_terminal_asks_for_an_input(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    assert cli.main(["count", "--tokenizer", str(folder / "tokenizer")]) == 1
+    assert capsys.readouterr().err == "fastlm: give at least one INPUT, or - for standard input\n"
+
+
+def test_count_reads_globs_folders_and_fields(folder, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tokenizer = ["--tokenizer", str(folder / "tokenizer")]
+    (tmp_path / "data").mkdir()
+    for name, text in {"b.txt": "the cat", "a.txt": "sat", "x[1].txt": "on a mat"}.items():
+        (tmp_path / "data" / name).write_text(text)
+    expected = {f"data/{name}": len(trained.encode(text)) for name, text in (("a.txt", "sat"), ("b.txt", "the cat"))}
+    assert cli.main(["count", "data/[ab].txt", *tokenizer]) == 0
+    assert counted(capsys) == expected | {"total": sum(expected.values())}
+    assert cli.main(["count", "data", *tokenizer]) == 0
+    assert list(counted(capsys)) == ["data/a.txt", "data/b.txt", "data/x[1].txt", "total"]
+    assert cli.main(["count", "data/x[1].txt", *tokenizer]) == 0, "a file whose name is a glob"
+    assert counted(capsys) == {"data/x[1].txt": len(trained.encode("on a mat"))}
+    (tmp_path / "rows.jsonl").write_text('{"body": "the cat"}\n{"body": "sat"}\n')
+    assert cli.main(["count", "rows.jsonl", "--field", "body", *tokenizer]) == 0
+    assert counted(capsys) == {"rows.jsonl": sum(expected.values())}
+    (tmp_path / "bad.txt").write_bytes(b"the \xff cat")
+    assert cli.main(["count", "bad.txt", "--on-error", "skip", *tokenizer]) == 0
+    assert counted(capsys)["bad.txt"] > 0
+
+
 def test_a_tokenizer_in_the_cache_of_the_hub(folder, trained, capsys, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(folder / "cache"))
     monkeypatch.chdir(folder)
