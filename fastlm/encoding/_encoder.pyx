@@ -77,7 +77,7 @@ cdef class Encoder:
         cdef TokenFinder finder
         cdef EncodeState state = self.take(0)
         try:
-            state.reserve(size // 3)
+            state.reserve_for(size)
             if self.has_scanner() and (boundaries is None or isinstance(boundaries, TokenFinder)):
                 finder = boundaries
                 with nogil:  # for all texts: threads would wait for each other if each text took the GIL
@@ -90,6 +90,7 @@ cdef class Encoder:
             else:
                 for k in range(n_texts):
                     ends[k + 1] = state.append(items[k], boundaries if each is None else each[k])
+            state.note_ids_of(size, state.written())
             return state.take_ids(state.written()), offsets
         finally:
             self.give_back(state)

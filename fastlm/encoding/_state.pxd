@@ -17,6 +17,7 @@ cdef class EncodeState:
     cdef int64_t[::1] ends, given_ends
     cdef int64_t[:, ::1] few_boundaries, many_boundaries
     cdef fastlm_encode_state state
+    cdef double ids_per_byte  # to reserve
     cdef int64_t unchecked  # bytes of text encoded since signals were let in
     cdef bint is_stopped  # another thread asks the call to end
 
@@ -30,6 +31,8 @@ cdef class EncodeState:
 
     cdef int64_t written(self) noexcept nogil
     cdef int reserve(self, int64_t more) except -1
+    cdef int reserve_for(self, int64_t n) except -1
+    cdef int note_ids_of(self, int64_t n, int64_t n_ids) noexcept nogil
     cdef int forget_after(self, int64_t n) except -1 nogil
     cdef list id_list(self, int64_t start, int64_t stop)
     cdef object copy_ids(self, int64_t start, int64_t stop)

@@ -33,6 +33,8 @@ cdef enum:
     FIRST_IDS = 1 << 15
     # bytes of a text that is encoded with the GIL: it takes some microseconds, and releasing the GIL some tenths
     SHORT_TEXT = 1024
+    # bytes of a text that tells how many ids a byte becomes
+    LONG_TEXT = 1 << 16
     # ids in the array of an idle state, at most
     IDLE_IDS = 1 << 19
     # ids of one call of the loop, and bytes of text after which signals are let in: Ctrl-C acts within some tenths of
@@ -41,6 +43,9 @@ cdef enum:
     UNCHECKED_BYTES = 1 << 20
     # ids that become a list before signals are let in
     LISTED_IDS = 1 << 22
+
+# Ids that are reserved, relative to those of the last long text.
+cdef double MORE_IDS = 1.0625
 
 # Entries of the largest pretoken cache. A larger cache costs more in cache misses than it saves in merges.
 LARGEST_CACHE = 1 << 19
@@ -66,6 +71,7 @@ cdef class EncodeState:
         self.state.waiting = <fastlm_waiting *>&self.waiting[0]
         self.state.waiting.count = self.state.waiting.n_gaps = 0
         self.state.written = 0
+        self.ids_per_byte = 1 / 3.0
         self.unchecked, self.is_stopped = 0, False
 
     # --- texts ---
@@ -83,12 +89,14 @@ cdef class EncodeState:
                 the text, or have an id that is not in the vocabulary.
         """
         cdef Py_ssize_t n = 0
+        cdef int64_t before
         cdef const uint8_t *start = NULL
         cdef TokenFinder finder
         if self.tables.scan != NULL and (boundaries is None or isinstance(boundaries, TokenFinder)):
             utf8, finder = utf8_of(text, &start, &n), boundaries
-            if n // 3 > self.ids.shape[0]:
-                self.reserve(n // 3)
+            if n > SHORT_TEXT:
+                self.reserve_for(n)
+            before = self.state.written
             if n <= SHORT_TEXT:
                 self.start(start, n, finder, NULL, 0)
                 self.run(0)
@@ -98,9 +106,11 @@ cdef class EncodeState:
                     self.run(0)
         else:
             utf8 = self._start_object(text, boundaries)
-            self.reserve(self.state.n // 3)
+            n, before = self.state.n, self.state.written
+            self.reserve_for(n)
             with nogil:
                 self.run(0)
+        self.note_ids_of(n, self.state.written - before)
         return self.state.written
 
     cdef int64_t append_up_to(self, text, boundaries, int64_t limit) except -1:
@@ -292,6 +302,19 @@ cdef class EncodeState:
         """Allocates memory for more ids."""
         if self.state.written + more > self.ids.shape[0]:
             self._grow_ids(2 * self.state.written + more + FIRST_IDS)
+        return 0
+
+    cdef int reserve_for(self, int64_t n) except -1:
+        """Allocates memory for the ids of n bytes, if these are like the last long text."""
+        cdef int64_t more = <int64_t>(self.ids_per_byte * n)
+        if more > self.ids.shape[0]:
+            self.reserve(more)
+        return 0
+
+    cdef int note_ids_of(self, int64_t n, int64_t n_ids) noexcept nogil:
+        """Notes that n bytes became n_ids ids. An array that is much too large or that has to grow costs page faults."""
+        if n >= LONG_TEXT:
+            self.ids_per_byte = min(1.0, MORE_IDS * n_ids / n)
         return 0
 
     cdef int _grow_ids(self, int64_t size) except -1:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import Any
 
 from fastlm.forks import no_fork
 
 
-def regex_module() -> ModuleType:
+def regex_module() -> Any:
     """Returns the module `regex`. Raises ValueError if it is not installed."""
     with no_fork:
         try:
