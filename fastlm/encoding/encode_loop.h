@@ -222,15 +222,19 @@ static inline fastlm_status fastlm_encode_new(const fastlm_vocabulary *vocabular
 }
 
 /* Encodes a pretoken that is long, or that the first two entries of its search lack: searches further, else lets it
- * wait, or finds its ids and adds it to the cache. */
+ * wait, or finds its ids and adds it to the cache. `known` is its key in a fastlm_lookahead. */
 static FASTLM_NOINLINE fastlm_status fastlm_encode_rare(const fastlm_vocabulary *vocabulary, fastlm_cache *cache,
-                                                        fastlm_encode_state *s, int64_t length) {
+                                                        fastlm_encode_state *s, int64_t length,
+                                                        const uint64_t known[2]) {
     const uint8_t *p = s->text + s->position;
     fastlm_cache_key key = {{0, 0}, 0};
     int64_t n_ids;
     const int cacheable = fastlm_is_cacheable(p, length);
     if (cacheable) {
-        key = fastlm_key_of(p, length, s->n - s->position);
+        if (length <= FASTLM_ENTRY_BYTES)
+            key = (fastlm_cache_key){{known[0], known[1]}, fastlm_hash_short(known[0], known[1], fastlm_cache_seed)};
+        else
+            key = fastlm_arena_key(known[0], length);
         fastlm_cache_entry *entry = fastlm_find(cache, key, p, length);
         if (entry) {
             n_ids = fastlm_copy_ids(cache, entry, s->ids + s->written);
@@ -263,10 +267,14 @@ static inline void fastlm_look_ahead(const fastlm_cache *cache, fastlm_lookahead
         int64_t end = ends[k], length = end - start;
         if (FASTLM_UNLIKELY(length > FASTLM_ENTRY_BYTES)
             || (careful && FASTLM_UNLIKELY(text[end - 1] >= FASTLM_FIRST_NON_UTF8))) {
-            /* no entry has this key */
+            /* the hash, of which fastlm_encode_rare makes the key; no entry has this one */
             next->keys[k][0] = 0;
             next->keys[k][1] = 1;
             next->entries[k] = local.entries;
+            if (length > FASTLM_ENTRY_BYTES && length <= FASTLM_MAX_CACHED_BYTES) {
+                next->keys[k][0] = fastlm_hash_long(text + start, length, fastlm_cache_seed);
+                fastlm_prefetch_read(fastlm_first_entry(&local, next->keys[k][0]));
+            }
         } else {
             fastlm_invert(text + start, length, careful ? n - start : FASTLM_ENTRY_BYTES, next->keys[k]);
             uint64_t hash = fastlm_hash_short(next->keys[k][0], next->keys[k][1], fastlm_cache_seed);
@@ -303,7 +311,8 @@ static FASTLM_NOINLINE fastlm_status fastlm_encode_block(const fastlm_vocabulary
             if (FASTLM_UNLIKELY(!fastlm_has_key(entry, next.keys[k])) && !fastlm_is_second(entry, next.keys[k])) {
                 s->position = i + k ? ends[i + k - 1] : start;
                 s->written = ids - s->ids;
-                fastlm_status status = fastlm_encode_rare(vocabulary, cache, s, ends[i + k] - s->position);
+                fastlm_status status = fastlm_encode_rare(vocabulary, cache, s, ends[i + k] - s->position,
+                                                          next.keys[k]);
                 if (FASTLM_UNLIKELY(status != FASTLM_DONE)) {
                     if (s->waiting->n_gaps)
                         fastlm_settle_waiting(vocabulary, cache, s);

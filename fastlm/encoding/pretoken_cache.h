@@ -83,17 +83,13 @@ static inline fastlm_cache_key fastlm_inline_key(const uint8_t *p, int64_t lengt
     return key;
 }
 
-/* The key of 17 to FASTLM_MAX_CACHED_BYTES bytes. The top byte of the second word is 1, which inverted is 0xFE and so
+/* The key of 17 to FASTLM_MAX_CACHED_BYTES bytes with this fastlm_hash_long. The top byte of the second word is 1, which inverted is 0xFE and so
  * never is the last byte of a short pretoken. The low half takes the position of the bytes in the arena. */
-static inline fastlm_cache_key fastlm_arena_key(const uint8_t *p, int64_t length) {
+static inline fastlm_cache_key fastlm_arena_key(uint64_t hash, int64_t length) {
     fastlm_cache_key key;
-    key.hash = key.words[0] = fastlm_hash_long(p, length, fastlm_cache_seed);
+    key.hash = key.words[0] = hash;
     key.words[1] = (uint64_t)1 << 56 | (uint64_t)length << 32;
     return key;
-}
-
-static inline fastlm_cache_key fastlm_key_of(const uint8_t *p, int64_t length, int64_t readable) {
-    return length <= FASTLM_ENTRY_BYTES ? fastlm_inline_key(p, length, readable) : fastlm_arena_key(p, length);
 }
 
 /* Whether the cache takes a pretoken: not if it is too long, nor if it ends with a byte that a key takes for padding or
