@@ -18,5 +18,4 @@ def regex_module() -> Any:
             raise ValueError(
                 "a pattern without a scanner needs the package regex: pip install 'fastlm[regex]'"
             ) from None
-    module: ModuleType = regex
-    return module
+    return regex
