@@ -16,6 +16,7 @@ from fastlm.commands.encode import encode
 from fastlm.commands.faults import line_of, with_blame
 from fastlm.commands.generate import generate
 from fastlm.commands.logs import logged, split_log_options
+from fastlm.commands.merge import merge
 from fastlm.commands.output import note
 from fastlm.commands.overview import overview
 from fastlm.commands.parse import USAGE_ERROR, options_of, parsed, print_completion, unknown_command
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train-tokenizer": train_tokenizer,
     "encode": encode,
     "verify": verify,
+    "merge": merge,
     "decode": decode,
     "count": count,
     "tokenize": tokenize,

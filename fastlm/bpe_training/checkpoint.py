@@ -86,16 +86,34 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def _read(self) -> State:
-        try:
-            checksum, content, *_ = self.path.read_text("utf-8").split("\n")
-        except ValueError:
-            raise ValueError(f"{self.path} is damaged: it is not two lines of UTF-8") from None
-        if hashlib.sha256(content.encode()).hexdigest() != checksum:
-            raise ValueError(f"{self.path} is damaged: its content has another sha256 than its first line says")
-        try:
-            return _state_of(parse_json(content), self.job)
-        except ValueError as error:
-            raise ValueError(f"{self.path}: {error}") from None
+        return read_state(self.path, self.job)
+
+
+def read_state(path: Path, job: dict[str, Any] | None = None) -> State:
+    """Reads state.json.
+
+    Args:
+        path: The file.
+        job: The job that it must be of; None for any.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The file is damaged or of another job.
+    """
+    try:
+        checksum, content, *_ = path.read_text("utf-8").split("\n")
+    except ValueError:
+        raise ValueError(f"{path} is damaged: it is not two lines of UTF-8") from None
+    if hashlib.sha256(content.encode()).hexdigest() != checksum:
+        raise ValueError(f"{path} is damaged: its content has another sha256 than its first line says")
+    try:
+        parsed = parse_json(content)
+        if job is None:
+            _check_object("the file", parsed, ("version", "job", "state"))
+            job = parsed["job"]
+        return _state_of(parsed, job)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 # --- the schema of state.json: every function raises ValueError that names the field ---

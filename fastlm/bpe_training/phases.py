@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ from fastlm.bpe_training.checkpoint import Checkpoint
 from fastlm.bpe_training.counting import Tables, TextReader, count_in_runs, count_pretokens
 from fastlm.bpe_training.memory_limit import MemoryLimit
 from fastlm.bpe_training.ray_counting import count_on_cluster, words_of
-from fastlm.bpe_training.run_files import RunFiles
+from fastlm.bpe_training.run_files import RunFiles, Words
 from fastlm.corpus.read import Blocks
 from fastlm.merging._merge_list import MergeList
 from fastlm.vocabulary.vocabulary import Vocabulary
@@ -108,6 +108,23 @@ class Training:
             return self._learn(learner, checkpoint)
         finally:
             runs.close()
+
+    def count(self, limit: MemoryLimit | None, checkpoint: Checkpoint) -> None:
+        """Counts in run files of a checkpoint, and learns nothing."""
+        runs = RunFiles(checkpoint.directory, checkpoint.state.runs, limit.check_words if limit else None)
+        try:
+            runs.discard()
+            if not checkpoint.state.all_counted:
+                self._count_in_runs(runs, limit, checkpoint)
+        finally:
+            runs.close()
+
+    def learn_words(self, cells: int, words: Iterable[Words]) -> Merges:
+        """Learns merges from words that are counted, of at most this many cells."""
+        learner = self._learner(cells, self.known)
+        for part in words:
+            learner.add(*part)
+        return self._learn(learner)
 
     def _count_in_runs(self, runs: RunFiles, limit: MemoryLimit | None, checkpoint: Checkpoint | None) -> None:
         text = TextReader(self.blocks)

@@ -93,7 +93,7 @@ class RunFiles:
             OSError: A file cannot be read.
         """
         with contextlib.ExitStack() as stack:
-            merged = MergedRuns([self._reader(run, stack) for run in self.listed])
+            merged = MergedRuns([self.reader(run, stack) for run in self.listed])
             while len((part := merged.words(PART))[2]):
                 yield part
 
@@ -114,7 +114,8 @@ class RunFiles:
             file.close()
         self._unnamed.clear()
 
-    def _reader(self, run: RunFile, stack: contextlib.ExitStack) -> RunReader:
+    def reader(self, run: RunFile, stack: contextlib.ExitStack) -> RunReader:
+        """A reader of a file, which the stack closes."""
         path = self._path(run.name)
         file = self._unnamed.get(run.name)
         if file is not None:

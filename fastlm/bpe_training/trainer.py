@@ -113,21 +113,9 @@ def train_bpe(
     _check_types(locals())
     _check_values(locals())
     beginning = _beginning(base, special_tokens, pattern)
-    if vocab_size < len(beginning):
-        own = f"256 bytes and {plural(len(beginning) - 256, 'special token')}"
-        what = own if base is None else "the tokens of the base"
-        raise ValueError(f"vocab_size must be at least {len(beginning)}, for {what}, got {vocab_size}")
-    blocks = _blocks(input, beginning)
-    with interrupts.raised(), reporting(progress) as report:
-        training = Training(
-            blocks=blocks,
-            vocabulary=beginning,
-            known=merges_of(beginning),
-            num_merges=len(beginning.merge_new) + vocab_size - len(beginning),
-            options={"tie_break": tie_break, "min_count": min_frequency, "max_token_length": max_token_length},
-            threads=thread_count(num_threads),
-            report=report,
-        )
+    options = {"tie_break": tie_break, "min_count": min_frequency, "max_token_length": max_token_length}
+    training = new_training(input, vocab_size, beginning, options, num_threads)
+    with interrupts.raised(), reporting(progress) as training.report:
         if engine == "ray":
             left, right = training.on_cluster(num_threads)
         elif max_memory is None and checkpoint is None:
@@ -144,6 +132,30 @@ def train_bpe(
             f"the text has no more pairs to merge: the vocabulary has {made} tokens, not {vocab_size}", stacklevel=2
         )
     return Tokenizer.from_vocabulary(grown_vocabulary(beginning, left, right))
+
+
+def new_training(
+    source: Source, vocab_size: int, beginning: Vocabulary, options: dict[str, Any], num_threads: int | None
+) -> Training:
+    """A training of a vocabulary of `vocab_size` tokens that begins with another vocabulary.
+
+    Raises:
+        ValueError: The size is less than that of the vocabulary to begin with, or as train_bpe.
+        OSError: A file does not exist or cannot be read.
+    """
+    if vocab_size < len(beginning):
+        own = f"256 bytes and {plural(len(beginning) - 256, 'special token')}"
+        what = "the tokens of the base" if len(beginning.merge_new) else own
+        raise ValueError(f"vocab_size must be at least {len(beginning)}, for {what}, got {vocab_size}")
+    return Training(
+        blocks=_blocks(source, beginning),
+        vocabulary=beginning,
+        known=merges_of(beginning),
+        num_merges=len(beginning.merge_new) + vocab_size - len(beginning),
+        options=options,
+        threads=thread_count(num_threads),
+        report=lambda phase, done, total: None,
+    )
 
 
 # name -> the types of an argument, and their description

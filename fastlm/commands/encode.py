@@ -23,6 +23,7 @@ from fastlm.commands.inputs import (
 )
 from fastlm.commands.logs import resumes_with
 from fastlm.commands.output import note, say
+from fastlm.commands.ranks import RankOption, WorldSize, rank_of
 from fastlm.files.remote import Location, RemotePath, location
 from fastlm.progress import shown
 from fastlm.text.plural import plural
@@ -48,6 +49,8 @@ def encode(
     num_threads: NumThreads = None,
     engine: Literal["local", "ray"] = "local",
     address: Address = None,
+    rank: RankOption = None,
+    world_size: WorldSize = None,
     reading: ReadingOptions = AS_NAMED,
 ) -> None:
     """Encode a corpus to shards of token ids, with a manifest of their checksums.
@@ -73,6 +76,9 @@ def encode(
         num_threads: Number of threads, or of workers of a cluster; by default one for each processor.
         engine: Encode with threads of this process, or on a Ray cluster.
         address: Address of a running Ray cluster; by default RAY_ADDRESS, or else a new cluster on this machine.
+        rank: Number of this process among WORLD_SIZE processes that share the corpus, from 0, or auto for the variables
+            of Slurm, Open MPI or torchrun. It writes a part below OUT; `fastlm merge` makes the shards of all parts.
+        world_size: Number of processes.
         reading: How the inputs are read.
     """
     from fastlm import load
@@ -83,6 +89,12 @@ def encode(
     target = location(out)
     if document_table and isinstance(target, RemotePath):
         raise ValueError(f"--document-table needs a directory of this machine as --out, found {out}")
+    part = rank_of(rank, world_size)
+    if part is not None:
+        if document_table:
+            raise ValueError("--document-table needs whole shards: leave it out with --rank")
+        target = target / part.folder
+        out = str(target)
     corpus = corpus_of(inputs, reading)
     folder_to_write(target)
     loaded = load(tokenizer)
@@ -101,6 +113,8 @@ def encode(
             resume=resume,
             num_threads=num_threads,
             engine=engine,
+            rank=part.rank if part else None,
+            world_size=part.world_size if part else None,
             progress=lambda done, total: report("encode", done, total),
         )
         if document_table and isinstance(target, Path):
@@ -109,8 +123,9 @@ def encode(
     say(f"{plural(manifest.tokens, 'id')} of {plural(manifest.documents, 'document')} in {number} in {target}")
     if manifest.skipped:
         say(skipped_line(manifest.skipped))
-    for line in _notes(manifest, loaded, target):
-        note(line)
+    if part is None:
+        for line in _notes(manifest, loaded, target):
+            note(line)
 
 
 def _notes(manifest: Manifest, tokenizer: Tokenizer, out: Location) -> list[str]:

@@ -24,6 +24,7 @@ from fastlm.commands.inputs import (
 )
 from fastlm.commands.logs import resumes_with
 from fastlm.commands.output import say
+from fastlm.commands.ranks import RankOption, WorldSize, rank_of
 from fastlm.commands.sizes import parse_size
 from fastlm.files.remote import local_path, location
 from fastlm.pretokenize.patterns import Expression
@@ -50,6 +51,8 @@ def train_tokenizer(
     num_threads: NumThreads = None,
     engine: Literal["local", "ray"] = "local",
     address: Address = None,
+    rank: RankOption = None,
+    world_size: WorldSize = None,
     reading: ReadingOptions = AS_NAMED,
 ) -> None:
     """Train a byte-level BPE tokenizer on text.
@@ -77,11 +80,38 @@ def train_tokenizer(
         num_threads: Number of threads, or of workers of a cluster; by default one for each processor.
         engine: Count with threads of this process, or on a Ray cluster.
         address: Address of a running Ray cluster; by default RAY_ADDRESS, or else a new cluster on this machine.
+        rank: Number of this process among WORLD_SIZE processes that share the corpus, from 0, or auto for the variables
+            of Slurm, Open MPI or torchrun. It writes the counts of a part below OUT; `fastlm merge` learns the merges.
+        world_size: Number of processes.
         reading: How the inputs are read.
     """
     from fastlm import load, train_bpe
+    from fastlm.bpe_training.rank_counts import count_rank
 
     corpus = corpus_of(inputs, reading)
+    if (part := rank_of(rank, world_size)) is not None:
+        if base is not None or checkpoint is not None or engine != "local" or len(vocab_size) != 1:
+            raise ValueError("--rank needs one --vocab-size, and takes no --base, --checkpoint or --engine")
+        counts = local_path(out, "out") / part.folder
+        with resumes_with(f"--resume continues from the counts in {counts}"), shown() as report:
+            count_rank(
+                corpus,
+                vocab_size[0],
+                special_token or None,
+                counts,
+                part,
+                pattern=None if pattern is None else Expression(pattern),
+                tie_break=tie_break,
+                min_frequency=min_frequency,
+                max_token_length=max_token_length,
+                max_memory=parse_size(max_memory, "max_memory") if max_memory else None,
+                checkpoint_seconds=checkpoint_seconds,
+                resume=resume,
+                num_threads=num_threads,
+                progress=report,
+            )
+        say(f"counts in {counts}")
+        return
     if resume and checkpoint is None:
         raise ValueError("--resume needs --checkpoint")
     for name, value in (("--pattern", pattern), ("--special-token", special_token or None)):

@@ -128,25 +128,31 @@ class BlockEncoder:
             raise ValueError(f"after {block.location(0)}: {error}") from None
 
     def split(self, ids: Ids, ends: Int64Array, first: int) -> dict[str, tuple[Ids, Int64Array]]:
-        """Divides ids among splits.
+        """Divides ids among splits; see split_documents."""
+        return split_documents(ids, ends, first, self._validation_fraction)
 
-        Args:
-            ids: The ids.
-            ends: int64 (n,): where documents end among them.
-            first: The number of the first document in the whole source.
 
-        Returns:
-            For each split its ids, and where documents end among those.
-        """
-        if not self._validation_fraction:
-            return {TRAIN: (ids, ends)}
-        validates = is_validation(np.arange(first, first + len(ends) + 1), self._validation_fraction)
-        lengths = np.diff(ends, prepend=0, append=len(ids))
-        of_ids = np.repeat(validates, lengths)
-        return {
-            split: (ids[of_ids == chosen], np.cumsum(lengths[:-1][validates[:-1] == chosen]))
-            for split, chosen in ((TRAIN, False), (VALIDATION, True))
-        }
+def split_documents(ids: Ids, ends: Int64Array, first: int, fraction: float) -> dict[str, tuple[Ids, Int64Array]]:
+    """Divides ids among splits.
+
+    Args:
+        ids: The ids.
+        ends: int64 (n,): where documents end among them.
+        first: The number of the first document in the whole source.
+        fraction: The fraction of documents that validate.
+
+    Returns:
+        For each split its ids, and where documents end among those.
+    """
+    if not fraction:
+        return {TRAIN: (ids, ends)}
+    validates = is_validation(np.arange(first, first + len(ends) + 1), fraction)
+    lengths = np.diff(ends, prepend=0, append=len(ids))
+    of_ids = np.repeat(validates, lengths)
+    return {
+        split: (ids[of_ids == chosen], np.cumsum(lengths[:-1][validates[:-1] == chosen]))
+        for split, chosen in ((TRAIN, False), (VALIDATION, True))
+    }
 
 
 def is_validation(documents: Int64Array, fraction: float) -> np.ndarray[Any, np.dtype[np.bool_]]:

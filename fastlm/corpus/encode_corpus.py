@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
 from fastlm import interrupts
@@ -13,9 +14,11 @@ from fastlm.cluster.connection import Engine, check_engine
 from fastlm.corpus.block_encoder import BlockEncoder, EncodedBlock
 from fastlm.corpus.job_folder import JobFolder
 from fastlm.corpus.manifest import EncodeJob, Manifest
+from fastlm.corpus.ranks import Rank, write_part
 from fastlm.corpus.ray_encoding import encoded_on_cluster
 from fastlm.corpus.read import Blocks, Source
 from fastlm.corpus.shard_formats import FORMATS, Format, ids_dtype
+from fastlm.corpus.text_blocks import BEGINNING
 from fastlm.files.remote import location
 from fastlm.progress import check_progress, reporting
 from fastlm.threads import map_behind, map_in_order, thread_count
@@ -41,6 +44,8 @@ def encode_corpus(
     resume: bool = False,
     num_threads: int | None = None,
     engine: Engine = "local",
+    rank: int | None = None,
+    world_size: int | None = None,
     progress: Progress | bool | None = None,
     eot: str | None = None,
     validation: float | None = None,
@@ -68,6 +73,9 @@ def encode_corpus(
         num_threads: Number of threads, or of workers of the cluster; by default one for each processor.
         engine: "local", or "ray" to read and encode files on a Ray cluster: the one that ray is connected to, or that
             RAY_ADDRESS names, or else one on this machine. This machine writes the shards.
+        rank: The number of this process, from 0, if `world_size` processes share the corpus, which must be files. Each
+            writes its part to a folder of its own, and merge_shards makes the shards of one process of all parts.
+        world_size: The number of these processes.
         progress: Called after each block that was written. True shows bars or logs lines; see fastlm.progress.
         eot: Deprecated name of `end_of_text`.
         validation: Deprecated name of `validation_fraction`.
@@ -114,13 +122,25 @@ def encode_corpus(
         reading=blocks.corpus.options,
         inputs=blocks.inputs,
     )
-    folder = JobFolder(location(out), job)
+    place, part = location(out), _rank(rank, world_size, engine)
+    if part is not None:
+        full, blocks = job, part.blocks(blocks)
+        # one stream: only merging knows the numbers of documents, and where shards end
+        dtype = ids_dtype("bin", len(tokenizer.vocabulary))
+        encoder = BlockEncoder(tokenizer, dtype, on_special, end_of_text_id)
+        job = replace(job, format="bin", dtype=cast(Any, dtype.str), validation_fraction=0.0, inputs=blocks.inputs)
+    folder = JobFolder(place, job, may_be_empty=part is not None)
     if resume and (finished := folder.finished()):
+        if part is not None:
+            write_part(place, part, full.to_json())
         return finished
     with interrupts.raised(), reporting(progress, "encode") as report:
         try:
             state = folder.begin(resume)
-            blocks.start = state.position
+            if part is not None:
+                write_part(place, part, full.to_json())
+            if state.position != BEGINNING:
+                blocks.start = state.position
             blocks.skipped.counts.update(state.skipped)
             for consumed in _written(folder, encoder, blocks, state.consumed, num_threads, engine):
                 report(consumed, blocks.total_bytes)
@@ -151,6 +171,16 @@ def _written(
         return consumed
 
     return map_behind(write, parts, threads, waiting)
+
+
+def _rank(rank: int | None, world_size: int | None, engine: str) -> Rank | None:
+    if rank is None and world_size is None:
+        return None
+    if rank is None or world_size is None:
+        raise ValueError(f"rank and world_size belong together, got rank={rank} and world_size={world_size}")
+    if engine != "local":
+        raise ValueError("rank and world_size need engine='local': a cluster divides the corpus itself")
+    return Rank(rank, world_size)
 
 
 def _renamed(old: str, value: Any, new: str, given: Any) -> Any:

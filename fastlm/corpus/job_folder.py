@@ -79,10 +79,11 @@ class JobFolder:
     Args:
         folder: The folder, of a file system or an object store.
         job: The job.
+        may_be_empty: Whether the job may have no document.
     """
 
-    def __init__(self, folder: Location, job: EncodeJob) -> None:
-        self._folder, self._job = folder, job
+    def __init__(self, folder: Location, job: EncodeJob, may_be_empty: bool = False) -> None:
+        self._folder, self._job, self._may_be_empty = folder, job, may_be_empty
         self._storage = storage_of(folder)
         self._writers = {
             split: SplitWriter(self._storage.staging, split, job.format, np.dtype(job.dtype), job.shard_tokens)
@@ -130,7 +131,7 @@ class JobFolder:
             return self._finish(skipped)
 
     def _finish(self, skipped: dict[str, int]) -> Manifest:
-        if not self._state.position.document:
+        if not self._state.position.document and not self._may_be_empty:
             raise ValueError(f"the input holds no text{f'; skipped: {skipped}' if skipped else ''}")
         self._state.skipped = skipped
         for writer in self._writers.values():

@@ -158,14 +158,16 @@ class Blocks:
         return self.start if item == self.start.item else Position(item)
 
     def _file_blocks(self, file: SourceFile, start: Position) -> Iterator[Block]:
+        is_last = self.files is not None and start.item == len(self.files) - 1
+        stop = self._stop if is_last else None
         kind = self.corpus.kind or file.kind
         before = dict(self.skipped.counts)
         with file.open() as stored:
             if kind in ("parquet", "arrow"):
-                blocks, done = self._column_blocks(kind, file, stored, start), 0
+                blocks, done = self._column_blocks(kind, file, stored, start, stop), 0
             else:
                 counted = CountedStream(stored)
-                blocks, done = self._text_blocks(kind, file, counted, start), counted.consumed
+                blocks, done = self._text_blocks(kind, file, counted, start, stop), counted.consumed
             for block in blocks:
                 now = stored.tell() if kind in ("parquet", "arrow") else counted.consumed
                 # A text is read ahead of its blocks, so its skipped bytes count only when the text has ended.
@@ -174,15 +176,19 @@ class Blocks:
                 yield replace(block, consumed=max(0, now - done), skipped=skipped)
                 done = max(done, now)
 
-    def _column_blocks(self, kind: str, file: SourceFile, stored: RawIOBase, start: Position) -> Iterator[Block]:
+    def _column_blocks(
+        self, kind: str, file: SourceFile, stored: RawIOBase, start: Position, stop: Position | None
+    ) -> Iterator[Block]:
         if file.compression or file.name == STDIN:
             raise ValueError(f"{file.name}: {kind} is read from a file of its own that is not compressed")
         field, name = self.corpus.field, file.name
         if kind == "parquet":
-            return parquet_blocks(stored, name, field, self._plain_splitter, self.skipped, start, self._stop)
+            return parquet_blocks(stored, name, field, self._plain_splitter, self.skipped, start, stop)
         return arrow_blocks(stored, name, field, self._plain_splitter, self.skipped, start)
 
-    def _text_blocks(self, kind: str, file: SourceFile, counted: CountedStream, start: Position) -> Iterator[Block]:
+    def _text_blocks(
+        self, kind: str, file: SourceFile, counted: CountedStream, start: Position, stop: Position | None
+    ) -> Iterator[Block]:
         content: RawIOBase = counted
         if file.compression:
             cuts = b"\n" if kind == "jsonl" else b" \t\r\n"
@@ -193,11 +199,11 @@ class Blocks:
             counted.seek(start.byte)
         else:
             _discard(content, start.byte, file.name)
-        if self._stop:
-            content = LimitedStream(content, self._stop.byte - start.byte, file.name)
+        if stop:
+            content = LimitedStream(content, stop.byte - start.byte, file.name)
         if kind == "jsonl":
             return jsonl_blocks(content, file.name, self.corpus.field, self._plain_splitter, self.skipped, start)
-        return text_blocks(content, file.name, self.splitter, self._free, start, self._stop)
+        return text_blocks(content, file.name, self.splitter, self._free, start, stop)
 
     def _document_blocks(self, items: Iterable[Any]) -> Iterator[Block]:
         gathered = GatheredDocuments(self._plain_splitter, self.skipped, "document {}".format)

@@ -83,6 +83,8 @@ def encode_shuffled(
     """
     if type(seed) is not int or not 0 <= seed < 1 << 64:
         raise ValueError(f"seed must be an integer from 0 to less than 2^64, got {seed!r}")
+    if options.get("rank") is not None or options.get("world_size") is not None:
+        raise ValueError("a shuffled corpus cannot be divided among ranks")
     folder = location(out)
     if not isinstance(folder, Path):
         raise ValueError(f"shuffled documents are sorted in files of this machine; expected a path as out, got {out}")

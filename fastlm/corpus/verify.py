@@ -62,7 +62,7 @@ def verify_shards(folder: Location, progress: Progress | bool | None = None) -> 
         for split, shards in manifest.splits.items():
             for number, shard in enumerate(shards):
                 with fetched(folder, shard.sha256) as local:
-                    _verify_shard(manifest, split, number, local, folder, add)
+                    verify_shard(manifest, split, number, local, folder, add)
     return manifest
 
 
@@ -77,9 +77,22 @@ def _sizes(folder: Location, expected: set[str]) -> dict[str, int]:
     return sizes | {name: shard_path(folder, name).stat().st_size for name in sorted(expected)}
 
 
-def _verify_shard(
+def verify_shard(
     manifest: Manifest, split: str, number: int, local: Path, folder: Location, add: Callable[[int], None]
 ) -> None:
+    """Checks one shard.
+
+    Args:
+        manifest: The manifest.
+        split: The split.
+        number: The number of the shard in it.
+        local: A local folder with the files of the shard.
+        folder: The folder of the shards, for messages.
+        add: Called with the number of bytes after each part of a file.
+
+    Raises:
+        ValueError, OSError: As verify_shards.
+    """
     shard = manifest.splits[split][number]
     for name, sha256 in shard.sha256.items():
         if (found := _sha256(shard_path(local, name), add)) != sha256:
