@@ -53,9 +53,9 @@ def unicode2() -> Section:
             f"and {best['English']} for English."
         ),
         Table(
-            ["language", "characters", *(f"{name}, bytes a character" for name in ENCODINGS)],
+            ["language", "characters", *ENCODINGS],
             [_row(name, text) for name, text in languages.items()],
-            "The same text in three encodings, without byte order marks.",
+            "Bytes per character of the same text in three encodings, without byte order marks.",
         ),
         Table(
             ["all languages, and English alone", *ENCODINGS],
