@@ -44,7 +44,7 @@ cdef enum:
     # ids that become a list before signals are let in
     LISTED_IDS = 1 << 22
 
-# Ids that are reserved, relative to those of the last long text.
+# Ids that are reserved, relative to the ids of the last long text.
 cdef double MORE_IDS = 1.0625
 
 # Entries of the largest pretoken cache. A larger cache costs more in cache misses than it saves in merges.
