@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tests.reliability import adversarial, arguments, concurrency, exactness, files, training, whole
+from tests.reliability.mended import MENDED
 from tests.reliability.row import Row, Trial
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,7 +110,9 @@ def page(results: dict[int, Result]) -> str:
             )
     lines += ["", "## Open findings", ""]
     open_findings = [f"- Row {number}: {_cell(found)}" for number in results for found in results[number].findings[:5]]
-    return "\n".join([*lines, *(open_findings or ["None."]), ""])
+    lines += [*(open_findings or ["None."]), "", "## Mended findings", ""]
+    lines += [f"- {fault} Shown by {test}." for fault, test in MENDED]
+    return "\n".join([*lines, ""])
 
 
 def _cell(text: str) -> str:
