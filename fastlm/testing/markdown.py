@@ -9,6 +9,8 @@ from fastlm.text.shown import shown
 
 MOST_SHOWN = 20
 """Tokens, pretokens or merges of one text."""
+LONGEST_TEXT, LONGEST_TOKEN = 200, 60
+"""Characters of a text and of a token."""
 
 
 def markdown_of(comparison: Comparison) -> str:
@@ -59,7 +61,7 @@ def _difference(found: Difference, number: int) -> Iterator[str]:
     yield ""
     yield f"Text {found.text_index}, character {found.character:,}, in {code(shown(found.around.encode()))}"
     yield ""
-    yield f"Smallest text found: {code(shown(found.smallest[:200].encode()))}"
+    yield f"Smallest text found: {code(short(shown(found.smallest.encode()), LONGEST_TEXT))}"
     yield ""
     yield f"| | fastlm | {found.library} |"
     yield "|---|---|---|"
@@ -75,7 +77,7 @@ def _difference(found: Difference, number: int) -> Iterator[str]:
 
 def _codes(tokens: list[str]) -> str:
     shortened = tokens[:MOST_SHOWN] + (["…"] if len(tokens) > MOST_SHOWN else [])
-    return " ".join(map(code, shortened))
+    return " ".join(code(short(token, LONGEST_TOKEN)) for token in shortened)
 
 
 def _merges(merges: list[str]) -> str:
@@ -96,6 +98,11 @@ def _training(result: TrainingResult) -> Iterator[str]:
         yield f"**Merge {result.difference.index:,} differs.** {plain(result.difference.reason)}"
     yield ""
     yield f"CPU seconds: fastlm {result.our_seconds:.2f}, {result.library} {result.their_seconds:.2f}."
+
+
+def short(text: str, most: int) -> str:
+    """The text, or its beginning and its length."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 def code(text: str) -> str:

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -317,6 +318,16 @@ def test_markdown_is_inert(tokenizer, tmp_path):
     outside = re.sub(r"(`+).+?\1", "", page)
     assert "<img" not in outside
     assert json.loads(json.dumps(found.to_json()))["equal"] is False
+
+
+def test_long_texts_are_shortened(tokenizer):
+    peer = BrokenPeer(tokenizers_object(tokenizer.vocabulary), "x" * 500)
+    difference = Pair(tokenizer, peer, "token").explained("a " + "x" * 600, 0)
+    assert difference.smallest == "x" * 500
+    found = compare(tokenizer, ["a"], peers=["tokenizers"], rounds=0)
+    page = markdown_of(replace(found, results=[replace(found.results[0], differences=[difference])]))
+    assert f"Smallest text found: `{'x' * 200}… (500 characters)`" in page
+    assert max(map(len, page.splitlines())) < 2000
 
 
 def test_the_command(tokenizer, tmp_path, capsys):

@@ -140,7 +140,10 @@ def test_published_vocabularies_have_the_ids_of_python(script, data, path):
     if not (data / path).exists():
         pytest.skip(f"no {path}")
     tokenizer = fastlm.load(data / path)
-    read = [data / "vectors" / name for name in ("llamacpp.inp", "TestPlans.txt", "cs336_german.txt", "ms_lib.rs.txt")]
+    read = [
+        data / "vectors" / name
+        for name in ("llamacpp.inp", "TestPlans.txt", "cs336_german.txt", "cs336_address.txt", "ms_lib.rs.txt")
+    ]
     conformance = [path.read_bytes().decode("utf-8", "replace") for path in read]
     naughty = json.loads((data / "unicode" / "blns.json").read_text("utf-8"))
     added = [token.content for token in tokenizer.vocabulary.added_tokens]
