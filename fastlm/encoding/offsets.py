@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from fastlm._types import Int64Array, UInt32Array
+from fastlm._types import Int64Array, UInt8Array, UInt32Array
 from fastlm.encoding.text_pipeline import Span, TextPipeline, decoded_text
 from fastlm.vocabulary.vocabulary import NO_ID, Vocabulary
 
@@ -46,7 +46,7 @@ def encode_with_spans(
     if unit not in ("character", "byte"):
         raise ValueError(f"unit must be 'character' or 'byte', got {unit!r}")
     decoded = decoded_text(text)
-    byte_starts = _byte_starts(decoded) if unit == "byte" else None
+    byte_starts = _byte_starts(np.frombuffer(decoded.encode(), np.uint8)) if unit == "byte" else None
     spans = pipeline.spans(decoded, recognised, with_origins=True)
     if pipeline.has_steps:
         return _encode_each(spans, vocabulary, pipeline, encode, byte_starts)
@@ -106,12 +106,12 @@ def _encode_joined(
             firsts.append(0)
             normalized[len(parts)] = np.asarray(origins, np.int64)
         parts.append(span.text)
-    encoded = "".join(parts).encode()
+    joined = "".join(parts)
+    encoded = joined.encode()
     text = np.frombuffer(encoded, np.uint8)
-    character = np.cumsum((text & 0xC0) != 0x80) - 1
     counts = np.array([*map(len, parts)], np.int64)
     first_characters = np.cumsum(counts) - counts
-    first_bytes = np.append(np.flatnonzero((text & 0xC0) != 0x80), len(text))[first_characters]
+    first_bytes = first_characters if joined.isascii() else _byte_starts(text)[first_characters]
     rows = first_bytes[1:]
     ids = encode(encoded, np.stack([rows, rows, np.full(len(rows), -1)], axis=1) if len(rows) else None)
 
@@ -123,16 +123,24 @@ def _encode_joined(
         # the tokens spell only the bytes that have an id
         kept = np.flatnonzero(vocabulary.byte_ids[text] != NO_ID)
         starts, last = kept[starts], kept[last]
-    all_origins = np.repeat(np.array(firsts, np.int64) - first_characters, counts) + np.arange(counts.sum())
-    for part, found in normalized.items():
-        all_origins[first_characters[part] : first_characters[part] + counts[part]] = found
-    token_spans = np.stack([all_origins[character[starts]], all_origins[character[last]] + 1], axis=1)
+    characters = np.stack([starts, last], axis=1)
+    if not joined.isascii():
+        characters = (np.cumsum((text & 0xC0) != 0x80) - 1)[characters]
+    moved = np.array(firsts, np.int64) - first_characters
+    if normalized:
+        origins_of_all = np.repeat(moved, counts) + np.arange(counts.sum())
+        for part, found in normalized.items():
+            origins_of_all[first_characters[part] : first_characters[part] + counts[part]] = found
+        token_spans = origins_of_all[characters]
+    else:
+        token_spans = characters + moved[np.searchsorted(first_characters, characters, "right") - 1]
+    token_spans[:, 1] += 1
     if byte_starts is not None:
         token_spans = byte_starts[token_spans]
         part_of = np.searchsorted(first_bytes, starts, "right") - 1
         as_given = np.array([part not in normalized for part in range(len(parts))], bool)[part_of]
-        moved = (byte_starts[np.array(firsts, np.int64)] - first_bytes)[part_of]
-        exact = np.stack([starts + moved, last + 1 + moved], axis=1)
+        shift = (byte_starts[np.array(firsts, np.int64)] - first_bytes)[part_of]
+        exact = np.stack([starts + shift, last + 1 + shift], axis=1)
         token_spans = np.where(as_given[:, None], exact, token_spans)
     if added:
         before, token_ids, first, end = np.array(added, np.int64).T
@@ -145,7 +153,6 @@ def _encode_joined(
     return ids, token_spans
 
 
-def _byte_starts(text: str) -> Int64Array:
-    """The start of each character in UTF-8, and the end of the last one."""
-    encoded = np.frombuffer(text.encode(), np.uint8)
+def _byte_starts(encoded: UInt8Array) -> Int64Array:
+    """The start of each character of UTF-8, and the end of the last one."""
     return np.append(np.flatnonzero((encoded & 0xC0) != 0x80), len(encoded))
