@@ -52,6 +52,8 @@ POSITIVE_INTEGERS = (
     "eval_sequences",
     "checkpoint_every",
     "keep_checkpoints",
+    "sample_every",
+    "sample_tokens",
 )
 
 
@@ -109,7 +111,14 @@ class TrainingConfig:
         checkpoint_every: Steps between checkpoints; one follows the last step.
         keep_checkpoints: Number of checkpoints to keep.
         peak_flops: FLOP/s of a device at full utilization; None to measure them with a matrix product.
+        sample_every: Steps between samples, texts that the model writes, also after the last step; None for no samples.
+            They need a tokenizer, and change nothing in the training.
+        sample_prompts: Texts that the samples continue.
+        sample_tokens: Maximum number of tokens of a sample.
         tensorboard: Whether the log is also written for TensorBoard.
+        wandb: Whether the log also goes to Weights & Biases; its variables such as WANDB_MODE apply.
+        trackio: Whether the log also goes to trackio.
+        project: Name of the project in Weights & Biases and trackio.
 
     Raises:
         ValueError: A field has a wrong value. The message names the field, the value and the expected values.
@@ -149,7 +158,13 @@ class TrainingConfig:
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     peak_flops: float | None = None
+    sample_every: int | None = None
+    sample_prompts: tuple[str, ...] = ("The",)
+    sample_tokens: int = 64
     tensorboard: bool = False
+    wandb: bool = False
+    trackio: bool = False
+    project: str = "fastlm"
 
     def __post_init__(self) -> None:
         hints = field_types(type(self))
@@ -157,6 +172,8 @@ class TrainingConfig:
             check_type(field.name, getattr(self, field.name), hints[field.name])
         self._check_ranges()
         check("train_data", self.train_data, bool(self.train_data), "at least one file or folder")
+        check("sample_prompts", self.sample_prompts, bool(self.sample_prompts), "at least one text")
+        check("project", self.project, bool(self.project), "a name")
         if isinstance(self.end_of_text, int):
             known = 0 <= self.end_of_text < self.model.vocab_size
             check("end_of_text", self.end_of_text, known, f"an id below vocab_size, {self.model.vocab_size}")

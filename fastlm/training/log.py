@@ -1,23 +1,27 @@
-"""The reports of a run: a JSON line per logged step, TensorBoard, and the progress."""
+"""The reports of a run: a JSON line per logged step, trackers of experiments, samples, and the progress."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from fastlm import progress
 from fastlm.training.config import TrainingConfig
+from fastlm.training.json_lines import StepLines
+from fastlm.training.json_lines import read_lines as read_log
+from fastlm.training.trackers import open_trackers
+
+__all__ = ["RunLog", "read_log"]
 
 Value = int | float | None
+LOG, SAMPLES = "log.jsonl", "samples.jsonl"
 
 
 class RunLog:
-    """Writes `log.jsonl` in the directory of a run, and shows the progress as fastlm.progress does.
+    """Writes `log.jsonl` and `samples.jsonl` in the directory of a run, and shows the progress as fastlm.progress does.
 
     A run that resumes after `step` drops the lines of later steps, because it does these steps again.
 
@@ -26,45 +30,52 @@ class RunLog:
         step: Number of steps done.
 
     Raises:
-        ValueError: TensorBoard is configured and missing, or log.jsonl is no log.
+        ValueError: The package of a tracker is missing, or a file is no log.
         OSError: A file cannot be written.
     """
 
     def __init__(self, config: TrainingConfig, step: int):
         directory = Path(config.out)
-        self._board = _tensorboard(directory / "tensorboard", step) if config.tensorboard else None
-        path = directory / "log.jsonl"
-        path.touch()
-        end = _end_of_step(path, step)
-        self._file = open(path, "ab")  # noqa: SIM115 - closed by __exit__
-        self._file.truncate(end)
-        self._step, self._steps = step, config.steps
-        self._shown = contextlib.ExitStack()
-        self._display = self._shown.enter_context(progress.shown())
-        self._display("train", step, config.steps)
+        with contextlib.ExitStack() as opened:
+            self._lines = StepLines(directory / LOG, step)
+            opened.callback(self._lines.close)
+            self._samples = None if config.sample_every is None else StepLines(directory / SAMPLES, step)
+            if self._samples is not None:
+                opened.callback(self._samples.close)
+            self._trackers = open_trackers(config, step)
+            self._step, self._steps = step, config.steps
+            self._display = opened.enter_context(progress.shown())
+            self._display("train", step, config.steps)
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._shown.close()
-        if self._board is not None:
-            self._board.close()
-        self._file.close()
+        for tracker in self._trackers:
+            tracker.close(error is not None)
+        self._opened.close()
 
     def write(self, step: int, values: Mapping[str, Value]) -> None:
         """Logs values of a step. Values that are None are left out."""
         known = {name: value for name, value in values.items() if value is not None}
-        self._file.write(json.dumps({"step": step, **known}).encode() + b"\n")
-        self._file.flush()
+        self._lines.write({"step": step, **known})
         if "loss" in known:
             shown = f"loss {known['loss']:.4f}, {known['tokens_per_second']:,.0f} tokens/s, MFU {known['mfu']:.1%}"
             self._display.describe(shown)
         if "valid_loss" in known:
             self.say(f"step {step}: validation loss {known['valid_loss']:.4f}")
-        if self._board is not None:
-            for name, value in known.items():
-                self._board.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.write(step, known)
+
+    def write_samples(self, step: int, samples: Sequence[Mapping[str, str]]) -> None:
+        """Logs the samples of a step: prompts, and the texts that continue them."""
+        if self._samples is not None:
+            self._samples.write({"step": step, "samples": list(samples)})
+        for sample in samples:
+            self.say(f"step {step}: {sample['prompt']}{sample['text']}")
+        for tracker in self._trackers:
+            tracker.write_samples(step, samples)
 
     def say(self, text: str) -> None:
         """Logs a line; on a terminal it is above the progress bar."""
@@ -77,30 +88,6 @@ class RunLog:
 
     def sync(self) -> None:
         """Waits until all lines are on disk, which must precede a checkpoint."""
-        os.fsync(self._file.fileno())
-
-
-def read_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Reads the lines of a log, without a last line that is cut off."""
-    return [json.loads(line) for line in Path(path).read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-
-
-def _end_of_step(path: Path, step: int) -> int:
-    """The position in a log after the lines of steps up to `step`; ValueError for a file that is no log."""
-    end = 0
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
-        try:
-            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
-                break
-        except (ValueError, TypeError, KeyError):
-            raise ValueError(f"{path}: line {number} is not one of a log") from None
-        end += len(line)
-    return end
-
-
-def _tensorboard(directory: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ValueError("tensorboard is true, but the package is missing: pip install tensorboard") from None
-    return SummaryWriter(str(directory), purge_step=step + 1)
+        self._lines.sync()
+        if self._samples is not None:
+            self._samples.sync()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -38,9 +38,11 @@ from fastlm.training.plan import RunPlan, plan_run
 from fastlm.training.remote_run import run_folder
 from fastlm.training.resuming import Resumed, newest_checkpoint
 from fastlm.training.run_data import RunData
+from fastlm.training.samples import check_samples, make_samples
 from fastlm.training.schedule import learning_rate_of
 from fastlm.training.speed import Speed
 from fastlm.training.stop_signals import StopSignals
+from fastlm.training.summary import write_summary
 from fastlm.training.trained_model import end_ids, save_trained
 
 
@@ -93,6 +95,7 @@ class TrainingRun:
         self.tokenizer = load(config.tokenizer) if config.tokenizer is not None else None
         if config.tokenizer is None and config.init_from is not None:
             self.tokenizer = initial_tokenizer(config.init_from)
+        check_samples(config, self.tokenizer)
         vocab_size = config.model.vocab_size
         self.token_bytes = None if self.tokenizer is None else bytes_of_ids(self.tokenizer, vocab_size)
         self.checkpoints = CheckpointRotation(Path(config.out) / "checkpoints", config.keep_checkpoints)
@@ -133,27 +136,38 @@ class TrainingRun:
         )
         reader = BatchReader(config, self.data, processes, self.micro_batch_size)
         logging = self._log(done) if processes.rank == 0 else nullcontext()
-        with logging as log, self.signals.caught(), closing(reader.steps(done + 1, config.steps)) as steps:
-            for step, batches in steps:
-                loss, norm, stop = self._update(step, batches)
-                if self._is_due(step, config.log_every) and log:
-                    values = {"loss": loss, "gradient_norm": norm, "learning_rate": learning_rate_of(config, step)}
-                    values |= {"tokens": step * speed.step_tokens, "seconds": speed.seconds}
-                    log.write(step, values | speed.since_last(step))
-                with speed.paused():
-                    if self.data.validation and self._is_due(step, config.eval_every):
-                        self._check_weights(step)
-                        evaluation = self._evaluate(self.data.validation)
-                        if log:
-                            log.write(step, {f"valid_{name}": value for name, value in asdict(evaluation).items()})
-                    if self._is_due(step, config.checkpoint_every) or stop:
-                        self._save(step, speed.seconds, log)
-                if log:
-                    log.advance()
-                if stop:
-                    message = f"{config.out}: stopped after step {step}, which is saved; the same command resumes"
-                    self.signals.end(message)
-        self._save_model()
+        with logging as log:
+            with self.signals.caught(), closing(reader.steps(done + 1, config.steps)) as steps:
+                self._train_steps(steps, speed, log)
+            self._save_model()
+            if log:
+                log.say(write_summary(config, self.plan))
+
+    def _train_steps(self, steps: Iterator[tuple[int, list[Batch]]], speed: Speed, log: RunLog | None) -> None:
+        """Does steps, with their evaluations, samples and checkpoints."""
+        config = self.config
+        for step, batches in steps:
+            loss, norm, stop = self._update(step, batches)
+            if self._is_due(step, config.log_every) and log:
+                values = {"loss": loss, "gradient_norm": norm, "learning_rate": learning_rate_of(config, step)}
+                values |= {"tokens": step * speed.step_tokens, "seconds": speed.seconds}
+                log.write(step, values | speed.since_last(step))
+            with speed.paused():
+                if self.data.validation and self._is_due(step, config.eval_every):
+                    self._check_weights(step)
+                    evaluation = self._evaluate(self.data.validation)
+                    if log:
+                        log.write(step, {f"valid_{name}": value for name, value in asdict(evaluation).items()})
+                if config.sample_every is not None and log and self._is_due(step, config.sample_every):
+                    assert self.tokenizer is not None
+                    log.write_samples(step, make_samples(config, self.model, self.tokenizer))
+                if self._is_due(step, config.checkpoint_every) or stop:
+                    self._save(step, speed.seconds, log)
+            if log:
+                log.advance()
+            if stop:
+                message = f"{config.out}: stopped after step {step}, which is saved; the same command resumes"
+                self.signals.end(message)
 
     # --- parts that are checked before the first step ---
 
@@ -253,7 +267,21 @@ class TrainingRun:
         log.say(f"{self.config.out}: {self.plan.first_line()}, {rest}{resumed}")
         for line in self.plan.cost_lines(done):
             log.say(f"  {line}")
+        if extension := self._extension(done):
+            log.say(f"  {extension}")
         return log
+
+    def _extension(self, done: int) -> str | None:
+        """What more steps than the run began with mean for its schedule; None if there are not more."""
+        begun = self.resumed.document["run"].get("steps") if self.resumed else None
+        if type(begun) is not int or begun >= self.config.steps:
+            return None
+        now, before = (learning_rate_of(self.config, done, steps=steps) for steps in (self.config.steps, begun))
+        return (
+            f"extended from {begun:,} to {self.config.steps:,} steps: from step {done + 1:,} on the learning rate "
+            f"follows the schedule of {self.config.steps:,} steps, which has {now:.3g} at step {done:,}; the schedule "
+            f"of {begun:,} steps had {before:.3g}"
+        )
 
     def _restore(self) -> tuple[int, float]:
         """Restores the state of the checkpoint; returns the steps done and their seconds."""

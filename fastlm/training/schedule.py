@@ -37,6 +37,7 @@ def cosine_schedule(
     return min_learning_rate + 0.5 * (1 + math.cos(progress * math.pi)) * (max_learning_rate - min_learning_rate)
 
 
-def learning_rate_of(config: TrainingConfig, step: int) -> float:
-    """The learning rate of a step of a run."""
-    return cosine_schedule(step, config.learning_rate, config.min_learning_rate, config.warmup_steps, config.steps)
+def learning_rate_of(config: TrainingConfig, step: int, steps: int | None = None) -> float:
+    """The learning rate of a step of a run, or of a run of another number of steps."""
+    last = config.steps if steps is None else steps
+    return cosine_schedule(step, config.learning_rate, config.min_learning_rate, config.warmup_steps, last)

@@ -90,7 +90,13 @@ def training_configs(draw):
         "checkpoint_every": draw(POSITIVE),
         "keep_checkpoints": draw(POSITIVE),
         "peak_flops": draw(optional(NUMBERS)),
+        "sample_every": draw(optional(POSITIVE)),
+        "sample_prompts": draw(st.lists(ITEMS, min_size=1, max_size=3).map(tuple)),
+        "sample_tokens": draw(POSITIVE),
         "tensorboard": draw(st.booleans()),
+        "wandb": draw(st.booleans()),
+        "trackio": draw(st.booleans()),
+        "project": draw(TEXTS.filter(bool) | SPECIAL_NAMES),
     }
     assert values.keys() == {field.name for field in dataclasses.fields(TrainingConfig)}
     return TrainingConfig(**values)
