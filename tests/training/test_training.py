@@ -294,7 +294,7 @@ def test_the_command_line_wins_over_the_file(tmp_path, capsys):
     assert (saved.seed, saved.steps, saved.model.rope_theta) == (5, 2, None)
     assert json.loads((out / "model" / "model.json").read_text())["config"] == saved.model.to_dict()
     assert main(["train", str(tmp_path / "config.toml"), "--warmup-steps", "9"]) == 1
-    assert "config.toml: warmup_steps is 9" in capsys.readouterr().err
+    assert "--warmup-steps is 9; expected 0 to steps, 2" in capsys.readouterr().err
 
 
 def test_describing_a_run_does_not_load_torch():
