@@ -1,7 +1,7 @@
 """Pastes the commands of README and the documentation into a fresh clone: `python -m tests.paste_commands [PAGE...]`.
 
 Each `sh` block is run by bash in the root of the clone, in the order of the page, after the commands of README, which
-make the environment `.venv`. A block whose first line is a comment `# needs ...` is skipped, and the reason is printed.
+make the environment `.venv`. A block that begins with a comment `# needs ...` is skipped, and the reason is printed.
 `corpus.txt` and `more.txt` are texts that ship with CPython. Files that a page makes are removed after the page.
 
 `--environment FOLDER` takes an existing environment: blocks that install or clone are then skipped, and the commands
@@ -27,7 +27,7 @@ from fastlm.demo.tokenizer import demo_corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NEEDS = re.compile(r"\s*# needs (.+)")
+NEEDS = re.compile(r"(?:#!.*\n)?\s*# needs (.+)")
 INSTALLS = re.compile(r"\bpip install\b|\bgit clone\b|-m venv\b")
 LIMIT = 3600  # seconds for a block
 _FENCE = re.compile(r"^( *)```sh\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
