@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
@@ -42,11 +44,15 @@ def ray_connection(num_workers: int | None = None, address: str | None = None) -
             raise ValueError(f"ray is connected already: leave out the address {address!r}")
         yield ray
         return
+    # ray.init replaces the handler of SIGTERM, by which an interrupted job saves its state
+    handler = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address is None and not os.environ.get("RAY_ADDRESS"):
         ray.init("local", num_cpus=thread_count(num_workers), include_dashboard=False, **quiet)
     else:
         ray.init(address, **quiet)
+    if threading.current_thread() is threading.main_thread() and handler is not None:
+        signal.signal(signal.SIGTERM, handler)
     try:
         yield ray
     finally:

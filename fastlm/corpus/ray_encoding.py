@@ -8,6 +8,7 @@ actor.
 from __future__ import annotations
 
 import functools
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,9 @@ PARTITION_BYTES = 1 << 24
 CHUNK_BYTES = 1 << 25
 # finished chunks of a partition that may wait for earlier partitions
 MOST_WAITING = 16
+# how long an actor may be out of reach, while Ray finds out that its node is dead and restarts it on another one
+UNAVAILABLE_SECONDS = 300.0
+PAUSE_SECONDS = 1.0
 
 
 class ChunkInfo(NamedTuple):
@@ -112,6 +116,7 @@ class _Assignment:
     waiting: deque[tuple[ChunkInfo, Any]] = field(default_factory=deque)  # finished chunks
     call: tuple[Any, Any] | None = None  # the running call
     next: Position | None = None  # start of the next chunk; None after the last
+    unavailable_since: float | None = None  # when its actor was lost; None while it answers
     error: Exception | None = None
 
 
@@ -141,7 +146,9 @@ class _Actors:
 
     def __init__(self, ray: Any, number: int, encoder: BlockEncoder, blocks: Blocks) -> None:
         self._ray = ray
-        make = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=RETRIES)(PartitionEncoder)
+        options = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": RETRIES}
+        # all nodes encode, also if one had space for all actors
+        make = ray.remote(scheduling_strategy="SPREAD", **options)(PartitionEncoder)
         # Ray does not keep the arguments of a constructor for the restart of an actor, only objects in its store
         self._shared = ray.put(encoder)
         fetch = functools.partial(ray.get, self._shared)
@@ -193,6 +200,8 @@ class _Actors:
         assert assignment.call
         _, result = assignment.call
         assignment.call = None
+        if self._is_unavailable(assignment, ended):
+            return
         try:
             chunk = self._get(ended)
         except Exception as error:  # noqa: BLE001 - `chunks` raises it, after the chunks before it
@@ -202,6 +211,25 @@ class _Actors:
             assignment.next = None if chunk.is_last else chunk.end
         if assignment.next is None:
             self._idle.append(assignment.actor)
+
+    def _is_unavailable(self, assignment: _Assignment, ended: Any) -> bool:
+        """Whether a call failed because its actor cannot be reached. The same chunk is then requested again.
+
+        Ray notices the death of a node after some seconds, and has repeated a call more often than RETRIES by then.
+        """
+        try:
+            self._ray.get(ended)
+        except self._ray.exceptions.ActorUnavailableError:
+            now = time.monotonic()
+            since = assignment.unavailable_since = assignment.unavailable_since or now
+            if now - since < UNAVAILABLE_SECONDS:
+                time.sleep(PAUSE_SECONDS)
+                return True
+        except self._ray.exceptions.RayError:
+            return False
+        else:
+            assignment.unavailable_since = None
+        return False
 
     def _get(self, result: Any) -> Any:
         try:
