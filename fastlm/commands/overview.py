@@ -14,7 +14,7 @@ DESCRIPTION = "Train tokenizers and language models, encode corpora to token ids
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Tokenizers": ("train-tokenizer", "tokenize", "count", "view", "check"),
-    "Corpora": ("encode", "verify", "decode", "plan"),
+    "Corpora": ("encode", "merge", "verify", "decode", "plan"),
     "Models": ("train", "run", "replay", "generate", "account", "export", "import"),
     "Tours": ("demo", "report"),
 }

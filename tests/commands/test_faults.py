@@ -83,6 +83,9 @@ FAULTS = {
     "decode text --tokenizer tok": "text: not a .npy file of integers",
     "decode floats.npy --tokenizer tok": "floats.npy: expected a one-dimensional array of integers, found float64",
     "decode ids --tokenizer tok --split none": "no split 'none'; there are train",
+    # parts of ranks
+    "merge missing --out new": "no part in missing: give the folders that --rank wrote",
+    "merge ids --out text": f"--out text {NO_FOLDER}",
     # recipes and runs
     "run missing.toml": "missing.toml: no such file or directory",
     "run tiny": "'tiny' is not a recipe; expected a .toml file or one of embedded, laptop, tinystories",

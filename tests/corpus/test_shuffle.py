@@ -142,6 +142,8 @@ def test_other_runs_and_folders_are_refused(tmp_path):
     for seed in (-1, 1 << 64, True, "3"):
         with pytest.raises(ValueError, match=r"seed must be an integer from 0 to less than 2\^64"):
             encode_shuffled(TOKENIZER, source, tmp_path / "new", seed=seed)
+    with pytest.raises(ValueError, match="a shuffled corpus cannot be divided among ranks"):
+        encode_shuffled(TOKENIZER, source, tmp_path / "new", seed=3, rank=0, world_size=2)
     assert not (tmp_path / "new").exists()
     before = (tmp_path / "plain" / "manifest.json").read_text()
     assert '"shuffle"' not in before
