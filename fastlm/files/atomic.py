@@ -7,13 +7,12 @@ import errno
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
-from fastlm.files.remote import Location, RemotePath, location
+from fastlm.files.remote import Location, RemotePath, location, temporary_folder
 
 fcntl: ModuleType | None
 try:
@@ -72,7 +71,7 @@ def write_files(
 def _write_objects(
     folder: RemotePath, contents: Mapping[str, bytes | Callable[[Path], None]], remove: Iterable[str]
 ) -> None:
-    with tempfile.TemporaryDirectory(prefix="fastlm-") as directory:
+    with temporary_folder() as directory:
         for name, content in contents.items():
             path = Path(directory, name)
             path.write_bytes(content if isinstance(content, bytes) else b"")
@@ -134,7 +133,7 @@ def replacing(path: Location) -> Iterator[BinaryIO]:
     """
     path = location(path)
     if isinstance(path, RemotePath):
-        with tempfile.TemporaryDirectory(prefix="fastlm-") as directory:
+        with temporary_folder() as directory:
             with open(Path(directory, path.name), "w+b") as file:
                 yield file
             path.upload(Path(directory, path.name))

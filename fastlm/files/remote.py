@@ -11,14 +11,23 @@ import contextlib
 import errno
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
+
+from fastlm.forks import no_fork
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 # scheme -> the extra that installs its library
 SCHEMES = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hub", "memory": "data"}
+
+
+def temporary_folder() -> AbstractContextManager[str]:
+    """A folder that exists as long as the context. Most processes need none, so its module is imported here."""
+    with no_fork:
+        import tempfile
+    return tempfile.TemporaryDirectory(prefix="fastlm-")
 
 
 class RemotePath:
@@ -201,7 +210,7 @@ def fetched(source: Location, names: Iterable[str] | None = None) -> Iterator[Pa
     if isinstance(source, Path):
         yield source
         return
-    with tempfile.TemporaryDirectory(prefix="fastlm-") as directory:
+    with temporary_folder() as directory:
         copy = Path(directory) / (source.name or "copy")
         if names is None and source.exists():
             source.download(copy)

@@ -7,13 +7,15 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fastlm._arguments import did_you_mean
 from fastlm.files.atomic import unfinished, write_files
 from fastlm.files.reading import begins_with, check_content
 from fastlm.files.recognize import START_BYTES
 from fastlm.files.remote import Location, fetched
+from fastlm.forks import no_fork
 from fastlm.formats import (
     gpt2,
     js_tiktoken,
@@ -22,20 +24,48 @@ from fastlm.formats import (
     native_copy,
     tekken,
     tiktoken,
-    tokenizer_json,
     transformers_config,
 )
-from fastlm.formats import tokenizer_json as hf_json
 from fastlm.pretokenize.patterns import Pattern, find_pattern
 from fastlm.vocabulary.vocabulary import Rules, Vocabulary
+
+if TYPE_CHECKING:
+    from fastlm.formats import tokenizer_json
+    from fastlm.formats import tokenizer_json as hf_json
 
 __all__ = ["WRITERS", "gpt2", "hf_json", "load", "minbpe", "native", "save", "tekken", "tiktoken", "tokenizer_json"]
 
 SpecialTokens = Mapping[str, int] | Iterable[str]
 
+_TOKENIZER_JSON = "tokenizer.json"
+
+
+def _tokenizer_json() -> ModuleType:
+    """The module of tokenizer.json. With its components it takes longer to import than all other formats."""
+    with no_fork:
+        import fastlm.formats.tokenizer_json as module
+    return module
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("tokenizer_json", "hf_json"):
+        return _tokenizer_json()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _write_tokenizer_json(vocabulary: Vocabulary) -> dict[str, bytes]:
+    content: dict[str, bytes] = _tokenizer_json().write(vocabulary)
+    return content
+
+
+def _read_tokenizer_json(path: Path) -> Vocabulary:
+    vocabulary: Vocabulary = _tokenizer_json().read(path)
+    return vocabulary
+
+
 WRITERS: dict[str, Callable[[Vocabulary], dict[str, bytes]]] = {
     "fastlm": native.write,
-    "tokenizer.json": tokenizer_json.write,
+    "tokenizer.json": _write_tokenizer_json,
     "gpt2": gpt2.write,
     "tiktoken": tiktoken.write,
     "minbpe": minbpe.write,
@@ -49,9 +79,9 @@ FormatName: TypeAlias = Literal["fastlm", "tokenizer.json", "gpt2", "tiktoken", 
 # written by default, where they can hold the vocabulary
 _USUAL = ("tokenizer.json", "gpt2")
 # in a directory the first of these that exists is read
-_IN_DIRECTORY = (native.FILE, tokenizer_json.FILE, gpt2.VOCAB, tekken.FILE, f"*{tiktoken.SUFFIX}", f"*{minbpe.SUFFIX}")
+_IN_DIRECTORY = (native.FILE, _TOKENIZER_JSON, gpt2.VOCAB, tekken.FILE, f"*{tiktoken.SUFFIX}", f"*{minbpe.SUFFIX}")
 # files that a save writes, and that belong to the tokenizer.fastlm in their folder
-_SIBLINGS = (tokenizer_json.FILE, gpt2.VOCAB, gpt2.MERGES, tiktoken.FILE, minbpe.FILE)
+_SIBLINGS = (_TOKENIZER_JSON, gpt2.VOCAB, gpt2.MERGES, tiktoken.FILE, minbpe.FILE)
 
 _log = logging.getLogger(__name__)
 
@@ -134,7 +164,7 @@ def _holds(path: Path, vocabulary: Vocabulary) -> bool:
             return vocabulary.rules == Rules() and _same_tokens(found, vocabulary)
         if path.name == tiktoken.FILE:
             return _same_tokens(tiktoken.read(path, special, vocabulary.pattern), vocabulary)
-        reader = {native.FILE: native.read, minbpe.FILE: minbpe.read}.get(path.name, tokenizer_json.read)
+        reader = {native.FILE: native.read, minbpe.FILE: minbpe.read}.get(path.name, _read_tokenizer_json)
         return reader(path).fingerprint == vocabulary.fingerprint
     except (ValueError, FileNotFoundError):
         return False
@@ -181,7 +211,7 @@ def _reader(
         if tekken.is_tekken(path):
             reader = tekken.read
         else:
-            reader = js_tiktoken.read if js_tiktoken.is_js_tiktoken(path) else tokenizer_json.read
+            reader = js_tiktoken.read if js_tiktoken.is_js_tiktoken(path) else _read_tokenizer_json
     elif start.startswith(minbpe.FIRST_LINE.encode()):
         reader = minbpe.read
     else:

@@ -12,8 +12,8 @@ import os
 from typing import Any
 
 from fastlm.files.reading import begins_with, read_json
+from fastlm.forks import no_fork
 from fastlm.formats import tiktoken
-from fastlm.normalizers import UnicodeForm
 from fastlm.pretokenize.patterns import find_pattern
 from fastlm.vocabulary.from_ranks import vocabulary_from_ranks
 from fastlm.vocabulary.vocabulary import Rules, Vocabulary
@@ -49,7 +49,11 @@ def _parse(content: Any) -> Vocabulary:
             raise ValueError(f"special token {token!r} has id {token_id!r:.80}, expected an integer of at least 0")
     ranks = _ranks(content["bpe_ranks"])
     is_claude = hashlib.sha256(tiktoken.content_of(ranks)).hexdigest() == CLAUDE
-    rules = Rules(ignore_merges=True, normalization=(UnicodeForm("NFKC"),) if is_claude else None)
+    rules = Rules(ignore_merges=True)
+    if is_claude:
+        with no_fork:
+            from fastlm.normalizers import UnicodeForm
+        rules = Rules(ignore_merges=True, normalization=(UnicodeForm("NFKC"),))
     return vocabulary_from_ranks(ranks, special, find_pattern((content["pat_str"],)), rules)
 
 

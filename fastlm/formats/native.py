@@ -20,10 +20,8 @@ from typing import Any
 import numpy as np
 
 from fastlm.files.recognize import refuse_foreign
-from fastlm.formats.tokenizer_json.normalizers import parse_normalizer, steps_of
-from fastlm.formats.tokenizer_json.pre_tokenizers import pattern_of_contents
+from fastlm.forks import no_fork
 from fastlm.pretokenize.patterns import Pattern, find_pattern
-from fastlm.pretokenize.steps.step_pattern import StepPattern
 from fastlm.vocabulary.vocabulary import ARRAYS, AddedToken, Rules, Vocabulary
 
 FILE = "tokenizer.fastlm"
@@ -73,13 +71,29 @@ def _normalization(rules: Rules) -> Any:
 
 def _pattern_in_header(pattern: Pattern) -> Any:
     """The pattern in the header: a name or expressions as text, or a list of steps as in tokenizer.json."""
+    if type(pattern) is Pattern:
+        return pattern.specification
+    with no_fork:
+        from fastlm.pretokenize.steps.step_pattern import StepPattern
     if isinstance(pattern, StepPattern):
         return [step.content() for step in pattern.steps]
     return pattern.specification
 
 
 def _pattern_of_header(found: Any) -> Pattern:
-    return pattern_of_contents(found) if isinstance(found, list) else find_pattern(found)
+    if not isinstance(found, list):
+        return find_pattern(found)
+    with no_fork:
+        from fastlm.formats.tokenizer_json.pre_tokenizers import pattern_of_contents
+    return pattern_of_contents(found)
+
+
+def _normalization_of_header(found: Any) -> Any:
+    if not isinstance(found, list):
+        return found
+    with no_fork:
+        from fastlm.formats.tokenizer_json.normalizers import parse_normalizer, steps_of
+    return tuple(itertools.chain.from_iterable(steps_of(parse_normalizer(content)) for content in found))
 
 
 def read(path: str | os.PathLike[str]) -> Vocabulary:
@@ -122,9 +136,7 @@ def _parse(body: memoryview) -> tuple[Vocabulary, dict[str, str]]:
         raise ValueError(f"{len(body) - at} bytes follow the last array")
     added_tokens = tuple(AddedToken(**token) for token in header["added_tokens"])
     rules = header["rules"] | {name: tuple(header["rules"][name]) for name in ("begin", "end")}
-    if isinstance(rules["normalization"], list):
-        steps = (steps_of(parse_normalizer(content)) for content in rules["normalization"])
-        rules["normalization"] = tuple(itertools.chain.from_iterable(steps))
+    rules["normalization"] = _normalization_of_header(rules["normalization"])
     carried, siblings = header.get("carried", ""), header.get("siblings", {})
     if not isinstance(carried, str):
         raise ValueError(f"carried must be a string, got {carried!r:.80}")
