@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fastlm.corpus.read import Corpus
 from fastlm.corpus.read_options import Kind, ReadOptions
-from fastlm.files.remote import Location, RemotePath
+from fastlm.files.remote import Location, RemotePath, location
 
 
 def option(metavar: str, *aliases: str) -> Any:
@@ -51,8 +51,9 @@ AS_NAMED = _ReadingOptions()
 def folder_to_write(path: Location, option: str = "--out") -> None:
     """Raises NotADirectoryError or PermissionError that names the option if a folder cannot be written.
 
-    A folder of an object store is not checked.
+    A folder of an object store is not checked. An address as a path object is a ValueError; see remote.location.
     """
+    path = location(path)
     if isinstance(path, RemotePath):
         return
     existing = next((one for one in (path, *path.parents) if os.path.lexists(one)), Path("."))

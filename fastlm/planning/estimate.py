@@ -26,8 +26,8 @@ ASSUMPTIONS = (
     "Each core counts tasks into one table; tables are added up in pairs, in a tree.",
     "One core of one machine learns the merges; the time is proportional to the number of distinct pretokens.",
     "Tables that do not fit in memory are written to disk and read once. Learning merges must fit in one machine.",
-    "One thread of one machine hashes and writes all shards of an encode job. To exceed its rate, encode parts of the "
-    "corpus in several jobs, each with its own folder.",
+    "One thread of one machine hashes and writes all shards of an encode job. To exceed its rate, give each machine a "
+    "rank (--rank); the merge then writes all ids again at this rate.",
     "Reading and computing overlap. Ids take 2 bytes up to 65,536 tokens, otherwise 4.",
 )
 

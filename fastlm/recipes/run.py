@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from fastlm.files.atomic import sync_directory
+from fastlm.files.remote import local_path
 from fastlm.model.account import duration
 from fastlm.recipes.corpus_stage import CORPUS
 from fastlm.recipes.evaluation_stage import EVALUATION
@@ -57,7 +58,7 @@ def run_recipe(recipe: Recipe, say: Callable[[str], None] = lambda line: None, l
     """
     stages = stages_up_to(last)
     CORPUS.options(recipe)  # a missing corpus leaves no directory
-    run = Path(recipe.out)
+    run = local_path(recipe.out, "out")
     run.mkdir(parents=True, exist_ok=True)
     with _locked(run):
         done: dict[str, StageRecord] = {}
