@@ -6,13 +6,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fastlm.corpus.read import Corpus
 from fastlm.corpus.read_options import Kind, ReadOptions
 from fastlm.files.remote import Location, RemotePath, location
+
+if TYPE_CHECKING:
+    from fastlm.tokenizer import Tokenizer
 
 
 def option(metavar: str, *aliases: str) -> Any:
@@ -135,3 +138,9 @@ def shard_folder(path: Location) -> Location:
             f"no manifest.json in {path}: {'finish it with `fastlm encode --resume`' if unfinished else wanted}"
         )
     return path
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Location) -> None:
+    """Writes a tokenizer in the usual formats, and the file from which transformers reads its special tokens."""
+    if any(path.name == "tokenizer.json" for path in tokenizer.save(str(folder))):
+        tokenizer.save(str(folder), ["transformers"])

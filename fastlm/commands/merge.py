@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from fastlm.commands.inputs import PathOrAddress, folder_to_write
+from fastlm.commands.inputs import PathOrAddress, folder_to_write, save_tokenizer
 from fastlm.commands.logs import resumes_with
 from fastlm.commands.output import say
 from fastlm.files.remote import location
@@ -33,6 +33,8 @@ def merge(
     from fastlm.corpus.merge_shards import merge_shards, parts_in
     from fastlm.corpus.ranks import read_part
 
+    if not parts:
+        raise ValueError("give at least one PART")
     target = location(out)
     folder_to_write(target)
     folders = [folder for part in parts for folder in parts_in(location(part))]
@@ -42,7 +44,7 @@ def merge(
     if COUNTS in read_part(folders[0]).job:
         with shown() as report:
             tokenizer = train_from_counts(names, report)
-        tokenizer.save(str(target))
+        save_tokenizer(tokenizer, target)
         say(f"{plural(tokenizer.vocab_size, 'token')} in {target}")
         return
     with resumes_with(f"--resume continues from the last checkpoint in {target}"), shown() as report:

@@ -21,6 +21,7 @@ from fastlm.commands.inputs import (
     folder_to_write,
     option,
     refuse_to_overwrite,
+    save_tokenizer,
 )
 from fastlm.commands.logs import resumes_with
 from fastlm.commands.output import say
@@ -146,7 +147,5 @@ def train_tokenizer(
         )
     for size, folder in folders.items():
         smaller = tokenizer if size >= tokenizer.vocab_size else tokenizer.truncated(size)
-        if any(path.name == "tokenizer.json" for path in smaller.save(str(folder))):
-            # transformers reads the special tokens from another file
-            smaller.save(str(folder), ["transformers"])
+        save_tokenizer(smaller, folder)
         say(f"{plural(smaller.vocab_size, 'token')} in {folder}")

@@ -122,6 +122,8 @@ FAULTS = {
     "run bad.toml": "bad.toml: not TOML: ",
     "run other": "'other' is not a recipe; expected a .toml file or one of ",
     "check tok x.jsonl": "no field 'text'; found the fields 'x'; --field names the field",
+    "merge ids --out new": "no part in ids: give the folders that --rank wrote",
+    "merge --out new": "give at least one PART",
     # values of options
     "train config.toml --steps -1": "fastlm: --steps is -1; expected a positive integer",
     "train config.toml --model.d-model 7": "fastlm: --model.d-model is 7, which num_heads 2 does not divide",
