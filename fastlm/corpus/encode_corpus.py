@@ -92,6 +92,7 @@ def encode_corpus(
 
     Example:
         >>> import tempfile, fastlm
+        >>> from pathlib import Path
         >>> tokenizer = fastlm.train_bpe(["low lower lowest"], 260, ["<|endoftext|>"])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     manifest = encode_corpus(tokenizer, ["low", "lower"], folder, end_of_text="<|endoftext|>")

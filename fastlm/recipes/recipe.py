@@ -193,8 +193,8 @@ def load_recipe(source: str, changes: Mapping[str, Any] | None = None) -> Recipe
         OSError: The file cannot be read.
         ValueError: The recipe is wrong. The message names the file, the field, the value and the expected values.
 
-    >>> load_recipe("embedded", {"training.steps": 10}).training["steps"]
-    10
+    >>> load_recipe("embedded", {"training.steps": 100}).training["steps"]
+    100
     """
     known = builtin_recipes()
     path = known.get(source, Path(source))

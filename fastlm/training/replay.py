@@ -179,7 +179,8 @@ def _weights(config: TrainingConfig, checkpoints: CheckpointRotation, step: int)
     _, tensors, _ = read_checkpoint(path)
     model = TransformerLM.from_config(config.model, device="cpu", dtype=torch.float32)
     prefix = "model."
-    model.load_state_dict({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
+    weights = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    model.load_state_dict(weights, rope_layout=config.model.rope_layout)
     return path.name, done, model
 
 

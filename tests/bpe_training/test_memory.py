@@ -247,7 +247,7 @@ def test_the_command_saves_several_sizes_and_goes_on_from_one(tmp_path, capsys):
     assert cli.main([*args, "--base", str(tmp_path / "out" / "400")]) == 0
     assert fastlm.load(tmp_path / "grown").vocabulary.fingerprint == sizes[600].vocabulary.fingerprint
     assert cli.main([*args, "--max-memory", "much"]) == 1
-    assert "max_memory is 'much'; expected a size" in capsys.readouterr().err
+    assert "--max-memory is 'much'; expected a size" in capsys.readouterr().err
 
 
 def test_symbols_are_in_the_order_of_ids():

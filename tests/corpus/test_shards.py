@@ -738,7 +738,7 @@ def test_a_limit_of_file_size_is_an_os_error(corpus, trained, tmp_path):
         [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, check=False
     )
     assert result.returncode == 1
-    assert re.fullmatch(r"fastlm: \[Errno 27\] File too large: '.*/out/unfinished/train-00000\.npy'\n", result.stderr)
+    assert re.fullmatch(r"fastlm: .*/out/unfinished/train-00000\.npy: file too large\n", result.stderr)
     assert not (tmp_path / "out").exists()
 
 
