@@ -25,7 +25,7 @@ def reference_ids(tokenizer: fastlm.Tokenizer, text: str) -> list[int]:
     return bpe.encode(text, tokenizer.vocab, tokenizer.merges, tokenizer.special_tokens)
 
 
-@settings(max_examples=500)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(st.lists(texts.strings(), min_size=40, max_size=40))
 def test_encodes_as_the_reference(trained, strings):
     for text in strings:

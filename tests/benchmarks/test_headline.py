@@ -21,6 +21,7 @@ def content(tmp_path_factory):
     return json.loads((folder / "found.json").read_text())
 
 
+@pytest.mark.nightly
 def test_a_small_run_has_all_figures(content):
     assert list(content["corpora"]) == list(headline.JOBS)
     for name, found in content["corpora"].items():

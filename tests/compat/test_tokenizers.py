@@ -158,7 +158,12 @@ def test_files_keep_what_they_say_of_the_decoder():
     assert repr(tokenizer.decoder) == repr(judge.decoder)
 
 
-OFFICIAL = sorted(path.name for path in (DATA / "vectors").glob("*.tokenizer.json"))
+# bytes of a file from which on it is read in the nightly lane
+LARGE = 4_000_000
+OFFICIAL = [
+    pytest.param(path.name, marks=pytest.mark.nightly if path.stat().st_size > LARGE else ())
+    for path in sorted((DATA / "vectors").glob("*.tokenizer.json"))
+]
 
 
 @pytest.mark.parametrize("name", OFFICIAL)

@@ -43,6 +43,9 @@ def small_windows(monkeypatch):
     monkeypatch.setattr("fastlm.corpus.text_blocks.BLOCK_BYTES", 4096)
 
 
+QUICK = {(1, "npy"), (4, "bin"), (9, "megatron")}
+
+
 def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -54,8 +57,14 @@ def parts_of(tokenizer, corpus, folder, world_size, **options):
     return parts_in(folder)
 
 
-@pytest.mark.parametrize("shard_format", ["npy", "bin", "megatron"])
-@pytest.mark.parametrize("world_size", [1, 4, 9])
+@pytest.mark.parametrize(
+    ("world_size", "shard_format"),
+    [
+        (world_size, name) if (world_size, name) in QUICK else pytest.param(world_size, name, marks=pytest.mark.nightly)
+        for world_size in (1, 4, 9)
+        for name in ("npy", "bin", "megatron")
+    ],
+)
 def test_merged_shards_are_those_of_one_process(files, trained, tmp_path, shard_format, world_size, monkeypatch):
     monkeypatch.setattr("fastlm.corpus.merge_shards.CHUNK_IDS", 1000)
     corpus = Corpus([str(files)], separator=SEPARATOR)

@@ -74,6 +74,7 @@ def test_data(folder):
     assert (folder / "data" / "tinystories-tokenizer" / "vocab.json").exists()
 
 
+@pytest.mark.nightly
 def test_experiments(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     (folder / "configs").mkdir()

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastlm
@@ -16,6 +16,7 @@ def word(rng: random.Random, longest: int) -> str:
     return "".join(rng.choices("abcdehilnoprstuv", k=rng.randint(1, longest)))
 
 
+@settings(max_examples=max(1, settings.default.max_examples // 4))
 @given(st.integers(0, 2**32), st.integers(1, 600), st.sampled_from([3, 9, 15, 40, 200]), st.booleans())
 def test_ids_of_texts_with_many_new_words(trained, seed, n_words, longest, repeats):
     """More new words than a batch has, words that occur again while they wait, and longer words between them."""

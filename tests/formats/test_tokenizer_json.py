@@ -314,7 +314,12 @@ def test_saving_keeps_all_that_was_read(change, tmp_path):
     assert fastlm.load(tmp_path / "json").vocabulary.fingerprint == loaded.vocabulary.fingerprint
 
 
-OFFICIAL = sorted([*(DATA / "tokenizers").glob("*/tokenizer.json"), *(DATA / "vectors").glob("*.tokenizer.json")])
+# bytes of a file from which on it is read in the nightly lane
+LARGE = 4_000_000
+OFFICIAL = [
+    pytest.param(path, marks=pytest.mark.nightly if path.stat().st_size > LARGE else ())
+    for path in sorted([*(DATA / "tokenizers").glob("*/tokenizer.json"), *(DATA / "vectors").glob("*.tokenizer.json")])
+]
 
 
 @pytest.mark.parametrize("path", OFFICIAL, ids=lambda path: f"{path.parent.name}/{path.name}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
@@ -120,6 +120,7 @@ def table(trained):
     return table_of(trained.vocabulary)
 
 
+@settings(max_examples=max(1, settings.default.max_examples // 4))
 @given(st.one_of(st.binary(min_size=1, max_size=150), texts.strings().filter(bool).map(str.encode)))
 def test_both_merge_loops_do_what_the_reference_does(trained, table, pretoken):
     expected = reference_ids(pretoken, trained)

@@ -79,6 +79,7 @@ def test_a_race_names_all_and_a_wrong_start_stops_it(tmp_path):
         train_lm.race(CONFIG, 2, torch.device("cpu"), torch.float32, 1, False, tmp_path)
 
 
+@pytest.mark.nightly
 def test_a_race_of_bfloat16_says_which_products_it_is_measured_against(monkeypatch):
     pytest.importorskip("transformers")
     for able in (False, True):

@@ -291,6 +291,7 @@ def test_named_patterns_are_found_in_the_syntax_that_they_mean():
     assert find_pattern((r"(?m:.+)",), "oniguruma") is WHOLE_TEXT is find_pattern((r"(?s:.+)",))
 
 
+@pytest.mark.nightly
 def test_the_table_of_characters_is_what_tokenizers_says():
     tool = runpy.run_path(str(TOOL))
     names = tool["names"]()

@@ -287,6 +287,7 @@ def test_two_processes_do_not_share_a_directory(text, tmp_path):
         run_recipe(recipe)
 
 
+@pytest.mark.nightly
 def test_runs_that_are_killed_end_as_if_they_were_not():
     done = subprocess.run(
         [sys.executable, "-m", "tests.recipe_kills", "--kills", "3"], cwd=ROOT, capture_output=True, text=True

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE_POINTS = [*range(0xD800), *range(0xE000, 0x110000)]
 
 
+@pytest.mark.nightly
 def test_the_data_is_what_tokenizers_says():
     subprocess.run([sys.executable, ROOT / "tools" / "generate_char_classes.py", "--check"], check=True)
 

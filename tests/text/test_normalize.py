@@ -127,6 +127,7 @@ def test_bad_arguments():
         normalized("a", None)
 
 
+@pytest.mark.nightly
 def test_the_tables_are_what_tokenizers_says():
     pytest.importorskip("tokenizers")
     command = [sys.executable, str(ROOT / "tools" / "generate_normalization_tables.py"), "--check"]

@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 import tyro
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastlm.commands import train as command
@@ -102,6 +102,7 @@ def training_configs(draw):
     return TrainingConfig(**values)
 
 
+@settings(max_examples=max(1, settings.default.max_examples // 4))
 @given(training_configs())
 def test_toml_gives_back_every_configuration(config):
     assert TrainingConfig.from_dict(tomllib.loads(config.to_toml())) == config
@@ -130,6 +131,7 @@ def other(tmp_path_factory):
     return path
 
 
+@settings(max_examples=max(1, settings.default.max_examples // 4))
 @given(training_configs())
 def test_the_command_line_gives_back_every_configuration(other, config):
     found = []
