@@ -146,13 +146,43 @@ def split_documents(ids: Ids, ends: Int64Array, first: int, fraction: float) -> 
     """
     if not fraction:
         return {TRAIN: (ids, ends)}
-    validates = is_validation(np.arange(first, first + len(ends) + 1), fraction)
-    lengths = np.diff(ends, prepend=0, append=len(ids))
+    validates, lengths = _validated_lengths(ends, len(ids), first, fraction)
     of_ids = np.repeat(validates, lengths)
     return {
-        split: (ids[of_ids == chosen], np.cumsum(lengths[:-1][validates[:-1] == chosen]))
+        split: (ids[of_ids == chosen], own_ends)
+        for (split, (_, own_ends)), chosen in zip(
+            split_ends(ends, len(ids), first, fraction).items(), (False, True), strict=True
+        )
+    }
+
+
+def split_ends(ends: Int64Array, size: int, first: int, fraction: float) -> dict[str, tuple[int, Int64Array]]:
+    """Divides ids among splits, by their number.
+
+    Args:
+        ends: int64 (n,): where documents end among the ids.
+        size: The number of ids.
+        first: The number of the first document in the whole source.
+        fraction: The fraction of documents that validate.
+
+    Returns:
+        For each split the number of its ids, and where documents end among those.
+    """
+    if not fraction:
+        return {TRAIN: (size, ends)}
+    validates, lengths = _validated_lengths(ends, size, first, fraction)
+    return {
+        split: (int(lengths[validates == chosen].sum()), np.cumsum(lengths[:-1][validates[:-1] == chosen]))
         for split, chosen in ((TRAIN, False), (VALIDATION, True))
     }
+
+
+def _validated_lengths(
+    ends: Int64Array, size: int, first: int, fraction: float
+) -> tuple[np.ndarray[Any, np.dtype[np.bool_]], Int64Array]:
+    """Of each document, and of the ids after the last end: whether it validates, and its number of ids."""
+    validates = is_validation(np.arange(first, first + len(ends) + 1), fraction)
+    return validates, np.diff(ends, prepend=0, append=size)
 
 
 def is_validation(documents: Int64Array, fraction: float) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
@@ -15,7 +15,7 @@ from fastlm.corpus.block_encoder import BlockEncoder, EncodedBlock
 from fastlm.corpus.job_folder import JobFolder
 from fastlm.corpus.manifest import EncodeJob, Manifest
 from fastlm.corpus.ranks import Rank, write_part
-from fastlm.corpus.ray_encoding import encoded_on_cluster
+from fastlm.corpus.ray_encoding import encode_on_cluster
 from fastlm.corpus.read import Blocks, Source
 from fastlm.corpus.shard_formats import FORMATS, Format, ids_dtype
 from fastlm.corpus.text_blocks import BEGINNING
@@ -72,7 +72,7 @@ def encode_corpus(
             same documents again.
         num_threads: Number of threads, or of workers of the cluster; by default one for each processor.
         engine: "local", or "ray" to read and encode files on a Ray cluster: the one that ray is connected to, or that
-            RAY_ADDRESS names, or else one on this machine. This machine writes the shards.
+            RAY_ADDRESS names, or else one on this machine. The workers write the shards, so all of them must see `out`.
         rank: The number of this process, from 0, if `world_size` processes share the corpus, which must be files. Each
             writes its part to a folder of its own, and merge_shards makes the shards of one process of all parts.
         world_size: The number of these processes.
@@ -143,25 +143,24 @@ def encode_corpus(
             if state.position != BEGINNING:
                 blocks.start = state.position
             blocks.skipped.counts.update(state.skipped)
-            for consumed in _written(folder, encoder, blocks, state.consumed, num_threads, engine):
+            if engine == "local":
+                written = _written(folder, encoder, blocks, state.consumed, num_threads)
+            else:
+                written = encode_on_cluster(folder, place, job, encoder, blocks, state.consumed, num_threads)
+            for consumed in written:
                 report(consumed, blocks.total_bytes)
             return folder.finish(dict(blocks.skipped.counts))
         except BaseException as error:
-            folder.abandon(save=isinstance(error, interrupts.INTERRUPTS))
+            # workers of a cluster have saved what they finished
+            folder.abandon(save=engine == "local" and isinstance(error, interrupts.INTERRUPTS))
             raise
 
 
 def _written(
-    folder: JobFolder, encoder: BlockEncoder, blocks: Blocks, consumed: int, num_threads: int | None, engine: Engine
+    folder: JobFolder, encoder: BlockEncoder, blocks: Blocks, consumed: int, num_threads: int | None
 ) -> Iterator[int]:
     """Encodes the blocks and writes them to the folder. Yields the stored bytes that were read, after each block."""
-    parts: Iterable[EncodedBlock]
-    if engine == "local":
-        threads, waiting = thread_count(num_threads), MAX_WAITING
-        parts = map_in_order(encoder, blocks, threads)
-    else:
-        threads, waiting = 2, 1  # one thread fetches and one writes; each part is many blocks
-        parts = encoded_on_cluster(encoder, blocks, num_threads)
+    threads = thread_count(num_threads)
 
     def write(encoded: EncodedBlock) -> int:
         nonlocal consumed
@@ -171,7 +170,7 @@ def _written(
         encoded.release()
         return consumed
 
-    return map_behind(write, parts, threads, waiting)
+    return map_behind(write, map_in_order(encoder, blocks, threads), threads, MAX_WAITING)
 
 
 def _rank(rank: int | None, world_size: int | None, engine: str) -> Rank | None:

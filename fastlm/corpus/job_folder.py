@@ -80,17 +80,21 @@ class JobFolder:
         folder: The folder, of a file system or an object store.
         job: The job.
         may_be_empty: Whether the job may have no document.
+
+    Attributes:
+        writers: The writer of each split.
     """
 
     def __init__(self, folder: Location, job: EncodeJob, may_be_empty: bool = False) -> None:
         self._folder, self._job, self._may_be_empty = folder, job, may_be_empty
         self._storage = storage_of(folder)
-        self._writers = {
+        self.writers = {
             split: SplitWriter(self._storage.staging, split, job.format, np.dtype(job.dtype), job.shard_tokens)
             for split in job.splits
         }
         self._state = State()
         self._moved = dict.fromkeys(job.splits, 0)  # whole shards that have their names
+        self._adopted: set[str] = set()  # files of whole shards that others have written
         self._checkpointed = time.monotonic()
         self._is_whole = False  # whether the writers hold exactly the text up to the position
 
@@ -118,12 +122,30 @@ class JobFolder:
         """Writes the ids of a block, and makes a checkpoint if a shard is whole or the last checkpoint is old."""
         self._is_whole = False
         for split, (ids, ends) in encoded.splits.items():
-            self._writers[split].write(ids, ends)
+            self.writers[split].write(ids, ends)
         self._state = State(encoded.end, consumed, dict(encoded.skipped))
-        whole = any(len(writer.shards) > self._moved[split] for split, writer in self._writers.items())
+        whole = any(len(writer.shards) > self._moved[split] for split, writer in self.writers.items())
         if whole or time.monotonic() - self._checkpointed >= self._storage.pause * CHECKPOINT_SECONDS:
             self._checkpoint()
         self._is_whole = True
+
+    def keep(self) -> None:
+        """Says that workers of a cluster have written files, which stay if the run fails."""
+        self._storage.keep()
+
+    def adopt(self, shards: dict[str, list[Shard]], documents: int, consumed: int) -> None:
+        """Takes over the last shards of the job, which others have written under their names.
+
+        Args:
+            shards: The shards of each split that follow the shards of its writer.
+            documents: The number of documents in the whole source.
+            consumed: Stored bytes that were read.
+        """
+        for split, added in shards.items():
+            self.writers[split].finish()
+            self.writers[split].shards += added
+            self._adopted.update(name for shard in added for name in shard.sha256)
+        self._state = State(Position(len(self._job.inputs), document=documents), consumed)
 
     def finish(self, skipped: dict[str, int]) -> Manifest:
         """Makes the last shards whole and writes the manifest. An interrupt waits until then."""
@@ -134,10 +156,10 @@ class JobFolder:
         if not self._state.position.document and not self._may_be_empty:
             raise ValueError(f"the input holds no text{f'; skipped: {skipped}' if skipped else ''}")
         self._state.skipped = skipped
-        for writer in self._writers.values():
+        for writer in self.writers.values():
             writer.finish()
         self._checkpoint()
-        splits = {split: writer.shards for split, writer in self._writers.items()}
+        splits = {split: writer.shards for split, writer in self.writers.items()}
         manifest = Manifest(self._job, self._state.position.document, splits, skipped)
         names = [name for shards in splits.values() for shard in shards for name in shard.sha256]
         self._storage.finish(f"{json.dumps(manifest.to_json(), indent=1)}\n".encode(), names)
@@ -152,21 +174,22 @@ class JobFolder:
         if save and self._is_whole and self._state.position != BEGINNING:
             with interrupts.deferred(), contextlib.suppress(OSError):
                 self._checkpoint()
-        for writer in self._writers.values():
+        for writer in self.writers.values():
             writer.close()
         self._storage.abandon()
 
     def _checkpoint(self) -> None:
         splits, whole = {}, []
-        for split, writer in self._writers.items():
+        for split, writer in self.writers.items():
             shard = writer.checkpoint()
             shards = [asdict(shard) for shard in writer.shards]
             splits[split] = {"shards": shards, "under_way": asdict(shard) if shard else None}
-            whole += [name for shard in writer.shards[self._moved[split] :] for name in shard.sha256]
+            new = [name for shard in writer.shards[self._moved[split] :] for name in shard.sha256]
+            whole += [name for name in new if name not in self._adopted]
         state = {"job": self._job.to_json(), "splits": splits, **asdict(self._state)}
-        growing = [path for writer in self._writers.values() for path in writer.paths]
+        growing = [path for writer in self.writers.values() for path in writer.paths]
         self._storage.save(json.dumps(with_checksum(state)).encode(), whole, growing)
-        self._moved = {split: len(writer.shards) for split, writer in self._writers.items()}
+        self._moved = {split: len(writer.shards) for split, writer in self.writers.items()}
         self._checkpointed = time.monotonic()
 
     def _restore(self) -> None:
@@ -186,9 +209,9 @@ class JobFolder:
         self._state = State(position, found.consumed, found.skipped)
         growing: dict[str, int] = {}
         for split, shard in unfinished.items():
-            growing |= self._writers[split].sizes(shard)
+            growing |= self.writers[split].sizes(shard)
         self._storage.fetch(growing)
-        for split, writer in self._writers.items():
+        for split, writer in self.writers.items():
             writer.shards = shards[split]
             self._moved[split] = len(shards[split])
             if split in unfinished:

@@ -27,6 +27,8 @@ from fastlm.files.remote import Location, RemotePath
 
 UNFINISHED = "unfinished"
 STATE = "state.json"
+CLUSTER = "cluster-"
+"""The first letters of the names of files in `unfinished/` that workers of a cluster write. They stay to the end."""
 
 _PART = re.compile(r"(.+)\.(\d{16})")
 
@@ -54,6 +56,9 @@ class JobStorage(Protocol):
 
     def save(self, state: bytes, whole: Sequence[str], growing: Sequence[Path]) -> None:
         """Makes a checkpoint: the state, files of whole shards that get their names, and files that still grow."""
+
+    def keep(self) -> None:
+        """Says that workers of a cluster have written files, which stay if the run fails."""
 
     def fetch(self, growing: Mapping[str, int]) -> None:
         """Provides, in the local folder, at least the first bytes of files that still grow: name -> number of bytes."""
@@ -111,6 +116,9 @@ class _FileStorage:
             self._made = []
         self._move(whole, growing)
 
+    def keep(self) -> None:
+        self._made = []
+
     def fetch(self, growing: Mapping[str, int]) -> None:
         pass  # they are there
 
@@ -124,7 +132,7 @@ class _FileStorage:
         sync_directory(self.folder)
         kept = {STATE} | {path.name for path in growing}
         for name in os.listdir(self.staging):
-            if name not in kept:
+            if name not in kept and not name.startswith(CLUSTER):
                 os.unlink(self.staging / name)
 
     def finish(self, manifest: bytes, names: Sequence[str]) -> None:
@@ -188,6 +196,9 @@ class _ObjectStorage:
                 (self.folder / UNFINISHED / f"{path.name}.{start:016}").write_bytes(grown)
         self._uploaded[path.name] = start + len(grown)
 
+    def keep(self) -> None:
+        self._leaves_nothing = False
+
     def fetch(self, growing: Mapping[str, int]) -> None:
         parts = sorted((match[1], int(match[2])) for match in map(_PART.fullmatch, self._unfinished()) if match)
         for name, size in growing.items():
@@ -210,6 +221,8 @@ class _ObjectStorage:
     def _remove_others(self, growing: set[str]) -> None:
         for name in self._unfinished():
             match = _PART.fullmatch(name)
+            if name.startswith(CLUSTER):
+                continue
             if name != STATE and not (match and match[1] in growing and int(match[2]) < self._uploaded[match[1]]):
                 (self.folder / UNFINISHED / name).unlink(missing_ok=True)
 

@@ -1,238 +1,251 @@
-"""Encoding on a Ray cluster: actors encode partitions, and the ids return in the order of the corpus.
+"""Encoding on a Ray cluster: tasks encode partitions to parts, then tasks make the shards of the parts.
 
-An actor holds the tokenizer, encodes a partition chunk by chunk, and remembers its position. After a restart, or if a
-chunk is requested again, it starts at the position that the call names. So a chunk never depends on the state of its
-actor.
+Where a shard starts depends on the number of ids before it. So shards are made when all parts are there. The driver
+reads the numbers of ids and the ends of documents, but no ids. The one exception is a shard that another engine began:
+the driver completes it.
 """
 
 from __future__ import annotations
 
+import bisect
 import functools
-import time
-from collections import Counter, deque
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fastlm._types import Int64Array
 from fastlm.cluster.connection import RETRIES, original_error, ray_connection, worker_count
-from fastlm.corpus.block_encoder import BlockEncoder, EncodedBlock, Ids
+from fastlm.corpus.block_encoder import BlockEncoder, split_ends
+from fastlm.corpus.encoded_parts import (
+    EncodedPart,
+    encode_part,
+    finished_part,
+    publish,
+    read_part_ends,
+    staging_folder,
+    write_description,
+)
+from fastlm.corpus.job_folder import JobFolder
+from fastlm.corpus.job_storage import CLUSTER, UNFINISHED
+from fastlm.corpus.manifest import EncodeJob, naming, without_checksum
 from fastlm.corpus.partitions import Partition, partitions_of
 from fastlm.corpus.read import Blocks, Corpus
-from fastlm.corpus.text_blocks import Block, Position
-from fastlm.forks import cached_property
+from fastlm.corpus.shard_cuts import PartStart, Place, ShardCuts, write_from_parts
+from fastlm.corpus.shard_formats import shard_name
+from fastlm.corpus.shard_writer import Shard, SplitWriter
+from fastlm.files.reading import read_json
+from fastlm.files.remote import Location
+from fastlm.files.schema import parse
 
+# a part has at least this many stored bytes, where its files are not smaller
 PARTITION_BYTES = 1 << 24
-# a chunk ends after this many bytes of text
-CHUNK_BYTES = 1 << 25
-# finished chunks of a partition that may wait for earlier partitions
-MOST_WAITING = 16
-# how long an actor may be out of reach, while Ray finds out that its node is dead and restarts it on another one
-UNAVAILABLE_SECONDS = 300.0
-PAUSE_SECONDS = 1.0
+# a corpus has at most about this many parts, as long as none exceeds the second number of bytes
+MOST_PARTS = 1 << 12
+MOST_PARTITION_BYTES = 1 << 30
+# how long to wait for tasks that were cancelled
+CANCEL_SECONDS = 10.0
 
 
-class ChunkInfo(NamedTuple):
-    """Metadata of a chunk of encoded blocks.
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard that a task makes.
 
     Attributes:
-        consumed: Bytes of input, as stored, that it took.
-        end: Where it ends, within the partition.
-        skipped: Number of records skipped in it, by reason.
-        is_last: Whether the partition ends with it.
+        split: The split.
+        number: The number of the shard.
+        start: Its start.
+        end: Its end.
+        parts: The parts that hold its ids.
     """
 
-    consumed: int
-    end: Position
-    skipped: dict[str, int]
-    is_last: bool
+    split: str
+    number: int
+    start: Place
+    end: Place
+    parts: list[PartStart]
+
+    @property
+    def description(self) -> str:
+        """The name of the file that describes the shard when it is whole."""
+        return f"{CLUSTER}{shard_name(self.split, self.number)}.json"
 
 
-class PartitionEncoder:
-    """The class of the actors.
-
-    Args:
-        encoder: Fetches the encoder; called once, when it is first needed.
-        corpus: How files are read.
-        chunk_bytes: Bytes of text after which a chunk ends.
-    """
-
-    def __init__(self, encoder: Callable[[], BlockEncoder], corpus: Corpus, chunk_bytes: int) -> None:
-        self._fetch, self._corpus, self._chunk_bytes = encoder, corpus, chunk_bytes
-        self._position: tuple[Partition, Position] | None = None
-        self._blocks: Blocks
-        self._iterator: Iterator[Block]
-        self._skipped: dict[str, int] = {}
-
-    @cached_property
-    def _encoder(self) -> BlockEncoder:
-        return self._fetch()
-
-    def chunk(self, partition: Partition, start: Position) -> tuple[ChunkInfo, tuple[Ids, Int64Array]]:
-        """Encodes the next chunk of a partition.
-
-        Args:
-            partition: The partition.
-            start: Its start, or the end of a chunk.
-
-        Returns:
-            The metadata, and (ids, ends of documents in them), of shapes (n,) and (k,).
-        """
-        encoder = self._encoder
-        if self._position != (partition, start):
-            self._blocks = partition.blocks(self._corpus, encoder.splitter, start)
-            self._iterator, self._skipped = iter(self._blocks), {}
-        self._position = None
-        ids, ends, size, tokens, consumed, end, is_last = [], [], 0, 0, 0, start, True
-        for block in self._iterator:
-            size += len(block.text)
-            block_ids, block_ends = encoder.encode(block)
-            ids.append(block_ids.copy())
-            encoder.release(block_ids)
-            ends.append(block_ends + tokens)
-            tokens += len(block_ids)
-            consumed, end, skipped = consumed + block.consumed, block.end, dict(block.skipped)
-            if size >= self._chunk_bytes:
-                is_last = False
-                break
-        if is_last:
-            skipped = dict(self._blocks.skipped.counts)
-        else:
-            self._position = partition, end
-        more = {reason: count - self._skipped.get(reason, 0) for reason, count in skipped.items()}
-        self._skipped = skipped
-        joined = np.concatenate(ids) if ids else np.empty(0, np.uint16)
-        return ChunkInfo(consumed, end, more, is_last), (joined, np.concatenate([np.empty(0, np.int64), *ends]))
-
-
-@dataclass
-class _Assignment:
-    """A partition that an actor encodes."""
-
-    partition: Partition
-    actor: Any
-    waiting: deque[tuple[ChunkInfo, Any]] = field(default_factory=deque)  # finished chunks
-    call: tuple[Any, Any] | None = None  # the running call
-    next: Position | None = None  # start of the next chunk; None after the last
-    unavailable_since: float | None = None  # when its actor was lost; None while it answers
-    error: Exception | None = None
-
-
-def encoded_on_cluster(encoder: BlockEncoder, blocks: Blocks, num_workers: int | None) -> Iterator[EncodedBlock]:
-    """Encodes the blocks of files on a cluster, in order, in larger parts.
+def encode_on_cluster(
+    folder: JobFolder,
+    out: Location,
+    job: EncodeJob,
+    encoder: BlockEncoder,
+    blocks: Blocks,
+    consumed: int,
+    num_workers: int | None,
+) -> Iterator[int]:
+    """Encodes the blocks of files on a cluster, and writes all shards of the job.
 
     Counts skipped records in blocks.skipped. Raises the errors of BlockEncoder and Blocks.
+
+    Args:
+        folder: The folder of the job, begun.
+        out: Where it is. All workers must see it there.
+        job: The job.
+        encoder: The encoder.
+        blocks: The blocks that are not encoded yet.
+        consumed: Stored bytes that were read before.
+        num_workers: The number of workers; by default one for each processor of the cluster.
+
+    Yields:
+        The stored bytes that were read, after each part.
     """
+    out = out.absolute() if isinstance(out, Path) else out
+    unfinished = out / UNFINISHED
+    present = set(os.listdir(unfinished) if isinstance(unfinished, Path) else unfinished.names())
     with ray_connection(num_workers) as ray:
-        actors = _Actors(ray, worker_count(ray, num_workers), encoder, blocks)
-        document = blocks.start.document
-        skipped = Counter(blocks.skipped.counts)
-        try:
-            for partition, chunk, ids, ends in actors.chunks(partitions_of(blocks, PARTITION_BYTES)):
-                skipped.update(chunk.skipped)
-                splits = encoder.split(ids, ends, document)
-                document += len(ends)
-                end = chunk.end._replace(item=chunk.end.item + partition.item, document=document)
-                yield EncodedBlock(splits, chunk.consumed, end, dict(skipped))
-            blocks.skipped.counts.update(skipped - blocks.skipped.counts)
-        finally:
-            actors.stop()
-
-
-class _Actors:
-    """Assigns partitions to actors. An actor has at most one running call; the number of waiting chunks is limited."""
-
-    def __init__(self, ray: Any, number: int, encoder: BlockEncoder, blocks: Blocks) -> None:
-        self._ray = ray
-        options = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": RETRIES}
-        # all nodes encode, also if one had space for all actors
-        make = ray.remote(scheduling_strategy="SPREAD", **options)(PartitionEncoder)
-        # Ray does not keep the arguments of a constructor for the restart of an actor, only objects in its store
-        self._shared = ray.put(encoder)
-        fetch = functools.partial(ray.get, self._shared)
+        workers = worker_count(ray, num_workers)
+        shared = (ray.put(encoder),)
         corpus = replace(blocks.corpus, inputs=())
-        self._all = [make.remote(fetch, corpus, CHUNK_BYTES) for _ in range(number)]
-        self._idle = list(self._all)
-        self._assignments: deque[_Assignment] = deque()
+        found: dict[int, EncodedPart] = {}
+        size = max(PARTITION_BYTES, min((blocks.total_bytes or 0) // MOST_PARTS, MOST_PARTITION_BYTES))
 
-    def chunks(self, partitions: Iterator[Partition]) -> Iterator[tuple[Partition, ChunkInfo, Ids, Int64Array]]:
-        """The chunks of all partitions, in order."""
-        more = True
-        while True:
-            while more and self._idle and len(self._assignments) < 2 * len(self._all):
-                partition = next(partitions, None)
-                more = partition is not None
-                if partition is not None:
-                    self._assignments.append(_Assignment(partition, self._idle.pop(), next=partition.start))
-            if not self._assignments:
-                return
-            for assignment in self._assignments:
-                self._call(assignment)
-            first = self._assignments[0]
-            if first.waiting:
-                chunk, result = first.waiting.popleft()
-                ids, ends = self._get(result)
-                yield first.partition, chunk, ids, ends
-            elif first.error:
-                raise first.error
-            elif first.call is None and first.next is None:
-                self._assignments.popleft()
+        def missing() -> Iterator[tuple[Any, ...]]:
+            for number, partition in enumerate(partitions_of(blocks, size)):
+                if part := finished_part(unfinished, number, partition, present):
+                    found[number] = part
+                else:
+                    yield shared, corpus, partition, number, unfinished
+
+        for (*_, number, _), part in _results(ray, workers, _encode_part, missing()):
+            folder.keep()
+            found[number] = part
+            yield consumed + sum(part.consumed for part in found.values())
+        parts = [found[number] for number in range(len(found))]
+        for part in parts:
+            for reason, count in part.skipped.items():
+                blocks.skipped.counts[reason] = blocks.skipped.counts.get(reason, 0) + count
+        tasks, documents = _shard_tasks(folder, unfinished, job, parts, blocks.start.document)
+        shards: dict[str, dict[int, Shard]] = {split: {} for split in job.splits}
+        for task in tasks:
+            if task.description in present:
+                shards[task.split][task.number] = _described(unfinished / task.description)
+        calls = iter([(out, job, task) for task in tasks if task.description not in present])
+        for (*_, task), shard in _results(ray, workers, _make_shard, calls):
+            shards[task.split][task.number] = shard
+    added = {split: [shard for _, shard in sorted(made.items())] for split, made in shards.items()}
+    folder.adopt(added, documents, consumed + sum(part.consumed for part in parts))
+
+
+def _shard_tasks(
+    folder: JobFolder, unfinished: Location, job: EncodeJob, parts: list[EncodedPart], document: int
+) -> tuple[list[ShardTask], int]:
+    """The shards to make of all parts, and the number of documents in the whole source.
+
+    Completes the shards that are being written.
+    """
+    began = {split: folder.writers[split].open_size for split in job.splits}
+    cuts = {
+        split: ShardCuts(job.format, job.shard_tokens, Place(-size[0], -size[1]) if size else Place())
+        for split, size in began.items()
+    }
+    starts: dict[str, list[PartStart]] = {split: [] for split in job.splits}
+    for number, part in enumerate(parts):
+        ends = read_part_ends(unfinished, number, part)
+        for split, (tokens, own_ends) in split_ends(ends, sum(part.tokens), document, job.validation_fraction).items():
+            starts[split].append(PartStart(number, document, cuts[split].end))
+            cuts[split].add(tokens, own_ends)
+        document += len(ends)
+    tasks = []
+    for split, cut in cuts.items():
+        writer = folder.writers[split]
+        firsts = [start.place.tokens for start in starts[split]]
+        lasts = [*firsts[1:], cut.end.tokens]
+        number = len(writer.shards)
+        for k, (start, end) in enumerate(cut.shards()):
+            chosen = slice(bisect.bisect_left(lasts, start.tokens), bisect.bisect_right(firsts, end.tokens))
+            if k == 0 and began[split]:
+                write_from_parts(writer, unfinished, starts[split][chosen], start, end, job.validation_fraction)
             else:
-                self._settle()
+                tasks.append(ShardTask(split, number + k, start, end, starts[split][chosen]))
+    return tasks, document
 
-    def stop(self) -> None:
-        """Ends the actors."""
-        for actor in self._all:
-            self._ray.kill(actor)
 
-    def _call(self, assignment: _Assignment) -> None:
-        if assignment.call is None and assignment.next is not None and len(assignment.waiting) < MOST_WAITING:
-            method = assignment.actor.chunk.options(num_returns=2)
-            assignment.call = method.remote(assignment.partition, assignment.next)
+def _encode_part(
+    shared: tuple[Any], corpus: Corpus, partition: Partition, number: int, unfinished: Location
+) -> EncodedPart:
+    """The task that encodes a part."""
+    return encode_part(_fetched(shared), corpus, partition, number, unfinished)
 
-    def _settle(self) -> None:
-        """Waits for the end of a call."""
-        calls = {assignment.call[0]: assignment for assignment in self._assignments if assignment.call}
-        (ended,), _ = self._ray.wait(list(calls), num_returns=1)
-        assignment = calls[ended]
-        assert assignment.call
-        _, result = assignment.call
-        assignment.call = None
-        if self._is_unavailable(assignment, ended):
-            return
+
+@functools.lru_cache(maxsize=1)
+def _fetched(shared: tuple[Any]) -> BlockEncoder:
+    """An object of Ray's store. A worker keeps it for its next task."""
+    import ray
+
+    encoder: BlockEncoder = ray.get(shared[0])
+    return encoder
+
+
+def _make_shard(out: Location, job: EncodeJob, task: ShardTask) -> Shard:
+    """The task that makes a shard."""
+    unfinished = out / UNFINISHED
+    with staging_folder(unfinished) as staging:
+        dtype = np.dtype(job.dtype)
+        writer = SplitWriter(staging, task.split, job.format, dtype, job.shard_tokens, first=task.number)
         try:
-            chunk = self._get(ended)
-        except Exception as error:  # noqa: BLE001 - `chunks` raises it, after the chunks before it
-            assignment.error, assignment.next = error, None
-        else:
-            assignment.waiting.append((chunk, result))
-            assignment.next = None if chunk.is_last else chunk.end
-        if assignment.next is None:
-            self._idle.append(assignment.actor)
+            write_from_parts(writer, unfinished, task.parts, task.start, task.end, job.validation_fraction)
+            writer.finish()
+        finally:
+            writer.close()
+        (shard,) = writer.shards
+        for name in shard.sha256:
+            publish(staging / name, out)
+    write_description(unfinished, task.description, {"shard": asdict(shard)})
+    return shard
 
-    def _is_unavailable(self, assignment: _Assignment, ended: Any) -> bool:
-        """Whether a call failed because its actor cannot be reached. The same chunk is then requested again.
 
-        Ray notices the death of a node after some seconds, and has repeated a call more often than RETRIES by then.
-        """
-        try:
-            self._ray.get(ended)
-        except self._ray.exceptions.ActorUnavailableError:
-            now = time.monotonic()
-            since = assignment.unavailable_since = assignment.unavailable_since or now
-            if now - since < UNAVAILABLE_SECONDS:
-                time.sleep(PAUSE_SECONDS)
-                return True
-        except self._ray.exceptions.RayError:
-            return False
-        else:
-            assignment.unavailable_since = None
-        return False
+def _described(path: Location) -> Shard:
+    content = read_json(path)
+    with naming(path):
+        return parse(Shard, without_checksum(parse(dict[str, Any], content)).get("shard"), "shard")
 
-    def _get(self, result: Any) -> Any:
-        try:
-            return self._ray.get(result)
-        except self._ray.exceptions.RayError as error:
-            raise original_error(self._ray, error) from None
+
+def _results(
+    ray: Any, workers: int, function: Callable[..., Any], calls: Iterator[tuple[Any, ...]]
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Runs calls of a function as tasks, at most one for each worker at a time.
+
+    Raises the error of the first call that failed, after the calls before it have ended.
+
+    Yields:
+        The arguments and the result of each call that has ended.
+    """
+    # all nodes work, also if one had space for all tasks
+    task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(function)
+    pending: dict[Any, tuple[int, Any]] = {}
+    failed: tuple[int, Exception] | None = None
+    submitted = 0
+    try:
+        while True:
+            while failed is None and len(pending) < workers and (call := next(calls, None)) is not None:
+                pending[task.remote(*call)] = submitted, call
+                submitted += 1
+            if not pending:
+                break
+            (ended,), _ = ray.wait(list(pending), num_returns=1)
+            order, call = pending.pop(ended)
+            try:
+                result = ray.get(ended)
+            except ray.exceptions.RayError as error:
+                if failed is None or order < failed[0]:
+                    failed = order, original_error(ray, error)
+                for later in [other for other, (place, _) in pending.items() if place > order]:
+                    ray.cancel(later)
+            else:
+                yield call, result
+        if failed is not None:
+            raise failed[1]
+    finally:
+        for other in pending:
+            ray.cancel(other)
+        if pending:
+            ray.wait(list(pending), num_returns=len(pending), timeout=CANCEL_SECONDS)

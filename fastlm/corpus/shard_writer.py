@@ -167,6 +167,7 @@ class SplitWriter:
         dtype: The dtype of the ids.
         shard_tokens: The ids of a shard.
         shards: The whole shards.
+        first: The number of the first shard.
     """
 
     folder: Path
@@ -175,6 +176,7 @@ class SplitWriter:
     dtype: np.dtype[Any]
     shard_tokens: int
     shards: list[Shard] = field(default_factory=list)
+    first: int = 0
     _open: _OpenShard | None = None
 
     def write(self, ids: np.ndarray[Any, np.dtype[Any]], ends: Int64Array) -> None:
@@ -240,6 +242,11 @@ class SplitWriter:
         self._open = _OpenShard(shard.number, ids, index, shard.tokens, shard.documents)
 
     @property
+    def open_size(self) -> tuple[int, int] | None:
+        """Ids and documents of the shard that is being written; None if there is none."""
+        return (self._open.tokens, self._open.documents) if self._open else None
+
+    @property
     def paths(self) -> list[Path]:
         """The files of the shard that is being written."""
         return [self._open.ids.path, self._open.index.path] if self._open else []
@@ -258,7 +265,7 @@ class SplitWriter:
 
     def _opened(self) -> _OpenShard:
         if self._open is None:
-            number = len(self.shards)
+            number = self.first + len(self.shards)
             if self.shards and self.shards[-1].tokens < self.shard_tokens:
                 last = shard_name(self.split, number - 1)
                 raise ValueError(f"{last} was the last shard of this run, but the source now holds more documents")

@@ -26,8 +26,9 @@ ASSUMPTIONS = (
     "Each core counts tasks into one table; tables are added up in pairs, in a tree.",
     "One core of one machine learns the merges; the time is proportional to the number of distinct pretokens.",
     "Tables that do not fit in memory are written to disk and read once. Learning merges must fit in one machine.",
-    "One thread of one machine hashes and writes all shards of an encode job. To exceed its rate, give each machine a "
-    "rank (--rank); the merge then writes all ids again at this rate.",
+    "An encode job runs on a Ray cluster: each core writes the ids of its partitions, then hashes and writes shards. "
+    "So all ids are written twice and read once, on storage that is as fast as all disks together. Without Ray, one "
+    "thread of one machine hashes and writes all ids.",
     "Reading and computing overlap. Ids take 2 bytes up to 65,536 tokens, otherwise 4.",
 )
 
@@ -129,7 +130,7 @@ class Plan:
         add_seconds: Time of adding up tables.
         merge_seconds: Time of learning merges.
         encode_seconds: Time of encoding to shards in one encode job.
-        encode_bound: The bottleneck of encoding, "cores", "disk" or "writer": the one thread that hashes and writes.
+        encode_bound: The bottleneck of encoding, "cores" or "disk".
         spills: How often a table is written to disk.
         table_memory: Bytes of all tables on a machine.
         merge_memory: Bytes that learning merges takes on one machine.
@@ -216,9 +217,8 @@ def plan(
 
     counting, count_bound = _longest(cores=most / rates.count_bytes, disk=(size + 2 * spilled) / cluster.total_disk)
     encoding, encode_bound = _longest(
-        cores=most / rates.encode_bytes,
-        disk=(size + shard_bytes) / cluster.total_disk,
-        writer=shard_bytes / rates.write_bytes,
+        cores=most / rates.encode_bytes + shard_bytes / rates.write_bytes / cluster.cores,
+        disk=(size + 3 * shard_bytes) / cluster.total_disk,
     )
     merge_memory = merge_bytes(int((HEADER_CELLS + rates.word_bytes) * distinct))
     return Plan(

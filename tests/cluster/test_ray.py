@@ -19,10 +19,15 @@ import fastlm
 from fastlm.bpe_training import ray_counting as counting
 from fastlm.corpus import ray_encoding as encoding
 from fastlm.corpus import text_blocks
+from fastlm.corpus.block_encoder import BlockEncoder
 from fastlm.corpus.encode_corpus import encode_corpus
+from fastlm.corpus.encoded_parts import encode_part
+from fastlm.corpus.job_folder import JobFolder
 from fastlm.corpus.partitions import partitions_of
 from fastlm.corpus.read import Blocks, Corpus
+from fastlm.corpus.shard_writer import Shard, SplitWriter
 from fastlm.corpus.text_blocks import Position
+from fastlm.corpus.verify import verify_shards
 from fastlm.pretokenize.patterns import find_pattern
 from fastlm.pretokenize.text_splitter import TextSplitter
 from tests import texts
@@ -59,7 +64,7 @@ def small(monkeypatch):
     """Many tasks of little text."""
     monkeypatch.setattr(counting, "PARTITION_BYTES", 20_000)
     monkeypatch.setattr(encoding, "PARTITION_BYTES", 20_000)
-    monkeypatch.setattr(encoding, "CHUNK_BYTES", 20_000)
+    monkeypatch.setattr(encoding, "MOST_PARTITION_BYTES", 20_000)
 
 
 def inputs(folder: Path, kind: str) -> Corpus:
@@ -173,29 +178,89 @@ def test_a_killed_worker_costs_an_encoding_task_only(ray, trained, tmp_path, mon
     path.write_bytes(TEXT.encode() * 20)
     corpus = Corpus([path, path], separator=SEPARATOR)
     local = encode_corpus(trained, corpus, tmp_path / "local", num_threads=1)
-    killer = Killer("ray::PartitionEncoder.chunk")
+    killer = Killer("ray::_encode_part")
     assert encode_corpus(trained, corpus, tmp_path / "ray", engine="ray") == local
     killer.join()
     assert killer.killed
     assert is_gone(killer.killed)
 
 
-def test_a_piece_does_not_depend_on_what_the_encoder_did_before(trained, tmp_path):
-    corpus = inputs(tmp_path, "jsonl.gz")
-    encoder = fastlm.corpus.block_encoder.BlockEncoder(trained, np.dtype("<u2"))
-    (partition,) = partitions_of(Blocks(corpus, encoder.splitter), 1 << 30)
-    one = encoding.PartitionEncoder(lambda: encoder, corpus, 1)
-    start = partition.start
-    while True:
-        chunk, (ids, ends) = one.chunk(partition, start)
-        again, (same_ids, same_ends) = encoding.PartitionEncoder(lambda: encoder, corpus, 1).chunk(partition, start)
-        assert again.end == chunk.end
-        assert again.is_last == chunk.is_last
-        assert np.array_equal(ids, same_ids)
-        assert np.array_equal(ends, same_ends)
-        if chunk.is_last:
-            break
-        start = chunk.end
+def test_finished_parts_and_shards_are_not_made_again(ray, small, trained, tmp_path, monkeypatch):
+    """A driver that dies while it encodes, and once more when all shards are there."""
+    (tmp_path / "in").mkdir()
+    corpus = inputs(tmp_path / "in", "one text")
+    options = {"shard_tokens": 7001, "validation_fraction": 0.2}
+    local = encode_corpus(trained, corpus, tmp_path / "local", num_threads=1, **options)
+    out = tmp_path / "ray"
+    calls = []
+
+    def stop(*progress):
+        calls.append(progress)
+        if len(calls) == 3:
+            raise StopError
+
+    with pytest.raises(StopError):
+        encode_corpus(trained, corpus, out, engine="ray", progress=stop, **options)
+    finished = {path: path.stat().st_mtime_ns for path in (out / "unfinished").glob("cluster-part-*.json")}
+    assert len(finished) >= 3
+
+    def die(*arguments):
+        raise StopError
+
+    with monkeypatch.context() as patches:
+        patches.setattr(JobFolder, "adopt", die)
+        with pytest.raises(StopError):
+            encode_corpus(trained, corpus, out, engine="ray", resume=True, **options)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert not (out / "manifest.json").exists()
+    shards = {path: path.stat().st_mtime_ns for path in out.glob("*.npy")}
+    assert len(shards) == sum(map(len, local.splits.values()))
+    assert encode_corpus(trained, corpus, out, engine="ray", resume=True, **options) == local
+    assert {path: path.stat().st_mtime_ns for path in shards} == shards
+    assert contents(out) == contents(tmp_path / "local")
+
+
+def test_parts_of_another_partition_are_made_again(ray, small, trained, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    corpus = inputs(tmp_path / "in", "many texts")
+    local = encode_corpus(trained, corpus, tmp_path / "local", num_threads=1)
+
+    def stop(*progress):
+        raise StopError
+
+    with pytest.raises(StopError):
+        encode_corpus(trained, corpus, tmp_path / "ray", engine="ray", progress=stop)
+    monkeypatch.setattr(encoding, "PARTITION_BYTES", 50_000)
+    assert encode_corpus(trained, corpus, tmp_path / "ray", engine="ray", resume=True) == local
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def test_no_id_passes_through_the_driver(ray, small, trained, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    corpus = inputs(tmp_path / "in", "one text")
+
+    def refuse(*arguments):
+        raise AssertionError("the driver handles ids")
+
+    for name in ("encode_part", "write_from_parts"):
+        monkeypatch.setattr(encoding, name, refuse)
+    monkeypatch.setattr(SplitWriter, "write", refuse)
+    received = []
+    get = ray.get
+    monkeypatch.setattr(ray, "get", lambda found: received.append(get(found)) or received[-1])
+    manifest = encode_corpus(trained, corpus, tmp_path / "ray", engine="ray", shard_tokens=7001)
+    assert len(received) > 10
+    assert {type(result) for result in received} == {encoding.EncodedPart, Shard}
+    assert manifest == verify_shards(tmp_path / "ray")
+
+
+def test_a_worker_that_does_not_see_the_output(trained, tmp_path):
+    encoder = BlockEncoder(trained, np.dtype("<u2"))
+    (tmp_path / "in").mkdir()
+    corpus = inputs(tmp_path / "in", "many texts")
+    partition = next(partitions_of(Blocks(corpus, encoder.splitter), 1 << 30))
+    with pytest.raises(FileNotFoundError, match="all machines of the cluster must share the storage of the output"):
+        encode_part(encoder, corpus, partition, 0, tmp_path / "elsewhere")
 
 
 class StopError(Exception):

@@ -43,7 +43,6 @@ def nodes(monkeypatch):
 def corpus(tmp_path, monkeypatch):
     for module in (counting, encoding):
         monkeypatch.setattr(module, "PARTITION_BYTES", 200_000)
-    monkeypatch.setattr(encoding, "CHUNK_BYTES", 100_000)
     (tmp_path / "text").write_text(SEPARATOR.join(texts.DOCUMENTS * 80), "utf-8", newline="")
     return Corpus([tmp_path / "text"], separator=SEPARATOR)
 
