@@ -22,10 +22,11 @@ from typing import Any
 
 import torch
 
+from fastlm.files.checksum import sha256_of_file, sha256_of_json
 from fastlm.model.safetensors_file import read_archive
 from fastlm.recipes.recipe import Recipe, load_recipe
 from fastlm.recipes.run import STAGES, UNFINISHED, run_recipe
-from fastlm.recipes.stage_record import digest_of, file_digest, read_record
+from fastlm.recipes.stage_record import read_record
 from fastlm.training.checkpoint_rotation import CheckpointRotation
 from fastlm.training.log import read_log
 
@@ -57,14 +58,14 @@ def result(run: Path) -> dict[str, Any]:
         assert record.has_outputs(run / stage.name)
         found[stage.name] = {name: output.sha256 for name, output in record.outputs.items()}
         for name in found[stage.name]:
-            assert file_digest(run / stage.name / name) == found[stage.name][name]
+            assert sha256_of_file(run / stage.name / name) == found[stage.name][name]
     log = read_log(run / "training" / "log.jsonl")
     found["log"] = [{name: value for name, value in line.items() if name not in TIMES} for line in log]
     newest = CheckpointRotation(run / "training" / "checkpoints", 1).newest()
     assert newest is not None
     _, tensors, document = read_archive(newest)
     document["run"].pop("seconds")
-    weights = {name: digest_of(tensor.numpy().tobytes().hex()) for name, tensor in tensors.items()}
+    weights = {name: sha256_of_json(tensor.numpy().tobytes().hex()) for name, tensor in tensors.items()}
     found["checkpoint"] = (json.dumps(document, sort_keys=True), weights)
     found["names"] = sorted(str(path.relative_to(run)) for path in run.rglob("*"))
     return found

@@ -8,8 +8,6 @@ cannot name a file outside its folder.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 from fastlm.corpus.read_options import ReadOptions
 from fastlm.corpus.shard_formats import Format, ids_dtype, map_ids, shard_files
 from fastlm.corpus.shard_writer import Shard, UnfinishedShard
+from fastlm.files.checksum import sha256_of_json
 from fastlm.files.reading import read_json
 from fastlm.files.remote import Location
 from fastlm.files.schema import Count, Range, Sha256, parse
@@ -258,20 +257,16 @@ def _check_tokens(job: EncodeJob, tokens: int, is_last: bool, field: str) -> Non
 
 def with_checksum(content: dict[str, Any]) -> dict[str, Any]:
     """An object of JSON with the sha256 of its other fields."""
-    return {**content, "sha256": _checksum(content)}
+    return {**content, "sha256": sha256_of_json(content)}
 
 
 def without_checksum(content: dict[str, Any]) -> dict[str, Any]:
     """The fields that `with_checksum` was given. Raises ValueError where the sha256 is missing or differs."""
     rest = {name: value for name, value in content.items() if name != "sha256"}
-    expected = _checksum(rest)
+    expected = sha256_of_json(rest)
     if content.get("sha256") != expected:
         raise ValueError(f"sha256: the content has {expected}, found {content.get('sha256')!r}: the file was changed")
     return rest
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @contextlib.contextmanager

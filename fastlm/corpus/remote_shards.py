@@ -7,10 +7,9 @@ from pathlib import Path
 
 from fastlm.corpus.manifest import MANIFEST, Manifest, read_manifest
 from fastlm.files.atomic import replacing
+from fastlm.files.checksum import sha256_of_file
 from fastlm.files.remote import RemotePath, location
 from fastlm.formats.native_copy import cache_folder
-
-_READ_BYTES = 1 << 22
 
 
 def cached_shards(folder: RemotePath) -> Path:
@@ -35,7 +34,7 @@ def cached_shards(folder: RemotePath) -> Path:
         if not (copy / name).exists():
             with replacing(copy / name) as file:
                 (folder / name).download(Path(file.name))
-                found = _sha256(Path(file.name))
+                found = sha256_of_file(Path(file.name))
                 if found != sha256:
                     raise ValueError(f"{folder / name}: its sha256 is {found}; expected {sha256}")
     # the manifest comes last: it is newer than the shards, which tells that they are as it describes them
@@ -60,11 +59,3 @@ def _files(manifest: Manifest) -> dict[str, str]:
         for shard in shards:
             found |= shard.sha256
     return found
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
-        while part := file.read(_READ_BYTES):
-            digest.update(part)
-    return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +14,11 @@ from fastlm.corpus.manifest import MANIFEST, Manifest, read_manifest, shard_path
 from fastlm.corpus.megatron import IDX, MegatronIndex, is_dataset, map_dataset
 from fastlm.corpus.shard_formats import read_ends, shard_files
 from fastlm.corpus.shard_writer import Shard
+from fastlm.files.checksum import sha256_of_file
 from fastlm.files.remote import Location, RemotePath, fetched
 from fastlm.progress import reporting
 
 _CHUNK_IDS = 1 << 22
-_READ_BYTES = 1 << 22
 _SHARD_FILE = re.compile(r"(train|val)-\d{5,}\.(bin|npy|index|idx)")
 
 
@@ -95,7 +94,7 @@ def verify_shard(
     """
     shard = manifest.splits[split][number]
     for name, sha256 in shard.sha256.items():
-        if (found := _sha256(shard_path(local, name), add)) != sha256:
+        if (found := sha256_of_file(shard_path(local, name), add)) != sha256:
             raise ValueError(f"{folder / name}: its sha256 is {found}; expected {sha256}")
     ids_name, ends_name = shard_files(split, number, manifest.job.format)
     ids = manifest.map_shard(local, split, number)
@@ -129,15 +128,6 @@ def verify_megatron(path: Path) -> MegatronIndex:
     ids, index = map_dataset(path)
     _check_ids(ids, np.iinfo(index.dtype).max + 1, path.with_suffix(".bin"))
     return index
-
-
-def _sha256(path: Path, add: Callable[[int], None]) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
-        while part := file.read(_READ_BYTES):
-            digest.update(part)
-            add(len(part))
-    return digest.hexdigest()
 
 
 def _check_ids(ids: np.ndarray[Any, np.dtype[Any]], vocabulary_size: int, path: Location) -> None:

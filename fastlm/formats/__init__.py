@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fastlm._arguments import did_you_mean
 from fastlm.files.atomic import unfinished, write_files
+from fastlm.files.checksum import sha256_of_file
 from fastlm.files.reading import begins_with, check_content
 from fastlm.files.recognize import START_BYTES
 from fastlm.files.remote import Location, fetched
@@ -145,13 +146,9 @@ def _disagreeing(
         for name in names
         if (directory / name).is_file()
         and (name != minbpe.FILE or _is_minbpe(directory / name))
-        and _sha256(directory / name) != digests.get(name)
+        and sha256_of_file(directory / name) != digests.get(name)
         and not _holds(directory / name, vocabulary)
     ]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _holds(path: Path, vocabulary: Vocabulary) -> bool:

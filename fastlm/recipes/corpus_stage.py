@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Sequence
@@ -14,12 +13,12 @@ from fastlm.corpus.read import Corpus
 from fastlm.corpus.sources import STDIN, SourceFile, find_files
 from fastlm.demo.texts import prose
 from fastlm.files.atomic import replacing, write_files
+from fastlm.files.checksum import sha256_of_stream
 from fastlm.recipes.recipe import CorpusOptions, Recipe
 from fastlm.recipes.stage import Stage, StageJob, StageResult
 
 EMBEDDED = "embedded.jsonl"
 SOURCES = "sources.json"
-_READ_BYTES = 1 << 22
 
 
 def training_corpus(recipe: Recipe, corpus: Path) -> Corpus:
@@ -91,11 +90,8 @@ def _described(source: SourceFile) -> dict[str, Any]:
     """Name, size and checksum of a file. A remote file has its version in place of a checksum."""
     if "://" in source.name:
         return {"name": source.name, "size": source.size, "version": source.version}
-    digest = hashlib.sha256()
     with source.open() as file:
-        while chunk := file.read(_READ_BYTES):
-            digest.update(chunk)
-    return {"name": source.name, "size": source.size, "sha256": digest.hexdigest()}
+        return {"name": source.name, "size": source.size, "sha256": sha256_of_stream(file)}
 
 
 CORPUS = Stage("corpus", (), _work, _options)

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from fastlm.files.atomic import sync_directory
+from fastlm.files.checksum import sha256_of_json
 from fastlm.files.remote import local_path
 from fastlm.model.account import duration
 from fastlm.recipes.corpus_stage import CORPUS
@@ -26,7 +27,7 @@ from fastlm.recipes.recipe import Recipe
 from fastlm.recipes.report_stage import REPORT_STAGE
 from fastlm.recipes.shards_stage import SHARDS
 from fastlm.recipes.stage import Stage, StageJob
-from fastlm.recipes.stage_record import RECORD, StageRecord, digest_of, outputs_of, read_record
+from fastlm.recipes.stage_record import RECORD, StageRecord, outputs_of, read_record
 from fastlm.recipes.tokenizer_stage import TOKENIZER
 from fastlm.recipes.training_stage import TRAINING
 
@@ -104,8 +105,8 @@ class _State:
 def _state(stage: Stage, recipe: Recipe, run: Path, done: dict[str, StageRecord]) -> _State:
     inputs = {name: done[name].digest for name in stage.needs}
     if stage is REPORT_STAGE:  # it reports times and figures too
-        inputs |= {f"{name} figures": digest_of([one.figures, one.seconds]) for name, one in done.items()}
-    key = digest_of(
+        inputs |= {f"{name} figures": sha256_of_json([one.figures, one.seconds]) for name, one in done.items()}
+    key = sha256_of_json(
         {"stage": stage.name, "version": stage.version, "options": stage.options(recipe), "inputs": inputs}
     )  # fmt: skip
     record = read_record(run / stage.name)
@@ -115,7 +116,7 @@ def _state(stage: Stage, recipe: Recipe, run: Path, done: dict[str, StageRecord]
 
 def _run_stage(stage: Stage, recipe: Recipe, run: Path, key: str) -> tuple[StageRecord, str]:
     """Does the work of a stage, or continues it. Returns its record and summary."""
-    folder = run / UNFINISHED / f"{stage.name}-{digest_of([key, stage.versions(recipe, run)])[:16]}"
+    folder = run / UNFINISHED / f"{stage.name}-{sha256_of_json([key, stage.versions(recipe, run)])[:16]}"
     for other in folder.parent.glob(f"{stage.name}-*"):
         if other != folder:
             shutil.rmtree(other)

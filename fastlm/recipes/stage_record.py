@@ -6,7 +6,6 @@ record is whole.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import Any
 
 from fastlm.corpus.manifest import with_checksum, without_checksum
 from fastlm.files.atomic import write_files
+from fastlm.files.checksum import sha256_of_file, sha256_of_json
 from fastlm.files.reading import read_json
 from fastlm.files.schema import Count, Sha256, parse
 
 RECORD = "stage.json"
-_READ_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class StageRecord:
     @property
     def digest(self) -> str:
         """Checksum of the names and contents of all outputs."""
-        return digest_of({name: output.sha256 for name, output in self.outputs.items()})
+        return sha256_of_json({name: output.sha256 for name, output in self.outputs.items()})
 
     def write(self, folder: Path) -> None:
         """Writes the record to the folder of the stage."""
@@ -70,7 +69,7 @@ class StageRecord:
             path = folder / name
             if not path.is_file() or path.stat().st_size != output.size:
                 return False
-            if path.stat().st_mtime_ns != output.modified and file_digest(path) != output.sha256:
+            if path.stat().st_mtime_ns != output.modified and sha256_of_file(path) != output.sha256:
                 return False
         return True
 
@@ -98,19 +97,5 @@ def outputs_of(folder: Path, names: list[str]) -> dict[str, Output]:
         path = folder / name
         for file in sorted(below for below in path.rglob("*") if below.is_file()) if path.is_dir() else [path]:
             status = file.stat()
-            found[str(file.relative_to(folder))] = Output(file_digest(file), status.st_size, status.st_mtime_ns)
+            found[str(file.relative_to(folder))] = Output(sha256_of_file(file), status.st_size, status.st_mtime_ns)
     return found
-
-
-def digest_of(value: Any) -> str:
-    """sha256 of a value as JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_READ_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

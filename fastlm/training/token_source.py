@@ -22,6 +22,7 @@ from fastlm.corpus.manifest import MANIFEST, Manifest, read_manifest
 from fastlm.corpus.megatron import IDX, is_dataset, map_dataset
 from fastlm.corpus.remote_shards import local_shards
 from fastlm.corpus.shard_formats import INDEX, ids_suffix, map_ids, map_npy, read_ends
+from fastlm.files.checksum import sha256_of_file
 from fastlm.forks import cached_property
 from fastlm.tokenizer_files import load
 
@@ -34,7 +35,6 @@ _LLMC_DTYPES = {(20240520, 1): "<u2", (20240801, 7): "<u4"}
 _LLMC_MAGICS = {magic for magic, _ in _LLMC_DTYPES}
 # number of ids that one step scans
 _SCAN_IDS = 1 << 20
-_HASH_BYTES = 1 << 22
 # files of a shard folder that hold no ids
 _OTHER_SUFFIXES = (INDEX, IDX, ".json")
 
@@ -110,14 +110,11 @@ class TokenFile:
     def _digest_by_manifest(self, listing: Listing) -> str:
         # `encode` writes the manifest last. A newer file was changed or copied, so its content is hashed.
         if self.path.stat().st_mtime_ns > listing.manifest_path.stat().st_mtime_ns:
-            digest = hashlib.sha256()
-            with open(self.path, "rb") as file:
-                while chunk := file.read(_HASH_BYTES):
-                    digest.update(chunk)
-            if digest.hexdigest() != listing.sha256:
+            found = sha256_of_file(self.path)
+            if found != listing.sha256:
                 raise ValueError(
                     f"{self.path}: changed after {listing.manifest_path} was written: its sha256 is "
-                    f"{digest.hexdigest()}; expected {listing.sha256}"
+                    f"{found}; expected {listing.sha256}"
                 )
         return listing.sha256
 
