@@ -17,10 +17,7 @@ def resident_bytes() -> int:
         return int(STATM.read_text().split()[1]) * resource.getpagesize()
     if sys.platform == "win32":
         return 64 << 20
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return _peak_by_getrusage()
 
 
 def peak_bytes() -> int:
@@ -34,6 +31,10 @@ def peak_bytes() -> int:
                 return 1024 * int(line.split()[1])
     if sys.platform == "win32":
         return 0
+    return _peak_by_getrusage()
+
+
+def _peak_by_getrusage() -> int:
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

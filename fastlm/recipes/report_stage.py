@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import resource
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastlm.files.atomic import write_files
 from fastlm.model.account import duration, size
+from fastlm.process_memory import peak_bytes
 from fastlm.recipes.recipe import Recipe
 from fastlm.recipes.stage import Stage, StageJob, StageResult
 from fastlm.recipes.stage_record import StageRecord, read_record
@@ -33,7 +32,7 @@ def _work(job: StageJob) -> StageResult:
         "stages": {
             stage: {"seconds": one.seconds, "digest": one.digest, **one.figures} for stage, one in known.items()
         },
-        "peak_memory": peak_memory(),
+        "peak_memory": peak_bytes(),
     }
     text = "\n".join(_lines(job.recipe, known, figures)) + "\n"
     write_files(job.folder, {FIGURES: f"{json.dumps(figures, indent=1)}\n".encode(), REPORT: text.encode()})
@@ -42,12 +41,6 @@ def _work(job: StageJob) -> StageResult:
         write_report(job.folder / PAGE, runs={job.recipe.name: job.finished("training")}, sections=["runs"])
         shown = job.finished("report") / PAGE / "report.html"
     return StageResult([], {}, str(shown))
-
-
-def peak_memory() -> int:
-    """Peak resident bytes of this process."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _lines(recipe: Recipe, records: Mapping[str, StageRecord], figures: Mapping[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from fastlm._version import __version__
 from fastlm.files.atomic import write_files
+from fastlm.machine import processor_name
 from fastlm.report.content import Report, Section
 from fastlm.report.corpora import TrainingText, training_texts
 from fastlm.report.render import rendered
@@ -147,17 +148,7 @@ def _machine(num_threads: int | None) -> dict[str, str]:
         "fastlm": __version__,
         "Python": platform.python_version(),
         "system": f"{platform.system()} on {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor_name(),
         "threads": str(thread_count(num_threads)),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
-
-
-def _processor() -> str:
-    """The name of the processor as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text("utf-8", "replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"

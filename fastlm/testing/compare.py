@@ -10,6 +10,7 @@ from pathlib import Path
 from fastlm._version import __version__
 from fastlm.corpus.read import Blocks, Source
 from fastlm.corpus.text_blocks import Block
+from fastlm.machine import processor_name
 from fastlm.pretokenize import _scan
 from fastlm.pretokenize._scan import InvalidUTF8Error
 from fastlm.pretokenize.patterns import PatternLike
@@ -187,8 +188,4 @@ def _differing(pair: Pair, documents: Sequence[str], batch: range) -> list[int]:
 
 def _machine() -> str:
     """The processor, the system and Python, in words."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    processor = names[0] if names else platform.processor() or platform.machine()
-    return f"{processor}, {os.cpu_count()} threads, {platform.system()}, Python {platform.python_version()}"
+    return f"{processor_name()}, {os.cpu_count()} threads, {platform.system()}, Python {platform.python_version()}"

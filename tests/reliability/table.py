@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from fastlm.machine import processor_name
 from tests.reliability import adversarial, arguments, concurrency, exactness, files, training, whole
 from tests.reliability.mended import MENDED
 from tests.reliability.row import Row, Trial
@@ -91,7 +91,7 @@ def page(results: dict[int, Result]) -> str:
         "Each row is a property that fastlm is tested for, with the number of cases tried and survived. `python -m",
         "tests.reliability` measures the rows and writes this page. A row that was not measured says so.",
         "",
-        f"{_processor()}, {platform.system()}, Python {platform.python_version()}, {versions}.",
+        f"{processor_name()}, {platform.system()}, Python {platform.python_version()}, {versions}.",
         f"{sum(result.seconds for result in results.values()) / 60:.0f} minutes in all, while other work ran.",
         "",
         "| # | row | bar | tried | survived | worst | s | commit |",
@@ -125,11 +125,3 @@ def _is_installed(name: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _processor() -> str:
-    if sys.platform == "linux":
-        for text in Path("/proc/cpuinfo").read_text().splitlines():
-            if text.startswith("model name"):
-                return text.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
