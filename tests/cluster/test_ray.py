@@ -31,6 +31,7 @@ from fastlm.corpus.verify import verify_shards
 from fastlm.pretokenize.patterns import find_pattern
 from fastlm.pretokenize.text_splitter import TextSplitter
 from tests import texts
+from tests.cluster.stopping import StopError, stop_at
 
 SEPARATOR = "<|endoftext|>"
 DOCUMENTS = [document * 4 for document in texts.DOCUMENTS]
@@ -192,15 +193,9 @@ def test_finished_parts_and_shards_are_not_made_again(ray, small, trained, tmp_p
     options = {"shard_tokens": 7001, "validation_fraction": 0.2}
     local = encode_corpus(trained, corpus, tmp_path / "local", num_threads=1, **options)
     out = tmp_path / "ray"
-    calls = []
-
-    def stop(*progress):
-        calls.append(progress)
-        if len(calls) == 3:
-            raise StopError
 
     with pytest.raises(StopError):
-        encode_corpus(trained, corpus, out, engine="ray", progress=stop, **options)
+        encode_corpus(trained, corpus, out, engine="ray", progress=stop_at(3), **options)
     finished = {path: path.stat().st_mtime_ns for path in (out / "unfinished").glob("cluster-part-*.json")}
     assert len(finished) >= 3
 
@@ -263,10 +258,6 @@ def test_a_worker_that_does_not_see_the_output(trained, tmp_path):
         encode_part(encoder, corpus, partition, 0, tmp_path / "elsewhere")
 
 
-class StopError(Exception):
-    pass
-
-
 @pytest.mark.parametrize(
     ("kind", "engines"),
     [
@@ -282,15 +273,11 @@ def test_either_engine_goes_on_with_a_run_of_the_other(ray, small, trained, tmp_
     corpus = inputs(tmp_path / "in", kind)
     options = {"shard_tokens": 7001, "validation_fraction": 0.2}
     encode_corpus(trained, corpus, tmp_path / "whole", num_threads=1, **options)
-    calls = []
-
-    def stop(*progress):
-        calls.append(progress)
-        if len(calls) == 3:
-            raise StopError
 
     with pytest.raises(StopError):
-        encode_corpus(trained, corpus, tmp_path / "out", engine=engines[0], num_threads=1, progress=stop, **options)
+        encode_corpus(
+            trained, corpus, tmp_path / "out", engine=engines[0], num_threads=1, progress=stop_at(3), **options
+        )
     encode_corpus(trained, corpus, tmp_path / "out", engine=engines[1], num_threads=2, resume=True, **options)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 

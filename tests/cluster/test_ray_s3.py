@@ -10,6 +10,7 @@ from fastlm.corpus.read import Corpus
 from fastlm.corpus.verify import verify_shards
 from fastlm.files.remote import location
 from tests import texts
+from tests.cluster.stopping import StopError, stop_at
 from tests.files.s3 import BUCKET, s3_server
 
 pytestmark = [
@@ -20,10 +21,6 @@ pytestmark = [
 
 SEPARATOR = "<|endoftext|>"
 OUT = f"s3://{BUCKET}/ids"
-
-
-class StopError(Exception):
-    pass
 
 
 @pytest.fixture
@@ -44,15 +41,9 @@ def test_shards_in_a_store(cluster, trained, tmp_path, monkeypatch):
     corpus = Corpus([tmp_path / "text"], separator=SEPARATOR)
     options = {"shard_tokens": 20_000, "end_of_text": SEPARATOR, "validation_fraction": 0.1}
     expected = fastlm.encode_corpus(trained, corpus, tmp_path / "local", **options)
-    calls = []
-
-    def stop(*progress):
-        calls.append(progress)
-        if len(calls) == 3:
-            raise StopError
 
     with pytest.raises(StopError):
-        fastlm.encode_corpus(trained, corpus, OUT, engine="ray", progress=stop, **options)
+        fastlm.encode_corpus(trained, corpus, OUT, engine="ray", progress=stop_at(3), **options)
     assert not (location(OUT) / "manifest.json").exists()
     finished = [name for name in location(OUT).names() if "cluster-part" in name and name.endswith(".json")]
     assert len(finished) >= 3
