@@ -44,3 +44,14 @@ def gpt2(data: Path) -> fastlm.Tokenizer:
 def trained() -> fastlm.Tokenizer:
     """A vocabulary of 1,000 tokens with two special tokens, trained here, so that its tests need no data."""
     return fastlm.train_bpe(texts.DOCUMENTS, 1000, ["<|endoftext|>", "<|user|>"])
+
+
+@pytest.fixture
+def one_torch_thread():
+    """One thread in torch: the models of tests are too small for more."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -28,12 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = [stage.name for stage in STAGES]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 TEXT = "<|endoftext|>".join(f"the cat {k} sat on mat {k * k} and ran" for k in range(400))

@@ -35,12 +35,7 @@ TEXTS = [f"the cat sat on mat {number} and the dog ran" for number in range(60)]
 SHAPE = ModelConfig(vocab_size=300, context_length=12, d_model=16, num_layers=1, num_heads=2, d_ff=24)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture(scope="module")
