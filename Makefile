@@ -4,14 +4,14 @@ PYTHON ?= .venv/bin/python
 .PHONY: build debug sanitize test test-debug test-sanitize clang nightly exactness bench docs lint clean
 
 build:
-	$(PYTHON) setup.py build_ext --inplace --force
+	$(PYTHON) setup.py build_ext --inplace
 
 # Cython's bounds checks on: an index out of range raises IndexError
 debug:
-	FASTLM_DEBUG=1 $(PYTHON) setup.py build_ext --inplace --force
+	FASTLM_DEBUG=1 $(PYTHON) setup.py build_ext --inplace
 
 sanitize:
-	FASTLM_SANITIZE=1 $(PYTHON) setup.py build_ext --inplace --force
+	FASTLM_SANITIZE=1 $(PYTHON) setup.py build_ext --inplace
 
 test:
 	$(PYTHON) -m pytest

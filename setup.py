@@ -17,6 +17,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, "tools")  # an isolated build does not have the folder of setup.py on the path
+import extension_cache
 from compile_kernels import compile_all
 
 SANITIZE = os.environ.get("FASTLM_SANITIZE") == "1"
@@ -29,20 +30,44 @@ if SANITIZE:
     compile_args += ["-O1", *flags]
     link_args += flags
 
+DIRECTIVES = {
+    "language_level": 3,
+    "embedsignature": True,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": DEBUG,
+    "cdivision": not DEBUG,
+    "autotestdict": False,
+}
+
 KERNELS = "fastlm.kernels._compiled"
 KERNEL_SOURCE = "fastlm/kernels/bpe.py"
 
 
 class BuildExt(build_ext):
-    """Links the kernels that Numba compiles into their extension."""
+    """Compiles the modules that extension_cache does not have."""
+
+    def build_extensions(self) -> None:
+        missing = [ext for ext in self.extensions if self.force or not KEPT[ext.name].exists()]
+        self.force = True  # modification times say nothing: a C file may be of a build with other directives
+        generated = cythonize(missing, force=True, quiet=not self.verbose, compiler_directives=DIRECTIVES)
+        sources = {ext.name: ext.sources for ext in generated}
+        for ext in missing:
+            ext.sources = sources[ext.name]
+        self.missing = set(sources)
+        super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
+        built = Path(self.get_ext_fullpath(ext.name))
+        if ext.name not in self.missing:
+            extension_cache.replace(KEPT[ext.name], built)
+            return
         if ext.name == KERNELS:
             ext.extra_objects = [str(path) for path in compile_all(Path("build/kernels")).values()]
             source = hashlib.sha256(Path(KERNEL_SOURCE).read_bytes()).hexdigest()
             ext.define_macros = [*ext.define_macros, ("FASTLM_KERNEL_SOURCE", f'"{source}"')]
-            ext.depends = [*ext.depends, KERNEL_SOURCE, *ext.extra_objects]
         super().build_extension(ext)
+        extension_cache.keep(built, KEPT[ext.name])
 
 
 CPP_MODULES = ["bpe_training._run_files"]
@@ -51,33 +76,28 @@ MODULES = sorted(
     for path in glob("fastlm/**/*.pyx", recursive=True)
 )
 
+
+def source_of(name: str) -> str:
+    return f"fastlm/{name.replace('.', '/')}.pyx"
+
+
+COMMON_INPUTS = extension_cache.common_inputs()
+KEPT = {f"fastlm.{name}": extension_cache.module_path(source_of(name), COMMON_INPUTS) for name in MODULES}
+EXTENSIONS = [
+    Extension(
+        f"fastlm.{name}",
+        [source_of(name)],
+        include_dirs=["fastlm", numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        language="c++" if name in CPP_MODULES else "c",
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+    )
+    for name in MODULES
+]
+
 setup(
     cmdclass={"build_ext": BuildExt},
     options={"build_ext": {"parallel": os.cpu_count()}},
-    ext_modules=cythonize(
-        [
-            Extension(
-                f"fastlm.{name}",
-                [f"fastlm/{name.replace('.', '/')}.pyx"],
-                include_dirs=["fastlm", numpy.get_include()],
-                define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-                # headers include headers, which nothing else would notice
-                depends=glob("fastlm/**/*.h*", recursive=True),
-                language="c++" if name in CPP_MODULES else "c",
-                extra_compile_args=compile_args,
-                extra_link_args=link_args,
-            )
-            for name in MODULES
-        ],
-        force=DEBUG,
-        compiler_directives={
-            "language_level": 3,
-            "embedsignature": True,
-            "boundscheck": DEBUG,
-            "wraparound": False,
-            "initializedcheck": DEBUG,
-            "cdivision": not DEBUG,
-            "autotestdict": False,
-        },
-    ),
+    ext_modules=EXTENSIONS,
 )

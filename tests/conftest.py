@@ -16,9 +16,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "fastlm-tests-numba"))
 
 _shared = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
-settings.register_profile("ci", max_examples=300, derandomize=True, **_shared)
+settings.register_profile("ci", max_examples=100, derandomize=True, **_shared)
 # for mutants: what fails is not made smaller
-settings.register_profile("first-failure", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate))
+settings.register_profile(
+    "first-failure", settings.get_profile("ci"), max_examples=300, phases=(Phase.explicit, Phase.generate)
+)
 settings.register_profile("deep", max_examples=20_000, **_shared)
 settings.load_profile(os.environ.get("FASTLM_TEST_PROFILE", "ci"))
 

@@ -9,7 +9,10 @@ import pytest
 
 from benchmarks import headline, memory
 
-pytestmark = pytest.mark.skipif(not memory.STATUS.exists(), reason="memory is told by Linux's /proc only")
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.skipif(not memory.STATUS.exists(), reason="memory is told by Linux's /proc only"),
+]
 SCALE = 0.002
 
 
@@ -21,7 +24,6 @@ def content(tmp_path_factory):
     return json.loads((folder / "found.json").read_text())
 
 
-@pytest.mark.nightly
 def test_a_small_run_has_all_figures(content):
     assert list(content["corpora"]) == list(headline.JOBS)
     for name, found in content["corpora"].items():

@@ -62,7 +62,7 @@ def until_it_ends(source, directory, moments, **options):
     raise AssertionError
 
 
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(st.lists(st.integers(1, 12), max_size=8), st.sampled_from([1, 2]), st.booleans())
 def test_goes_on_after_it_was_ended_anywhere(tmp_path_factory, moments, threads, as_documents):
     folder = tmp_path_factory.mktemp("resume")

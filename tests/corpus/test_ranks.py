@@ -43,7 +43,7 @@ def small_windows(monkeypatch):
     monkeypatch.setattr("fastlm.corpus.text_blocks.BLOCK_BYTES", 4096)
 
 
-QUICK = {(1, "npy"), (4, "bin"), (9, "megatron")}
+QUICK = {(4, "bin")}
 
 
 def content(folder):
