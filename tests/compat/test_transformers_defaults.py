@@ -14,12 +14,12 @@ from fastlm.compat.transformers import FastLMTokenizer  # noqa: E402
 TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 MODELS = [
     ("gpt2", "gpt2"),
-    ("gpt2", "gptj"),
-    ("gpt2", None),
     ("roberta-base", "roberta"),
-    ("gpt_neox", "gpt_neox"),
-    ("mpt", "mpt"),
     ("modernbert", "modernbert"),
+    *(
+        pytest.param(source, model_type, marks=pytest.mark.nightly)
+        for source, model_type in [("gpt2", "gptj"), ("gpt2", None), ("gpt_neox", "gpt_neox"), ("mpt", "mpt")]
+    ),
 ]
 CONFIGS = [{}, {"eos_token": "<x>", "pad_token": None}]
 

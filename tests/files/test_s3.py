@@ -105,7 +105,8 @@ fastlm.encode_corpus(tokenizer, texts, sys.argv[2], resume=True, shard_tokens=60
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
+@pytest.mark.nightly  # each process imports the clients of S3
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_job_resumes_from_the_store(server, trained, expected, tmp_path, number):
     """Its local files are lost with it, as with a machine."""
     trained.save(tmp_path / "tokenizer")
