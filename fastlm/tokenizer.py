@@ -32,7 +32,7 @@ from fastlm.vocabulary.truncate import truncated_vocabulary
 from fastlm.vocabulary.vocabulary import Merge, Vocabulary, vocabulary_from_tokens
 
 if TYPE_CHECKING:
-    from fastlm.encoding._encoder import Encoder
+    from fastlm.encoding._encoder import Encoder, PlainTexts
     from fastlm.files.remote import Location
     from fastlm.formats import FormatName
     from fastlm.pretokenize.text_splitter import Boundaries
@@ -47,6 +47,8 @@ IdsArray = TypeVar("IdsArray", bound=UInt16Array | UInt32Array)
 STREAM_BYTES = 1 << 16
 # parts of a text for each thread, so that a slow part does not delay the end
 PARTS = 16
+# a short text is encoded in half a microsecond, so a look-up in a module counts
+_UINT32 = np.uint32
 
 
 class Tokenizer:
@@ -267,6 +269,8 @@ class Tokenizer:
             options: Any = {"on_special": on_special, "add_special_tokens": add_special_tokens}
             ids: list[int] = self.encode_to_numpy(text, num_threads=num_threads, **options).tolist()
             return ids
+        if on_special == "token" and not add_special_tokens and (plain := self._plain_texts):
+            return plain.encode(text)
         text, boundaries = self._pipeline.prepare(text, on_special)
         ids = self._encoder.encode(text, boundaries)
         if add_special_tokens:
@@ -341,6 +345,10 @@ class Tokenizer:
             >>> tokenizer.encode_to_numpy("abc", dtype=np.uint16)
             array([256,  99], dtype=uint16)
         """
+        if on_special == "token" and num_threads == 1 and not add_special_tokens and out is None and dtype is _UINT32:
+            plain = self._plain_texts
+            if plain is not None:
+                return plain.encode_to_numpy(text)
         text, boundaries = self._pipeline.prepare(text, on_special)
         if num_threads == 1:
             ids = self._encoder.encode_to_numpy(text, boundaries)
@@ -756,6 +764,13 @@ class Tokenizer:
     @cached_property
     def _encoder(self) -> Encoder:
         return encoder_of(self.vocabulary)
+
+    @cached_property
+    def _plain_texts(self) -> PlainTexts | None:
+        """Encodes texts with the default options; None if texts change before they are encoded."""
+        from fastlm.encoding._encoder import PlainTexts
+
+        return PlainTexts(self._encoder, self._pipeline.added_tokens) if self._pipeline.is_plain else None
 
     @cached_property
     def _decoder(self) -> Decoder:

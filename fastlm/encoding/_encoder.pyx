@@ -178,6 +178,38 @@ cdef class Encoder:
         return self.tables.scan != NULL
 
 
+cdef class PlainTexts:
+    """Encodes texts whose boundaries one finder finds. Its methods take nothing but the text, so a short text costs
+    little more than its ids.
+
+    Args:
+        encoder: Does the work, and says what is raised.
+        finder: Finds the boundaries in every text.
+    """
+
+    cdef Encoder encoder
+    cdef TokenFinder finder
+
+    def __cinit__(self, Encoder encoder not None, TokenFinder finder not None):
+        self.encoder, self.finder = encoder, finder
+
+    def encode(self, text) -> list[int]:
+        """The ids of a text as a list."""
+        cdef EncodeState state = self.encoder.take(0)
+        try:
+            return state.id_list(0, state.append(text, self.finder))
+        finally:
+            self.encoder.give_back(state)
+
+    def encode_to_numpy(self, text):
+        """The ids of a text as a uint32 array (n_ids,)."""
+        cdef EncodeState state = self.encoder.take(0)
+        try:
+            return state.take_ids(state.append(text, self.finder))
+        finally:
+            self.encoder.give_back(state)
+
+
 cdef list exact_list(items):
     """A list of the items. Does not use the length that a subclass of list reports."""
     if type(items) is list:
