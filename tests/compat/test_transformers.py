@@ -148,7 +148,13 @@ def test_official_vocabularies(data, name):
         compare(mine, judge, other_call(rng, len(judge)))
 
 
-@pytest.mark.parametrize("options", [{}, {"fix_mistral_regex": True}, {"fix_mistral_regex": False}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fix_mistral_regex": True},
+        *(pytest.param(o, marks=pytest.mark.nightly) for o in ({}, {"fix_mistral_regex": False})),
+    ],
+)
 def test_the_repair_of_mistral_splits(data, tmp_path, no_network, options):
     path = data / "vectors" / "llama3.tokenizer.json"
     if not path.exists():

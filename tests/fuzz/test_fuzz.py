@@ -20,7 +20,7 @@ def test_a_target_reports_nothing(target, compiler, tmp_path):
     if REASONS[compiler]:
         pytest.skip(REASONS[compiler])
     program = harness.build(target, compiler, tmp_path)
-    assert harness.run(program, 2000 if target == "normalizer" else 5000) == ""
+    assert harness.run(program, 1500) == ""
 
 
 @pytest.mark.skipif(bool(REASONS["gcc"]), reason="gcc or its sanitizers are not installed")

@@ -176,7 +176,9 @@ def test_inference_is_near_that_of_torch(monkeypatch):
 
 # torch's own tracing of an autograd.Function makes an instance of it
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.parametrize(("narrow", "checkpoint"), [(False, True), (True, False)])
+@pytest.mark.parametrize(
+    ("narrow", "checkpoint"), [(False, True), pytest.param(True, False, marks=pytest.mark.nightly)]
+)
 def test_it_compiles_to_one_graph(as_float32, narrow, checkpoint):
     torch.compiler.reset()
     model, ids = made(dtype=torch.bfloat16 if narrow else torch.float32), some_ids(TINY)

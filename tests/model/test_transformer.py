@@ -197,8 +197,15 @@ def test_state_dicts_of_wrapped_models():
 
 # torch's own tracing of an autograd.Function makes an instance of it
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.parametrize("variant", [{}, {"num_kv_heads": 1, "qk_norm": True, "tie_embeddings": True}])
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("variant", "packed"),
+    [
+        ({"num_kv_heads": 1, "qk_norm": True, "tie_embeddings": True}, True),
+        pytest.param({}, True, marks=pytest.mark.nightly),
+        pytest.param({}, False, marks=pytest.mark.nightly),
+        pytest.param({"num_kv_heads": 1, "qk_norm": True, "tie_embeddings": True}, False, marks=pytest.mark.nightly),
+    ],
+)
 def test_compiled_without_a_graph_break(variant, packed):
     torch.compiler.reset()
     model, ids = made(replace(TINY, **variant)), some_ids(TINY)

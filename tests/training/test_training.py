@@ -146,8 +146,15 @@ def test_two_processes_train_as_one(tmp_path):
 
 # of torch itself, where it compiles an autograd.Function
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.parametrize("precision", [None, torch.bfloat16])
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize(
+    ("precision", "recompute"),
+    [
+        (None, False),
+        pytest.param(None, True, marks=pytest.mark.nightly),
+        pytest.param(torch.bfloat16, False, marks=pytest.mark.nightly),
+        (torch.bfloat16, True),
+    ],
+)
 def test_the_loss_compiles_to_one_graph(precision, recompute):
     torch.manual_seed(0)
     model = TransformerLM.from_config(tiny.MODEL)
