@@ -44,6 +44,8 @@ def ray():
     ray = pytest.importorskip("ray", reason="ray is not installed")
     # workers are to import what this process does
     root = str(Path(fastlm.__file__).parents[1])
+    # where little memory is free, Ray kills workers and tries again without end
+    os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
     ray.init(
         "local",
         num_cpus=2,
