@@ -38,13 +38,16 @@ class Timing:
         self.cpu_seconds.append(cpu_end - cpu_start)
 
     def rates(self, size: int) -> dict[str, float]:
-        """MB/s and CPU MB/s for a text of `size` bytes, and the system's part of the CPU time, by medians."""
-        return {
+        """MB/s and CPU MB/s for a text of `size` bytes, by medians, and the system's part of the CPU time if known."""
+        cpu = max(statistics.median(self.cpu_seconds), 1e-9)
+        rates = {
             "mb_per_s": size / MB / statistics.median(self.seconds),
-            "cpu_mb_per_s": size / MB / max(statistics.median(self.cpu_seconds), 1e-9),
-            "system_share": statistics.median(self.system_seconds) / max(statistics.median(self.cpu_seconds), 1e-9),
+            "cpu_mb_per_s": size / MB / cpu,
             "rounds": len(self.seconds),
         }
+        if self.system_seconds:
+            rates["system_share"] = statistics.median(self.system_seconds) / cpu
+        return rates
 
 
 def take_turns(
