@@ -17,6 +17,8 @@ from fastlm.corpus.arrow_arrays import decoded_parts, joined_rows, validated
 
 DATA = bytes(range(65, 91)) * 2
 NUMBERS = (0, 1, 2, 10, 51, 52, 53, 60, -1, -2, -300, 127, 1 << 20, (1 << 31) - 1, -(1 << 31))
+# runs that share a random generator: seeding one takes as long as a tenth of a run
+_BLOCK = 1000
 KINDS = ("string", "binary", "large_string", "large_binary", "string_view", "binary_view")
 
 
@@ -103,6 +105,18 @@ def _rows_of(array: Any) -> list[bytes] | None:
     except pyarrow.ArrowException:
         return None
     return found
+
+
+def run(runs: int, seed: int = 1) -> str:
+    """Reads damaged arrays. Returns a report of the first array that is read wrongly, or nothing."""
+    for block in range(0, runs, _BLOCK):
+        chance = random.Random(f"{seed} {block}")
+        for number in range(block, min(runs, block + _BLOCK)):
+            try:
+                arrow_array(chance)
+            except Exception as error:  # noqa: BLE001 - any exception is a report
+                return f"arrow, seed {seed}, run {number}: {type(error).__name__}: {error}\n"
+    return ""
 
 
 def arrow_array(chance: random.Random, _: Path | None = None) -> None:

@@ -1,4 +1,5 @@
-/* Calls a fuzz target with pseudo-random inputs, for compilers without libFuzzer: TARGET -runs=N -seed=N */
+/* Calls a fuzz target, for compilers without libFuzzer: with pseudo-random inputs (TARGET -runs=N -seed=N), or with the
+ * contents of files (TARGET FILE...). */
 #include "fuzz.h"
 
 enum { LONGEST = 200 };
@@ -12,11 +13,33 @@ static uint64_t next(void) { /* splitmix64 */
     return z ^ z >> 31;
 }
 
+static void call_with(const char *path) {
+    enum { MOST = 1 << 12 };
+    uint8_t content[MOST];
+    FILE *file = fopen(path, "rb");
+    if (!file) {
+        perror(path);
+        exit(1);
+    }
+    size_t size = fread(content, 1, MOST, file);
+    fclose(file);
+    uint8_t *data = malloc(size + !size); /* of exactly the size */
+    memcpy(data, content, size);
+    LLVMFuzzerTestOneInput(data, size);
+    free(data);
+}
+
 int main(int argc, char **argv) {
     uint64_t runs = 1000;
+    int files = 0;
     for (int k = 1; k < argc; k++) {
         if (!strncmp(argv[k], "-runs=", 6)) runs = strtoull(argv[k] + 6, NULL, 10);
-        if (!strncmp(argv[k], "-seed=", 6)) state = strtoull(argv[k] + 6, NULL, 10);
+        else if (!strncmp(argv[k], "-seed=", 6)) state = strtoull(argv[k] + 6, NULL, 10);
+        else call_with(argv[k]), files++;
+    }
+    if (files) {
+        printf("Done %d files\n", files);
+        return 0;
     }
     for (uint64_t run = 0; run < runs; run++) {
         uint64_t first = state;

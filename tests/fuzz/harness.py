@@ -1,17 +1,23 @@
-"""Builds and runs the fuzz targets in this folder, with AddressSanitizer and UndefinedBehaviorSanitizer."""
+"""Builds and runs the fuzz targets in this folder, with AddressSanitizer and UndefinedBehaviorSanitizer.
+
+corpus/TARGET.txt has inputs that together reach all code that any input reached: one input a line, in hexadecimal.
+libFuzzer starts with them and `minimize` replaces them; with both compilers `replay` calls the target with each one.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).parent
+CORPUS = HERE / "corpus"
 PACKAGE = HERE.parents[1] / "fastlm"
-# The most bytes of an input in most of the runs: the time of a run of cuts grows with the square of the length, and a
-# run of normalizer makes 20 texts. LONG_SHARE of the runs are longer.
-TARGETS = {"cuts": 32, "scanners": 64, "normalizer": 10, "cache": 80, "encode_loop": 24}
+# The most bytes of an input in most of the runs: the time of a run of cuts grows with the square of the length.
+# LONG_SHARE of the runs are longer.
+TARGETS = {"cuts": 32, "scanners": 64, "normalizer": 24, "cache": 80, "encode_loop": 24}
 LONGEST = 200
 LONG_SHARE = 0.02
 COMPILERS = ("gcc", "clang")
@@ -49,10 +55,42 @@ def run(program: Path, runs: int, seed: int = 1) -> str:
     if program.name.endswith("-gcc"):
         return _report([str(program), f"-runs={runs}", f"-seed={seed}"])
     target, long = program.name.removesuffix("-clang"), max(1, round(runs * LONG_SHARE))
+    corpus = unpack(target, program.with_name(f"{program.name}-corpus"))
     command = [str(program), f"-seed={seed}", f"-artifact_prefix={program}-", "-print_final_stats=1"]
-    return _report([*command, f"-runs={runs - long}", f"-max_len={TARGETS[target]}"]) or _report(
-        [*command, f"-runs={long}", f"-max_len={LONGEST}"]
+    return _report([*command, f"-runs={runs - long}", f"-max_len={TARGETS[target]}", str(corpus)]) or _report(
+        [*command, f"-runs={long}", f"-max_len={LONGEST}", str(corpus)]
     )
+
+
+def unpack(target: str, folder: Path) -> Path:
+    """Writes each input of a target's corpus to a file of the folder, which keeps its other files, and returns it."""
+    folder.mkdir(exist_ok=True)
+    path = CORPUS / f"{target}.txt"
+    for line in path.read_text().splitlines() if path.exists() else ():
+        content = bytes.fromhex(line)
+        (folder / hashlib.sha1(content).hexdigest()).write_bytes(content)
+    return folder
+
+
+def replay(target: str, program: Path) -> tuple[int, str]:
+    """Calls a target with each input of its corpus. Returns the number of inputs, and the report."""
+    files = sorted(map(str, unpack(target, program.with_name(f"{program.name}-replayed")).iterdir()))
+    return len(files), _report([str(program), *files]) if files else ""
+
+
+def minimize(program: Path) -> int:
+    """Replaces a corpus by the fewest inputs of `run` with clang that reach the same code. Returns their number."""
+    target = program.name.removesuffix("-clang")
+    found = unpack(target, program.with_name(f"{program.name}-corpus"))
+    least = program.with_name(f"{program.name}-least")
+    shutil.rmtree(least, ignore_errors=True)
+    least.mkdir()
+    if report := _report([str(program), "-merge=1", f"-max_len={LONGEST}", str(least), str(found)]):
+        raise RuntimeError(f"{target}: {report}")
+    inputs = sorted((path.read_bytes() for path in least.iterdir()), key=lambda content: (len(content), content))
+    CORPUS.mkdir(exist_ok=True)
+    (CORPUS / f"{target}.txt").write_text("".join(f"{content.hex()}\n" for content in inputs if content))
+    return len(inputs)
 
 
 def _report(command: list[str]) -> str:

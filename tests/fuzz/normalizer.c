@@ -1,4 +1,4 @@
-/* The normalization forms: well-formed results that the form leaves as they are, equal through all other forms, and
+/* A normalization form: a well-formed result that the form leaves as it is, the same result through another form, and
  * an origin of each character. The memory grows from the least, as in _normalize.pyx. */
 #include "fuzz.h"
 #include "text/normalize.h"
@@ -61,33 +61,37 @@ static void free_result(result r) {
 
 static int is_equal(result a, result b) { return a.n == b.n && !memcmp(a.bytes, b.bytes, (size_t)a.n); }
 
+static void check_form(const uint8_t *text, int64_t n, int form, result r) {
+    int64_t changed = first_change(text, n, form);
+    REQUIRE(changed <= n && !memcmp(text, r.bytes, (size_t)(changed < r.n ? changed : r.n)));
+    REQUIRE((changed == n) == (r.n == n && !memcmp(text, r.bytes, (size_t)n)));
+    REQUIRE(r.n_origins == characters_of(r.bytes, r.n));
+    for (int64_t k = 0; k < r.n_origins; k++)
+        REQUIRE(r.origins[k] >= (k ? r.origins[k - 1] : 0) && r.origins[k] < characters_of(text, n));
+    /* lowercase of U+0130 is "i" and a mark, and lowercase leaves it so */
+    REQUIRE(first_change(r.bytes, r.n, form) == r.n);
+}
+
+/* The first byte chooses a form, and another one that a text may be normalized to before without a difference. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    enum { FORMS = 6, UNICODE_FORMS = 4 };
     int64_t n;
-    uint8_t even[1 << 10] = {0};
+    uint8_t even[MOST_BYTES];
     if (size < 1 || size > sizeof even) return 0;
-    memcpy(even + 1, data + 1, size - 1); /* the text must be UTF-8 */
+    even[0] = 0; /* the text must be UTF-8 */
+    memcpy(even + 1, data + 1, size - 1);
+    int form = data[0] % FORMS, through = data[0] / FORMS % UNICODE_FORMS;
+    if (form < 2) through &= 1; /* a compatible form loses what canonical ones keep */
     uint8_t *text = text_of(even, size, &n);
-    result forms[6];
-    for (int form = 0; form < 6; form++) {
-        result r = forms[form] = normalized(text, n, form);
-        int64_t changed = first_change(text, n, form);
-        REQUIRE(changed <= n && !memcmp(text, r.bytes, (size_t)(changed < r.n ? changed : r.n)));
-        REQUIRE((changed == n) == (r.n == n && !memcmp(text, r.bytes, (size_t)n)));
-        REQUIRE(r.n_origins == characters_of(r.bytes, r.n));
-        for (int64_t k = 0; k < r.n_origins; k++)
-            REQUIRE(r.origins[k] >= (k ? r.origins[k - 1] : 0) && r.origins[k] < characters_of(text, n));
-        /* lowercase of U+0130 is "i" and a mark, and lowercase leaves it so */
-        REQUIRE(first_change(r.bytes, r.n, form) == r.n);
+    result r = normalized(text, n, form);
+    check_form(text, n, form, r);
+    if (form < UNICODE_FORMS) {
+        result other = normalized(text, n, through), again = normalized(other.bytes, other.n, form);
+        REQUIRE(is_equal(again, r));
+        free_result(other);
+        free_result(again);
     }
-    for (int through = 0; through < 4; through++) {
-        for (int form = 0; form < 4; form++) {
-            if ((through & 2) > (form & 2)) continue; /* a compatible form loses what canonical ones keep */
-            result r = normalized(forms[through].bytes, forms[through].n, form);
-            REQUIRE(is_equal(r, forms[form]));
-            free_result(r);
-        }
-    }
-    for (int form = 0; form < 6; form++) free_result(forms[form]);
+    free_result(r);
     free(text);
     return 0;
 }

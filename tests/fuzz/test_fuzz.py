@@ -20,6 +20,9 @@ def test_a_target_reports_nothing(target, compiler, tmp_path):
     if REASONS[compiler]:
         pytest.skip(REASONS[compiler])
     program = harness.build(target, compiler, tmp_path)
+    inputs, report = harness.replay(target, program)
+    assert report == ""
+    assert inputs >= 50
     assert harness.run(program, 1500) == ""
 
 
@@ -60,6 +63,12 @@ def test_changed_files_are_read_or_refused(name, tmp_path):
     assert case.read + case.refused == 40
     assert case.refused > 5
     case.loader.read(loaders.Case(name, _new(tmp_path)).folder / case.loader.file)
+
+
+def test_changed_manifests_with_a_right_checksum_reach_the_checks_behind_it(tmp_path):
+    case = loaders.run_at_random("manifest", 150, 2, tmp_path)
+    assert case.read > 5
+    assert case.refused > 30
 
 
 def _new(folder):
