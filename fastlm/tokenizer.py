@@ -577,13 +577,11 @@ class Tokenizer:
             >>> spans.tolist()
             [[0, 2], [2, 3]]
         """
-        self._pipeline.check(text, on_special)
-        recognised = self._pipeline.recognised(on_special)
 
         def encode(part: bytes, boundaries: Boundaries) -> UInt32Array:
             return self._encode_shared(part, boundaries, num_threads)
 
-        return encode_with_spans(text, self.vocabulary, self._pipeline, encode, recognised, unit)
+        return encode_with_spans(text, self.vocabulary, self._pipeline, encode, on_special, unit)
 
     def encode_iterable(self, chunks: Iterable[str], *, on_special: OnSpecial = "token") -> Iterator[int]:
         """Encodes a text that comes in chunks; yields one id after the other.

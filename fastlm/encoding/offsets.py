@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from fastlm._types import Int64Array, UInt8Array, UInt32Array
-from fastlm.encoding.text_pipeline import Span, TextPipeline, decoded_text
+from fastlm.encoding.text_pipeline import OnSpecial, Span, TextPipeline, decoded_text
 from fastlm.vocabulary.vocabulary import NO_ID, Vocabulary
 
+if TYPE_CHECKING:
+    from fastlm.pretokenize.text_splitter import Boundaries
+
 Unit = Literal["character", "byte"]
+
+# tokens whose spans are computed at once: their arrays fit into the second-level cache
+_CHUNK_IDS = 1 << 14
 
 
 def encode_with_spans(
     text: str | bytes,
     vocabulary: Vocabulary,
     pipeline: TextPipeline,
-    encode: Callable[[bytes, Int64Array | None], UInt32Array],
-    recognised: frozenset[int],
+    encode: Callable[[bytes, Boundaries], UInt32Array],
+    on_special: OnSpecial = "token",
     unit: Unit = "character",
 ) -> tuple[UInt32Array, Int64Array]:
     """Encodes a text and finds the span of each token.
@@ -32,7 +38,7 @@ def encode_with_spans(
         vocabulary: The vocabulary.
         pipeline: The vocabulary's pipeline.
         encode: Returns the ids, uint32 (n,), of text without added tokens, and with the boundaries that it is given.
-        recognised: Ids of the added tokens that become ids.
+        on_special: How added tokens in the text are handled.
         unit: The unit of the spans.
 
     Returns:
@@ -45,19 +51,55 @@ def encode_with_spans(
     """
     if unit not in ("character", "byte"):
         raise ValueError(f"unit must be 'character' or 'byte', got {unit!r}")
+    pipeline.check(text, on_special)
     decoded = decoded_text(text)
+    if pipeline.tokens_spell_text and pipeline.encodes_as_given(decoded):
+        encoded = decoded.encode()
+        return _encode_as_given(encoded, pipeline.boundaries(encoded, on_special), vocabulary, encode, unit)
     byte_starts = _byte_starts(np.frombuffer(decoded.encode(), np.uint8)) if unit == "byte" else None
-    spans = pipeline.spans(decoded, recognised, with_origins=True)
+    spans = pipeline.spans(decoded, pipeline.recognised(on_special), with_origins=True)
     if pipeline.has_steps:
         return _encode_each(spans, vocabulary, pipeline, encode, byte_starts)
     return _encode_joined(spans, vocabulary, encode, byte_starts)
+
+
+def _encode_as_given(
+    text: bytes,
+    boundaries: Boundaries,
+    vocabulary: Vocabulary,
+    encode: Callable[[bytes, Boundaries], UInt32Array],
+    unit: Unit,
+) -> tuple[UInt32Array, Int64Array]:
+    """Encodes a text that its tokens spell, so that the lengths of the tokens give the spans."""
+    ids = encode(text, boundaries)
+    spans = np.empty((len(ids), 2), np.int64)
+    utf8 = np.frombuffer(text, np.uint8)
+    in_characters = unit == "character" and not text.isascii()
+    byte = character = 0
+    for first in range(0, len(ids), _CHUNK_IDS):
+        # an index of another dtype ends the process where NumPy cannot allocate its buffer; `take` raises
+        lengths = vocabulary.token_lengths.take(ids[first : first + _CHUNK_IDS])
+        ends = np.cumsum(lengths)
+        starts, size = ends - lengths, int(ends[-1])
+        part = spans[first : first + _CHUNK_IDS]
+        if in_characters:
+            # for each byte the number of characters that begin up to it
+            begun = np.cumsum((utf8[byte : byte + size] & 0xC0) != 0x80)
+            np.add(begun.take(starts), character - 1, out=part[:, 0])
+            np.add(begun.take(ends - 1), character, out=part[:, 1])
+            character += int(begun[-1])
+        else:
+            np.add(starts, byte, out=part[:, 0])
+            np.add(ends, byte, out=part[:, 1])
+        byte += size
+    return ids, spans
 
 
 def _encode_each(
     spans: Iterable[Span],
     vocabulary: Vocabulary,
     pipeline: TextPipeline,
-    encode: Callable[[bytes, Int64Array | None], UInt32Array],
+    encode: Callable[[bytes, Boundaries], UInt32Array],
     byte_starts: Int64Array | None,
 ) -> tuple[UInt32Array, Int64Array]:
     """Encodes one span after the other, for patterns that change the text."""
@@ -84,7 +126,7 @@ def _encode_each(
 def _encode_joined(
     spans: Iterable[Span],
     vocabulary: Vocabulary,
-    encode: Callable[[bytes, Int64Array | None], UInt32Array],
+    encode: Callable[[bytes, Boundaries], UInt32Array],
     byte_starts: Int64Array | None,
 ) -> tuple[UInt32Array, Int64Array]:
     """Encodes the text between added tokens in one call, with a boundary where one was, and inserts the added tokens.

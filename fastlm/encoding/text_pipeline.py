@@ -8,7 +8,9 @@ before each span that is left.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -103,6 +105,7 @@ class TextPipeline:
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
         rules, tokens = vocabulary.rules, vocabulary.added_tokens
         self.normalizers = rules.normalizers
         self._functions: Any = _functions_of_normalizers() if self.normalizers else None
@@ -133,7 +136,8 @@ class TextPipeline:
         self.needs_whole_text = strips or not one_search or not self.spans_are_local
         # in a text that normalization keeps, one search also finds normalized tokens that it keeps
         keeps_tokens = all(self._normalized_str(token.content) == token.content for token in normalized)
-        self._one_search_if_kept = self.spans_are_local and are_apart and keeps_tokens and not strips
+        self._may_keep = self.spans_are_local and are_apart and keeps_tokens and not strips
+        self._may_keep &= self._step_pattern is None
         self.is_plain = not self.normalizers and self._step_pattern is None and not self.needs_whole_text
         ordinary = [token for token in tokens if not token.special]
         self.ordinary_are_apart = not ordinary or not special or not _can_overlap(ordinary, special)
@@ -157,13 +161,12 @@ class TextPipeline:
             return text, self.added_tokens
         self.check(text, on_special)
         if self.is_plain:
-            return text, self._boundaries(text, on_special)
-        if self._one_search_if_kept and self._step_pattern is None:
+            return text, self.boundaries(text, on_special)
+        if self._may_keep:
             # bytes may not be UTF-8
             is_checked = isinstance(text, str) or (isinstance(text, bytes) and bytes.isascii(text))
-            given = text if is_checked else decoded_text(text)
-            if self._keeps(given):
-                return text, self._boundaries(text, on_special)
+            if self.encodes_as_given(text if is_checked else decoded_text(text)):
+                return text, self.boundaries(text, on_special)
         decoded = decoded_text(text)
         return self._joined(self.spans(decoded, self.recognised(on_special)))
 
@@ -171,8 +174,21 @@ class TextPipeline:
         """The ids of the added tokens that become ids."""
         return self.ordinary_ids if on_special == "text" else self.added_ids
 
-    def _boundaries(self, text: str | bytes, on_special: OnSpecial) -> Boundaries:
-        """The added tokens of a text in which one search finds them."""
+    @cached_property
+    def tokens_spell_text(self) -> bool:
+        """Whether the bytes of the tokens of a text that is encoded as it is are the text."""
+        if self._vocabulary.rules.unknown_bytes == "drop":
+            return False
+        # a tokenizer.json may give an added token the id of a token with other bytes
+        bytes_of = self._vocabulary.bytes_of
+        return all(bytes_of(token.id) == token.content.encode() for token in self._vocabulary.added_tokens)
+
+    def encodes_as_given(self, text: str | bytes) -> bool:
+        """Whether a text of UTF-8 is encoded as it is, between added tokens that one search finds."""
+        return self.is_plain or (self._may_keep and self._keeps(text))
+
+    def boundaries(self, text: str | bytes, on_special: OnSpecial) -> Boundaries:
+        """The added tokens of a text that is encoded as it is."""
         if on_special == "token":
             return self.added_tokens
         if not self.ordinary_ids:
@@ -321,21 +337,26 @@ class TextPipeline:
         If the pattern changes texts, there is a boundary after each pretoken, too.
         """
         parts: list[bytes] = []
-        rows: list[Int64Array] = [np.empty((0, 3), np.int64)]
+        # as a text may have an added token every few bytes, each one takes no array
+        places, token_ids = array("q"), array("q")
         size = 0
         for span in spans:
             if span.token_id is not None:
-                rows.append(np.array([[size, size, span.token_id]], np.int64))
+                places.append(size)
+                token_ids.append(span.token_id)
                 continue
             pretokens = self.pretokens(span)
             if pretokens is None:
                 parts.append(span.text.encode())
             else:
                 parts.append(pretokens.text)
-                places = size + pretokens.ends
-                rows.append(np.stack([places, places, np.full(len(places), -1)], axis=1))
+                places.frombytes((size + pretokens.ends).tobytes())
+                token_ids.frombytes(np.full(len(pretokens.ends), -1).tobytes())
             size += len(parts[-1])
-        return b"".join(parts), np.concatenate(rows)
+        rows = np.empty((len(places), 3), np.int64)
+        rows[:, 0] = rows[:, 1] = np.frombuffer(places, np.int64)
+        rows[:, 2] = np.frombuffer(token_ids, np.int64)
+        return b"".join(parts), rows
 
     def check(self, text: str | bytes, on_special: OnSpecial) -> None:
         """Raises ValueError if `on_special` is unknown, or is "raise" and the text has a special token."""
