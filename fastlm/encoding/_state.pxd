@@ -18,6 +18,7 @@ cdef class EncodeState:
     cdef int64_t[:, ::1] few_boundaries, many_boundaries
     cdef fastlm_encode_state state
     cdef double ids_per_byte  # to reserve
+    cdef int64_t written_before  # the ids written before this text
     cdef int64_t unchecked  # bytes of text encoded since signals were let in
     cdef bint is_stopped  # another thread asks the call to end
 
@@ -44,6 +45,7 @@ cdef class EncodeState:
     cdef int _provide(self, fastlm_status status) except -1
     cdef int _let_signals_in(self) except -1
     cdef int _encode_known_bytes(self) except -1
+    cdef int64_t _expected_ids(self) noexcept
     cdef int _grow_ids(self, int64_t size) except -1
 
 

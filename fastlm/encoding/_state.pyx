@@ -72,6 +72,7 @@ cdef class EncodeState:
         self.state.waiting.count = self.state.waiting.n_gaps = 0
         self.state.written = 0
         self.ids_per_byte = 1 / 3.0
+        self.written_before = 0
         self.unchecked, self.is_stopped = 0, False
 
     # --- texts ---
@@ -177,6 +178,7 @@ cdef class EncodeState:
                 boundaries, n_boundaries = &self.many_boundaries[0, 0], self.many_boundaries.shape[0]
         if n_boundaries:
             self.tables.check_boundaries(boundaries, n_boundaries, n)
+        self.written_before = s.written
         s.text, s.n = text, n
         s.boundaries, s.n_boundaries, s.ids_before = boundaries, n_boundaries, NULL
         s.scan, s.ends, s.n_ends = self.tables.scan, &self.ends[0], self.ends.shape[0]
@@ -262,7 +264,7 @@ cdef class EncodeState:
         if status == FASTLM_UNKNOWN_BYTE:
             self._encode_known_bytes()
         elif status == FASTLM_IDS_FULL:
-            self._grow_ids(max(self.ids.shape[0] + self.ids.shape[0] // 2, s.written + s.needed))
+            self._grow_ids(max(self._expected_ids(), s.written + s.needed))
         elif status == FASTLM_CACHE_FULL:
             if self.cache.entries() < LARGEST_CACHE:
                 self.cache = self.cache.resized(2 * self.cache.entries())
@@ -316,6 +318,15 @@ cdef class EncodeState:
         if n >= LONG_TEXT:
             self.ids_per_byte = min(1.0, MORE_IDS * n_ids / n)
         return 0
+
+    cdef int64_t _expected_ids(self) noexcept:
+        """The ids of all texts so far if the rest of this text is like its part that is encoded, but at least half as
+        many again as there is memory for: a batch may have many texts."""
+        cdef fastlm_encode_state *s = &self.state
+        cdef int64_t more = s.n - s.position + s.n_boundaries - s.boundary  # at most one id for each
+        cdef double each = MORE_IDS * (s.written - self.written_before) / max(1, s.position)
+        more = min(more, <int64_t>(each * (s.n - s.position)))
+        return max(s.written + more, self.ids.shape[0] + self.ids.shape[0] // 2)
 
     cdef int _grow_ids(self, int64_t size) except -1:
         """Moves the ids to a larger array."""
