@@ -3,8 +3,10 @@
 Sizes are always the sizes of the memory itself. A subclass of str or bytes may define `__len__`, which is never called.
 """
 from cpython.buffer cimport PyBuffer_FillInfo
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memchr, memcpy
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
@@ -68,7 +70,39 @@ def utf8_bytes(text):
     try:
         return str.encode(text)
     except UnicodeEncodeError:
-        return str.encode(text, "utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        return _without_surrogates(str.encode(text, "utf-8", "surrogatepass"))
+
+
+cdef bytes _without_surrogates(bytes encoded):
+    """UTF-8 with encoded surrogates as UTF-8: pairs become their character, others U+FFFD."""
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(encoded), at = 0, written = 0, end
+    cdef uint32_t code_point
+    made = bytearray(n)
+    cdef uint8_t *to = <uint8_t *>PyByteArray_AS_STRING(made)
+    cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(encoded), *found
+    while at < n:
+        # only surrogates and some Hangul begin with 0xED
+        found = <const uint8_t *>memchr(text + at, 0xED, n - at)
+        end = n if found == NULL else found - text
+        memcpy(to + written, text + at, end - at)
+        written += end - at
+        at = end
+        while at < n and text[at] == 0xED:
+            if text[at + 1] < 0xA0:
+                memcpy(to + written, text + at, 3)
+                written, at = written + 3, at + 3
+            elif text[at + 1] < 0xB0 and n - at >= 6 and text[at + 3] == 0xED and text[at + 4] >= 0xB0:
+                code_point = 0x10000 + ((text[at + 1] & 0x0F) << 16 | (text[at + 2] & 0x3F) << 10
+                                        | (text[at + 4] & 0x0F) << 6 | text[at + 5] & 0x3F)
+                to[written] = 0xF0 | code_point >> 18
+                to[written + 1] = 0x80 | code_point >> 12 & 0x3F
+                to[written + 2] = 0x80 | code_point >> 6 & 0x3F
+                to[written + 3] = 0x80 | code_point & 0x3F
+                written, at = written + 4, at + 6
+            else:
+                memcpy(to + written, b"\xef\xbf\xbd", 3)
+                written, at = written + 3, at + 3
+    return PyBytes_FromStringAndSize(<const char *>to, written)
 
 
 cdef object utf8_of(text, const uint8_t **start, Py_ssize_t *n):

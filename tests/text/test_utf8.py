@@ -19,7 +19,7 @@ class Str(str):
         return 1 << 40
 
 
-@given(st.text(st.characters()))
+@given(st.text(st.characters()) | st.text("a\ud800\udbff\udc00\udfff\ud7ff\ue000\ufeff\U0001f600"))
 def test_a_str_with_lone_surrogates_as_replacement_characters(text):
     expected = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
     assert utf8_bytes(text) == bytes(Utf8(text)) == expected
