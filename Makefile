@@ -1,7 +1,7 @@
 # Development commands. PYTHON is the interpreter of an environment with the extras [dev] and, for bench, [bench].
 PYTHON ?= .venv/bin/python
 
-.PHONY: build debug sanitize test test-debug test-sanitize clang nightly exactness bench docs lint clean
+.PHONY: build debug sanitize test test-debug test-sanitize test-threads test-kernels coverage clang nightly exactness bench docs lint clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -20,22 +20,23 @@ test:
 nightly:
 	.ci/nightly
 
-# the tests that reach the extension modules, on a build with checks; run `make build` afterwards for a fast one
-NATIVE_TESTS = tests/native tests/text tests/pretokenize tests/vocabulary tests/encoding tests/decoding tests/formats \
-    tests/bpe_training tests/corpus/test_text_blocks.py tests/corpus/test_shards.py tests/test_tokenizer.py
+# the tests of the extension modules on builds with checks, in copies of the tree: bounds and signed overflow;
+# AddressSanitizer and UndefinedBehaviorSanitizer; ThreadSanitizer; Numba's checks of bounds
+test-debug:
+	$(PYTHON) -m tests.sanitizers bounds
 
-test-debug: debug
-	$(PYTHON) -m pytest tests
+test-sanitize:
+	$(PYTHON) -m tests.sanitizers address
 
-# without the tests that fork, limit memory, or compile with Numba in other processes
-test-sanitize: sanitize
-	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONMALLOC=malloc \
-	$(PYTHON) -m pytest $(NATIVE_TESTS) \
-	    -k "not forged and not processes and not fork and not memory and not holds_little"
-	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONMALLOC=malloc \
-	$(PYTHON) -m tests.fuzz.loops --seconds 60
+test-threads:
+	$(PYTHON) -m tests.sanitizers thread
+
+test-kernels:
+	$(PYTHON) -m tests.sanitizers kernels
+
+# lines and branches of the tokenizer side that the tests reach, the extension modules included
+coverage:
+	$(PYTHON) -m tests.coverage
 
 # all modules and headers compiled by clang, in a copy of the tree, and the tests of the scanners on that build
 clang:

@@ -1,7 +1,10 @@
 """Builds the native core. `python setup.py build_ext --inplace` or `pip install -e .`.
 
-FASTLM_DEBUG=1     Cython's bounds, wraparound and initialisation checks on, no optimisation
-FASTLM_SANITIZE=1  the same, with AddressSanitizer and UndefinedBehaviorSanitizer
+FASTLM_DEBUG=1           Cython's bounds and initialization checks, an end of the process at signed overflow, and no
+                         optimization
+FASTLM_SANITIZE=address  the checks, with AddressSanitizer and UndefinedBehaviorSanitizer (also for the value 1)
+FASTLM_SANITIZE=thread   the checks, with ThreadSanitizer
+FASTLM_LINE_TRACE=1      tells coverage which lines run
 The directives stand here and not in the .pyx files, because a directive in a file's header cannot be switched off.
 """
 
@@ -20,15 +23,25 @@ sys.path.insert(0, "tools")  # an isolated build does not have the folder of set
 import extension_cache
 from compile_kernels import compile_all
 
-SANITIZE = os.environ.get("FASTLM_SANITIZE") == "1"
-DEBUG = SANITIZE or os.environ.get("FASTLM_DEBUG") == "1"
+SANITIZERS = {"1": "address,undefined", "address": "address,undefined", "thread": "thread"}
+SANITIZE = SANITIZERS.get(os.environ.get("FASTLM_SANITIZE", ""))
+LINE_TRACE = os.environ.get("FASTLM_LINE_TRACE") == "1"
+DEBUG = bool(SANITIZE) or os.environ.get("FASTLM_DEBUG") == "1"
 
-compile_args = ["-O0", "-g"] if DEBUG else ["-O3", "-g0", "-fno-semantic-interposition"]
-link_args = [] if DEBUG else ["-Wl,-s"]
+macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
+compile_args, link_args = ["-O3", "-g0", "-fno-semantic-interposition"], ["-Wl,-s"]
+if DEBUG:
+    compile_args, link_args = ["-O0", "-g"], []
+    if not SANITIZE:
+        compile_args.append("-ftrapv")
 if SANITIZE:
-    flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+    flags = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"]
+    flags += ["-fno-sanitize-recover=undefined"] if "undefined" in SANITIZE else []
     compile_args += ["-O1", *flags]
     link_args += flags
+if LINE_TRACE:
+    compile_args = ["-O1", "-g0"]
+    macros += [("CYTHON_TRACE_NOGIL", "1")]
 
 DIRECTIVES = {
     "language_level": 3,
@@ -38,6 +51,7 @@ DIRECTIVES = {
     "initializedcheck": DEBUG,
     "cdivision": not DEBUG,
     "autotestdict": False,
+    "linetrace": LINE_TRACE,
 }
 
 KERNELS = "fastlm.kernels._compiled"
@@ -88,7 +102,7 @@ EXTENSIONS = [
         f"fastlm.{name}",
         [source_of(name)],
         include_dirs=["fastlm", numpy.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        define_macros=macros,
         language="c++" if name in CPP_MODULES else "c",
         extra_compile_args=compile_args,
         extra_link_args=link_args,

@@ -17,6 +17,8 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "fast
 
 _shared = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("ci", max_examples=100, derandomize=True, **_shared)
+# for builds with sanitizers, which are ten times slower
+settings.register_profile("brief", max_examples=20, derandomize=True, **_shared)
 # for mutants: what fails is not made smaller
 settings.register_profile(
     "first-failure", settings.get_profile("ci"), max_examples=300, phases=(Phase.explicit, Phase.generate)

@@ -1,0 +1,52 @@
+"""The commands that test builds with checks: which files they take, and what they make of a report of coverage."""
+
+import pytest
+
+from tests import coverage, sanitizers
+
+
+@pytest.mark.parametrize("name", sanitizers.CHECKS)
+def test_the_test_files_of_a_check_exist(name):
+    files = sanitizers._expanded(sanitizers.CHECKS[name].files)
+    assert len(files) >= 8
+    assert all((sanitizers.ROOT / file).is_file() for file in files)
+
+
+def test_a_copy_follows_the_tree(tmp_path, monkeypatch):
+    listed = "a.py\nfolder/b.py\n"
+    tree, folder = tmp_path / "tree", tmp_path / "copy"
+    (tree / "folder").mkdir(parents=True)
+    folder.mkdir()
+    (tree / "a.py").write_text("1")
+    (tree / "folder" / "b.py").write_text("2")
+    (folder / "made.so").write_text("kept")
+    monkeypatch.setattr(sanitizers, "ROOT", tree)
+    monkeypatch.setattr(sanitizers, "_tracked", lambda: listed.splitlines())
+    sanitizers._synchronize(folder)
+    assert (folder / "folder" / "b.py").read_text() == "2"
+    (tree / "a.py").unlink()
+    (tree / "folder" / "b.py").write_text("3")
+    sanitizers._synchronize(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["files", "folder", "made.so"]
+    assert (folder / "folder" / "b.py").read_text() == "3"
+
+
+def test_a_report_of_coverage_is_added_up(tmp_path):
+    (tmp_path / "a.py").write_text("def f(x):\n    if x:\n        raise ValueError\n    raise KeyError\n")
+    (tmp_path / "b.pyx").write_text("cdef int f() except -1:\n    raise OSError\n")
+    content = {
+        "files": {
+            "a.py": {
+                "summary": {"num_statements": 4, "covered_lines": 3, "num_branches": 2, "covered_branches": 1},
+                "missing_lines": [4],
+                "excluded_lines": [],
+            },
+            "b.pyx": {"summary": {"num_statements": 2, "covered_lines": 2}, "missing_lines": []},
+        }
+    }
+    found = coverage.totals(content, tmp_path)
+    assert found.unreached_raises == found.unreached_lines == ["a.py:4"]
+    assert (found.lines, found.lines_reached, found.branches, found.branches_reached) == (6, 5, 2, 1)
+    assert (found.raises, found.raises_reached) == (3, 2)
+    assert not found.is_enough
+    assert str(found) == "83.3 % of 6 lines, 50.0 % of 2 branches, 66.7 % of 3 raise statements"
