@@ -4,7 +4,8 @@
     python -m tests.reliability --row 5 --row 14 --minutes 10 --keep
 
 A row prints `number name: tried, survived, worst figure`, and what did not survive. The minutes are divided among the
-rows. With --keep, results of earlier runs stay for the other rows. Exits with 1 if something did not survive.
+rows by their shares. With --keep, results of earlier runs stay for the other rows. Exits with 1 if something did not
+survive.
 """
 
 from __future__ import annotations
@@ -27,14 +28,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=table.PAGE, help="the page that is written")
     arguments = parser.parse_args()
     chosen = [table.ROWS[number] for number in sorted(set(arguments.row or table.ROWS))]
-    measurable = [row for row in chosen if row.measure is not None]
+    shares = sum(row.share for row in chosen)
     results = table.read(arguments.results) if arguments.keep else {}
     failed = 0
     for row in chosen:
-        if row.measure is None:
-            print(f"{row.number} {row.name}: not measured: {row.missing}", flush=True)
-            continue
-        result = results[row.number] = table.measured(row, 60 * arguments.minutes / len(measurable))
+        result = results[row.number] = table.measured(row, 60 * arguments.minutes * row.share / shares)
         failed += len(result.findings)
         print(f"{table.line(result)} ({result.seconds:.0f} s)", flush=True)
         for finding in result.findings:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import array
 import contextlib
+import copy
 import decimal
 import fractions
+import functools
 import io
 import os
 import sys
@@ -21,10 +23,13 @@ import tiktoken
 
 import fastlm
 from tests import texts
+from tests.reliability import layer_calls
 from tests.reliability.row import Row, Trial
 
 # what the documentation names; a subclass counts
 DOCUMENTED = (TypeError, ValueError, KeyError, OSError)
+# what the layers document in addition
+OF_LAYERS = (OverflowError, NotImplementedError)
 END = "<|endoftext|>"
 
 
@@ -177,9 +182,9 @@ def _raised(call: Callable[[Any], object], value: Any) -> BaseException | None:
 
 
 def bad_arguments(trial: Trial) -> None:
-    """Every value for every call once; the time of the row does not matter.
+    """Every value for every call once. In less than 5 s, some values for the layer of tokenizers, and no transformers.
 
-    The compatibility layer may also raise what tiktoken raises.
+    A compatibility layer may also raise what its library raises.
     """
     from fastlm.compat import tiktoken as layer
 
@@ -190,14 +195,67 @@ def bad_arguments(trial: Trial) -> None:
             for value in VALUES:
                 trial.count(not (fault := _fault(_raised(call, value))), f"{name} of {_shown(value)}: {fault}")
                 os.chdir(place)
+        number = len(public) + len(peer)
         for name, call in tiktoken_calls(layer).items():
-            for value in VALUES:
-                raised = _raised(call, value)
-                fault = _fault(raised)
-                if fault and type(raised) is type(_raised(peer[name], value)):
-                    fault = ""
-                trial.count(not fault, f"tiktoken: {name} of {_shown(value)}: {fault}")
-        trial.worst = f"{len(public) + len(peer)} arguments of public calls, {len(VALUES)} values"
+            _compare(trial, f"tiktoken: {name}", call, peer[name], VALUES)
+        number += _of_tokenizers(trial, VALUES if trial.seconds >= 5 else VALUES[::8])
+        if trial.seconds >= 5:
+            number += _of_transformers(trial)
+        trial.worst = f"{number} arguments of public calls, {len(VALUES)} values"
+
+
+def _of_tokenizers(trial: Trial, values: list[Any]) -> int:
+    """Tries the layer of tokenizers. Returns the number of calls."""
+    try:
+        import tokenizers
+    except ImportError:
+        return 0
+    from fastlm.compat import tokenizers as layer
+
+    found = layer_calls.tokenizers_calls(layer, tokenizers)
+    for name, call in found.items():
+        theirs = None if name.startswith(layer_calls.OF_THE_LAYER_ONLY) else functools.partial(call, tokenizers)
+        _compare(trial, f"tokenizers: {name}", functools.partial(call, layer), theirs, values, OF_LAYERS)
+    return len(found)
+
+
+def _of_transformers(trial: Trial) -> int:
+    """Tries the layer of transformers. Returns the number of calls."""
+    try:
+        import tokenizers
+        import transformers
+
+        from fastlm.compat.transformers import FastLMTokenizer
+    except ImportError:
+        return 0
+    transformers.logging.set_verbosity_error()
+    given = tokenizers.Tokenizer.from_str(layer_calls.content())
+    options = {"pad_token": layer_calls.END, "chat_template": "{% for m in messages %}{{ m['content'] }}{% endfor %}"}
+    made = {kind: kind(tokenizer_object=given, **options) for kind in (FastLMTokenizer, transformers.TokenizersBackend)}
+    found = layer_calls.transformers_calls()
+    for name, call in found.items():
+        ours, theirs = (lambda value, call=call, one=one: call(copy.deepcopy(one), value) for one in made.values())
+        _compare(trial, f"transformers: {name}", ours, theirs, VALUES, OF_LAYERS)
+    return len(found)
+
+
+def _compare(
+    trial: Trial,
+    name: str,
+    call: Callable[[Any], object],
+    theirs: Callable[[Any], object] | None,
+    values: list[Any],
+    more: tuple[type[Exception], ...] = (),
+) -> None:
+    """Tries a call of a layer with each value. An exception that the library raises too is right."""
+    place = os.getcwd()
+    for value in values:
+        raised = _raised(call, value)
+        fault = "" if isinstance(raised, more) else _fault(raised)
+        if fault and theirs and isinstance(raised, Exception) and type(raised) is type(_raised(theirs, value)):
+            fault = ""
+        trial.count(not fault, f"{name} of {_shown(value)}: {fault}")
+        os.chdir(place)
 
 
 def _fault(raised: BaseException | None) -> str:

@@ -25,6 +25,7 @@ from pathlib import Path
 from tests.reliability import operations
 from tests.reliability.children import outcome_of
 from tests.reliability.operations import Operation
+from tests.reliability.survival import fault_under
 
 SOURCE = Path(__file__).with_name("failing.c")
 MEMORY, FILES = 1, 2
@@ -57,35 +58,17 @@ def tried(kind: str, only: str, budget: float, most: int = 500) -> Iterator[tupl
 
 def _fault(kind: int, operation: Operation, folder: Path, made: object, expected: object, k: int, length: int) -> str:
     """What is wrong when the k-th call fails: nothing, or "none" if there are fewer calls."""
-    native = ctypes.CDLL(None)
-    before = _names(folder)
-    raised: BaseException | None = None
-    native.failing_arm(kind, k, length, errno.ENOSPC if k % 2 else errno.EIO)
-    try:
-        found = operation.call(folder, made)
-    except BaseException as error:  # noqa: BLE001 - the kind is what is tested
-        raised = error
-    calls = native.failing_disarm()
-    if kind == MEMORY and length > 1 and raised is None and calls >= k:
-        return ""  # a failure that the caller does not need to know of
-    if raised is None:
-        if found != expected:
-            return "another result without an error"
-    elif not isinstance(raised, (OSError, MemoryError)) and "new thread" not in str(raised):
-        return f"{type(raised).__name__}: {raised}"
-    elif kind == FILES and isinstance(raised, OSError) and raised.errno is None and str(folder) not in str(raised):
-        return f"names no file: {raised}"
-    left = {name for name in _names(folder) - before if name.endswith(".tmp")}
-    if left:
-        return f"left {sorted(left)[:3]}"
-    raised = None
-    if operation.call(folder, made) != expected:
-        return "another result after the error"
-    return "" if calls >= k else "none"
+    native, calls = ctypes.CDLL(None), 0
 
+    def begin() -> None:
+        native.failing_arm(kind, k, length, errno.ENOSPC if k % 2 else errno.EIO)
 
-def _names(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    def end() -> None:
+        nonlocal calls
+        calls = native.failing_disarm()
+
+    fault = fault_under(operation, folder, made, expected, begin, end, kind == FILES)
+    return fault or ("" if calls >= k else "none")
 
 
 def _run(kind: int, operation: Operation, arguments: argparse.Namespace) -> Iterator[tuple[int, str]]:

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fastlm
 from tests import texts
 from tests.hostile_files import limits
-from tests.reliability import failing
+from tests.reliability import failing, limited
 from tests.reliability.row import Row, Trial
 
 SLOWEST = 1.0  # seconds of CPU time
@@ -119,21 +120,48 @@ def kills(trial: Trial) -> None:
             trial.count(False, "shards differ", times=tried - survived)
 
 
-def failing_calls(trial: Trial, kind: str, names: list[str]) -> None:
-    """Operations in turn, each with its part of the time."""
+OPERATIONS_OF_FILES = (
+    *("save fastlm", "save four", "shards bin", "shards npy", "shards megatron", "training checkpoint"),
+    *("model", "llama", "checkpoint of a model"),
+)
+OPERATIONS_OF_MEMORY = ("load", "encode", "batch", "offsets", "decode", "train")
+
+
+def _calls(
+    trial: Trial,
+    tried: Callable[..., Iterator[tuple[str, int, str]]],
+    kind: str,
+    names: tuple[str, ...],
+    seconds: float,
+) -> int:
+    """Lets operations fail in turn, each for its part of the seconds. Returns the largest number of a call."""
+    most = 0
     for name in names:
-        for operation, k, fault in failing.tried(kind, name, max(1.0, trial.seconds / len(names))):
-            trial.count(not fault, f"{operation}: call {k}: {fault}")
-            trial.figure(k, f"up to call {k} of {operation}")
+        for operation, k, fault in tried(kind, name, max(1.0, seconds / len(names))):
+            trial.count(not fault, f"{kind}: {operation}: {k}: {fault}")
+            most = max(most, k)
+    return most
 
 
 def failing_writes(trial: Trial) -> None:
-    names = ["save fastlm", "save four", "shards bin", "shards npy", "shards megatron", "training checkpoint"]
-    failing_calls(trial, "files", [*names, "model", "llama", "checkpoint of a model"])
+    """The k-th call fails, then files are limited in size, then a disk is full."""
+    most = _calls(trial, failing.tried, "files", OPERATIONS_OF_FILES, trial.seconds * 0.6)
+    of_calls = trial.tried
+    _calls(trial, limited.tried, "file_size", OPERATIONS_OF_FILES, trial.seconds * 0.2)
+    of_sizes, disk = trial.tried - of_calls, limited.reason_without_disk()
+    if not disk:
+        _calls(trial, limited.tried, "disk", OPERATIONS_OF_FILES, trial.seconds * 0.2)
+    full = disk or f"{trial.tried - of_calls - of_sizes:,} full disks"
+    trial.worst = f"{of_calls:,} calls, the largest k {most}; {of_sizes:,} limits of the size of a file; {full}"
 
 
 def failing_allocations(trial: Trial) -> None:
-    failing_calls(trial, "memory", ["load", "encode", "batch", "offsets", "decode", "train"])
+    """The k-th allocation fails, then the address space is limited."""
+    most = _calls(trial, failing.tried, "memory", OPERATIONS_OF_MEMORY, trial.seconds * 0.6)
+    of_calls = trial.tried
+    _calls(trial, limited.tried, "memory", OPERATIONS_OF_MEMORY, trial.seconds * 0.4)
+    of_limits = trial.tried - of_calls
+    trial.worst = f"{of_calls:,} allocations, the largest k {most}; {of_limits:,} limits of the address space"
 
 
 def models(trial: Trial) -> None:
@@ -150,11 +178,21 @@ def models(trial: Trial) -> None:
 
 
 ROWS = [
-    Row(6, "damaged vocabularies, and small hostile files", "refused by name, under 1 s and 100 MB", hostile),
+    Row(6, "damaged vocabularies, and small hostile files", "refused by name, under 1 s and 100 MB", hostile, share=3),
     Row(12, "SIGKILL in encoding to shards, then resume", "all bit-identical, no partial shard", kills),
     Row(
-        13, "the k-th write, open, sync or rename fails", "OSError, nothing temporary left, works after", failing_writes
+        13,
+        "the k-th write, open, sync or rename fails; files limited in size; a full disk",
+        "OSError, old files intact, nothing temporary left, works after",
+        failing_writes,
+        share=6,
     ),
-    Row(14, "the k-th allocation of 16 kB or more fails", "MemoryError or a result; works after", failing_allocations),
+    Row(
+        14,
+        "the k-th allocation of 16 kB or more fails; a limited address space",
+        "MemoryError or a result; works after",
+        failing_allocations,
+        share=5,
+    ),
     Row(15, "damaged models of three formats", "refused or the same model; no code runs", models),
 ]

@@ -19,10 +19,17 @@ FILES_OF_FORMATS = ("tokenizer.fastlm", "tokenizer.json", "vocab.json")
 
 
 class Operation(NamedTuple):
-    """An operation: what is prepared once in a folder, and the call itself, which gets the folder and what was made."""
+    """An operation.
+
+    Attributes:
+        prepare: Makes what the call needs, once in a folder.
+        call: The call itself, which gets the folder and what was made.
+        keeps_files: Whether a call that fails leaves the files of an earlier call as they are.
+    """
 
     prepare: Callable[[Path], Any]
     call: Callable[[Path, Any], Any]
+    keeps_files: bool = False
 
 
 def _tokenizer(_: Path) -> fastlm.Tokenizer:
@@ -138,15 +145,17 @@ def _save_checkpoint(folder: Path, model: Any) -> dict[str, str]:
 
 
 FILES: dict[str, Operation] = {
-    "save fastlm": Operation(_tokenizer, _save("fastlm")),
-    "save four formats": Operation(_tokenizer, _save("fastlm", "tokenizer.json", "gpt2", "transformers")),
+    "save fastlm": Operation(_tokenizer, _save("fastlm"), keeps_files=True),
+    "save four formats": Operation(
+        _tokenizer, _save("fastlm", "tokenizer.json", "gpt2", "transformers"), keeps_files=True
+    ),
     "shards bin": Operation(_tokenizer, _encode("bin")),
     "shards npy": Operation(_tokenizer, _encode("npy")),
     "shards megatron": Operation(_tokenizer, _encode("megatron")),
     "training checkpoint of a tokenizer": Operation(
         lambda _: None, _train(num_threads=1, checkpoint="folder", checkpoint_seconds=1e-6, max_memory=1 << 28)
     ),
-    "model": Operation(_model, _save_model),
-    "llama export": Operation(_model, _export),
-    "checkpoint of a model": Operation(_model, _save_checkpoint),
+    "model": Operation(_model, _save_model, keeps_files=True),
+    "llama export": Operation(_model, _export, keeps_files=True),
+    "checkpoint of a model": Operation(_model, _save_checkpoint, keeps_files=True),
 }

@@ -46,11 +46,12 @@ class Trial:
 class Row(NamedTuple):
     """A row: its number in the table, what is tried, the bar, and the function that measures it.
 
-    Without a function the row is not measured, and `missing` says why.
+    Attributes:
+        share: The part of the time that the row gets, relative to other rows.
     """
 
     number: int
     name: str
     bar: str
-    measure: Callable[[Trial], None] | None
-    missing: str = ""
+    measure: Callable[[Trial], None]
+    share: float = 1.0

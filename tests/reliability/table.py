@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from fastlm.machine import processor_name
-from tests.reliability import adversarial, arguments, concurrency, exactness, files, training, whole
+from tests.reliability import adversarial, arguments, checked_builds, concurrency, exactness, files, training, whole
 from tests.reliability.mended import MENDED
 from tests.reliability.row import Row, Trial
 
@@ -21,7 +21,7 @@ LIBRARIES = ("numpy", "tiktoken", "tokenizers", "pyarrow", "torch")
 
 ROWS: dict[int, Row] = {
     row.number: row
-    for module in (exactness, training, files, arguments, adversarial, concurrency, whole)
+    for module in (exactness, training, files, arguments, adversarial, concurrency, whole, checked_builds)
     for row in sorted(module.ROWS)
 }
 
@@ -51,7 +51,6 @@ def commit() -> str:
 
 def measured(row: Row, seconds: float) -> Result:
     """Measures a row. An exception of the measurement is a finding."""
-    assert row.measure is not None
     trial, start = Trial(seconds), time.monotonic()
     try:
         row.measure(trial)
@@ -101,7 +100,7 @@ def page(results: dict[int, Result]) -> str:
         row = ROWS[number]
         result = results.get(number)
         if result is None or not result.tried:
-            why = row.missing or (result.worst if result else "") or "not part of the last run"
+            why = (result.worst if result else "") or "not part of the last run"
             lines.append(f"| {number} | {row.name} | {row.bar} | not measured | | {why} | | |")
         else:
             lines.append(

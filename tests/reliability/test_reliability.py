@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.fuzz import harness
-from tests.reliability import children, failing, table
+from tests.reliability import children, failing, limited, table
 from tests.reliability.row import Row, Trial
 
 CHEAP = (4, 5, 8, 9, 23)
@@ -16,11 +16,7 @@ CHEAP = (4, 5, 8, 9, 23)
     "number",
     [
         *CHEAP,
-        *(
-            pytest.param(number, marks=pytest.mark.nightly)
-            for number, row in table.ROWS.items()
-            if number not in CHEAP and row.measure
-        ),
+        *(pytest.param(number, marks=pytest.mark.nightly) for number in table.ROWS if number not in CHEAP),
     ],
 )
 def test_everything_of_a_row_survives(number):
@@ -32,7 +28,6 @@ def test_everything_of_a_row_survives(number):
 
 def test_the_table_has_27_rows_without_gaps():
     assert sorted(table.ROWS) == list(range(1, 28))
-    assert all(bool(row.measure) != bool(row.missing) for row in table.ROWS.values())
 
 
 def test_a_page_says_what_was_measured_and_what_was_not(tmp_path):
@@ -81,3 +76,15 @@ def test_each_failing_call_is_survived(kind, name, least):
     found = list(failing.tried(kind, name, budget=60.0))
     assert [(operation, k, fault) for operation, k, fault in found if fault] == []
     assert len(found) >= least
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
+@pytest.mark.parametrize(
+    ("kind", "name"), [("memory", "decode"), ("file_size", "save fastlm"), ("disk", "save fastlm")]
+)
+def test_each_limit_is_survived(kind, name):
+    if kind == "disk" and (reason := limited.reason_without_disk()):
+        pytest.skip(reason)
+    found = list(limited.tried(kind, name, budget=60.0, steps=8))
+    assert [(operation, step, fault) for operation, step, fault in found if fault] == []
+    assert len(found) == 8

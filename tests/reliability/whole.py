@@ -1,35 +1,22 @@
-"""Rows that other commands measure: large texts, sanitizers, fuzzing, coverage, kernels, pickles, imports, mutants."""
+"""Rows 10, 21, 24, 25 and 26: large texts, fuzzing, kernels, pickles, imports."""
 
 from __future__ import annotations
 
 import copy
-import json
+import functools
 import os
 import pickle
 import random
-import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import fastlm
 from tests import import_cost, texts
 from tests.fuzz import arrow_arrays, harness
 from tests.reliability.row import Row, Trial
-
-# the packages of the tokenizer side, whose tests have the same names
-COVERED = (
-    "text",
-    "pretokenize",
-    "normalizers",
-    "vocabulary",
-    "encoding",
-    "decoding",
-    "formats",
-    "bpe_training",
-    "files",
-)
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -48,33 +35,29 @@ def large_texts(trial: Trial) -> None:
 
 
 def fuzzing(trial: Trial) -> None:
-    """Each C target and the damaged Arrow arrays, with the same part of the time."""
-    targets = list(harness.TARGETS)
+    """Each C target with its corpus and new inputs, and the damaged Arrow arrays, with the same part of the time."""
     compiler = next((name for name in ("clang", "gcc") if not harness.missing(name)), None)
     if compiler is None:
         trial.worst = "no compiler with sanitizers"
         return
     with tempfile.TemporaryDirectory() as folder:
-        for target in targets:
+        for target in harness.TARGETS:
             program = harness.build(target, compiler, Path(folder))
-            part, seed = Trial(trial.seconds / (len(targets) + 1)), 0
-            while part.goes_on():
-                seed += 1
-                runs = 2000 if target == "normalizer" else 20_000
-                report = harness.run(program, runs, seed)
-                part.count(not report, f"{target}: {report[-300:]}", times=runs)
-            trial.count(True, times=part.survived)
-            for finding in part.findings:
-                trial.count(False, finding)
-    part = Trial(trial.seconds / (len(targets) + 1))
-    while part.goes_on():
-        try:
-            arrow_arrays.arrow_array(random.Random(part.tried))
-            part.count(True)
-        except AssertionError as error:
-            part.count(False, f"arrow arrays, seed {part.tried}: {error}")
-    trial.count(True, times=part.survived)
+            inputs, report = harness.replay(target, program)
+            trial.count(not report, f"{target}: {report[-300:]}", times=inputs)
+            _fuzz(trial, target, 20_000, functools.partial(harness.run, program))
+    _fuzz(trial, "arrow", 2_000, arrow_arrays.run)
     trial.worst = f"with {compiler}, ASan and UBSan"
+
+
+def _fuzz(trial: Trial, target: str, runs: int, run: Callable[[int, int], str]) -> None:
+    """Runs a target with one seed after the other, for its part of the time."""
+    part, seed = Trial(trial.seconds / (len(harness.TARGETS) + 1)), 0
+    while part.goes_on():
+        seed += 1
+        report = run(runs, seed)
+        part.count(not report, times=runs)
+        trial.count(not report, f"{target}, seed {seed}: {report[-300:]}", times=runs)
 
 
 def kernels(trial: Trial) -> None:
@@ -139,57 +122,10 @@ def platform(trial: Trial) -> None:
     trial.worst = f"import fastlm {seconds:.3f} s of CPU time"
 
 
-def coverage(trial: Trial) -> None:
-    """Lines and branches of the Python modules; the extension modules have no line tracing."""
-    if trial.seconds < 300:
-        trial.worst = "needs five minutes"
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {"COVERAGE_FILE": f"{folder}/data"}
-        command = [sys.executable, "-m", "coverage"]
-        sources = ",".join(f"fastlm/{name}" for name in COVERED)
-        tests = [f"tests/{name}" for name in (*COVERED, "test_tokenizer.py", "test_arguments.py")]
-        pytest = ["-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", *tests]
-        _run([*command, "run", "--branch", f"--source={sources}", *pytest], environment)
-        done = _run([*command, "json", "-o", f"{folder}/coverage.json"], environment)
-        if done.returncode:
-            trial.count(False, f"coverage: {(done.stdout + done.stderr)[-300:]}")
-            return
-        totals = json.loads(Path(folder, "coverage.json").read_text())["totals"]
-    lines, branches = totals["num_statements"], totals["num_branches"]
-    covered = totals["covered_lines"] / max(1, lines), totals["covered_branches"] / max(1, branches)
-    trial.tried, trial.survived = lines + branches, totals["covered_lines"] + totals["covered_branches"]
-    trial.worst = f"{100 * covered[0]:.1f} % of {lines:,} lines, {100 * covered[1]:.1f} % of {branches:,} branches"
-    if covered[0] < 0.95 or covered[1] < 0.9:
-        trial.findings.append(trial.worst)
-
-
-def mutants(trial: Trial) -> None:
-    if trial.seconds < 60:
-        trial.worst = "needs a minute"
-        return
-    number = max(2, int(trial.seconds / 30))
-    with tempfile.TemporaryDirectory() as folder:
-        done = _run([sys.executable, "-m", "tests.mutants", "--sample", str(number), "--folder", folder + "/copy"])
-    found = re.search(r"(\d+) mutants, (\d+) noticed", done.stdout)
-    if found:
-        tried, noticed = map(int, found.groups())
-        trial.count(True, times=noticed)
-        survivors = re.findall(r"^(\d+ .*)\n +SURVIVED", done.stdout, re.MULTILINE)
-        if tried > noticed:
-            trial.count(False, "; ".join(survivors)[:300], times=tried - noticed)
-
-
-SANITIZERS = (
-    "`make test-sanitize` and `make test-debug` rebuild the extension modules; .ci/nightly sanitizers runs them"
-)
 ROWS = [
-    Row(10, "training on more than 2^32 bytes", "right merges", large_texts),
-    Row(20, "sanitizers over the native suite", "0 reports", None, SANITIZERS),
-    Row(21, "fuzzing of the native headers and of Arrow arrays", "0 reports", fuzzing),
-    Row(22, "coverage of the tokenizer side, Python modules", "95 % of lines, 90 % of branches", coverage),
+    Row(10, "training on more than 2^32 bytes", "right merges", large_texts, share=6),
+    Row(21, "fuzzing of the native headers and of Arrow arrays", "0 reports", fuzzing, share=6),
     Row(24, "kernels: no home, no cache, 8 processes at once", "all right", kernels),
     Row(25, "pickle, copy, other processes", "identical ids", copies),
     Row(26, "import", "at most 0.15 s, without Numba", platform),
-    Row(27, "mutants of the source that the tests notice", "at least 95 %", mutants),
 ]
