@@ -154,6 +154,8 @@ def adversarial(trial: Trial) -> None:
         for name, encode in subjects:
             if not trial.goes_on():
                 break
+            if (name, text_name) == ("chat template", "lone surrogates"):
+                continue  # tokenizers refuses them
             smaller = before.get((text_name, name), float("inf"))
             found = [_cpu(encode, text) for _ in range(1 if size == SIZES[-1] else 3)]
             if statistics.median(found) > MOST_GROWTH * smaller:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -76,7 +76,12 @@ def sequence(value: Any) -> Sequence[Any]:
         raise TypeError("Can't extract `str` to `Vec`")
     if not is_sequence(value):
         raise TypeError(f"{type(value).__name__!r} object is not an instance of 'Sequence'")
-    return list(value)
+    return items_of(value)
+
+
+def items_of(value: Iterable[Any]) -> list[Any]:
+    """The items of an iterable. `list` would allocate for the length that the iterable reports."""
+    return [item for item in value]  # noqa: C416 - see above
 
 
 def ids(value: Any) -> Int64Array:

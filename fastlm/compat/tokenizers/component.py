@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, TypeVar
 
-from fastlm.compat.tokenizers.arguments import is_instance, one_of_kinds, string, unsigned
+from fastlm.compat.tokenizers.arguments import is_instance, items_of, one_of_kinds, string, unsigned
 from fastlm.compat.tokenizers.refused_members import REFUSED_MEMBERS
 from fastlm.formats.tokenizer_json.components import UnsupportedComponentError
 from fastlm.pretokenize.patterns import find_pattern
@@ -118,7 +118,7 @@ class Steps(Component):
         for part in parts:
             is_instance(part, kind)
         self._kind = kind
-        self._parts = list(parts)
+        self._parts = items_of(parts)
         self._stamp = next(_stamps)
 
     def parsed(self) -> Any:

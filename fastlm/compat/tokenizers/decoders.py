@@ -86,6 +86,8 @@ class DecodeStream:
 
     def step(self, tokenizer: Decodes, id: int | list[int]) -> str | None:  # noqa: A002 - the name in tokenizers
         """The text that becomes complete with one more id, or with several. Raises as `Tokenizer.decode`."""
+        if not callable(getattr(tokenizer, "decode", None)):
+            raise TypeError(f"{type(tokenizer).__name__!r} object is not an instance of 'Tokenizer'")
         try:
             new = id_array(id).tolist() if is_sequence(id) else [unsigned(id, 32)]
         except OverflowError as error:

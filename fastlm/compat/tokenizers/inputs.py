@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlm.compat.tokenizers.arguments import is_sequence
+from fastlm.compat.tokenizers.arguments import is_sequence, items_of
 
 _TEXTS = "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]"
 _WORDS = "PreTokenizedInputSequence must be Union[List[str], Tuple[str]]"
@@ -50,7 +50,7 @@ def one_of_words(words: Any) -> Words:
     """A text given as words. Raises TypeError."""
     if not _are_words(words):
         raise TypeError(_WORDS)
-    return list(words)
+    return items_of(words)
 
 
 def _pair(given: Any) -> list[Any] | None:
@@ -74,8 +74,8 @@ def text_or_pair(given: Any) -> list[Words]:
 def words_or_pair(given: Any) -> list[Words]:
     """One text or two, each given as words. Raises TypeError."""
     if _are_words(given):
-        return [list(given)]
+        return [items_of(given)]
     pair = _pair(given)
     if pair is not None and all(map(_are_words, pair)):
-        return [list(words) for words in pair]
+        return [items_of(words) for words in pair]
     raise TypeError(_WORD_TEXTS)

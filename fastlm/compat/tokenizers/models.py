@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from fastlm.compat.tokenizers.arguments import (
     boolean,
     is_instance,
+    items_of,
     known_options,
     one_of_kinds,
     sequence,
@@ -222,10 +223,11 @@ def _checked_vocab(vocab: Any) -> Vocab:
 
 
 def _checked_merges(merges: Any) -> Merges:
-    for rank, merge in enumerate(sequence(merges)):
+    checked = items_of(sequence(merges))
+    for rank, merge in enumerate(checked):
         if type(merge) is not tuple or len(merge) != 2 or type(merge[0]) is not str or type(merge[1]) is not str:
             raise TypeError(f"merge {rank} is {merge!r:.80}, not a tuple of two str")
-    return list(merges)
+    return checked
 
 
 Unigram = refused("models.Unigram", Model)

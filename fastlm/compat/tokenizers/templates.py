@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fastlm.compat.tokenizers.arguments import is_sequence, one_of_kinds, sequence, string, unsigned
+from fastlm.compat.tokenizers.arguments import is_sequence, items_of, one_of_kinds, sequence, string, unsigned
 from fastlm.formats.tokenizer_json.post_processors import TemplatePiece, TemplateToken
 
 
@@ -12,7 +12,7 @@ def template(given: Any) -> tuple[TemplatePiece, ...]:
     """A template given as a list or as a str. Raises TypeError or ValueError."""
     if isinstance(given, str):
         return tuple(_piece(part) for part in one_of_kinds(given).split(" "))
-    parts = list(given) if is_sequence(given) else [None]
+    parts = items_of(given) if is_sequence(given) else [None]
     if not all(isinstance(part, str) for part in parts):
         raise TypeError("Expected Union[str, List[str]]")
     return tuple(_piece(one_of_kinds(part)) for part in parts)
