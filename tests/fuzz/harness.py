@@ -23,7 +23,7 @@ LONG_SHARE = 0.02
 COMPILERS = ("gcc", "clang")
 # The stacks of allocations cost more than the allocations. A failing input can be run again without this setting.
 ENVIRONMENT = {"ASAN_OPTIONS": "malloc_context_size=0:quarantine_size_mb=1"}
-FLAGS = ["-O2", "-g", "-std=gnu11", "-w", "-fno-sanitize-recover=all"]
+FLAGS = ["-O1", "-g", "-std=gnu11", "-w", "-fno-sanitize-recover=all"]
 
 
 def missing(compiler: str) -> str | None:
