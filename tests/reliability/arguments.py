@@ -204,7 +204,7 @@ def bad_arguments(trial: Trial) -> None:
         number = len(public) + len(peer)
         for name, call in tiktoken_calls(layer).items():
             _compare(trial, f"tiktoken: {name}", call, peer[name], VALUES)
-        number += _of_tokenizers(trial, VALUES if trial.seconds >= 5 else VALUES[::8])
+        number += _of_tokenizers(trial, VALUES if trial.seconds >= 5 else VALUES[::16])
         if trial.seconds >= 5:
             number += _of_transformers(trial)
         trial.worst = f"{number} arguments of public calls, {len(VALUES)} values"
