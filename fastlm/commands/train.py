@@ -23,6 +23,8 @@ from fastlm.training.config_values import ALIASES, NO_VALUE, may_be_none
 # may have the same name.
 FROM_FILE = "".join(("from ", "CONFIG"))
 
+# fields of lists and tables of numbers, which a file or the model of init_from gives
+FILE_ONLY = ("rope_scaling", "layers_without_rope", "sliding_layers")
 # what a text is, by the name of its field
 METAVARS = dict.fromkeys(("out", "init_from", "train_data", "validation_data", "tokenizer"), "PATH")
 METAVARS["device"] = "DEVICE"
@@ -32,6 +34,8 @@ def _options(config: type) -> type:
     """A dataclass with the fields of a configuration. By default each field is left to the file."""
     fields: list[Any] = []
     for name, hint in typing.get_type_hints(config).items():
+        if name in FILE_ONLY:
+            continue
         if dataclasses.is_dataclass(hint):
             fields.append((name, kind := _options(typing.cast(type, hint)), dataclasses.field(default_factory=kind)))
         else:

@@ -14,13 +14,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from fastlm.model.attention import MultiHeadSelfAttention
+from fastlm.model.attention import MultiHeadSelfAttention, window_mask
 from fastlm.model.bfloat16 import attention
 from fastlm.model.layers import Device, SiLUFeedForward, SwiGLU
+from fastlm.model.rope import RotaryPositionalEmbedding
 from fastlm.model.transformer import TransformerBlock, TransformerLM
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Maps queries (B, H, T, K), keys and values (B, G, T, K) of new tokens to attention's result, (B, H, T, K)."""
+
+Rotate = Callable[[RotaryPositionalEmbedding, Tensor], Tensor]
+"""Rotates heads of new tokens, (B, H, T, K)."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +42,19 @@ class KVCache:
     lengths: Tensor
 
     @classmethod
-    def empty(cls, model: TransformerLM, sequences: int, capacity: int) -> Self:
-        """Makes an empty cache on the model's device and in its dtype.
+    def empty(cls, model: TransformerLM, sequences: int, capacity: int, dtype: torch.dtype | None = None) -> Self:
+        """Makes an empty cache on the model's device.
 
         Args:
             model: The model.
             sequences: Number of sequences, B.
             capacity: Maximum number of tokens of a sequence, C.
+            dtype: Dtype of keys and values; None for the model's.
         """
         config, weight = model.config, model.lm_head.weight
         shape = (config.num_layers, sequences, config.kv_heads, capacity, config.head_width)
         # zeros, because unused entries are multiplied by zero, and nan times zero is nan
-        keys, values = weight.new_zeros(shape), weight.new_zeros(shape)
+        keys, values = weight.new_zeros(shape, dtype=dtype), weight.new_zeros(shape, dtype=dtype)
         return cls(keys, values, torch.zeros(sequences, dtype=torch.int64, device=weight.device))
 
     @property
@@ -89,14 +94,17 @@ def prefill(model: TransformerLM, prompts: Sequence[Sequence[int]], cache: KVCac
     device: Device = cache.keys.device
     cache.lengths.copy_(torch.tensor(lengths, device=device))
     x = model.token_embeddings(torch.tensor(padded, device=device))  # (B, T, D)
-    positions = torch.arange(longest, device=device)
     for layer, keys, values in zip(layers_of(model), cache.keys, cache.values, strict=True):
+        window = layer.attn.sliding_window
+        mask = window_mask(longest, window, x.device) if window is not None and longest > window else None
 
-        def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values) -> Tensor:
+        def attend(
+            q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values, mask: Tensor | None = mask
+        ) -> Tensor:
             keys[:, :, :longest], values[:, :, :longest] = k, v
-            return attention(q, k, v)
+            return attention(q, k, v, mask)
 
-        x = _layer(layer, x, positions, attend)
+        x = _layer(layer, x, lambda rope, heads: rope.rotate_prompts(heads, lengths), attend)
     last = x[torch.arange(len(prompts), device=device), cache.lengths - 1]  # (B, D)
     logits: Tensor = model.lm_head(model.ln_final(last))
     return logits
@@ -120,15 +128,24 @@ def decode_step(model: TransformerLM, token_ids: Tensor, cache: KVCache) -> Tens
     """
     positions = cache.lengths.clamp(max=cache.capacity - 1)  # (B,)
     rows = torch.arange(len(token_ids), device=positions.device)
-    visible = (torch.arange(cache.capacity, device=positions.device) <= positions[:, None])[:, None, None]  # (B,1,1,C)
+    places = torch.arange(cache.capacity, device=positions.device)
+    causal = (places <= positions[:, None])[:, None, None]  # (B, 1, 1, C)
     x = model.token_embeddings(token_ids.unsqueeze(-1))  # (B, 1, D)
+    # the same for all heads
+    turned = positions[:, None, None]  # (B, 1, T = 1)
     for layer, keys, values in zip(layers_of(model), cache.keys, cache.values, strict=True):
+        window = layer.attn.sliding_window
+        visible = causal
+        if window is not None:
+            visible = causal & (places > (positions - window)[:, None])[:, None, None]
 
-        def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values) -> Tensor:
+        def attend(
+            q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values, visible: Tensor = visible
+        ) -> Tensor:
             keys[rows, :, positions], values[rows, :, positions] = k.squeeze(-2), v.squeeze(-2)
             return attention(q, keys, values, visible)
 
-        x = _layer(layer, x, positions.unsqueeze(-1), attend)
+        x = _layer(layer, x, lambda rope, heads: rope.rotate_tokens(heads, turned), attend)
     cache.lengths.add_(1)
     logits: Tensor = model.lm_head(model.ln_final(x)).squeeze(-2)
     return logits
@@ -156,31 +173,24 @@ def torch_step(model: TransformerLM, *, compile: bool = False) -> Step:  # noqa:
     return lambda token_ids, cache: compiled(model, token_ids, cache)
 
 
-def _layer(layer: TransformerBlock, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+def _layer(layer: TransformerBlock, x: Tensor, rotate: Rotate, attend: Attend) -> Tensor:
     """Applies a layer to x, (B, T, D), with `attend` as its attention over the cache."""
-    if layer.post_norm:
-        x = layer.ln1(x + _attention(layer.attn, x, positions, attend))
-        x = layer.ln2(x + _feed_forward(layer.ffn, x))
-    else:
-        x = x + _attention(layer.attn, layer.ln1(x), positions, attend)
-        x = x + _feed_forward(layer.ffn, layer.ln2(x))
-    return x
+    x = layer.with_sublayer(x, layer.ln1, lambda normed: _attention(layer.attn, normed, rotate, attend))
+    return layer.with_sublayer(x, layer.ln2, lambda normed: _feed_forward(layer.ffn, normed))
 
 
 # The modules concatenate weights, so that one product replaces two or three. For one token this would copy all weights;
 # so here each projection is a separate product.
 
 
-def _attention(attn: MultiHeadSelfAttention, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+def _attention(attn: MultiHeadSelfAttention, x: Tensor, rotate: Rotate, attend: Attend) -> Tensor:
     q, k, v = (
         projection(x).unflatten(-1, (-1, attn.d_head)).transpose(-3, -2)  # (B, H or G, T, K)
         for projection in (attn.q_proj, attn.k_proj, attn.v_proj)
     )
-    q, k = attn.q_norm(q), attn.k_norm(k)
+    q, k = attn.normalized(q, k)
     if attn.rope is not None:
-        if positions.dim() > 1:
-            positions = positions.unsqueeze(-2)  # the same for all heads
-        q, k = attn.rope(q, positions), attn.rope(k, positions)
+        q, k = rotate(attn.rope, q), rotate(attn.rope, k)
     result: Tensor = attn.output_proj(attend(q, k, v).transpose(-3, -2).flatten(-2))
     return result
 

@@ -65,12 +65,13 @@ def rounded_(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x if x.dtype == dtype else x.copy_(x.to(dtype))
 
 
-def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """Multiplies x, (..., D), by the transposed weight, (F, D). Returns (..., F)."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Multiplies x, (..., D), by the transposed weight, (F, D), and adds a bias, (F). Returns (..., F)."""
     if not as_float32(x, weight) or x.numel() <= FEW_ROWS * x.shape[-1]:
-        return F.linear(x, weight)
+        return F.linear(x, weight, bias)
     rows: Tensor = _Linear.apply(x.bfloat16().flatten(0, -2), weight.bfloat16())  # type: ignore[no-untyped-call]
-    return rows.view(*x.shape[:-1], len(weight))
+    product = rows.view(*x.shape[:-1], len(weight))
+    return product if bias is None else product + bias.to(product.dtype)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -80,6 +80,7 @@ def load_model(
     *,
     device: Device = None,
     dtype: torch.dtype | None = None,
+    mapped: bool = False,
 ) -> TransformerLM:
     """Loads the model in a folder that `save_model` wrote.
 
@@ -88,6 +89,8 @@ def load_model(
         tokenizer: The tokenizer that makes the ids. It must be the folder's, where the folder names one.
         device: Device of the parameters.
         dtype: Dtype of the parameters; by default the dtype in which they were saved.
+        mapped: Whether weights whose dtype stays the same are the pages of the mapped file, which are read when they
+            are needed, and must not change meanwhile. The checksum is then not compared. For a local folder.
 
     Returns:
         The model, with `tokenizer_fingerprint` and `special_token_ids` of the folder.
@@ -98,20 +101,22 @@ def load_model(
             field or tensor.
     """
     with fetched(location(directory), (CONFIG, WEIGHTS)) as folder:
-        return _load_model(folder, tokenizer, device, dtype)
+        return _load_model(folder, tokenizer, device, dtype, mapped)
 
 
 def _load_model(
-    directory: Path, tokenizer: Tokenizer | None, device: Device, dtype: torch.dtype | None
+    directory: Path, tokenizer: Tokenizer | None, device: Device, dtype: torch.dtype | None, mapped: bool
 ) -> TransformerLM:
     description = read_description(directory)
     checked_fingerprint(description.config, description.fingerprint, tokenizer, str(directory))
     path = Path(directory) / WEIGHTS
     shapes = parameter_shapes(description.config)
-    weights, metadata = read_weights(dict.fromkeys(shapes, path), shapes, any_dtype=dtype is not None)
+    sources = dict.fromkeys(shapes, path)
+    weights, metadata = read_weights(sources, shapes, any_dtype=dtype is not None, mapped=mapped)
     if CHECKSUM not in metadata:
         raise ValueError(f"{path}: has no checksum, so fastlm did not write it for {CONFIG}")
-    check_checksum(path, metadata, weights, description)
+    if not mapped:
+        check_checksum(path, metadata, weights, description)
     check_tables(Path(directory) / CONFIG, "context_length", description.config, weights)
     return model_of(description, weights, device, dtype)
 

@@ -31,25 +31,37 @@ def _normal(shape: tuple[int, ...], std: float, device: Device, dtype: torch.dty
 
 
 class Linear(nn.Module):
-    """Computes x W^T, without bias.
+    """Computes x W^T, or x W^T + b.
 
     W is (out_features, in_features), drawn from a normal distribution of variance 2 / (in_features + out_features),
-    truncated at three standard deviations.
+    truncated at three standard deviations. The bias b is zero at first.
 
     Args:
         in_features: Width of the input.
         out_features: Width of the output.
         device: Device of the weight.
         dtype: Dtype of the weight; None for torch's default.
+        bias: Whether there is a bias.
     """
 
-    def __init__(self, in_features: int, out_features: int, device: Device = None, dtype: torch.dtype | None = None):
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = False,
+    ):
         super().__init__()
         std = math.sqrt(2 / (in_features + out_features))
         self.weight = _normal((out_features, in_features), std, device, dtype)
+        self.bias = nn.Parameter(torch.zeros(out_features, device=device, dtype=dtype)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight)
+        return linear(x, self.weight, self.bias)
 
 
 class Embedding(nn.Module):

@@ -64,8 +64,12 @@ def _write_layout(module: Any, state: dict[str, Any], prefix: str, metadata: dic
 def _check_layout(module: Any, state: dict[str, Any], prefix: str, metadata: Mapping[str, Any], *_: Any) -> None:
     """Called before an attention module loads its part of a state dict, which is a copy."""
     rope = module.rope
-    heads = {"q_proj": module.num_heads, "k_proj": module.num_kv_heads, "q_norm": 1, "k_norm": 1}
-    names = {f"{prefix}{name}.weight": count for name, count in heads.items() if f"{prefix}{name}.weight" in state}
+    heads = {"q_proj": module.num_heads, "k_proj": module.num_kv_heads}
+    # one head's gains where each head is normalized
+    joint = module.qk_norm_width == "projection"
+    heads |= {"q_norm": module.num_heads if joint else 1, "k_norm": module.num_kv_heads if joint else 1}
+    parts = {f"{prefix}{name}.{part}": count for name, count in heads.items() for part in ("weight", "bias")}
+    names = {name: count for name, count in parts.items() if name in state}
     if rope is None or not names:
         return
     source = metadata.get(LAYOUT)

@@ -6,6 +6,8 @@ import math
 
 from fastlm.model.config import ModelConfig
 
+ATTENTION_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "output_proj")
+
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter of a `TransformerLM` by its name in the state dict, without a tied output layer."""
@@ -20,13 +22,17 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
             "attn.output_proj": (width, queries),
         }
         if config.qk_norm:
-            block |= {"attn.q_norm": (head,), "attn.k_norm": (head,)}
+            joint = config.qk_norm_width == "projection"
+            block |= {"attn.q_norm": (queries if joint else head,), "attn.k_norm": (keys if joint else head,)}
         block |= {"ffn.w1": (config.d_ff, width), "ffn.w2": (width, config.d_ff)}
         if config.ffn == "swiglu":
             block["ffn.w3"] = (config.d_ff, width)
         if config.norm != "none":
             block |= {"ln1": (width,), "ln2": (width,)}
         shapes |= {f"layers.{layer}.{name}.weight": shape for name, shape in block.items()}
+        biases = {"none": (), "qkv": ("q_proj", "k_proj", "v_proj")}.get(config.attention_bias, ATTENTION_PROJECTIONS)
+        for name in biases:
+            shapes[f"layers.{layer}.attn.{name}.bias"] = block[f"attn.{name}"][:1]
     if config.norm != "none":
         shapes["ln_final.weight"] = (width,)
     if not config.tie_embeddings:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from fastlm.model.config import CHOICES, RopeLayout
+from fastlm.model.frequencies import exact_dtype, sequence_tables, step_tables
 from fastlm.model.functional import check_ids
 from fastlm.model.layers import Device
+from fastlm.model.rope_scaling import RopeScaling
 
 
 class RotaryPositionalEmbedding(nn.Module):
@@ -23,6 +26,7 @@ class RotaryPositionalEmbedding(nn.Module):
         max_seq_len: Number of positions, from 0.
         device: Device of the tables of cosines and sines, (max_seq_len, d_k / 2) each.
         layout: Which features form pair i: 2i and 2i + 1 ("interleaved"), or i and i + d_k/2 ("half").
+        scaling: Scaling of the angles. With dynamic scaling they depend on the length of the sequence.
         dtype: Dtype of the model; None for torch's default. The tables are float64 for float64, and float32 for all
             others. A conversion of the module to another dtype computes the tables again.
 
@@ -41,6 +45,7 @@ class RotaryPositionalEmbedding(nn.Module):
         device: Device = None,
         *,
         layout: RopeLayout = "interleaved",
+        scaling: RopeScaling | None = None,
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
@@ -50,8 +55,8 @@ class RotaryPositionalEmbedding(nn.Module):
             raise ValueError(f"d_k is {d_k}; rotary positions need an even number")
         if layout not in CHOICES["rope_layout"]:
             raise ValueError(f"layout is {layout!r}; expected one of {', '.join(CHOICES['rope_layout'])}")
-        self.theta, self.layout = theta, layout
-        cos, sin = _tables(theta, d_k, max_seq_len, dtype, device)
+        self.theta, self.layout, self.scaling = theta, layout, scaling
+        cos, sin = step_tables(theta, d_k, max_seq_len, scaling, exact_dtype(dtype), device)
         self.register_buffer("cos", cos, persistent=False)  # (max_seq_len, d_k / 2)
         self.register_buffer("sin", sin, persistent=False)
 
@@ -61,12 +66,13 @@ class RotaryPositionalEmbedding(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         (positions, pairs), dtype = self.cos.shape, self.cos.dtype
         if dtype != before:
-            cos, sin = _tables(self.theta, 2 * pairs, positions, dtype, self.cos.device)
+            exact = exact_dtype(dtype)
+            cos, sin = step_tables(self.theta, 2 * pairs, positions, self.scaling, exact, self.cos.device)
             self.cos, self.sin = cos.to(dtype), sin.to(dtype)
         return self
 
     def forward(self, x: Tensor, token_positions: Tensor | None = None) -> Tensor:
-        """Rotates vectors.
+        """Rotates the vectors of whole sequences.
 
         Args:
             x: Vectors, (..., T, d_k).
@@ -84,25 +90,47 @@ class RotaryPositionalEmbedding(nn.Module):
         if token_positions is None:
             if length > len(self.cos):
                 raise ValueError(f"a sequence of {length} tokens; rotary positions reach {len(self.cos)}")
-            cos, sin = self.cos[:length], self.sin[:length]
-        else:
-            check_ids(token_positions, len(self.cos), "position")
-            cos, sin = self.cos[token_positions], self.sin[token_positions]
+            cos, sin = self._tables_for(length)
+            return self._rotate(x, cos[:length], sin[:length])
+        check_ids(token_positions, len(self.cos), "position")
+        if self.scaling is None or not self.scaling.depends_on_length:
+            return self.rotate_tokens(x, token_positions)
+        cos, sin = self._tables_for(int(token_positions.max()) + 1)
+        return self._rotate(x, cos[token_positions], sin[token_positions])
+
+    def rotate_tokens(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Rotates vectors, (..., T, d_k), of tokens that are decoded one by one at positions, (..., T)."""
+        return self._rotate(x, self.cos[positions], self.sin[positions])
+
+    def rotate_prompts(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Rotates vectors, (B, H, T, d_k), of prompts of these lengths, each padded on the right to T."""
+        if self.scaling is None or not self.scaling.depends_on_length:
+            rotated: Tensor = self(x)
+            return rotated
+        rows = []
+        for length in lengths:
+            cos, sin = self._tables_for(length)
+            # zeros for the padding, where no token looks
+            missing = max(0, x.shape[-2] - len(cos))
+            rows.append([F.pad(table[: x.shape[-2]], (0, 0, 0, missing)) for table in (cos, sin)])
+        cos, sin = (torch.stack(tables).unsqueeze(1) for tables in zip(*rows, strict=True))
+        return self._rotate(x, cos, sin)
+
+    def _tables_for(self, length: int) -> tuple[Tensor, Tensor]:
+        """The tables of a whole sequence, with at least `length` rows."""
+        scaling = self.scaling
+        if scaling is None or not scaling.depends_on_length or length <= scaling.original_context:
+            return self.cos, self.sin
+        width = 2 * self.cos.shape[-1]
+        return sequence_tables(self.theta, width, length, scaling, exact_dtype(self.cos.dtype), self.cos.device)
+
+    def _rotate(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         cos, sin = cos.to(x.dtype), sin.to(x.dtype)
         if self.layout == "half":
             first, second = x.chunk(2, -1)
             return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
         first, second = x[..., ::2], x[..., 1::2]
         return torch.stack((first * cos - second * sin, second * cos + first * sin), -1).flatten(-2)
-
-
-def _tables(theta: float, d_k: int, positions: int, dtype: torch.dtype | None, device: Device) -> tuple[Tensor, Tensor]:
-    """The cosines and sines of all angles, (positions, d_k / 2) each, float64 for that dtype and otherwise float32."""
-    exact = torch.float64 if (dtype or torch.get_default_dtype()) == torch.float64 else torch.float32
-    # float32 and this order of operations are transformers', so that both give the same logits
-    frequencies = 1.0 / (theta ** (torch.arange(0, d_k, 2, dtype=exact, device=device) / d_k))
-    angles = torch.arange(positions, dtype=exact, device=device)[:, None] * frequencies
-    return angles.cos(), angles.sin()
 
 
 def reorder_heads(weight: Tensor, num_heads: int, source: RopeLayout, target: RopeLayout) -> Tensor:

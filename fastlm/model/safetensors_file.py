@@ -97,8 +97,13 @@ def write_archive(file: BinaryIO, tensors: Mapping[str, Tensor], document: Mappi
     write_safetensors(file, tensors, {"fastlm": json.dumps(document)}, with_digest=True)
 
 
-def read_archive(source: FileOrPath) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
+def read_archive(source: FileOrPath, *, mapped: bool = False) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
     """Reads an archive.
+
+    Args:
+        source: A path or a binary file.
+        mapped: Whether tensors are the pages of a mapped file, given as a path, which must not change while they are in
+            use. They are read when they are needed.
 
     Returns:
         The name of the file for messages, the tensors by name, and the document.
@@ -114,8 +119,10 @@ def read_archive(source: FileOrPath) -> tuple[str, dict[str, Tensor], dict[str, 
                 _check_digest(file, os.fstat(file.fileno()).st_size)
             with safe_open(source, "pt") as opened:
                 metadata = opened.metadata()
-                # copies, because mapped pages would change with the file
-                tensors = {key: opened.get_tensor(key).clone() for key in opened.keys()}  # noqa: SIM118
+                tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+                if not mapped:
+                    # copies, because mapped pages would change with the file
+                    tensors = {key: tensor.clone() for key, tensor in tensors.items()}
         else:
             content = source.read()
             _check_digest(io.BytesIO(content), len(content))

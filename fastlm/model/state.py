@@ -33,11 +33,12 @@ def to_layout(
     modules = {name.rpartition(".attn.")[0] + ".attn" for name in state if ".attn." in name}
     converted._metadata = {name: {LAYOUT: target} for name in modules}  # type: ignore[attr-defined]
     for name, weight in state.items():
-        if name.endswith((".attn.q_proj.weight", ".attn.k_proj.weight")):
-            heads = config.num_heads if ".q_proj." in name else config.kv_heads
+        module, _, part = name.rpartition(".attn.")
+        if module and part.startswith(("q_proj.", "k_proj.", "q_norm.", "k_norm.")):
+            # one head's gains where each head is normalized
+            heads = config.num_heads if part.startswith("q") else config.kv_heads
+            heads = 1 if "_norm" in part and config.qk_norm_width == "head" else heads
             converted[name] = reorder_heads(weight, heads, source, target)
-        elif name.endswith((".attn.q_norm.weight", ".attn.k_norm.weight")):
-            converted[name] = reorder_heads(weight, 1, source, target)
     return converted
 
 

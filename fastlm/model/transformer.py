@@ -5,7 +5,7 @@ B batch, T sequence, D d_model, V vocab_size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self, Unpack
 
 import torch
@@ -33,7 +33,7 @@ class TransformerBlock(nn.Module):
         rope: Position tables to use instead of new ones.
         device: Device of the parameters.
         dtype: Dtype of the parameters; None for torch's default.
-        **variants: rope_layout, num_kv_heads, d_head, norm, norm_eps, ffn and qk_norm; see ModelConfig.
+        **variants: The fields of LayerVariants; see ModelConfig.
 
     Raises:
         ValueError: Sizes do not fit together, or a variant is unknown.
@@ -64,7 +64,7 @@ class TransformerBlock(nn.Module):
             rope_theta=rope_theta,
             **variants,
         )
-        self.post_norm = config.norm == "post"
+        self.norm = config.norm
         self.attn = MultiHeadSelfAttention.from_config(config, kernel=kernel, rope=rope, device=device, dtype=dtype)
         self.ffn = (SwiGLU if config.ffn == "swiglu" else SiLUFeedForward)(d_model, d_ff, device, dtype)
         self.ln1 = _norm(config, device, dtype)
@@ -74,24 +74,32 @@ class TransformerBlock(nn.Module):
     def from_config(
         cls,
         config: ModelConfig,
+        layer: int = 0,
         *,
         kernel: AttentionKernel = "sdpa",
         rope: RotaryPositionalEmbedding | None = None,
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> Self:
-        """Makes one layer of a model, with new weights. Other arguments are the same as for the class."""
+        """Makes one layer of a model, with new weights.
+
+        Args:
+            config: The configuration of the model.
+            layer: Number of the layer.
+            kernel, rope, device, dtype: See the class.
+        """
+        theta = config.rope_theta_of(layer)
         return cls(
             config.d_model,
             config.num_heads,
             config.d_ff,
             max_seq_len=config.context_length,
-            rope_theta=config.rope_theta,
+            rope_theta=theta,
             kernel=kernel,
-            rope=rope,
+            rope=None if theta is None else rope,
             device=device,
             dtype=dtype,
-            **config.layer_variants(),
+            **config.layer_variants(layer),
         )
 
     def forward(self, x: Tensor, token_positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
@@ -105,12 +113,17 @@ class TransformerBlock(nn.Module):
         Returns:
             Output, (B, T, D).
         """
-        if self.post_norm:
-            x = self.ln1(x + self.attn(x, token_positions, mask))
-            x = self.ln2(x + self.ffn(x))
+        x = self.with_sublayer(x, self.ln1, lambda normed: self.attn(normed, token_positions, mask))
+        return self.with_sublayer(x, self.ln2, self.ffn)
+
+    def with_sublayer(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        """Adds a sublayer to the residual stream x, (B, T, D), with its norm in the place that the model has it."""
+        if self.norm == "post":
+            x = norm(x + sublayer(x))
+        elif self.norm == "output":
+            x = x + norm(sublayer(x))
         else:
-            x = x + self.attn(self.ln1(x), token_positions, mask)
-            x = x + self.ffn(self.ln2(x))
+            x = x + sublayer(norm(x))
         return x
 
 
@@ -176,8 +189,8 @@ class TransformerLM(nn.Module):
         rope = rope_of(config, device, dtype)
         self.token_embeddings = Embedding(vocab_size, d_model, device, dtype)
         self.layers = nn.ModuleList(
-            TransformerBlock.from_config(config, kernel=kernel, rope=rope, device=device, dtype=dtype)
-            for _ in range(num_layers)
+            TransformerBlock.from_config(config, layer, kernel=kernel, rope=rope, device=device, dtype=dtype)
+            for layer in range(num_layers)
         )
         self.ln_final = _norm(config, device, dtype)
         self.lm_head = Linear(d_model, vocab_size, device, dtype)
@@ -291,7 +304,13 @@ def rope_of(config: ModelConfig, device: Device, dtype: torch.dtype | None) -> R
     if config.rope_theta is None:
         return None
     return RotaryPositionalEmbedding(
-        config.rope_theta, config.head_width, config.context_length, device, layout=config.rope_layout, dtype=dtype
+        config.rope_theta,
+        config.head_width,
+        config.context_length,
+        device,
+        layout=config.rope_layout,
+        scaling=config.rope_scaling,
+        dtype=dtype,
     )
 
 

@@ -89,6 +89,7 @@ def read_weights(
     *,
     optional: Mapping[str, Shape] | None = None,
     any_dtype: bool = False,
+    mapped: bool = False,
     is_ignored: Callable[[str], bool] = lambda name: False,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Reads weights from safetensors files, after the names, shapes and dtypes of all are known to be as expected.
@@ -98,6 +99,7 @@ def read_weights(
         shapes: Shapes of the required weights.
         optional: Shapes of weights that are read where a file has them.
         any_dtype: Whether weights may have several dtypes.
+        mapped: Whether weights are the pages of mapped files, which must not change while they are in use.
         is_ignored: Whether a tensor of another name is ignored instead of refused.
 
     Returns:
@@ -123,8 +125,9 @@ def read_weights(
         if not any_dtype:
             _check_common_dtype(dtypes, ", ".join(map(str, opened)))
         for name, file in sources.items():
+            weight = file.get_tensor(name)
             # a copy, because mapped pages would change with the file
-            weights[name] = file.get_tensor(name).clone()
+            weights[name] = weight if mapped else weight.clone()
     return weights, metadata
 
 
@@ -170,7 +173,7 @@ def model_of(
     model = TransformerLM.from_config(config, device="meta")
     rope = rope_of(config, device, next(iter(state.values())).dtype)
     for module in model.modules():
-        if isinstance(module, MultiHeadSelfAttention):
+        if isinstance(module, MultiHeadSelfAttention) and module.rope is not None:
             module.rope = rope
     if config.tie_embeddings:
         state["lm_head.weight"] = state["token_embeddings.weight"]

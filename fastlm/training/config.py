@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from fastlm.files.reading import read_toml
-from fastlm.model.config import ModelConfig
+from fastlm.model.config import LATER_FIELDS, ModelConfig
 from fastlm.model.sizing import SIZE_FIELDS, SIZES, with_size
 from fastlm.training.config_values import (
     ALIASES,
@@ -307,7 +307,7 @@ def _merged(model: Any, changes: Mapping[str, Any]) -> Any:
 def _completed(model: dict[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the model, with missing ones from the model that init_from names, and from the data."""
     if arguments.get("init_from") is not None:
-        if not all(field.name in model for field in fields(ModelConfig)):
+        if not all(field.name in model or field.name in LATER_FIELDS for field in fields(ModelConfig)):
             # imported late, because it loads torch
             from fastlm.training.initial_model import load_initial_model
 

@@ -55,6 +55,8 @@ def to_toml(value: Any) -> str:
     """Formats a value as TOML; None is "none"."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(to_toml, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name} = {to_toml(item)}' for name, item in value.items())}}}"
     # JSON's strings, numbers and booleans are TOML too, if non-ASCII characters are not escaped
     return '"none"' if value is None else json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

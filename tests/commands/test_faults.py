@@ -109,7 +109,7 @@ FAULTS = {
     "export text --out new": "text: is a file; give the folder that holds model.json",
     "import missing --out new": "missing: no such file or folder; give a folder of transformers",
     "import empty --out new": "no config.json in empty: give a folder of transformers",
-    "import text --out new": "text: .*; give a folder of transformers with a Llama, or a model file",
+    "import text --out new": "text: .*; give a folder of transformers with a Llama or a relative, or a model file",
     "generate missing": "missing: no such folder; give the folder that holds model.json",
     "generate kept": "no model.json in kept: give kept/model",
     "generate kept/model": "no tokenizer in kept/model: give --tokenizer",

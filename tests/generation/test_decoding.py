@@ -23,7 +23,8 @@ def after_prompts(ids, count):
     return torch.stack([ids[row, n : n + count] for row, n in enumerate(PROMPT_LENGTHS)], 1)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+# with dynamic scaling a token keeps the rotation of the length at which it was decoded
+@pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant != "dynamic"])
 def test_logits_are_those_of_the_whole_sequence(variant):
     model = model_of(variant, dtype=torch.float64)
     ids = ids_for(model)

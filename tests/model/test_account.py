@@ -41,10 +41,12 @@ def shapes(draw: st.DrawFn) -> ModelConfig:
         num_kv_heads=draw(st.sampled_from([groups, None])),
         d_ff=draw(st.integers(1, 40)),
         rope_theta=draw(st.sampled_from([None, 1e4])),
-        norm=draw(st.sampled_from(["pre", "post", "none"])),
+        norm=draw(st.sampled_from(["pre", "post", "none", "output"])),
         ffn=draw(st.sampled_from(["swiglu", "silu"])),
         tie_embeddings=draw(st.booleans()),
         qk_norm=draw(st.booleans()),
+        qk_norm_width=draw(st.sampled_from(["head", "projection"])),
+        attention_bias=draw(st.sampled_from(["none", "qkv", "all"])),
     )
 
 

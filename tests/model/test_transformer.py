@@ -21,12 +21,18 @@ from tests.reference import transformer as reference  # noqa: E402
 def any_models(draw) -> ModelConfig:
     """Shapes and variants of all kinds."""
     config = draw(llamas())
+    window, some_layers = draw(st.none() | st.integers(1, 12)), st.lists(st.integers(0, config.num_layers - 1))
     return replace(
         config,
         rope_theta=draw(st.sampled_from([config.rope_theta, None])),
-        norm=draw(st.sampled_from(["pre", "post", "none"])),
+        norm=draw(st.sampled_from(["pre", "post", "none", "output"])),
         ffn=draw(st.sampled_from(["swiglu", "silu"])),
         qk_norm=draw(st.booleans()),
+        qk_norm_width=draw(st.sampled_from(["head", "projection"])),
+        attention_bias=draw(st.sampled_from(["none", "qkv", "all"])),
+        layers_without_rope=tuple(sorted(set(draw(some_layers)))),
+        sliding_window=window,
+        sliding_layers=None if window is None else draw(st.none() | some_layers.map(lambda n: tuple(sorted(set(n))))),
     )
 
 

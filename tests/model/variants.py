@@ -17,6 +17,14 @@ VARIANTS = {
     "no norm": {"norm": "none"},
     "silu": {"ffn": "silu", "d_ff": 70},
     "tied": {"tie_embeddings": True},
+    "grouped and biased": {"num_kv_heads": 2, "attention_bias": "qkv"},
+    "biased": {"attention_bias": "all", "rope_layout": "interleaved"},
+    "normalized together": {"qk_norm": True, "qk_norm_width": "projection", "norm": "output", "num_kv_heads": 3},
+    "normalized together, interleaved": {"qk_norm": True, "qk_norm_width": "projection", "rope_layout": "interleaved"},
+    "window": {"sliding_window": 7, "num_kv_heads": 2},
+    "layers that differ": {"sliding_window": 5, "sliding_layers": (1,), "layers_without_rope": (0,)},
+    "scaled": {"rope_scaling": {"kind": "yarn", "factor": 4.0, "original_context": 12}},
+    "dynamic": {"rope_scaling": {"kind": "dynamic", "factor": 4.0, "original_context": 12}},
     "all": {
         "num_kv_heads": 3,
         "d_head": 8,
@@ -39,5 +47,5 @@ def model_of(variant: str, dtype: torch.dtype = torch.float32, **changes) -> Tra
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() == 1:
-                weight.uniform_(0.5, 1.5)
+                weight.uniform_(0.5, 1.5)  # of biases too
     return model

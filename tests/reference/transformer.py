@@ -38,30 +38,40 @@ def turned(x: Array, position: int, theta: float, layout: str, exact: type = np.
 
 
 def attention(
-    weights: Mapping[str, Array], config: ModelConfig, xs: list[Array], positions: list[int], documents: list[int]
+    weights: Mapping[str, Array],
+    config: ModelConfig,
+    xs: list[Array],
+    positions: list[int],
+    documents: list[int],
+    layer: int = 0,
 ) -> list[Array]:
-    """Causal attention of a sequence; a token sees the tokens of its own document."""
+    """Causal attention of a sequence; a token sees the tokens of its own document and window."""
+    window = config.window_of(layer) or len(xs)
     groups = config.num_heads // config.kv_heads
 
     def heads(name: str, x: Array, position: int) -> Array:
-        split = (weights[f"{name}_proj.weight"] @ x).reshape(-1, config.head_width)
+        projected = weights[f"{name}_proj.weight"] @ x + weights.get(f"{name}_proj.bias", 0)
+        if name != "v" and config.qk_norm and config.qk_norm_width == "projection":
+            projected = rms_norm(projected, weights[f"{name}_norm.weight"], config.norm_eps)
+        split = projected.reshape(-1, config.head_width)
         if name == "v":
             return split
-        if config.qk_norm:
+        if config.qk_norm and config.qk_norm_width == "head":
             split = np.array([rms_norm(head, weights[f"{name}_norm.weight"], config.norm_eps) for head in split])
-        if config.rope_theta is not None:
+        if config.rope_theta is not None and layer not in config.layers_without_rope:
             split = np.array([turned(head, position, config.rope_theta, config.rope_layout) for head in split])
         return split
 
     q, k, v = ([heads(name, x, position) for x, position in zip(xs, positions, strict=True)] for name in "qkv")
     results = []
     for t in range(len(xs)):
-        seen = [s for s in range(t + 1) if documents[s] == documents[t]]
+        seen = [s for s in range(max(0, t + 1 - window), t + 1) if documents[s] == documents[t]]
         joined = []
         for h in range(config.num_heads):
             scores = np.array([q[t][h] @ k[s][h // groups] for s in seen]) / np.sqrt(config.head_width)
             joined.append(sum(share * v[s][h // groups] for share, s in zip(softmax(scores), seen, strict=True)))
-        results.append(weights["output_proj.weight"] @ np.concatenate(joined))
+        output = weights["output_proj.weight"] @ np.concatenate(joined)
+        results.append(output + weights.get("output_proj.bias", 0))
     return results
 
 
@@ -94,11 +104,15 @@ def logits(
         at = f"layers.{layer}."
         attn, ffn = below(f"{at}attn."), below(f"{at}ffn.")
         if config.norm == "post":
-            attended = attention(attn, config, xs, positions, documents)
+            attended = attention(attn, config, xs, positions, documents, layer)
             xs = [norm(f"{at}ln1", x + y) for x, y in zip(xs, attended, strict=True)]
             xs = [norm(f"{at}ln2", x + feed_forward(ffn, config, x)) for x in xs]
+        elif config.norm == "output":
+            attended = attention(attn, config, xs, positions, documents, layer)
+            xs = [x + norm(f"{at}ln1", y) for x, y in zip(xs, attended, strict=True)]
+            xs = [x + norm(f"{at}ln2", feed_forward(ffn, config, x)) for x in xs]
         else:
-            attended = attention(attn, config, [norm(f"{at}ln1", x) for x in xs], positions, documents)
+            attended = attention(attn, config, [norm(f"{at}ln1", x) for x in xs], positions, documents, layer)
             xs = [x + y for x, y in zip(xs, attended, strict=True)]
             xs = [x + feed_forward(ffn, config, norm(f"{at}ln2", x)) for x in xs]
     return np.array([weights["lm_head.weight"] @ norm("ln_final", x) for x in xs])

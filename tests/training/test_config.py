@@ -1,6 +1,7 @@
 """Every configuration that Python accepts goes through TOML and through the command line, and comes back."""
 
 import dataclasses
+import json
 import tomllib
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastlm.commands import train as command
+from fastlm.commands.train import FILE_ONLY
 from fastlm.model.config import ModelConfig
 from fastlm.training.config import TrainingConfig, load_config
 from tests.model import tiny
@@ -42,11 +44,13 @@ def model_configs(draw):
         rope_layout=draw(st.sampled_from(["half", "interleaved"])),
         num_kv_heads=draw(optional(st.just(kv_heads))),
         d_head=width if own_width else draw(optional(st.just(width))),
-        norm=draw(st.sampled_from(["pre", "post", "none"])),
+        norm=draw(st.sampled_from(["pre", "post", "none", "output"])),
         norm_eps=draw(NUMBERS),
         ffn=draw(st.sampled_from(["swiglu", "silu"])),
         tie_embeddings=draw(st.booleans()),
         qk_norm=draw(st.booleans()),
+        attention_bias=draw(st.sampled_from(["none", "qkv", "all"])),
+        sliding_window=draw(optional(st.integers(1, 2**31 - 1))),
     )
 
 
@@ -108,11 +112,24 @@ def test_toml_gives_back_every_configuration(config):
     assert TrainingConfig.from_dict(tomllib.loads(config.to_toml())) == config
 
 
+@pytest.mark.parametrize("kind", ["linear", "yarn", "llama3"])
+def test_toml_gives_back_the_fields_of_open_models(tmp_path, kind):
+    numbers = {"low_freq_factor": 1.0, "high_freq_factor": 4.0} if kind == "llama3" else {}
+    scaling = {"kind": kind, "factor": 4.0, "original_context": 8, **numbers}
+    later = {"rope_scaling": scaling, "layers_without_rope": (0,), "sliding_window": 3, "sliding_layers": (0, 1)}
+    config = tiny.config(tmp_path / "run", model=dataclasses.replace(tiny.MODEL, **later))
+    again = TrainingConfig.from_dict(tomllib.loads(config.to_toml()))
+    assert again == config
+    assert json.loads(json.dumps(config.deciding())) == config.deciding()  # as a checkpoint records and compares it
+
+
 def arguments_of(config, prefix=""):
     """The command line's options for all fields of a configuration."""
     arguments = []
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"--{prefix}{field.name.replace('_', '-')}"
+        if field.name in FILE_ONLY:
+            continue
         if dataclasses.is_dataclass(value):
             arguments += arguments_of(value, f"{field.name}.")
         elif isinstance(value, tuple):
