@@ -27,12 +27,15 @@ def generate(
     stop_string: Annotated[UseAppendAction[tuple[str, ...]], arg(aliases=["--stop"], metavar="TEXT")] = (),
     seed: int = 0,
     int8: bool = False,
+    lookup: int = 0,
+    num_threads: Annotated[int, arg(aliases=["--threads"], metavar="INT")] = 1,
     device: Annotated[str, arg(metavar="DEVICE")] = "cpu",
 ) -> None:
     """Continue a prompt, and print the text while it is generated.
 
     Args:
-        model: Directory of the model, or its address such as s3://bucket/name: model.json and model.safetensors.
+        model: Directory of the model, or its address such as s3://bucket/name: model.json and model.safetensors, or
+            config.json and the weights of transformers.
         prompt: Text to continue; special tokens in it count as such.
         tokenizer: Directory or file of the tokenizer, or name of a model in the Hub's local cache; by default the one
             in MODEL_DIR.
@@ -45,6 +48,9 @@ def generate(
         stop_string: A string that ends the text; repeat the option for several. The model's end tokens always end it.
         seed: Seed of the random numbers; the same seed gives the same text.
         int8: Store the weights in 8 bits: faster, and slightly less exact.
+        lookup: Maximum number of tokens to propose from an earlier occurrence of the last tokens: faster for texts that
+            repeat themselves, and the same text. For a model on "cpu".
+        num_threads: Number of threads that compute a token, on "cpu".
         device: Device, as torch names it; on "cpu" in float32, elsewhere in the dtype of the weights.
     """
     import torch
@@ -52,16 +58,21 @@ def generate(
     from fastlm import load
     from fastlm.generation import KernelStep, stream
     from fastlm.model.files import load_model
+    from fastlm.model.hf import import_llama
 
     with fetched(location(model)) as folder:
-        model_folder(folder)
+        read = load_model
+        if (folder / "config.json").exists() and not (folder / "model.json").exists():
+            read = import_llama
+        else:
+            model_folder(folder)
         try:
             loaded = load(tokenizer or folder)
         except FileNotFoundError:
             if tokenizer is not None:
                 raise
             raise FileNotFoundError(f"no tokenizer in {model}: give --tokenizer") from None
-        lm = load_model(folder, loaded, device=device, dtype=torch.float32 if device == "cpu" else None)
+        lm = read(folder, loaded, device=device, dtype=torch.float32 if device == "cpu" else None)
     pieces = stream(
         lm,
         prompt,
@@ -74,7 +85,8 @@ def generate(
         repetition_penalty=repetition_penalty,
         stop_strings=stop_string,
         seed=seed,
-        step=KernelStep(lm, int8=True) if int8 else None,
+        step=KernelStep(lm, int8=int8, num_threads=num_threads) if int8 or num_threads > 1 else None,
+        lookup=lookup,
     )
     # a terminal acts on control characters; a file or pipe gets the text as it is
     is_terminal = sys.stdout.isatty()

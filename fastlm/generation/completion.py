@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from fastlm._arguments import instance_of
 from fastlm.generation.decoding import KVCache, Step, prefill, torch_step
+from fastlm.generation.lookup import PromptLookup
 from fastlm.generation.sampling import Sampler, Sampling
 from fastlm.generation.stopping import StopStrings
 from fastlm.model.transformer import TransformerLM, check_model
@@ -21,6 +23,7 @@ from fastlm.tokenizer import Tokenizer
 FinishReason = Literal["stop", "length", "context"]
 END_OF_TEXT = "<|endoftext|>"
 CAPACITY_STEP = 128  # the capacity of a cache is a multiple, or the whole context
+KERNEL_SEQUENCES = 8  # more sequences are decoded by torch
 
 
 class Options(TypedDict, total=False):
@@ -36,6 +39,7 @@ class Options(TypedDict, total=False):
     stop_strings: Iterable[str] | str
     seed: int
     step: Step | None
+    lookup: int
 
 
 @dataclass
@@ -74,8 +78,8 @@ def generate(
     """Generates the continuation of a prompt, or of each of a list of prompts, which may differ in length.
 
     Args:
-        model: The model. The Numba kernel decodes one sequence of a float32 model in main memory. Torch decodes
-            everything else, unless `step` says otherwise.
+        model: The model. The Numba kernel decodes up to 8 sequences of a float32 or bfloat16 model in main memory.
+            Torch decodes everything else, unless `step` says otherwise.
         prompt: A text or a list of ids, or a list of texts or of lists of ids. Special tokens in a text count as such,
             and the ids that the tokenizer puts before a text come first.
         tokenizer: The model's tokenizer, required for texts. Without it the result has ids only. With it, ids for which
@@ -89,6 +93,9 @@ def generate(
             so the same call gives the same ids, and other sequences do not change them.
         step: Function that computes the logits after a token, such as KernelStep(model, int8=True), which should be
             made once for many calls, or torch_step(model, compile=True). It must be made from the same model.
+        lookup: Maximum number of tokens that are proposed from an earlier occurrence of the last tokens, and computed
+            together with the next one; 0 for none. It changes the time and not the tokens. It needs one prompt, and a
+            step of the Numba kernel. 4 suits texts that repeat their prompt.
 
     Returns:
         One completion, or one for each prompt of a list.
@@ -139,6 +146,7 @@ class _Settings:
     stop_strings: Iterable[str] | str = ()
     seed: int = 0
     step: Step | None = None
+    lookup: int = 0
 
     def __post_init__(self) -> None:
         self.sampling = Sampling(
@@ -150,6 +158,8 @@ class _Settings:
         )
         if type(self.max_new_tokens) is not int or self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {self.max_new_tokens!r}; expected a positive integer")
+        if type(self.lookup) is not int or not 0 <= self.lookup < KERNEL_SEQUENCES:
+            raise ValueError(f"lookup is {self.lookup!r}; expected an integer from 0 to {KERNEL_SEQUENCES - 1}")
         # a str is an iterable of characters, which nobody means
         self.strings = (self.stop_strings,) if isinstance(self.stop_strings, str) else tuple(self.stop_strings)
 
@@ -240,8 +250,13 @@ def _begin(
     longest = max(map(len, prompt_ids)) + settings.max_new_tokens
     # few different capacities, because a compiled step compiles for each
     capacity = min((longest + CAPACITY_STEP - 1) // CAPACITY_STEP * CAPACITY_STEP, context)
-    cache = KVCache.empty(model, len(rows), capacity)
-    return rows, _decoded(model, prompt_ids, rows, cache, sampler, settings.step)
+    step = nullcontext(settings.step) if settings.step else _fastest_step(model, len(rows), sampler)
+    if settings.lookup:
+        _check_lookup(model, len(rows), settings.step)
+    dtype = torch.float32 if settings.step is None and _is_for_kernel(model, len(rows)) else None
+    cache = KVCache.empty(model, len(rows), capacity, getattr(settings.step, "cache_dtype", dtype))
+    pieces = _decoded(model, prompt_ids, rows, cache, sampler, step, settings.lookup)
+    return rows, pieces
 
 
 def _check_tokenizer(model: TransformerLM, tokenizer: Tokenizer) -> None:
@@ -283,13 +298,26 @@ def _ids_of(model: TransformerLM, prompt: str | list[int], number: int, tokenize
     return ids
 
 
-def _fastest_step(model: TransformerLM, sequences: int, sampler: Sampler) -> AbstractContextManager[Step]:
+def _is_for_kernel(model: TransformerLM, sequences: int) -> bool:
     # imported late, because it loads numba
-    from fastlm.generation.packing import fits, kernel_step
+    from fastlm.generation.packing import fits
 
-    if sequences == 1 and fits(model):
-        return kernel_step(model, greatest=sampler.takes_greatest)
-    return nullcontext(torch_step(model))
+    return sequences <= KERNEL_SEQUENCES and fits(model)
+
+
+def _check_lookup(model: TransformerLM, sequences: int, step: Step | None) -> None:
+    if sequences != 1:
+        raise ValueError(f"lookup is given for {sequences} prompts; expected one")
+    if not (hasattr(step, "verify") if step is not None else _is_for_kernel(model, 1)):
+        raise ValueError("lookup is given for a step that computes one token; expected a KernelStep")
+
+
+def _fastest_step(model: TransformerLM, sequences: int, sampler: Sampler) -> AbstractContextManager[Step]:
+    if not _is_for_kernel(model, sequences):
+        return nullcontext(torch_step(model))
+    from fastlm.generation.packing import kernel_step
+
+    return kernel_step(model, greatest=sampler.takes_greatest)
 
 
 def _decoded(
@@ -298,11 +326,15 @@ def _decoded(
     rows: list[_Row],
     cache: KVCache,
     sampler: Sampler,
-    given_step: Step | None,
+    steps: AbstractContextManager[Step],
+    lookup: int,
 ) -> Iterator[str]:
     """Decodes all rows to their ends, and yields the text of each token."""
-    logits = prefill(model, prompts, cache)
-    with nullcontext(given_step) if given_step else _fastest_step(model, len(rows), sampler) as step:
+    with steps as step:
+        logits = getattr(step, "prefill", partial(prefill, model))(prompts, cache)
+        if lookup:
+            yield from _looked_up(rows[0], PromptLookup(prompts[0], lookup), logits, cache, sampler, step)
+            return
         while True:
             ids = sampler(logits)
             for row, token_id in zip(rows, ids.tolist(), strict=True):
@@ -311,3 +343,25 @@ def _decoded(
             if all(row.completion.finish_reason for row in rows):
                 return
             logits = step(ids, cache)
+
+
+def _looked_up(
+    row: _Row, known: PromptLookup, logits: Tensor, cache: KVCache, sampler: Sampler, step: Any
+) -> Iterator[str]:
+    """Decodes one row with proposed tokens. Each token is chosen from the logits that follow those before it."""
+    proposed: list[int] = []
+    while True:
+        # logits[0] follow the last token that was chosen, and logits[n] the first n proposed ones
+        for place, following in enumerate(logits):
+            token_id = int(sampler(following.unsqueeze(0)))
+            known.append(token_id)
+            if piece := row.take(token_id):
+                yield piece
+            if row.completion.finish_reason is not None:
+                return
+            if place == len(proposed) or token_id != proposed[place]:
+                break
+            cache.lengths.add_(1)
+        proposed = known.proposed()[: cache.capacity - int(cache.lengths[0]) - 1]
+        logits = step.verify(torch.tensor([token_id, *proposed]), cache)
+        cache.lengths.add_(1)

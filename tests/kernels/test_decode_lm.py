@@ -26,6 +26,7 @@ from fastlm.generation import (  # noqa: E402
     generate,
     packing,
     prefill,
+    quantization,
     stream,
     torch_step,
 )
@@ -52,6 +53,118 @@ def test_logits_and_cache_are_those_of_torch(variant):
     torch.testing.assert_close(cache.keys, expected_cache.keys, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(cache.values, expected_cache.values, rtol=1e-5, atol=1e-5)
     assert torch.equal(cache.lengths, expected_cache.lengths)
+
+
+KINDS = [{}, {"int8": True}, {"int4": True}, {"greatest": True}]
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_sequences_together_and_threads_change_no_bit(options):
+    model = model_of("grouped and biased")
+    expected, _ = decoded(model, KernelStep(model, **options), count=6)
+    ids = torch.randint(0, model.config.vocab_size, (6, 3), generator=torch.Generator().manual_seed(2))
+    for row, prompt in enumerate(PROMPTS):
+        cache = KVCache.empty(model, 1, 40)
+        prefill(model, [prompt], cache)
+        alone, several = KernelStep(model, **options), KernelStep(model, num_threads=2, **options)
+        together = several.verify(ids[:, row], cache)
+        assert cache.lengths.tolist() == [len(prompt)]
+        for place, token_id in enumerate(ids[:, row : row + 1]):
+            logits = alone(token_id, cache)
+            # what is greatest is found among the rows of one thread
+            if "greatest" in options:
+                assert logits[0].argmax() == expected[place, row].argmax() == together[place].argmax()
+            else:
+                assert torch.equal(logits[0], together[place])
+            # prefill computes prompts together in another order of additions than alone
+            torch.testing.assert_close(logits[0].max(), expected[place, row].max(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("options", KINDS)
+@pytest.mark.parametrize("sampling", [{"temperature": 0}, {"temperature": 0.7, "seed": 3}])
+def test_looked_up_tokens_are_the_same(options, sampling):
+    if "greatest" in options and sampling["temperature"]:
+        return
+    model = model_of("grouped and biased")
+    prompt = [5, 6, 7, 5, 6, 8, 5, 6]
+    step = KernelStep(model, **options)
+    given = {"max_new_tokens": 40, "step": step, **sampling}
+    expected = generate(model, prompt, **given)
+    for lookup in (1, 4, 7):
+        assert generate(model, prompt, lookup=lookup, **given) == expected
+    assert len(prompt) + len(expected.ids) == model.config.context_length
+
+
+def test_looked_up_tokens_save_steps(monkeypatch):
+    model = model_of("plain")
+    step = KernelStep(model)
+    calls = []
+    verify = step.verify
+    monkeypatch.setattr(step, "verify", lambda ids, cache: calls.append(len(ids)) or verify(ids, cache))
+    # a model that has begun to repeat itself
+    completion = generate(model, [1], max_new_tokens=46, temperature=0, step=step, lookup=4)
+    assert completion == generate(model, [1], max_new_tokens=46, temperature=0, step=step)
+    assert sum(calls) >= 45
+    assert len(calls) < 45
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lookup": 8}, "lookup is 8; expected an integer from 0 to 7"),
+        ({"lookup": -1}, "lookup is -1"),
+        ({"lookup": 2, "prompt": [[1], [2]]}, "lookup is given for 2 prompts; expected one"),
+        ({"lookup": 2, "step": lambda ids, cache: None}, "lookup is given for a step that computes one token"),
+    ],
+)
+def test_what_cannot_be_looked_up(options, message):
+    prompt = options.pop("prompt", [1])
+    with pytest.raises(ValueError, match=message):
+        generate(model_of("plain"), prompt, **options)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(64, 4), (36, 6)])
+def test_bfloat16_is_multiplied_in_float32(width, heads):
+    """In place where rows are multiples of 64, and in a copy with padded rows elsewhere."""
+    shape = {"d_model": width, "d_ff": width, "num_heads": heads}
+    model, exact = model_of("grouped", dtype=torch.bfloat16, **shape), model_of("grouped", **shape)
+    weights = {name: weight.float() for name, weight in model.state_dict().items()}
+    exact.load_state_dict(weights, rope_layout="half")
+    assert packing.in_place(model) == (width == 64)
+    step, of_float32 = KernelStep(model), KernelStep(exact)
+    cache, expected = KVCache.empty(model, 1, 16, torch.float32), KVCache.empty(exact, 1, 16)
+    for token_id in torch.tensor([[3], [1], [4], [1], [5]]):
+        assert torch.equal(step(token_id, cache), of_float32(token_id, expected))
+
+
+def test_weights_are_read_where_they_are():
+    model = model_of("plain", d_model=64, d_ff=128, num_heads=4)
+    step, cache = KernelStep(model, copy=False), KVCache.empty(model, 1, 16)
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+    assert not step(torch.tensor([3]), cache).any()
+    assert not any(array.nbytes for name, array in step._matrices._asdict().items())
+    with pytest.raises(ValueError, match="copy is False, but weights are quantized, or their rows are no multiples"):
+        KernelStep(model_of("plain"), copy=False)
+
+
+def test_threads_end_when_one_fails():
+    model = model_of("plain")
+    step = KernelStep(model, num_threads=2)
+    real, cache = step._step, KVCache.empty(model, 1, 8)
+
+    def fails(*arguments):
+        if arguments[7] == 0:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    step._step = fails
+    with pytest.raises(KeyboardInterrupt):
+        step(torch.tensor([3]), cache)
+    step._step = real
+    assert torch.equal(step(torch.tensor([3]), cache), KernelStep(model)(torch.tensor([3]), KVCache.empty(model, 1, 8)))
+    with pytest.raises(ValueError, match="num_threads is 0; expected an integer of at least 1"):
+        KernelStep(model, num_threads=0)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -112,14 +225,44 @@ def test_product_of_int8_is_the_sum_of_products(data):
     x = (random.standard_normal(width) * 10.0 ** random.integers(-20, 20)).astype(np.float32)
     if data.draw(st.booleans()):
         matrix[:], x[:] = random.choice([-127, 127], (rows, width)), 1  # the greatest sums that there are
-    result, nothing = np.empty(rows, np.float32), np.empty(0, np.float32)
-    rounded = kernel.Rounded(np.empty(width, np.int16), np.empty(groups, np.float32))
-    matrices = kernel.Matrices(nothing, matrix.ravel(), scales.ravel(), nothing)
-    following = kernel.product(matrices, 0, rows, width, x, rounded, result)
+    matrices = empty()._replace(quantized=matrix.ravel(), scales=scales.ravel())
+    result = multiplied(kernel.INT8, matrices, 0, rows, x[None])[0]
     exact = (matrix.reshape(rows, groups, 64) * scales[..., None].astype(np.float64)).reshape(rows, width)
     bound = np.abs(exact) @ np.abs(x.reshape(groups, 64)).max(1).repeat(64) / 32767
-    assert following == rows * width
     assert (np.abs(result - exact @ x.astype(np.float64)) <= bound + 1e-30).all()
+
+
+@given(st.data())
+def test_product_of_int4_is_the_sum_of_products(data):
+    rows, groups = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 4))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    width = 64 * groups
+    numbers = random.integers(-8, 8, (rows, groups, 2, 32))
+    scales = random.random((rows, groups, 2)).astype(np.float32)
+    nibbles = ((numbers[:, :, 0] + 8) | (numbers[:, :, 1] + 8) << 4).astype(np.uint8)
+    x = random.standard_normal(width).astype(np.float32)
+    result = multiplied(kernel.INT4, empty()._replace(nibbles=nibbles.ravel(), scales=scales.ravel()), 0, rows, x[None])
+    exact = (numbers * scales[..., None].astype(np.float64)).reshape(rows, width)
+    bound = np.abs(exact) @ np.abs(x.reshape(groups, 64)).max(1).repeat(64) / 32767
+    assert (np.abs(result[0] - exact @ x.astype(np.float64)) <= bound + 1e-30).all()
+
+
+@given(rows=st.integers(1, 9), width=st.integers(1, 200), seed=st.integers(0, 2**32))
+def test_int4_is_as_near_as_its_steps_allow(rows, width, seed):
+    matrix = np.random.default_rng(seed).standard_normal((rows, width)).astype(np.float32)
+    stride = -(-width // 64) * 64
+    nibbles, scales = np.empty(rows * stride // 2, np.uint8), np.empty(rows * stride // 32, np.float32)
+    quantization.quantize(torch.from_numpy(matrix), stride, kernel.INT4, nibbles, scales)
+    low, high = (nibbles & 15).astype(int) - 8, (nibbles >> 4).astype(int) - 8
+    numbers = np.stack([low.reshape(-1, 32), high.reshape(-1, 32)], 1).reshape(-1, 32)
+    found = (numbers * scales[:, None]).reshape(rows, stride)
+    greatest = np.abs(np.pad(matrix, ((0, 0), (0, stride - width)))).reshape(-1, 32).max(1)
+    error = np.abs(found[:, :width] - matrix)
+    assert (error <= np.repeat(greatest / 6, 32).reshape(rows, stride)[:, :width] + 1e-6).all()
+    assert not found[:, width:].any()
+    plain = np.round(matrix / (np.repeat(greatest / 7, 32).reshape(rows, stride)[:, :width] + 1e-30))
+    plain = plain * np.repeat(greatest / 7, 32).reshape(rows, stride)[:, :width]
+    assert np.square(error).sum() <= np.square(plain - matrix).sum() * (1 + 1e-5) + 1e-9
 
 
 @given(rows=st.integers(1, 9), groups=st.integers(1, 4), before=st.integers(0, 3), seed=st.integers(0, 2**32))
@@ -128,14 +271,56 @@ def test_product_is_the_sum_of_products(rows, groups, before, seed):
     width = 64 * groups
     weights = random.standard_normal((before + rows) * width).astype(np.float32)
     x = random.standard_normal(width).astype(np.float32)
-    result = np.full(rows + 1, 7, np.float32)
-    matrices = kernel.Matrices(weights, np.empty(0, np.int8), np.empty(0, np.float32), np.empty(0, np.float32))
-    rounded = kernel.Rounded(np.empty(width, np.int16), np.empty(groups, np.float32))
-    following = kernel.product(matrices, before * width, rows, width, x, rounded, result[:rows])
     matrix = weights.reshape(-1, width)[before:].astype(np.float64)
-    assert following == len(weights)
-    assert (np.abs(result[:rows] - matrix @ x) <= 1e-6 * (np.abs(matrix) @ np.abs(x))).all()
-    assert result[rows] == 7
+    bits = (weights.view(np.uint32) >> 16).astype(np.uint16)
+    for kind, matrices, exact in (
+        (kernel.FULL, empty()._replace(full=weights), matrix),
+        (
+            kernel.HALF_PRECISION,
+            empty()._replace(half=bits),
+            (bits.astype(np.uint32) << 16).view(np.float32).reshape(-1, width)[before:].astype(np.float64),
+        ),
+    ):
+        result = multiplied(kind, matrices, before * width, rows, x[None])[0]
+        assert (np.abs(result - exact @ x) <= 1e-6 * (np.abs(exact) @ np.abs(x))).all()
+
+
+@pytest.mark.parametrize("kind", [kernel.FULL, kernel.HALF_PRECISION, kernel.INT8, kernel.INT4])
+@given(rows=st.integers(1, 9), count=st.integers(1, 8), groups=st.integers(1, 3), seed=st.integers(0, 2**32))
+def test_a_product_has_the_same_bits_in_every_company(kind, rows, count, groups, seed):
+    random = np.random.default_rng(seed)
+    width = 64 * groups
+    matrices = empty()._replace(
+        full=random.standard_normal(rows * width).astype(np.float32),
+        half=(random.standard_normal(rows * width).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16),
+        quantized=random.integers(-127, 128, rows * width).astype(np.int8),
+        nibbles=random.integers(0, 256, rows * width // 2).astype(np.uint8),
+        scales=random.random(rows * width // 32).astype(np.float32),
+    )
+    x = random.standard_normal((count, width)).astype(np.float32)
+    together = multiplied(kind, matrices, 0, rows, x)
+    for n in range(count):
+        np.testing.assert_array_equal(together[n], multiplied(kind, matrices, 0, rows, x[n : n + 1])[0])
+    # a thread multiplies some of the rows
+    middle = rows // 2
+    parts = np.full((count, rows), 7, np.float32)
+    for part in ((0, middle), (middle, rows)):
+        multiplied(kind, matrices, 0, rows, x, part, parts)
+    np.testing.assert_array_equal(parts, together)
+
+
+def empty() -> kernel.Matrices:
+    return packing.empty_matrices(kernel.FULL, 0, 0, 0)
+
+
+def multiplied(kind, matrices, start, rows, x, part=None, result=None):
+    """Rows of a matrix times vectors, (N, rows)."""
+    width = x.shape[1]
+    rounded = kernel.Rounded(np.empty(x.shape, np.int16), np.empty((len(x), width // 64), np.float32))
+    result = np.full((len(x), rows), 7, np.float32) if result is None else result
+    kernel.prepare_input(kind, x, width, rounded)
+    kernel.product(kind, matrices, start, part or (0, rows), width, x, rounded, result, 0)
+    return result
 
 
 def products_of_both_kinds(matrix, x):
@@ -143,13 +328,13 @@ def products_of_both_kinds(matrix, x):
     rows, width = matrix.shape
     groups = width // 64
     in_8_bits, scales = np.empty(rows * width, np.int8), np.empty(rows * groups, np.float32)
-    packing._to_int8(torch.from_numpy(matrix), width, in_8_bits, scales)
-    matrices = kernel.Matrices(matrix.ravel(), in_8_bits, scales, scales.reshape(rows, groups).max(1))
-    rounded = kernel.Rounded(np.empty(width, np.int16), np.empty(groups, np.float32))
-    exact, found = np.empty(rows, np.float32), np.empty(rows, np.float32)
-    kernel.product(matrices, 0, rows, width, x, rounded, exact)
-    kernel.product_for_greatest(matrices, 0, rows, width, x, rounded, found)
-    return exact, found
+    quantization.to_int8(torch.from_numpy(matrix), width, in_8_bits, scales)
+    widest = scales.reshape(rows, groups).max(1)
+    matrices = empty()._replace(full=matrix.ravel(), quantized=in_8_bits, scales=scales, widest_scales=widest)
+    rounded = kernel.Rounded(np.empty((1, width), np.int16), np.empty((1, groups), np.float32))
+    found = np.empty((1, rows), np.float32)
+    kernel.product_for_greatest(matrices, 0, (0, rows), width, x[None], rounded, found)
+    return multiplied(kernel.FULL, matrices, 0, rows, x[None])[0], found[0]
 
 
 @given(st.data())
@@ -217,20 +402,25 @@ def test_a_step_holds_its_own_copy_of_the_matrices():
     assert not decoded(model, step, count=1)[0].any()
 
 
-def test_the_kernel_is_used_for_one_float32_sequence(monkeypatch):
+def test_the_kernel_is_used_for_few_sequences_of_float32_or_bfloat16(monkeypatch):
     taken = []
-    monkeypatch.setattr(kernel, "compiled", lambda: lambda *arguments: taken.append(arguments[5]))
+    monkeypatch.setattr(
+        kernel, "compiled", lambda: lambda *arguments: (taken.append(arguments[5].tolist()), arguments[8].fill(0))
+    )
     packing._idle_steps.clear()
     model, wide = model_of("plain"), model_of("plain", dtype=torch.float64)
     with pytest.raises(ValueError, match="prompt"):
         generate(model, [])
-    for several in (model, [[1], [2]]), (wide, [1]):
+    for several in (model, [[1]] * 9), (wide, [1]):
         generate(*several, max_new_tokens=3)
     assert not taken
     generate(model, [5, 6], max_new_tokens=3)
-    assert taken == [2, 3]
+    assert taken == [[2], [3]]
+    taken.clear()
+    generate(model_of("plain", dtype=torch.bfloat16), [[5, 6], [7]], max_new_tokens=2)
+    assert taken == [[2, 1]]
     packing._idle_steps.clear()  # its step computes nothing
-    with pytest.raises(ValueError, match=r"torch.float32 on cpu and of one shape; got torch.float64 on cpu"):
+    with pytest.raises(ValueError, match=r"torch.bfloat16 on cpu and of one shape; got torch.float64 on cpu"):
         KernelStep(wide)
 
 
@@ -382,7 +572,7 @@ def test_another_processor_and_a_damaged_cache(tmp_path):
         for step in (KernelStep(model_of("grouped"), int8=int8) for int8 in (False, True))
     ]
     shutil.copytree(os.environ["NUMBA_CACHE_DIR"], tmp_path / "cache")
-    damaged = list((tmp_path / "cache").rglob("decode_lm.decode_token*.nb[ic]"))
+    damaged = list((tmp_path / "cache").rglob("decode_lm.decode_tokens*.nb[ic]"))
     assert damaged, "nothing was cached, so there is nothing to damage"
     for path in damaged:
         path.write_bytes(path.read_bytes()[:50])
@@ -402,7 +592,7 @@ def test_without_a_place_for_the_cache_it_is_compiled_in_the_process(monkeypatch
 
     monkeypatch.setattr(kernel, "njit", njit)
     with pytest.warns(RuntimeWarning, match="compiled in this process, because Numba's cache failed: cannot cache"):
-        assert kernel.compiled.__wrapped__() is kernel.decode_token
+        assert kernel.compiled.__wrapped__() is kernel.decode_tokens
 
 
 def test_torchs_default_dtype_changes_nothing():
