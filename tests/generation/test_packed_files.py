@@ -1,0 +1,99 @@
+"""Models that decode from mapped files."""
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from fastlm.generation import KernelStep, KVCache, generate  # noqa: E402
+from fastlm.generation.packed_files import MappedStep, decoding_model  # noqa: E402
+from fastlm.model.files import save_model  # noqa: E402
+from fastlm.model.hf import export_llama  # noqa: E402
+from tests.model.variants import model_of  # noqa: E402
+
+# rows of multiples of 64, so that float weights are read in place
+WIDE = {"d_model": 64, "d_ff": 128, "num_heads": 4, "num_kv_heads": 2}
+PROMPT = [5, 1, 60, 2, 9, 3, 3, 96, 7, 8, 11, 4]
+KINDS = {"float32": {}, "int8": {"int8": True}, "int4": {"int4": True}}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("save", [save_model, export_llama], ids=["own", "transformers"])
+def test_the_tokens_are_those_of_a_step_in_memory(tmp_path, kind, save):
+    model = model_of("plain", **WIDE)
+    save(model, tmp_path / "model")
+    for _ in range(2):  # packs, then maps what was packed
+        loaded, step = decoding_model(tmp_path / "model", kind=kind)
+        assert isinstance(step, MappedStep)
+        found = generate(loaded, PROMPT, max_new_tokens=12, temperature=0, step=step)
+    memory = KernelStep(model, **KINDS[kind])
+    cache = KVCache.empty(model, 1, 48)
+    for token_id in PROMPT[:-1]:
+        memory(torch.tensor([token_id]), cache)
+    expected, token_id = [], PROMPT[-1]
+    for _ in range(12):
+        token_id = int(memory(torch.tensor([token_id]), cache).argmax())
+        expected.append(token_id)
+    assert found.ids == expected
+    packed = tmp_path / "model" / f"fastlm.{kind}.safetensors"
+    assert packed.exists() == (kind != "float32")
+
+
+def test_prompts_of_several_sequences(tmp_path):
+    save_model(model_of("grouped and biased"), tmp_path / "model")
+    model, step = decoding_model(tmp_path / "model", kind="int8", num_threads=2)
+    prompts = [PROMPT, [7], PROMPT[:9]]
+    options = {"max_new_tokens": 5, "temperature": 0, "step": step}
+    together = generate(model, prompts, **options)
+    assert together == [generate(model, prompt, **options) for prompt in prompts]
+
+
+def test_bfloat16_files_are_not_copied(tmp_path):
+    save_model(model_of("plain", dtype=torch.bfloat16, **WIDE), tmp_path / "model")
+    model, step = decoding_model(tmp_path / "model", kind="bfloat16")
+    assert model.lm_head.weight.dtype == torch.bfloat16
+    assert step.packed.matrices.half.size == model.layers[0].attn.q_proj.weight.numel()  # a view that begins there
+    exact = generate(model.float(), PROMPT, max_new_tokens=8, temperature=0)
+    assert generate(model.bfloat16(), PROMPT, max_new_tokens=8, temperature=0, step=step).ids == exact.ids
+
+
+@pytest.mark.parametrize("damage", ["a byte", "cut short", "another version", "new weights", "another configuration"])
+def test_packed_weights_that_do_not_fit_are_packed_again(tmp_path, damage):
+    folder = tmp_path / "model"
+    save_model(model_of("plain", **WIDE), folder)
+    decoding_model(folder, kind="int8")
+    path = folder / "fastlm.int8.safetensors"
+    content = bytearray(path.read_bytes())
+    if damage == "a byte":
+        content[-5] ^= 1
+    elif damage == "cut short":
+        del content[-7:]
+    elif damage == "another version":
+        content = content.replace(b'\\"version\\": 1', b'\\"version\\": 9')
+    elif damage == "new weights":
+        save_model(model_of("plain", norm_eps=1e-3, **WIDE), folder)
+    else:
+        config = json.loads((folder / "model.json").read_text())
+        config["config"]["norm_eps"] = 0.5
+        (folder / "model.json").write_text(json.dumps(config))
+    path.write_bytes(content)
+    model, step = decoding_model(folder, kind="int8")
+    fresh = KernelStep(model, int8=True)
+    for token_id in torch.tensor([[3], [4]]):
+        caches = [KVCache.empty(model, 1, 8, torch.float32) for _ in range(2)]
+        assert torch.equal(step(token_id, caches[0]), fresh(token_id, caches[1]))
+    assert path.read_bytes() != content
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    save_model(model_of("plain", **WIDE), tmp_path / "model")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    model, step = decoding_model(tmp_path / "model", kind="int4")
+    assert len(generate(model, PROMPT, max_new_tokens=3, temperature=0, step=step).ids) == 3
+    assert not (tmp_path / "model" / "fastlm.int4.safetensors").exists()
+
+
+def test_a_kind_that_does_not_exist(tmp_path):
+    with pytest.raises(ValueError, match="kind is 'int2'; expected float32, bfloat16, int8 or int4"):
+        decoding_model(tmp_path, kind="int2")
