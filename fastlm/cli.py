@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastlm.commands.account import account
+from fastlm.commands.chat import chat
 from fastlm.commands.check import check
 from fastlm.commands.count import count
 from fastlm.commands.decode import decode
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": export_model,
     "import": import_model,
     "generate": generate,
+    "chat": chat,
     "train": train,
     "run": run,
     "replay": replay,

@@ -15,7 +15,7 @@ DESCRIPTION = "Train tokenizers and language models, encode corpora to token ids
 GROUPS: dict[str, tuple[str, ...]] = {
     "Tokenizers": ("train-tokenizer", "tokenize", "count", "view", "check"),
     "Corpora": ("encode", "merge", "verify", "decode", "plan"),
-    "Models": ("train", "run", "replay", "generate", "account", "export", "import"),
+    "Models": ("train", "run", "replay", "generate", "chat", "account", "export", "import"),
     "Tours": ("demo", "report"),
 }
 """Heading -> commands below it. A command in no group is listed last."""
