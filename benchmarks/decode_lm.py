@@ -167,6 +167,20 @@ def step_seconds(model: TransformerLM, step: Step) -> float:
 
 def loss_of_int8(steps: int) -> dict[str, Any]:
     """Perplexity on held-out stories with float32 and int8 weights, of a model trained for `steps` steps."""
+    corpus, model, windows = learner(steps)
+    exact, small = (perplexity(model, KernelStep(model, int8=int8), windows) for int8 in (False, True))
+    return {
+        "corpus": corpus,
+        "trained_tokens": steps * BATCH * LEARNER.context_length,
+        "tokens": windows.numel(),
+        "float32": exact,
+        "int8": small,
+        "loss": small / exact - 1,
+    }
+
+
+def learner(steps: int) -> tuple[str, TransformerLM, Tensor]:
+    """The name of a corpus, a model trained on it for `steps` steps, and windows of it that the model has not seen."""
     corpus = "tinystories" if "tinystories" in names() else DEMO
     texts = documents(corpus)
     held_out, seen = texts[: len(texts) // 20], texts[len(texts) // 20 :]
@@ -187,16 +201,7 @@ def loss_of_int8(steps: int) -> dict[str, Any]:
         optimizer.zero_grad()
         schedule.step()
     unseen = torch.from_numpy(tokenizer.encode_to_numpy(END_OF_TEXT.join(held_out)).astype(np.int64))
-    windows = unseen[: 40 * (length + 1)].view(-1, length + 1)
-    exact, small = (perplexity(model, KernelStep(model, int8=int8), windows) for int8 in (False, True))
-    return {
-        "corpus": corpus,
-        "trained_tokens": steps * BATCH * length,
-        "tokens": windows.numel(),
-        "float32": exact,
-        "int8": small,
-        "loss": small / exact - 1,
-    }
+    return corpus, model, unseen[: 40 * (length + 1)].view(-1, length + 1)
 
 
 def perplexity(model: TransformerLM, step: Step, windows: Tensor) -> float:

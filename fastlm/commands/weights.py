@@ -9,20 +9,20 @@ from tyro.conf import Positional, arg
 
 from fastlm.commands.inputs import OptionalPathOrAddress, PathOrAddress, folder_to_write, model_folder, option
 from fastlm.commands.output import note, say
-from fastlm.files.remote import fetched, location
+from fastlm.files.remote import Location, fetched, location
 
 if TYPE_CHECKING:
     from fastlm.model.transformer import TransformerLM
     from fastlm.tokenizer import Tokenizer
 
-_SOURCES = "give a folder of transformers with a Llama, or a model file (.bin) of llama2.c"
+_SOURCES = "give a folder of transformers with a Llama or a relative, or a model file (.bin) of llama2.c"
 
 
 def export_model(
     model: Annotated[Positional[str], arg(metavar="DIR|ADDRESS")],
     /,
     out: PathOrAddress,
-    format: Literal["llama", "llama2c"] = "llama",  # noqa: A002 - the name of the option
+    format: Literal["llama", "llama2c", "gguf"] = "llama",  # noqa: A002 - the name of the option
     tokenizer: OptionalPathOrAddress = None,
 ) -> None:
     """Write a model for other programs.
@@ -30,7 +30,8 @@ def export_model(
     Args:
         model: Directory of the model: model.json and model.safetensors.
         out: Directory to write, or its address such as s3://bucket/name.
-        format: llama: a model directory of transformers; llama2c: model.bin and tokenizer.bin of llama2.c.
+        format: llama: a model directory of transformers; llama2c: model.bin and tokenizer.bin of llama2.c; gguf:
+            model.gguf of llama.cpp, with weights in the dtype of the model.
         tokenizer: Directory or file of the tokenizer; by default the one in DIR, if there is one.
     """
     from fastlm.files.atomic import write_files
@@ -47,6 +48,8 @@ def export_model(
         loaded = load_model(folder, known)
     if format == "llama":
         export_llama(loaded, str(target), known)
+    elif format == "gguf":
+        _export_gguf(loaded, target, known)
     else:
         if known is None and (target / llama2c.FILE).exists():
             raise ValueError(
@@ -73,7 +76,8 @@ def import_model(
     """Convert a model of another program to fastlm's format.
 
     Args:
-        source: A directory of transformers that holds a Llama, or a model file (.bin) of llama2.c.
+        source: A directory of transformers that holds a Llama or a relative (docs/open_models.md), or a model file
+            (.bin) of llama2.c.
         out: Directory, or its address such as s3://bucket/name, for model.json, model.safetensors and, if there is
             one, the tokenizer.
         tokenizer: Directory or file of the tokenizer; by default tokenizer.json in SOURCE, if fastlm can read it.
@@ -107,6 +111,18 @@ def import_model(
     if known is not None:
         known.save(str(target))
     say(f"{_parameters(model)} parameters in {target}{'' if known else ', without a tokenizer'}")
+
+
+def _export_gguf(model: TransformerLM, target: Location, tokenizer: Tokenizer | None) -> None:
+    from fastlm.model.gguf import GGUFType, export_gguf
+
+    if tokenizer is None:
+        raise ValueError("a GGUF file holds the tokenizer; give --tokenizer")
+    kinds: dict[str, GGUFType] = {"torch.bfloat16": "bfloat16", "torch.float16": "float16"}
+    if isinstance(target, Path):
+        target.mkdir(parents=True, exist_ok=True)
+    kind = kinds.get(str(model.lm_head.weight.dtype), "float32")
+    export_gguf(model, str(target / "model.gguf"), tokenizer, kind=kind)
 
 
 def _load(path: str | Path) -> Tokenizer:
