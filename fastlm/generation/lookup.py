@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-LONGEST = 3  # tokens that are looked up; fewer if so many did not occur
+LONGEST = 3  # number of tokens that are looked up; fewer if they did not occur together
 
 
 class PromptLookup:

@@ -158,7 +158,7 @@ class KernelStep:
 
     @torch.no_grad()
     def _use(self, model: TransformerLM, matrices: kernel.Matrices, starts: Sequence[int]) -> None:
-        """Takes matrices that begin at `starts`, and copies of all that is small."""
+        """Takes matrices that begin at `starts`, and copies of the vectors."""
         config = self.config
         self._embedding = model.token_embeddings.weight
         ropes = [layer.attn.rope for layer in layers_of(model)]
@@ -238,7 +238,7 @@ class KernelStep:
         if len(cache.lengths) != 1 or start + count > cache.capacity:
             raise ValueError(
                 f"{count} tokens for a cache of {len(cache.lengths)} sequences, {start} tokens and a capacity of "
-                f"{cache.capacity}; expected one sequence with room for them"
+                f"{cache.capacity}; expected one sequence with space for them"
             )
         return self._logits(token_ids, torch.arange(start, start + count), torch.zeros(count, dtype=torch.int64), cache)
 
@@ -272,7 +272,7 @@ class KernelStep:
         return logits
 
     def _scratch_for(self, tokens: int) -> kernel.Scratch:
-        """Memory for intermediate results of so many tokens."""
+        """Memory for intermediate results of at least `tokens` tokens."""
         if self._scratch is None or self._scratch.own.shape[2] < tokens:
             config, threads = self.config, self.num_threads
             stacked = (config.num_heads + 2 * config.kv_heads) * config.head_width

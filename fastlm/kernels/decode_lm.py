@@ -106,7 +106,7 @@ class Weights(NamedTuple):
 
     starts: of the matrices, (7 L + 1), in numbers; without w3 its entry is unused. gains: of RMSNorm; for each layer
     those before attention (D), before the feed-forward network (D), of queries and of keys, and finally the last one
-    (D). biases: for each layer those of queries, keys and values, and of the output. rope, window: for each layer the
+    (D). biases: for each layer of queries, keys and values, and of the output. rope, window: for each layer the
     layout of positions, or 0, and the sliding window, or 0. cos, sin: (P, K / 2), unused without positions.
     """
 
@@ -176,7 +176,7 @@ def add_to_counter(typingctx, counter, amount):
 
 @intrinsic
 def read_counter(typingctx, counter, index):
-    """Reads counter[index], and all that other threads wrote before they added to it."""
+    """Reads counter[index], after everything that other threads wrote before they added to it."""
 
     def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -686,7 +686,7 @@ def decode_tokens(shape, weights, cache, scratch, inputs, positions, sequences, 
     Args:
         shape: Shape.
         weights: Weights.
-        cache: Cache, with the keys and values of all earlier positions. The step adds those of the tokens.
+        cache: Cache, with the keys and values of all earlier positions. The step adds the entries of the tokens.
         scratch: Scratch.
         inputs: The embeddings of the tokens, (N, D).
         positions, sequences: Their positions in the cache, and rows of the cache's B, (N) each. They are not checked.

@@ -83,7 +83,7 @@ def frequencies(theta: float, d_k: int, scaling: RopeScaling | None, exact: torc
 
 def _yarn(theta: float, d_k: int, scaling: RopeScaling, exact: torch.dtype, device: Device) -> Tensor:
     def feature_of(rotations: float) -> float:
-        """The number of the feature that makes so many rotations in the original context."""
+        """The number of the feature that makes this number of rotations in the original context."""
         return (d_k * math.log(scaling.original_context / (rotations * 2 * math.pi))) / (2 * math.log(theta))
 
     low, high = feature_of(scaling.beta_fast), feature_of(scaling.beta_slow)

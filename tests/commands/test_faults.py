@@ -110,6 +110,8 @@ FAULTS = {
     "import missing --out new": "missing: no such file or folder; give a folder of transformers",
     "import empty --out new": "no config.json in empty: give a folder of transformers",
     "import text --out new": "text: .*; give a folder of transformers with a Llama or a relative, or a model file",
+    "chat missing": "missing: no such folder; give a model's folder",
+    "chat kept/model": "kept/model: has no chat template, neither chat_template.jinja nor in tokenizer_config.json",
     "generate missing": "missing: no such folder; give the folder that holds model.json",
     "generate kept": "no model.json in kept: give kept/model",
     "generate kept/model": "no tokenizer in kept/model: give --tokenizer",
@@ -233,7 +235,7 @@ def run(command: str, capsys) -> tuple[object, str]:
 
 
 def needs_torch(command: str) -> None:
-    if command.split()[0] in ("export", "import", "generate", "train", "report", "run", "replay"):
+    if command.split()[0] in ("export", "import", "generate", "chat", "train", "report", "run", "replay"):
         pytest.importorskip("torch")
 
 
