@@ -383,7 +383,11 @@ cdef class EncodeState:
         """Forgets all ids, and frees the memory that an idle state does not keep."""
         self.state.written = 0
         self.is_stopped = False
-        self.given_ends, self.many_boundaries = self.ends, self.few_boundaries
+        # to replace a memoryview takes as long as to encode two tokens
+        if self.given_ends.shape[0] != ENCODE_BLOCK_ENDS:
+            self.given_ends = self.ends
+        if self.many_boundaries.shape[0] != FEW_BOUNDARIES:
+            self.many_boundaries = self.few_boundaries
         if self.ids.shape[0] > IDLE_IDS:
             self._grow_ids(FIRST_IDS)
         if self.scratch.shape[0] > FIRST_IDS:
