@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import fastlm
-from benchmarks import OURS, corpus, peers, vocabulary
+from benchmarks import OURS, corpus, machine, peers, vocabulary
 from benchmarks.participants import Participants
 from benchmarks.peers import UnsupportedError
 from benchmarks.sizes import FULL, QUICK, Sizes
@@ -63,6 +63,7 @@ def _parameters(item: pytest.Item) -> dict[str, Any]:
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list[Any], output_json: dict[str, Any]) -> None:
     """Adds the facts of the run to pytest-benchmark's JSON."""
+    output_json["commit_info"] |= machine.commit()
     names = sorted({*LIBRARIES, *TRAINERS} - {OURS})
     versions = {name: peers.version_of(name) for name in names}
     output_json["fastlm"] = {

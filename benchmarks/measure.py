@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +79,26 @@ def take_turns(
     return timings
 
 
+def spread(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """Half the interquartile range of the ratios `theirs / ours` of the same rounds, as a part of their median.
+
+    None with fewer than three rounds that both took part in, which tell nothing about noise.
+    """
+    ratios = [second / max(first, 1e-9) for first, second in zip(ours, theirs, strict=False)]
+    if len(ratios) < 3:
+        return None
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return (high - low) / 2 / max(middle, 1e-9)
+
+
 def compared(timings: Mapping[str, Timing], size: int) -> dict[str, Any]:
-    """For a benchmark's extra_info: everyone's rates for a text of `size` bytes."""
-    rates = {name: timing.rates(size) for name, timing in timings.items() if timing.seconds}
+    """For a benchmark's extra_info: everyone's rates for a text of `size` bytes, and the noise of the peers' ratios."""
+    rates: dict[str, dict[str, Any]] = {name: timing.rates(size) for name, timing in timings.items() if timing.seconds}
+    ours = timings[OURS]
+    for name, rate in rates.items():
+        if name != OURS:
+            rate["noise"] = {
+                "mb_per_s": spread(ours.seconds, timings[name].seconds),
+                "cpu_mb_per_s": spread(ours.cpu_seconds, timings[name].cpu_seconds),
+            }
     return {"bytes": size, **rates.pop(OURS), "peers": rates}

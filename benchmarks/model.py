@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from benchmarks import decode_lm, train_lm
+from benchmarks import decode_lm, history, train_lm
 from benchmarks.device import NO_INSTRUCTIONS, machine, training_dtype
+from benchmarks.machine import commit
 from benchmarks.model_targets import targets
 from benchmarks.targets import target_table
 from fastlm.model.bfloat16 import multiplies_bfloat16
@@ -63,6 +64,7 @@ def main() -> None:
         why = f"{' and '.join(options.dtype)}, as was asked for"
         if "bfloat16" in options.dtype and not multiplies_bfloat16(device):
             why += f"; this device has {NO_INSTRUCTIONS}"
+    commit_measured = commit()  # before this run writes MODEL.md
     rounds = options.rounds or (20 if device.type == "cuda" else 7)
     # before anything is allowed to round: its tokens are compared
     decoding = decode_lm.race(PRESETS["tinystories"], rounds, device)
@@ -77,6 +79,7 @@ def main() -> None:
         raced = train_lm.race(config, batch, device, dtype, rounds, not options.no_compile, options.nanogpt)
         training.append({"size": size, **raced})
     found = {
+        "commit_info": commit_measured,
         "machine": {
             **machine(device),
             "type of training's products": why,
@@ -89,6 +92,7 @@ def main() -> None:
         "train": training,
         "decode": decoding,
     }
+    history.keep(found)
     text = report(found)
     RESULTS.write_text(text)
     if options.json:

@@ -1,6 +1,7 @@
 """Measures everything and writes RESULTS.md and RESULTS.svg: `python -m benchmarks.run`, in less than half an hour.
 
-README.md and docs/index.md show some of the figures; benchmarks.figures brings them up to date.
+README.md and docs/index.md show some of the figures; benchmarks.figures brings them up to date. A run on a clean tree
+adds its ratios to benchmarks/history/, which benchmarks.history shows over time and benchmarks.gate compares.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks import history
 from benchmarks.report import render, write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,6 +58,8 @@ def main() -> None:
     content["benchmarks"] += [benchmark for other in more for benchmark in other["benchmarks"]]
     if arguments.json:
         arguments.json.write_text(json.dumps(content), "utf-8")
+    if not arguments.quick:
+        history.keep(content)
     if arguments.quick or arguments.only:
         print(render(content))
     else:
