@@ -238,7 +238,8 @@ four times the width, and a tied output layer, so its optimizer has fewer weight
 def report(races: list[dict[str, Any]]) -> str:
     """The figures as Markdown."""
     sections = []
-    for race_of in races:
+    for race_of in sorted(races, key=lambda race_of: race_of["dtype"] != "torch.float32"):
+        emulated = not race_of["multiplied"]
         by_name = {row["name"]: row for row in race_of["contenders"]}
         head = ["step", "rounds", "tokens/s", "MFLOP a token", "TFLOP/s", "% of GEMM", "causal", "peak MB", "compile s"]
         rows = [[*head, *(f"x {peer}" for peer in PEERS), f"x {NANOGPT}, % of GEMM"]]
@@ -247,7 +248,7 @@ def report(races: list[dict[str, Any]]) -> str:
             peers = [by_name.get(f"{peer}{comma}{kind}") if name == "fastlm" else None for peer in PEERS]
             rows.append(
                 [
-                    row["name"],
+                    row["name"] if name == "fastlm" or not emulated else f"{row['name']} (emulates)",
                     str(row["rounds"]),
                     number(row["tokens_per_s"]),
                     number(row["flops_per_token"] / 1e6),
@@ -269,8 +270,11 @@ def report(races: list[dict[str, Any]]) -> str:
             for product, flops in race_of["gemm_flops_per_s"].items()
         )
         reading = [f"The fastest matrix products in this run, by torch: {rates}."]
-        if not race_of["multiplied"]:
-            reading += [f"This device has {NO_INSTRUCTIONS}; the others take torch's own products of bfloat16."]
+        if emulated:
+            reading += [
+                f"This device has {NO_INSTRUCTIONS}; the others emulate bfloat16 by torch's own products. The ratios "
+                "to them meet no target."
+            ]
         sections.append(f"{title}\n\n{' '.join(reading)}\n\n{table(rows)}")
     return "\n\n".join(["## Training steps", READING, *sections])
 

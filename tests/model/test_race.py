@@ -103,29 +103,51 @@ def found(multiplied, rates, dtype="torch.bfloat16"):
     }
 
 
-def test_bars_hold_in_bfloat16_only():
-    rates = {"fastlm": 126, "transformers": 100, "fastlm, compiled (default)": 130}
-    rates["transformers, compiled (default)"] = 125
-    targets = model_targets.targets(found(True, rates))
-    assert [target.met for target in targets] == [True, False, None, True, None, False]
-    assert targets[2].measured == "not measured: nanoGPT is not present"
-    assert [target.met for target in model_targets.targets(found(True, {**rates, "nanoGPT": 100}))][2] is True
-    for target in model_targets.targets(found(False, rates, "torch.float32"))[:4]:
-        missing = "not measured: this processor has no bfloat16 products, and --dtype bfloat16 was not given"
-        assert (target.measured, target.met) == (missing, None)
-    # the table of a race that was run says what was multiplied
-    emulated = model_targets.targets(found(False, rates))
-    # a peer that emulates bfloat16 is no measure; torch's fastest product of any dtype is
-    assert [target.met for target in emulated] == [None, None, None, True, None, False]
-    for target, number in zip(emulated, ("1.26x", "1.04x", "not measured: nanoGPT", "66%"), strict=False):
+RATES = {"fastlm": 126, "transformers": 100, "fastlm, compiled (default)": 130, "transformers, compiled (default)": 125}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_targets_of_training_steps_are_of_each_dtype(dtype):
+    at = 0 if dtype == "float32" else 4
+    targets = model_targets.targets(found(True, RATES, f"torch.{dtype}"))
+    measured, others = targets[at : at + 4], [*targets[:at], *targets[at + 4 : 8]]
+    assert [target.met for target in measured] == [True, False, None, True]
+    assert measured[2].measured == "not measured: nanoGPT is not present"
+    assert all(f"TinyStories shape, {dtype}" in target.what for target in measured)
+    missing = ("not measured: another shape or dtype was asked for", None)
+    assert [(target.measured, target.met) for target in others] == [missing] * 4
+    assert [target.met for target in targets[8:]] == [None, False]
+    with_nanogpt = model_targets.targets(found(True, {**RATES, "nanoGPT": 100}, f"torch.{dtype}"))
+    assert with_nanogpt[at + 2].met is True
+
+
+def test_a_peer_that_emulates_meets_no_target():
+    targets = model_targets.targets(found(False, RATES))
+    assert all("float32" in target.what for target in targets[:4])
+    for target, number in zip(targets[4:8], ("1.26x", "1.04x", "not measured: nanoGPT", "66%"), strict=True):
         assert target.measured.startswith(number)
-        is_measured = not target.measured.startswith("not measured")
-        assert ("no instructions for bfloat16: fastlm multiplies" in target.measured) == is_measured
-    assert ["but the peer emulates bfloat16" in target.measured for target in emulated[:4]] == [
-        True,
-        True,
-        False,
-        False,
-    ]
-    for target in model_targets.targets(found(True, rates, "torch.float32"))[:4]:
-        assert (target.measured, target.met) == ("not measured: another shape or type was asked for", None)
+        assert target.met is None
+        assert ("not counted" in target.measured) == (not target.measured.startswith("not measured"))
+    assert ["the peer emulates bfloat16" in target.measured for target in targets[4:8]] == [True, True, False, False]
+    assert "no instructions for bfloat16" in targets[7].measured
+    missing = "not measured: this processor has no bfloat16 products, and --dtype bfloat16 was not given"
+    for target in model_targets.targets(found(False, RATES, "torch.float32"))[4:8]:
+        assert (target.measured, target.met) == (missing, None)
+
+
+def test_the_report_begins_with_float32_and_marks_peers_that_emulate():
+    def race_of(dtype, multiplied):
+        row = {"tokens_per_s": 1.0, "flops_per_token": 1, "flops_per_s": 1.0, "of_product_full": 1.0, "rounds": 1}
+        row |= {"of_product_causal": 1.0, "peak_mb": 1.0, "compile_seconds": None}
+        rows = [{"name": name, **row} for name in ("fastlm", "transformers")]
+        gemm = {f"torch.{dtype}": 1e12}
+        race = {"size": "tiny", "batch": 1, "length": 2, "dtype": f"torch.{dtype}", "multiplied": multiplied}
+        return race | {"gemm_flops_per_s": gemm, "contenders": rows}
+
+    text = train_lm.report([race_of("bfloat16", False), race_of("float32", True)])
+    float32, bfloat16 = text.split("### ")[1:]
+    assert float32.startswith("tiny: 1 x 2 tokens, float32")
+    assert "| transformers |" in float32
+    assert "emulates" not in float32
+    assert "| transformers (emulates) |" in bfloat16
+    assert "meet no target" in bfloat16
