@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
+from fastlm._extras import install_command
 from fastlm.threads import thread_count
 
 Engine: TypeAlias = Literal["local", "ray"]
@@ -38,7 +39,7 @@ def ray_connection(num_workers: int | None = None, address: str | None = None) -
     try:
         import ray
     except ImportError:
-        raise ValueError("engine='ray' needs ray: pip install 'fastlm[dist]'") from None
+        raise ValueError(f"engine='ray' needs ray: {install_command('dist')}") from None
     if ray.is_initialized():
         if address is not None:
             raise ValueError(f"ray is connected already: leave out the address {address!r}")

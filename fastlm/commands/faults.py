@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Sequence
 
+from fastlm._extras import install_command
 from fastlm.text.escapes import escaped
 
 EXTRAS = {
@@ -25,7 +26,7 @@ EXTRAS = {
     "transformers": "transformers",
     "tokenizers": "transformers",
 }
-"""Package -> the extra of `pip install 'fastlm[EXTRA]'` that brings it."""
+"""Package -> the extra that brings it."""
 
 EXIT_CODES = {
     0: "The command succeeded.",
@@ -60,7 +61,7 @@ def line_of(error: Exception, options: Callable[[], Collection[str]]) -> str | N
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             return None
-        return f"{package} is not installed; pip install 'fastlm[{EXTRAS[package]}]'"
+        return f"{package} is not installed; {install_command(EXTRAS[package])}"
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     first = (text.strip().splitlines() or [""])[0]
     if isinstance(error, MemoryError):

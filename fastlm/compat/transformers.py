@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from fastlm._extras import install_command
 from fastlm.files.reading import check_content, unreadable_model
 from fastlm.tokenizer import Tokenizer
 
@@ -18,7 +19,9 @@ try:
     import tokenizers
     import transformers
 except ImportError as error:
-    raise ImportError(f"fastlm.compat.transformers needs the extra fastlm[transformers]: {error}") from error
+    raise ImportError(
+        f"fastlm.compat.transformers needs transformers: {install_command('transformers')} ({error})"
+    ) from error
 
 from fastlm.compat.tokenizers import Tokenizer as CompatTokenizer
 from fastlm.compat.transformers_backend import Backend

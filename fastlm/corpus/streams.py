@@ -7,6 +7,7 @@ from collections.abc import Callable
 from io import BufferedIOBase, RawIOBase
 from typing import IO, Any, cast
 
+from fastlm._extras import install_command
 from fastlm.corpus.skipped import SkippedRecords
 
 # A decompressor always reads this many bytes, so that the part of a damaged file that is read is always the same.
@@ -184,5 +185,4 @@ def needed(module: str, reader: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        name = module.split(".")[0]
-        raise ValueError(f"reading {reader} needs {name}: pip install 'fastlm[data]'") from None
+        raise ValueError(f"reading {reader} needs {module.split('.')[0]}: {install_command('data')}") from None

@@ -11,6 +11,8 @@ import os
 import re
 from pathlib import Path
 
+from fastlm._extras import install_command
+
 # ORG/NAME or NAME; a name has no leading or trailing dot or dash and no ".." or "--" (huggingface_hub's rules)
 _REPO_ID = re.compile(
     r"(?!.*(?:--|\.\.))(?:[A-Za-z0-9_](?:[\w.-]{0,94}[\w])?/)?[A-Za-z0-9_](?:[\w.-]{0,94}[\w])?", re.ASCII
@@ -110,7 +112,7 @@ def _download(repo_id: str, revision: str | None, token: str | None) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
-        raise ValueError("downloads need huggingface_hub: pip install 'fastlm[hub]'") from None
+        raise ValueError(f"downloads need huggingface_hub: {install_command('hub')}") from None
     names = [
         "tokenizer*.json",
         "tokenizer.fastlm",

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
+from fastlm._extras import install_command
 from fastlm.forks import no_fork
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
@@ -57,7 +58,7 @@ class RemotePath:
                 # a listing may be older than a write of this or another process
                 self._system, self._path = fsspec.core.url_to_fs(self.address, use_listings_cache=False)
         except ImportError:
-            raise ValueError(f"{address}: needs a library: pip install 'fastlm[{SCHEMES[scheme]}]'") from None
+            raise ValueError(f"{address}: needs a library: {install_command(SCHEMES[scheme])}") from None
 
     def __truediv__(self, name: str) -> RemotePath:
         return RemotePath(f"{self.address}/{name}")

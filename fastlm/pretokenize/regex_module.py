@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastlm._extras import install_command
 from fastlm.forks import no_fork
 
 
@@ -15,7 +16,6 @@ def regex_module() -> Any:
         except ModuleNotFoundError as error:
             if error.name != "regex":
                 raise
-            raise ValueError(
-                "a pattern without a scanner needs the package regex: pip install 'fastlm[regex]'"
-            ) from None
+            command = install_command("regex")
+            raise ValueError(f"a pattern without a scanner needs the package regex: {command}") from None
     return regex

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from fastlm._extras import install_command
 from fastlm._version import __version__
 from fastlm.files.atomic import write_files
 from fastlm.machine import processor_name
@@ -63,7 +64,7 @@ def write_report(
         OSError: A file cannot be read or written.
     """
     if (package := missing_package()) is not None:
-        raise ModuleNotFoundError(f"the report needs {package}: pip install 'fastlm[report]'", name=package)
+        raise ModuleNotFoundError(f"the report needs {package}: {install_command('report')}", name=package)
     if unknown := sorted(set(sections) - set(SECTIONS)):
         raise ValueError(f"sections has {unknown[0]!r}; expected some of {', '.join(SECTIONS)}")
     report = Report([], _machine(num_threads))

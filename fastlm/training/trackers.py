@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from fastlm._extras import install_command
 from fastlm.files.atomic import write_files
 from fastlm.files.reading import read_text
 from fastlm.training.config import TrainingConfig
@@ -55,7 +56,7 @@ def open_trackers(config: TrainingConfig, step: int) -> list[Tracker]:
 
 
 def _missing(option: str, extra: str) -> ValueError:
-    return ValueError(f"{option} is true, but the package is missing: pip install 'fastlm[{extra}]'")
+    return ValueError(f"{option} is true, but the package is missing: {install_command(extra)}")
 
 
 def _run_id(directory: Path, step: int) -> str:

@@ -13,9 +13,11 @@ import pytest
 
 import fastlm
 from fastlm import cli
+from fastlm._extras import install_command
 from fastlm.corpus import text_blocks
 from fastlm.corpus.manifest import read_manifest
 from tests import texts
+from tests.children import LIMIT, ended
 
 TEXT = "<|endoftext|>".join(texts.DOCUMENTS)
 
@@ -31,7 +33,7 @@ def folder(tmp_path_factory, trained):
 
 def run(*args, **options):
     command = [sys.executable, "-m", "fastlm", *map(str, args)]
-    return subprocess.run(command, capture_output=True, timeout=120, check=False, **options)
+    return subprocess.run(command, capture_output=True, timeout=LIMIT, check=False, **options)
 
 
 def test_train_tokenizer(folder, trained, capsys):
@@ -298,7 +300,7 @@ def test_a_closed_pipe_ends_the_command_quietly(folder, tmp_path, command):
     os.close(reader)
     try:
         process = [sys.executable, "-m", "fastlm", *arguments]
-        result = subprocess.run(process, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+        result = subprocess.run(process, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=LIMIT)
     finally:
         os.close(writer)
     assert (result.returncode, result.stderr) == (141, "")
@@ -330,7 +332,7 @@ def test_ctrl_c_is_one_line_that_says_how_to_resume(folder, tmp_path):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     process = subprocess.Popen(command, **pipes, text=True, preexec_fn=hear_signals)
-    with process:
+    with ended(process):
         process.stdin.write("some text " * 2000)
         process.stdin.flush()
         while not list(out.glob("unfinished/train-*")) and process.poll() is None:
@@ -339,7 +341,7 @@ def test_ctrl_c_is_one_line_that_says_how_to_resume(folder, tmp_path):
         # the input ends after the signal was handled, or the command could finish first
         time.sleep(2)
         process.stdin.close()
-        assert process.wait(60) == 130
+        assert process.wait(LIMIT) == 130
         assert process.stderr.read() == f"fastlm: interrupted: --resume continues from the last checkpoint in {out}\n"
 
 
@@ -420,4 +422,4 @@ def test_a_missing_package_is_named_with_its_extra(package, extra, tmp_path, mon
     else:
         arguments = ["generate", str(tmp_path)]
     assert cli.main(arguments) == 1
-    assert f"pip install 'fastlm[{extra}]'" in capsys.readouterr().err
+    assert install_command(extra) in capsys.readouterr().err

@@ -12,6 +12,7 @@ import pytest
 
 import fastlm
 from fastlm import cli
+from fastlm._extras import PACKAGES, install_command
 from fastlm.commands import faults
 from fastlm.corpus import sources
 
@@ -320,7 +321,7 @@ def test_a_missing_extra_is_named(package, command, place, monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, name)
     status, printed = run(command, capsys)
     assert (status, printed.count("\n")) == (1, 1), printed
-    assert f"pip install 'fastlm[{faults.EXTRAS[package]}]'" in printed
+    assert install_command(faults.EXTRAS[package]) in printed
 
 
 def test_the_extras_are_those_of_the_project():
@@ -329,6 +330,8 @@ def test_the_extras_are_those_of_the_project():
         extra: {re.split(r"[^\w-]", requirement)[0].replace("-", "_") for requirement in requirements}
         for extra, requirements in project["optional-dependencies"].items()
     }
+    assert all(brought[extra] == set(packages) for extra, packages in PACKAGES.items())
+    assert set(brought) - set(PACKAGES) == {"docs", "dev", "bench"}
     # transformers requires tokenizers, and numba llvmlite
     indirect = {"tokenizers", "llvmlite"}
     assert [name for name, extra in faults.EXTRAS.items() if name not in brought[extra] | indirect] == []

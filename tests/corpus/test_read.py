@@ -372,5 +372,5 @@ def test_columns_are_not_read_from_compressed_files(tmp_path):
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
     (tmp_path / "a.jsonl").write_text("{}")
     monkeypatch.setitem(sys.modules, "orjson", None)
-    with pytest.raises(ValueError, match=r"reading JSON lines needs orjson: pip install 'fastlm\[data\]'"):
+    with pytest.raises(ValueError, match=r"reading JSON lines needs orjson: pip install pyarrow fsspec orjson"):
         list(Blocks(tmp_path / "a.jsonl", SPLITTER))

@@ -130,9 +130,7 @@ def test_a_run_that_resumes_continues_its_run_of_the_tracker(ids, tmp_path, trac
 def test_a_missing_package_is_named_and_imported_only_if_it_is_asked_for(ids, tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     train(config_of(ids, tmp_path / "plain", steps=2))
-    with pytest.raises(
-        ValueError, match=rf"{name} is true, but the package is missing: pip install 'fastlm\[{name}\]'"
-    ):
+    with pytest.raises(ValueError, match=rf"{name} is true, but the package is missing: pip install {name}$"):
         train(config_of(ids, tmp_path / "run", **{name: True}))
 
 
