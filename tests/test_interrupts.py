@@ -14,6 +14,7 @@ from fastlm import interrupts
 from fastlm.corpus.manifest import read_manifest
 from fastlm.corpus.read import Corpus
 from tests import texts
+from tests.children import LIMIT, ended
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 
@@ -152,12 +153,12 @@ def test_encode_saves_what_was_encoded(files, tmp_path, trained, number, threads
     path.write_bytes("<|endoftext|>".join(texts.DOCUMENTS * 100).encode())
     arguments = ["encode", path, "--tokenizer", files / "tokenizer", "--out", out, "--threads", threads]
     process = started(*arguments, program=SLOW)
-    with process:
+    with ended(process):
         while not any(file.stat().st_size > 20_000 for file in out.glob("unfinished/train-*.npy")):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == CODES[number]
     expected = f"fastlm: {NAMES[number]}: --resume continues from the last checkpoint in {out}\n"
     assert errors.decode() == expected
@@ -180,11 +181,11 @@ def test_training_a_tokenizer_saves_what_was_counted(files, tmp_path, number, th
     arguments = ["train-tokenizer", path, "--vocab-size", 300, "--out", tmp_path / "new", "--threads", threads]
     arguments += ["--checkpoint", saved, "--log-seconds", "0.1"]
     process = started(*arguments, program=SLOW)
-    with process:
+    with ended(process):
         line = process.stderr.readline()
         assert line.startswith(b"fastlm: count: "), line
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == CODES[number], errors
     last = errors.decode().splitlines()[-1]
     assert last == f"fastlm: {NAMES[number]}: --resume continues from the checkpoint in {saved}"
@@ -202,10 +203,10 @@ def test_commands_that_save_nothing_say_so(files, tmp_path, number):
     path = tmp_path / "text"
     path.write_bytes("<|endoftext|>".join(texts.DOCUMENTS * 200).encode())
     process = started("count", path, "--tokenizer", files / "tokenizer", "--log-seconds", "0.1", program=SLOW)
-    with process:
+    with ended(process):
         assert process.stderr.readline()
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == CODES[number]
     last = errors.decode().splitlines()[-1]
     assert last == f"fastlm: {NAMES[number]}: nothing to resume; the same command starts again"
@@ -220,6 +221,6 @@ def test_a_program_without_handlers_ends_with_143(tmp_path, trained):
         "            os.kill(os.getpid(), signal.SIGTERM)\n        yield f'document {k}'\n"
         "fastlm.encode_corpus(tokenizer, documents(), sys.argv[2], num_threads=1)"
     )
-    process = started(tmp_path / "tokenizer", tmp_path / "out", program=program)
-    _, errors = process.communicate(timeout=60)
+    with ended(started(tmp_path / "tokenizer", tmp_path / "out", program=program)) as process:
+        _, errors = process.communicate(timeout=LIMIT)
     assert (process.returncode, errors) == (143, b"")

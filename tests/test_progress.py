@@ -18,6 +18,7 @@ from fastlm.corpus.verify import verify_shards
 from fastlm.planning.rates import measure_rates
 from fastlm.progress import Bars, Lines, progress_line, progress_values, reporting, shown
 from tests import texts
+from tests.children import LIMIT
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def test_lines_go_to_the_standard_error_of_a_program_without_logging():
         "from fastlm.progress import line_seconds, shown\nimport time\nline_seconds.set(0.01)\n"
         "with shown() as report:\n    report('encode', 1, 2)\n    time.sleep(0.1)"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=LIMIT)
     assert result.stdout == ""
     assert result.stderr.startswith("encode: 1.00 B of 2.00 B (50.0 %), ")
 
@@ -199,7 +200,11 @@ def test_false_and_none_show_nothing(lines):
 
 def command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "fastlm", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", "fastlm", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT,
     )
 
 

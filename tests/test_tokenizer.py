@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import fastlm
 from fastlm import tokenizer as tokenizer_module
 from tests import texts
+from tests.children import LIMIT
 from tests.reference import bpe
 
 BYTES = {i: bytes([i]) for i in range(256)}
@@ -134,7 +135,7 @@ def test_errors_come_back_from_other_processes(trained):
         multiprocessing.get_context("fork").Pool(1) as pool,
         pytest.raises(ValueError, match="byte 1 is not well-formed"),
     ):
-        pool.map_async(trained.encode, [b"a\xff"]).get(timeout=60)
+        pool.map_async(trained.encode, [b"a\xff"]).get(timeout=LIMIT)
 
 
 @pytest.mark.parametrize("encode", ["encode", "encode_to_numpy", "count"])

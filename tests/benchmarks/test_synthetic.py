@@ -15,6 +15,7 @@ from fastlm.bpe_training._count import PretokenCounter
 from fastlm.pretokenize import _scan
 from fastlm.pretokenize.patterns import find_pattern
 from fastlm.pretokenize.text_splitter import TextSplitter, segments_between
+from tests.children import LIMIT
 from tests.reference import bpe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,8 +94,8 @@ def test_letters_of_each_script():
 
 def test_the_command_writes_to_a_file_or_a_pipe(tmp_path):
     command = [sys.executable, "-m", "benchmarks.synthetic", "--profile", "tinystories", "--size", "0.5MB", "--out"]
-    piped = subprocess.run([*command, "-"], cwd=ROOT, capture_output=True, check=True, timeout=120).stdout
-    subprocess.run([*command, str(tmp_path / "text")], cwd=ROOT, check=True, timeout=120)
+    piped = subprocess.run([*command, "-"], cwd=ROOT, capture_output=True, check=True, timeout=LIMIT).stdout
+    subprocess.run([*command, str(tmp_path / "text")], cwd=ROOT, check=True, timeout=LIMIT)
     assert hashlib.sha256(piped).digest() == hashlib.sha256((tmp_path / "text").read_bytes()).digest()
     assert piped == text_of("tinystories", 500_000)
 

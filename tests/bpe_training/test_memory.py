@@ -21,6 +21,7 @@ from fastlm.pretokenize.patterns import PATTERNS
 from fastlm.vocabulary.from_ranks import vocabulary_from_ranks
 from fastlm.vocabulary.vocabulary import Rules
 from tests import texts
+from tests.children import LIMIT
 from tests.reference import bpe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,7 +116,7 @@ def test_peak_memory_keeps_to_the_limit(tmp_path):
         out.writelines(corpus(PROFILES["openwebtext"], 60_000_000))
     limit = 100_000_000
     command = [sys.executable, "-c", MEASURED, str(path), str(limit)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=LIMIT).stdout
     fingerprint, peak, spilled = result.split()
     assert fingerprint == fastlm.train_bpe(path, 8000).vocabulary.fingerprint
     assert int(peak) <= 1.15 * limit

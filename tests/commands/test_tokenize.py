@@ -15,6 +15,7 @@ from fastlm import cli
 from fastlm.text.shown import shown
 from fastlm.vocabulary.summary import SAMPLE
 from tests import texts
+from tests.children import LIMIT, ended
 
 TEXT = "the don't\n\x1b[31mred\x07 é😀<|end|>"
 
@@ -38,17 +39,18 @@ def run_on_terminal(*args, **environment):
     env = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"} | environment
     process = subprocess.Popen(command, stdout=follower, stderr=subprocess.PIPE, env=env)
     os.close(follower)
-    output = b""
-    while True:
-        try:
-            part = os.read(leader, 65536)
-        except OSError:  # Linux ends a terminal with EIO
-            part = b""
-        if not part:
-            break
-        output += part
-    os.close(leader)
-    _, errors = process.communicate(timeout=60)
+    with ended(process):
+        output = b""
+        while True:
+            try:
+                part = os.read(leader, 65536)
+            except OSError:  # Linux ends a terminal with EIO
+                part = b""
+            if not part:
+                break
+            output += part
+        os.close(leader)
+        _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, errors
     return output.decode().replace("\r\n", "\n")
 

@@ -14,6 +14,7 @@ from fastlm.corpus import columns
 from fastlm.corpus.read import Blocks, Corpus
 from fastlm.pretokenize.patterns import find_pattern
 from fastlm.pretokenize.text_splitter import DOCUMENT_END, TextSplitter
+from tests.children import LIMIT
 
 pyarrow = pytest.importorskip("pyarrow", reason="the extra [data] is not installed")
 parquet = pytest.importorskip("pyarrow.parquet", reason="the extra [data] is not installed")
@@ -108,7 +109,7 @@ def test_hostile_files_do_not_end_the_process(tmp_path, trained):
     )
     (tmp_path / "ok").write_text("text")
     command = [sys.executable, "-c", program]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[-1]) == [1, 0] * len(range(0, len(HOSTILE), 4))
     assert result.stderr.count("fastlm: ") == len(range(0, len(HOSTILE), 4))
@@ -159,7 +160,7 @@ def test_files_with_changed_bytes_are_read_or_refused(tmp_path):
         if name != "view":
             parquet.write_table(pyarrow.table({"text": array}), tmp_path / f"{name}.parquet")
     command = [sys.executable, "-c", FUZZ]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert result.returncode == 0, result.stderr
     refused, read = map(int, result.stdout.split())
     assert refused > 100
@@ -210,7 +211,7 @@ def peak_of(path: Path) -> tuple[int, int]:
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     command = [sys.executable, "-c", program, str(path)]
-    size, peak = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout.split()
+    size, peak = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=True).stdout.split()
     return int(size), int(peak) * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -14,6 +14,7 @@ from fastlm import threads
 from fastlm.encoding import _batch, _state, _token_table, batches
 from fastlm.pretokenize.patterns import Pattern
 from tests import texts
+from tests.children import LIMIT
 
 END = "<|endoftext|>"
 
@@ -175,7 +176,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     not hasattr(os, "fork"), reason="forks"))])  # fmt: skip
 def test_threads_neither_outlive_a_fork_nor_hold_up_the_exit(program):
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=LIMIT, check=True
     )
     assert result.stdout == "True\n"
 
@@ -264,7 +265,7 @@ def test_an_error_of_a_later_text_does_not_replace_that_of_an_earlier_one(monkey
         number = int(text[:1])
         if number == 3:
             taken.set()
-            assert met.wait(60)
+            assert met.wait(LIMIT)
         raise ValueError(f"text {number} has no pretokens")
 
     monkeypatch.setattr(_batch, "SMALLEST_CHUNK", 1)
@@ -273,7 +274,7 @@ def test_an_error_of_a_later_text_does_not_replace_that_of_an_earlier_one(monkey
     with _batch.Batch(tokenizer._encoder, [b"0", b"1", b"2", b"3"], None, 4) as batch:
         last = threading.Thread(target=batch.encode, args=(3,))
         last.start()
-        assert taken.wait(60)
+        assert taken.wait(LIMIT)
         batch.encode(0)
         met.set()
         last.join()

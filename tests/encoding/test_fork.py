@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 REPOSITORY = Path(__file__).parents[2]
-SECONDS = 120
+SECONDS = 1200
 
 # each function makes an object that has not been used, and returns a call of it
 LAYERS = """

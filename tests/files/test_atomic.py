@@ -50,7 +50,7 @@ directory = Path(sys.argv[1])
 def stay(path):
     path.write_bytes(b"unfinished")
     (directory / "begun").touch()
-    time.sleep(60)
+    time.sleep(3600)
 write_files(directory, {"a": b"new", "b": stay})
 """
 

@@ -15,6 +15,7 @@ from fastlm.files.remote import location
 pytest.importorskip("s3fs")
 pytest.importorskip("moto")
 
+from tests.children import LIMIT, ended
 from tests.files.s3 import BUCKET, s3_server
 
 # libraries of the server and of S3
@@ -114,15 +115,15 @@ def test_a_killed_job_resumes_from_the_store(server, trained, expected, tmp_path
     kills = 0
     while not (location(out) / "manifest.json").exists():
         before = location(out).sizes().get("unfinished/state.json")
-        with subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path / "tokenizer"), out], env=os.environ
-        ) as process:
+        command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path / "tokenizer"), out]
+        with ended(subprocess.Popen(command, env=os.environ)) as process:
             while kills < 3 and process.poll() is None:
                 if location(out).sizes().get("unfinished/state.json") not in (None, before):
                     process.send_signal(number)
                     kills += 1
                     break
                 time.sleep(0.02)
+            process.wait(LIMIT)
         assert process.returncode in (0, -number if number == signal.SIGKILL else 143)
     assert kills
     assert verify_shards(location(out)).splits == expected.splits

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 from fastlm.cli import main  # noqa: E402
 from fastlm.model.files import load_model  # noqa: E402
 from fastlm.training.log import read_log  # noqa: E402
+from tests.children import LIMIT, ended  # noqa: E402
 from tests.model import tiny  # noqa: E402
 from tests.model.models import same_weights  # noqa: E402
 
@@ -43,15 +44,16 @@ def stopped(config, number, delay, log):
     out = Path(log["out"])
     before = logged_step(out)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "fastlm", "train", str(config), "--log-json"],
         cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, preexec_fn=hear_signals,
-    ) as process:  # fmt: skip
+    )  # fmt: skip
+    with ended(process):
         while logged_step(out) == before and process.poll() is None:
             time.sleep(0.005)
         time.sleep(delay)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=LIMIT)
     return process.returncode, errors.decode().splitlines()
 
 

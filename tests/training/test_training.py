@@ -23,6 +23,7 @@ from fastlm.training.evaluation import bytes_of_ids  # noqa: E402
 from fastlm.training.hardware import autocast_type  # noqa: E402
 from fastlm.training.log import read_log  # noqa: E402
 from fastlm.training.mean_loss import MeanLoss  # noqa: E402
+from tests.children import LIMIT  # noqa: E402
 from tests.model import tiny  # noqa: E402
 from tests.model.killing import TIMES, result  # noqa: E402
 from tests.reference import training as reference  # noqa: E402
@@ -37,7 +38,7 @@ def losses(config):
     return [line["loss"] for line in read_log(Path(config.out) / "log.jsonl") if "loss" in line]
 
 
-def python(*arguments, timeout=120):
+def python(*arguments, timeout=LIMIT):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
