@@ -5,11 +5,13 @@ FASTLM_DEBUG=1           Cython's bounds and initialization checks, an end of th
 FASTLM_SANITIZE=address  the checks, with AddressSanitizer and UndefinedBehaviorSanitizer (also for the value 1)
 FASTLM_SANITIZE=thread   the checks, with ThreadSanitizer
 FASTLM_LINE_TRACE=1      tells coverage which lines run
+FASTLM_KERNELS=FOLDER    links merge kernels that tools/compile_kernels.py made elsewhere, without Numba
 The directives stand here and not in the .pyx files, because a directive in a file's header cannot be switched off.
 """
 
 import hashlib
 import os
+import shutil
 import sys
 from glob import glob
 from pathlib import Path
@@ -21,7 +23,7 @@ from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, "tools")  # an isolated build does not have the folder of setup.py on the path
 import extension_cache
-from compile_kernels import compile_all
+from compile_kernels import objects
 
 SANITIZERS = {"1": "address,undefined", "address": "address,undefined", "thread": "thread"}
 SANITIZE = SANITIZERS.get(os.environ.get("FASTLM_SANITIZE", ""))
@@ -29,19 +31,30 @@ LINE_TRACE = os.environ.get("FASTLM_LINE_TRACE") == "1"
 DEBUG = bool(SANITIZE) or os.environ.get("FASTLM_DEBUG") == "1"
 
 macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
-compile_args, link_args = ["-O3", "-g0", "-fno-semantic-interposition"], ["-Wl,-s"]
-if DEBUG:
-    compile_args, link_args = ["-O0", "-g"], []
-    if not SANITIZE:
-        compile_args.append("-ftrapv")
-if SANITIZE:
-    flags = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"]
-    flags += ["-fno-sanitize-recover=undefined"] if "undefined" in SANITIZE else []
-    compile_args += ["-O1", *flags]
-    link_args += flags
 if LINE_TRACE:
-    compile_args = ["-O1", "-g0"]
     macros += [("CYTHON_TRACE_NOGIL", "1")]
+
+
+def flags(compiler_type: str) -> tuple[list[str], list[str]]:
+    """Options for compiling and for linking.
+
+    The headers use GNU C, which gcc and clang compile. On Windows clang-cl takes the options of Microsoft's compiler.
+    """
+    if compiler_type == "msvc":
+        compiling = ["/Od", "/Z7"] if DEBUG else ["/O2", "/clang:-O3"]
+        return [*compiling, "-Wno-unused-command-line-argument", "-Wno-unused-function"], []
+    if SANITIZE:
+        sanitizers = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"]
+        sanitizers += ["-fno-sanitize-recover=undefined"] if "undefined" in SANITIZE else []
+        return ["-O1", "-g", *sanitizers], sanitizers
+    if LINE_TRACE:
+        return ["-O1", "-g0"], ["-Wl,-s"]
+    if DEBUG:
+        return ["-O0", "-g", "-ftrapv"], []
+    if sys.platform == "darwin":
+        return ["-O3", "-g0"], []
+    return ["-O3", "-g0", "-fno-semantic-interposition"], ["-Wl,-s"]
+
 
 DIRECTIVES = {
     "language_level": 3,
@@ -52,6 +65,8 @@ DIRECTIVES = {
     "cdivision": not DEBUG,
     "autotestdict": False,
     "linetrace": LINE_TRACE,
+    # tables that threads share never change, and a pool of states has a critical section: docs/platforms.md
+    "freethreading_compatible": True,
 }
 
 KERNELS = "fastlm.kernels._compiled"
@@ -59,15 +74,23 @@ KERNEL_SOURCE = "fastlm/kernels/bpe.py"
 
 
 class BuildExt(build_ext):
-    """Compiles the modules that extension_cache does not have."""
+    """Compiles the modules that extension_cache does not have, with the options of the compiler."""
 
     def build_extensions(self) -> None:
+        if self.compiler.compiler_type == "msvc":
+            clang = shutil.which("clang-cl")
+            if clang is None:
+                sys.exit("the native core is GNU C: on Windows it needs clang-cl of LLVM on the PATH")
+            self.compiler.initialize()
+            self.compiler.cc = clang
+        compiling, linking = flags(self.compiler.compiler_type)
         missing = [ext for ext in self.extensions if self.force or not KEPT[ext.name].exists()]
         self.force = True  # modification times say nothing: a C file may be of a build with other directives
         generated = cythonize(missing, force=True, quiet=not self.verbose, compiler_directives=DIRECTIVES)
         sources = {ext.name: ext.sources for ext in generated}
         for ext in missing:
             ext.sources = sources[ext.name]
+            ext.extra_compile_args, ext.extra_link_args = compiling, linking
         self.missing = set(sources)
         super().build_extensions()
 
@@ -77,16 +100,17 @@ class BuildExt(build_ext):
             extension_cache.replace(KEPT[ext.name], built)
             return
         if ext.name == KERNELS:
-            ext.extra_objects = [str(path) for path in compile_all(Path("build/kernels")).values()]
+            ext.extra_objects = [str(path) for path in objects(Path("build/kernels"))]
             source = hashlib.sha256(Path(KERNEL_SOURCE).read_bytes()).hexdigest()
-            ext.define_macros = [*ext.define_macros, ("FASTLM_KERNEL_SOURCE", f'"{source}"')]
+            # without quotes, which compilers on Windows take differently; dispatch.h adds them
+            ext.define_macros = [*ext.define_macros, ("FASTLM_KERNEL_SOURCE", f"sha256_{source}")]
         super().build_extension(ext)
         extension_cache.keep(built, KEPT[ext.name])
 
 
 CPP_MODULES = ["bpe_training._run_files"]
 MODULES = sorted(
-    path.removeprefix("fastlm/").removesuffix(".pyx").replace("/", ".")
+    path.replace(os.sep, "/").removeprefix("fastlm/").removesuffix(".pyx").replace("/", ".")
     for path in glob("fastlm/**/*.pyx", recursive=True)
 )
 
@@ -104,8 +128,6 @@ EXTENSIONS = [
         include_dirs=["fastlm", numpy.get_include()],
         define_macros=macros,
         language="c++" if name in CPP_MODULES else "c",
-        extra_compile_args=compile_args,
-        extra_link_args=link_args,
     )
     for name in MODULES
 ]

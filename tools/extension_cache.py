@@ -32,11 +32,21 @@ def common_inputs() -> bytes:
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
-    settings = [f"{package} {importlib.metadata.version(package)}" for package in PACKAGES]
+    settings = [f"{package} {_version(package)}" for package in PACKAGES]
+    if kernels := os.environ.get("FASTLM_KERNELS"):
+        settings += sorted(path.name for path in Path(kernels).iterdir())  # the names have hashes
     settings += [f"{name}={os.environ.get(name)}" for name in ENVIRONMENT]
     settings += [f"{name}={sysconfig.get_config_var(name)}" for name in ("EXT_SUFFIX", "CC", "CFLAGS", "LDSHARED")]
     digest.update("\0".join([*settings, platform.machine()]).encode())
     return digest.digest()
+
+
+def _version(package: str) -> str | None:
+    """The version of a package; None for Numba where the build takes kernels that were compiled elsewhere."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def module_path(source: str, common: bytes) -> Path:

@@ -1,6 +1,7 @@
 """Token IDs to bytes, by copying the bytes of each token."""
 import numpy as np
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.list cimport PyList_GET_SIZE, PyList_GetSlice
 from cpython.ref cimport PyObject
@@ -67,10 +68,13 @@ cdef class Decoder:
         """
         cdef int64_t few[FEW]
         cdef Py_ssize_t n
+        cdef bint plain
         cdef const int64_t[::1] token_ids
         if type(ids) is list:
-            n = PyList_GET_SIZE(ids)
-            if n <= FEW and are_plain_integers(ids, n, few):
+            with cython.critical_section(ids):  # without a GIL, another thread may change the list
+                n = PyList_GET_SIZE(ids)
+                plain = n <= FEW and are_plain_integers(ids, n, few)
+            if plain:
                 return self._joined(few, n)
         token_ids = as_ids(ids)
         return self._joined(&token_ids[0], token_ids.shape[0]) if token_ids.shape[0] else b""
@@ -118,6 +122,7 @@ def as_ids(ids):
         TypeError: `ids` are not one sequence of integers.
     """
     cdef int64_t[::1] to
+    cdef bint changed, plain = False
     if isinstance(ids, (str, bytes, bytearray)):
         raise TypeError(f"ids must be integers, got {type(ids).__name__}")
     if not isinstance(ids, np.ndarray):
@@ -127,9 +132,13 @@ def as_ids(ids):
             ids = plain_sequence(ids)
         array = np.empty(len(ids), np.int64)
         to = array
-        if len(ids) != to.shape[0]:  # the allocation may run code that changes the list
+        with cython.critical_section(ids):
+            changed = len(ids) != to.shape[0]  # the allocation may run code that changes the list
+            if not changed:
+                plain = not to.shape[0] or are_plain_integers(ids, to.shape[0], &to[0])
+        if changed:
             return as_ids(plain_sequence(ids))
-        if not to.shape[0] or are_plain_integers(ids, to.shape[0], &to[0]):
+        if plain:
             return array
         if any(isinstance(item, np.bool_) for item in ids):
             raise TypeError("ids must be integers, got numpy.bool")

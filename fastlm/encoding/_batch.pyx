@@ -176,6 +176,7 @@ cdef class Batch:
         return 0
 
     cdef int _note_error(self, int64_t chunk, error) except -1:
+        earlier = self.error  # is freed after the lock, because a finalizer may run any code
         PyThread_acquire_lock(self.lock, WAIT_LOCK)
         if chunk < self.first_failed:
             self.first_failed, self.error = chunk, error

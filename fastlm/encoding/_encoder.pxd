@@ -12,7 +12,7 @@ cdef class Encoder:
     cdef EncodeState take(self, int64_t number)
     cdef int give_back(self, EncodeState state) except -1
     cdef bint has_scanner(self)
-    cdef EncodeState _new_state(self)
+    cdef EncodeState _new_state(self, int64_t number)
 
 
 cdef list exact_list(items)

@@ -1,6 +1,7 @@
 """Text to token ids with one vocabulary: the calls that Python makes."""
 import numpy as np
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uintptr_t
 
 from fastlm.encoding._state cimport EncodeState, IdSink, boundary_rows
@@ -150,14 +151,19 @@ cdef class Encoder:
         """The state of this number if it is idle, else another idle one, else a new one."""
         cdef Py_ssize_t k
         cdef EncodeState state = None
-        if number < len(self.idle) and self.idle[number] is not None:
-            state, self.idle[number] = self.idle[number], None
-            return state
-        for k in range(len(self.idle)):
-            if self.idle[k] is not None:
-                state, self.idle[k] = self.idle[k], None
-                return state
-        return self._new_state()
+        with cython.critical_section(self):  # nothing where there is a GIL
+            if number < len(self.idle) and self.idle[number] is not None:
+                state, self.idle[number] = self.idle[number], None
+            else:
+                for k in range(len(self.idle)):
+                    if self.idle[k] is not None:
+                        state, self.idle[k] = self.idle[k], None
+                        break
+                else:
+                    number = self.num_states
+                    self.num_states += 1
+                    self.idle.append(None)
+        return self._new_state(number) if state is None else state
 
     cdef int give_back(self, EncodeState state) except -1:
         """Makes a state idle."""
@@ -167,10 +173,7 @@ cdef class Encoder:
             self.idle[state.number] = state
         return 0
 
-    cdef EncodeState _new_state(self):
-        cdef int64_t number = self.num_states
-        self.num_states += 1
-        self.idle.append(None)
+    cdef EncodeState _new_state(self, int64_t number):
         return EncodeState(self.tables, self.tables.tokens.new_cache(), number)
 
     cdef bint has_scanner(self):

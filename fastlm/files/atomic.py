@@ -56,6 +56,7 @@ def write_files(
             else:
                 content(Path(file.name))
             _sync(file)
+            _allow_rename(file)
             staged.append((file.name, directory / name))
         back_up = stack.enter_context(_restoring())
         for temporary, path in staged:
@@ -99,8 +100,9 @@ def _restoring() -> Iterator[Callable[[Path], None]]:
         with contextlib.suppress(OSError, NotImplementedError):
             os.link(path, backup, follow_symlinks=False)
             backups.append((path, backup))
-            locked = stack.enter_context(open(backup, "rb"))  # noqa: SIM115 - the stack closes it
-            _lock(locked, shared=True)
+            if fcntl is not None:
+                locked = stack.enter_context(open(backup, "rb"))  # noqa: SIM115 - the stack closes it
+                _lock(locked, shared=True)
 
     try:
         yield back_up
@@ -141,6 +143,7 @@ def replacing(path: Location) -> Iterator[BinaryIO]:
     with _staged(path) as file:
         yield file
         _sync(file)
+        _allow_rename(file)
         os.replace(file.name, path)
         sync_directory(path.parent)
 
@@ -218,6 +221,12 @@ def _staged(path: Path) -> Iterator[BinaryIO]:
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+def _allow_rename(file: BinaryIO) -> None:
+    """Closes a file where the system renames no open ones; elsewhere it stays open, because it is locked."""
+    if os.name == "nt":
+        file.close()
 
 
 def sync_directory(directory: Path) -> None:

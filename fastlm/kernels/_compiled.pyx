@@ -8,10 +8,10 @@ cdef extern from "kernels/dispatch.h":
         void (*merge_batch)()
     fastlm_kernel fastlm_kernels[4]
     int fastlm_kernel_count()
-    const char *FASTLM_KERNEL_SOURCE
+    const char *fastlm_kernel_source "FASTLM_QUOTED(FASTLM_KERNEL_SOURCE)"
 
 # sha256 of the bpe.py that was compiled
-SOURCE_SHA256 = FASTLM_KERNEL_SOURCE.decode()
+SOURCE_SHA256 = fastlm_kernel_source.decode().removeprefix("sha256_")
 
 
 def supported_isas() -> tuple[str, ...]:

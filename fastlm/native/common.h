@@ -3,7 +3,7 @@
 #define FASTLM_COMMON_H
 #include <stdint.h>
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 #define FASTLM_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define FASTLM_NOINLINE __attribute__((noinline))
 #define FASTLM_ALWAYS_INLINE inline __attribute__((always_inline))
@@ -15,7 +15,7 @@
 
 /* Prefetches the cache line at an address that will be read, or read and written. Any address is allowed. */
 static inline void fastlm_prefetch_read(const void *address) {
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
     __builtin_prefetch(address, 0);
 #else
     (void)address;
@@ -23,7 +23,7 @@ static inline void fastlm_prefetch_read(const void *address) {
 }
 
 static inline void fastlm_prefetch_write(const void *address) {
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
     __builtin_prefetch(address, 1);
 #else
     (void)address;

@@ -23,8 +23,9 @@ typedef struct {
 
 enum { FASTLM_FILTER_BITMAP = 64, FASTLM_FILTER_BYTES = FASTLM_FILTER_BITMAP + 8192 };
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #include <immintrin.h>
+#include "../native/cpu.h"
 #define FASTLM_FILTER_X86 1
 
 __attribute__((target("avx2"))) static inline __m256i fastlm_in_set(__m256i bytes, const uint8_t *tables) {
@@ -89,7 +90,7 @@ static inline int64_t fastlm_find_tokens(const fastlm_token_trie *trie, const ui
     const uint8_t *follows = trie->filter + FASTLM_FILTER_BITMAP;
     int64_t found = 0, at = *position;
 #ifdef FASTLM_FILTER_X86
-    const int has_avx2 = n - at >= 64 && __builtin_cpu_supports("avx2");
+    const int has_avx2 = n - at >= 64 && fastlm_x86_level() >= 3;
 #endif
     while (at < n && found < capacity) {
 #ifdef FASTLM_FILTER_X86

@@ -8,7 +8,7 @@
 #include "unicode_classes.h"
 #include "utf8.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define FASTLM_X86 1
 #include <immintrin.h>
 #endif

@@ -6,6 +6,7 @@
  * (one_by_one.h). */
 #ifndef FASTLM_SCAN_H
 #define FASTLM_SCAN_H
+#include "../../native/cpu.h"
 #include "base.h"
 #include "safe_start.h"
 
@@ -37,9 +38,7 @@ enum { FASTLM_PORTABLE, FASTLM_AVX2 };
 
 static inline int fastlm_best_isa(void) {
 #ifdef FASTLM_X86
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")
-        && __builtin_cpu_supports("popcnt") ? FASTLM_AVX2 : FASTLM_PORTABLE;
+    return fastlm_x86_level() >= 3 ? FASTLM_AVX2 : FASTLM_PORTABLE;
 #else
     return FASTLM_PORTABLE;
 #endif
