@@ -16,6 +16,7 @@ PACKAGES = {
     "trackio": ("trackio",),
     "hub": ("huggingface_hub",),
     "transformers": ("transformers", "jinja2"),
+    "chat": ("jinja2",),
 }
 """Name of an extra in pyproject.toml -> its packages."""
 

@@ -186,7 +186,7 @@ cdef class PlainTexts:
     little more than its ids.
 
     Args:
-        encoder: Does the work, and says what is raised.
+        encoder: Does the work, and its errors are raised.
         finder: Finds the boundaries in every text.
     """
 
