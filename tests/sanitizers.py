@@ -205,7 +205,7 @@ def main() -> int:
     parser.add_argument("check", choices=CHECKS)
     parser.add_argument("files", nargs="*", help="test files or folders; default: those of the check")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no test file after this time")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     passed = reports = 0
     for outcome in results(arguments.check, tuple(arguments.files), arguments.seconds):
         passed, reports = passed + outcome.passed, reports + bool(outcome.report)

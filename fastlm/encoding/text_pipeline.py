@@ -138,6 +138,10 @@ class TextPipeline:
         keeps_tokens = all(self._normalized_str(token.content) == token.content for token in normalized)
         self._may_keep = self.spans_are_local and are_apart and keeps_tokens and not strips
         self._may_keep &= self._step_pattern is None
+        # without other steps, one splitter finds all tokens with their options
+        self._only_splitter = None
+        if not self.normalizers and not self.prefix and self._step_pattern is None and not self._needs_position:
+            self._only_splitter = self._as_given if not normalized else None if as_given else self._normalized
         self.is_plain = not self.normalizers and self._step_pattern is None and not self.needs_whole_text
         ordinary = [token for token in tokens if not token.special]
         self.ordinary_are_apart = not ordinary or not special or not _can_overlap(ordinary, special)
@@ -167,8 +171,7 @@ class TextPipeline:
             is_checked = isinstance(text, str) or (isinstance(text, bytes) and bytes.isascii(text))
             if self.encodes_as_given(text if is_checked else decoded_text(text)):
                 return text, self.boundaries(text, on_special)
-        decoded = decoded_text(text)
-        return self._joined(self.spans(decoded, self.recognised(on_special)))
+        return self.prepare_recognised(text, self.recognised(on_special))
 
     def recognised(self, on_special: OnSpecial) -> frozenset[int]:
         """The ids of the added tokens that become ids."""
@@ -201,7 +204,14 @@ class TextPipeline:
 
     def prepare_recognised(self, text: str | bytes, recognised: frozenset[int]) -> tuple[bytes, Boundaries]:
         """Like `prepare`, but only added tokens with these ids become ids."""
-        return self._joined(self.spans(decoded_text(text), recognised))
+        decoded = decoded_text(text)
+        if self._only_splitter is not None:
+            encoded = decoded.encode()
+            rows = self._only_splitter.rows(encoded, recognised)
+            # a token that reaches over others does not fit the order of boundaries
+            if (rows[1:, 0] >= rows[:-1, 1]).all():
+                return encoded, rows
+        return self._joined(self.spans(decoded, recognised))
 
     def prepare_parts(self, parts: Iterable[tuple[str | bytes, bool]]) -> tuple[bytes, Boundaries]:
         """Like `prepare`, for the text of all parts together. An added token counts only inside one part, and a special

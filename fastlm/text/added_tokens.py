@@ -6,17 +6,19 @@ whatever the tokens are: `tokenizers` itself takes quadratic time for a token of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Protocol, TypeAlias
 
+import numpy as np
+
+from fastlm._types import Int64Array, UInt8Array
+from fastlm.text._added_rows import LSTRIP, RSTRIP, SINGLE_WORD, WHITESPACE, WORD, with_options
 from fastlm.text._token_finder import TokenFinder
 from fastlm.text.char_classes import members
-from fastlm.text.whitespace import WHITESPACE
 
 Split: TypeAlias = tuple[int, int, int | None]
 """A span of a text, in characters: its start, its end, and the ID of the added token that it is, or None."""
-
-_IS_WHITESPACE = frozenset(WHITESPACE)
 
 
 class Token(Protocol):
@@ -40,62 +42,66 @@ class AddedTokenSplitter:
     """
 
     def __init__(self, tokens: Mapping[str, Token]) -> None:
-        self._tokens = list(tokens.values())
+        given = list(tokens.values())
         self._finder = TokenFinder([content.encode() for content in tokens])
+        self._ids = np.array([token.id for token in given], np.int64)
+        options = [SINGLE_WORD * token.single_word | LSTRIP * token.lstrip | RSTRIP * token.rstrip for token in given]
+        self._options = np.array(options, np.uint8)
+
+    def rows(self, text: bytes, recognised: frozenset[int]) -> Int64Array:
+        """Finds the tokens in a text.
+
+        A token with rstrip may reach over tokens of whitespace, which are found as well, so rows may overlap. A token
+        with lstrip is left out if the token before it took all of it.
+
+        Args:
+            text: Well-formed UTF-8.
+            recognised: IDs of the tokens that count. The others hide the tokens that they overlap.
+
+        Returns:
+            int64 (k, 3): start and end in bytes, and ID, of each token, in order. No token is empty.
+        """
+        rows = self._finder.find(text)
+        if not len(rows):
+            return rows
+        kinds = _kinds_of_characters() if self._options.any() else _NO_KINDS
+        return rows[: with_options(text, rows, self._options, self._ids, recognised, kinds)]
 
     def split(self, text: str, recognised: frozenset[int]) -> Iterator[Split]:
         """Yields each added token with a `recognised` ID, and each span between them, in order. No span is empty.
 
-        A token with rstrip may reach over tokens of whitespace, which are yielded as well, so spans may overlap. A
-        token with lstrip is left out if the token before it took all of it.
-
         Args:
             text: A text without lone surrogates.
-            recognised: IDs of the tokens to yield. The others hide the tokens that they overlap.
+            recognised: As `rows`, which says when spans overlap.
         """
-        done = whitespace_end = 0
-        for start, end, token in self._found(text):
-            if token.id not in recognised or (token.single_word and _touches_word(text, start, end)):
-                continue
-            if token.lstrip:
-                while start > done and text[start - 1] in _IS_WHITESPACE:
-                    start -= 1
-                start = max(start, done)
-            if token.rstrip:
-                # whitespace that an earlier token reached to is not read again
-                whitespace_end = max(whitespace_end, end)
-                while whitespace_end < len(text) and text[whitespace_end] in _IS_WHITESPACE:
-                    whitespace_end += 1
-                end = whitespace_end
-            if start >= end:
-                continue
+        done = 0
+        for start, end, token_id in self._found(text, recognised):
             if done < start:
                 yield done, start, None
-            yield start, end, token.id
+            yield start, end, token_id
             done = end
         if done < len(text):
             yield done, len(text), None
 
-    def _found(self, text: str) -> Iterator[tuple[int, int, Token]]:
-        """Yields each token in a text, and its start and end in characters."""
-        if not self._tokens:
-            return
+    def _found(self, text: str, recognised: frozenset[int]) -> Iterable[tuple[int, int, int]]:
+        """Each token in a text: its start and end in characters, and its ID."""
+        if not len(self._ids):
+            return []
         encoded = text.encode()
-        rows = self._finder.find(encoded)
-        if len(encoded) == len(text):
-            for start, end, index in rows.tolist():
-                yield start, end, self._tokens[index]
-            return
-        byte = character = 0
-        for start, end, index in rows.tolist():
-            character += len(encoded[byte:start].decode())
-            length = len(encoded[start:end].decode())
-            yield character, character + length, self._tokens[index]
-            character += length
-            byte = end
+        rows = self.rows(encoded, recognised)
+        if len(rows) and len(encoded) != len(text):
+            # for each byte the number of characters that begin before it
+            begun = np.cumsum((np.frombuffer(encoded, np.uint8) & 0xC0) != 0x80)
+            rows[:, 0] = begun.take(rows[:, 0]) - 1
+            rows[:, 1] = begun.take(rows[:, 1] - 1)
+        return map(tuple, rows.tolist())
 
 
-def _touches_word(text: str, start: int, end: int) -> bool:
-    """Whether a character that words consist of is next to a span."""
-    is_word = members("word")
-    return bool((start and is_word[ord(text[start - 1])]) or (end < len(text) and is_word[ord(text[end])]))
+@cache
+def _kinds_of_characters() -> UInt8Array:
+    """WORD and WHITESPACE of each code point, uint8 (0x110000,)."""
+    return WORD * members("word").astype(np.uint8) | WHITESPACE * members("whitespace").astype(np.uint8)
+
+
+# where no token has options, no character is looked up
+_NO_KINDS: UInt8Array = np.zeros(0x110000, np.uint8)

@@ -4,10 +4,12 @@ import json
 import time
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastlm.text._added_rows import with_options
 from fastlm.text.added_tokens import AddedTokenSplitter
 from fastlm.text.whitespace import WHITESPACE
 
@@ -160,3 +162,20 @@ def test_takes_linear_time(unit, tokens):
 
     seconds(100)
     assert seconds(64_000) < 300 * max(seconds(2_000), 0.001)
+
+
+@pytest.mark.parametrize(
+    ("row", "arrays"),
+    [
+        ((-1, 1, 0), 1),
+        ((0, 4, 0), 1),
+        ((2, 1, 0), 1),
+        ((0, 1, 1), 1),
+        ((0, 1, -1), 1),
+        ((0, 1, 0), 2),
+    ],
+)
+def test_rows_outside_of_the_text_are_refused(row, arrays):
+    kinds = np.zeros(0x110000, np.uint8)
+    with pytest.raises(ValueError, match=r"row 0 is|do not fit together"):
+        with_options(b"abc", np.array([row]), np.zeros(arrays, np.uint8), np.zeros(1, np.int64), frozenset([0]), kinds)

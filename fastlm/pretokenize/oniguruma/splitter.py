@@ -35,6 +35,16 @@ class OnigurumaSplitter:
         ends = np.array([len(text)] if text else [], np.int64)
         for expression in self._expressions:
             matches = expression.find_all(text, ends)
-            ends = np.unique(np.concatenate((ends, matches.ravel())))
-            ends = ends[ends > 0]
+            found = _distinct(matches.ravel())
+            del matches  # it may take 16 bytes for each byte of the text
+            both = np.concatenate((found, ends))
+            both.sort(kind="stable")  # two ascending runs take linear time
+            ends = _distinct(both)
         return ends
+
+
+def _distinct(positions: Int64Array) -> Int64Array:
+    """Leaves out 0 and repetitions of ascending positions. np.unique would fill a hash table."""
+    is_new = positions > 0
+    is_new[1:] &= positions[1:] != positions[:-1]
+    return positions[is_new]
