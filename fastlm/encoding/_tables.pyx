@@ -124,7 +124,10 @@ cdef class EncodeTables:
             starts = np.append(0, np.empty(0, np.int64) if boundaries is None else boundaries[:, 1])
             return stops[stops > starts]
         parts, start = [np.empty(0, np.int64)], 0
-        for stop, after in [*(() if boundaries is None else boundaries[:, :2].tolist()), (len(text), 0)]:
+        # a list for each row would keep the garbage collector busy
+        stops = [] if boundaries is None else boundaries[:, 0].tolist()
+        afters = [] if boundaries is None else boundaries[:, 1].tolist()
+        for stop, after in zip([*stops, len(text)], [*afters, 0], strict=True):
             if stop > start:
                 try:
                     ends = self.find_ends(text[start:stop])

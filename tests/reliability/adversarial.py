@@ -175,12 +175,12 @@ def adversarial(trial: Trial) -> None:
             each, grown = 1e9 * seconds / length, seconds / smaller
             memory = _peak(encode, text) / length if size >= 1_000_000 else 0.0
             what = f"{name}, {text_name}, {length:,} bytes: {each:.0f} ns and {memory:.0f} B a byte, {grown:.1f} times"
-            # below 10 ms the state of the caches and of the clock decide
-            slow = each > MOST_NANOSECONDS or (grown > MOST_GROWTH and seconds > 0.01)
+            # below 50 ms the state of the caches and of the clock decide
+            slow = each > MOST_NANOSECONDS or (grown > MOST_GROWTH and seconds > 0.05)
             trial.count(size < JUDGED or not (slow or memory > MOST_MEMORY), what)
             if size >= JUDGED:
                 trial.figure(each, f"{each:.0f} ns a byte ({name}, {text_name}, {size:,} characters)")
-                most_growth = max(most_growth, grown if seconds > 0.01 else 0.0)
+                most_growth = max(most_growth, grown if seconds > 0.05 else 0.0)
                 most_memory = max(most_memory, memory)
     trial.worst += f"; {most_memory:.0f} B a byte; 10 times the text {most_growth:.1f} times the time"
 

@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 END = "<|endoftext|>"
 METHODS = ("fork", "spawn", "forkserver")
 # seconds of a row from which on it starts processes that import torch, and tries the numbers of the table
-LONG = 30.0
-PARALLEL_SECONDS = 60.0
+LONG = 20.0
+PARALLEL_SECONDS = 30.0
 PARALLEL_THREADS = 4
 PARALLEL_TESTS = (
     *("tests/native", "tests/text", "tests/decoding", "tests/vocabulary", "tests/normalizers", "tests/encoding"),

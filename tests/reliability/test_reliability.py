@@ -80,7 +80,12 @@ def test_each_failing_call_is_survived(kind, name, least):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
 @pytest.mark.parametrize(
-    ("kind", "name"), [("memory", "decode"), ("file_size", "save fastlm"), ("disk", "save fastlm")]
+    ("kind", "name"),
+    [
+        ("file_size", "save fastlm"),
+        pytest.param("memory", "decode", marks=pytest.mark.nightly),
+        pytest.param("disk", "save fastlm", marks=pytest.mark.nightly),
+    ],
 )
 def test_each_limit_is_survived(kind, name):
     if kind == "disk" and (reason := limited.reason_without_disk()):
