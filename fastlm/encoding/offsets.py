@@ -157,42 +157,70 @@ def _encode_joined(
     rows = first_bytes[1:]
     ids = encode(encoded, np.stack([rows, rows, np.full(len(rows), -1)], axis=1) if len(rows) else None)
 
-    # an index of another dtype ends the process where NumPy cannot allocate its buffer; `take` raises
-    lengths = vocabulary.token_lengths.take(ids)
-    last = np.cumsum(lengths) - 1
-    starts = last + 1 - lengths
-    if vocabulary.rules.unknown_bytes == "drop":
-        # the tokens spell only the bytes that have an id
-        kept = np.flatnonzero(vocabulary.byte_ids[text] != NO_ID)
-        starts, last = kept[starts], kept[last]
-    characters = np.stack([starts, last], axis=1)
-    if not joined.isascii():
-        characters = (np.cumsum((text & 0xC0) != 0x80) - 1)[characters]
     moved = np.array(firsts, np.int64) - first_characters
-    if normalized:
-        origins_of_all = np.repeat(moved, counts) + np.arange(counts.sum())
-        for part, found in normalized.items():
-            origins_of_all[first_characters[part] : first_characters[part] + counts[part]] = found
-        token_spans = origins_of_all[characters]
-    else:
-        token_spans = characters + moved[np.searchsorted(first_characters, characters, "right") - 1]
-    token_spans[:, 1] += 1
-    if byte_starts is not None:
-        token_spans = byte_starts[token_spans]
-        part_of = np.searchsorted(first_bytes, starts, "right") - 1
-        as_given = np.array([part not in normalized for part in range(len(parts))], bool)[part_of]
-        shift = (byte_starts[np.array(firsts, np.int64)] - first_bytes)[part_of]
-        exact = np.stack([starts + shift, last + 1 + shift], axis=1)
-        token_spans = np.where(as_given[:, None], exact, token_spans)
+    shift = None if byte_starts is None else byte_starts[np.array(firsts, np.int64)] - first_bytes
+    origins_of_all = _origins_of_all(normalized, moved, first_characters, counts)
+    is_given = np.array([part not in normalized for part in range(len(parts))], bool)
+    # the tokens spell only the bytes that have an id
+    drops = vocabulary.rules.unknown_bytes == "drop"
+    kept = np.flatnonzero(vocabulary.byte_ids[text] != NO_ID) if drops else None
+    token_spans = np.empty((len(ids), 2), np.int64)
+    starts = np.empty(len(ids) if added else 0, np.int64)
+    byte = counted = character = 0
+    for first_id in range(0, len(ids), _CHUNK_IDS):
+        chunk = slice(first_id, first_id + _CHUNK_IDS)
+        # an index of another dtype ends the process where NumPy cannot allocate its buffer; `take` raises
+        lengths = vocabulary.token_lengths.take(ids[chunk])
+        places = np.empty((len(lengths), 2), np.int64)  # the first and the last byte of each token
+        np.add(np.cumsum(lengths), byte - 1, out=places[:, 1])
+        np.subtract(places[:, 1] + 1, lengths, out=places[:, 0])
+        byte = int(places[-1, 1]) + 1
+        places = places if kept is None else kept.take(places)
+        characters = places
+        if not joined.isascii():
+            low, high = int(places[0, 0]), int(places[-1, 1]) + 1
+            character += np.count_nonzero((text[counted:low] & 0xC0) != 0x80)
+            counted = low
+            begun = np.cumsum((text[low:high] & 0xC0) != 0x80)
+            characters = begun.take(places - low) + (character - 1)
+        if origins_of_all is None:
+            found = characters + moved.take(np.searchsorted(first_characters, characters, "right") - 1)
+        else:
+            found = origins_of_all.take(characters)
+        found[:, 1] += 1
+        if byte_starts is not None and shift is not None:
+            part_of = np.searchsorted(first_bytes, places[:, 0], "right") - 1
+            moved_bytes = shift.take(part_of)
+            exact = np.stack([places[:, 0] + moved_bytes, places[:, 1] + 1 + moved_bytes], axis=1)
+            found = np.where(is_given.take(part_of)[:, None], exact, byte_starts.take(found))
+        token_spans[chunk] = found
+        if added:
+            starts[chunk] = places[:, 0]
     if added:
         before, token_ids, first, end = np.array(added, np.int64).T
-        places = np.searchsorted(starts, np.append(first_bytes, len(text))[before])
+        numbers = np.searchsorted(starts, np.append(first_bytes, len(text))[before])
         added_spans = np.stack([first, end], axis=1)
-        ids = np.insert(ids, places, token_ids)
+        ids = np.insert(ids, numbers, token_ids)
         token_spans = np.insert(
-            token_spans, places, added_spans if byte_starts is None else byte_starts[added_spans], axis=0
+            token_spans, numbers, added_spans if byte_starts is None else byte_starts[added_spans], axis=0
         )
     return ids, token_spans
+
+
+def _origins_of_all(
+    normalized: dict[int, Int64Array], moved: Int64Array, first_characters: Int64Array, counts: Int64Array
+) -> Int64Array | None:
+    """For each character of the joined parts the character of the given text that it comes from; None where no part
+    was normalized, so that it follows from the part."""
+    if not normalized:
+        return None
+    if len(counts) == 1:
+        return normalized[0]
+    origins = np.arange(counts.sum())
+    origins += np.repeat(moved, counts)
+    for part, found in normalized.items():
+        origins[first_characters[part] : first_characters[part] + counts[part]] = found
+    return origins
 
 
 def _byte_starts(encoded: UInt8Array) -> Int64Array:
