@@ -179,7 +179,7 @@ def _encode_joined(
         characters = places
         if not joined.isascii():
             low, high = int(places[0, 0]), int(places[-1, 1]) + 1
-            character += np.count_nonzero((text[counted:low] & 0xC0) != 0x80)
+            character += int(np.count_nonzero((text[counted:low] & 0xC0) != 0x80))
             counted = low
             begun = np.cumsum((text[low:high] & 0xC0) != 0x80)
             characters = begun.take(places - low) + (character - 1)
