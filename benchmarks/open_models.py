@@ -28,7 +28,7 @@ from fastlm.machine import processor_name
 from fastlm.model import ModelConfig, TransformerLM
 from fastlm.model.parameters import num_parameters, parameter_shapes
 from fastlm.model.rope_scaling import RopeScaling
-from fastlm.process_memory import peak_bytes
+from fastlm.process_memory import peak_bytes, resident_bytes
 
 REPORT = Path(__file__).with_name("OPEN_MODELS.md")
 SHAPES = {
@@ -90,7 +90,10 @@ def ours(folder: Path, kind: str, threads: int, tokens: int) -> dict[str, Any]:
     """Decodes greedily from the folder; the first call of a kind has packed its weights already."""
     from fastlm.generation import KVCache
     from fastlm.generation.packed_files import decoding_model
+    from fastlm.kernels.decode_lm import compiled
 
+    compiled()
+    before = resident_bytes()
     start = time.perf_counter()
     model, step = decoding_model(folder, kind=kind, num_threads=threads)  # type: ignore[arg-type]
     cache = KVCache.empty(model, 1, PROMPT + tokens, torch.float32)
@@ -106,7 +109,7 @@ def ours(folder: Path, kind: str, threads: int, tokens: int) -> dict[str, Any]:
         logits = step(token, cache)
         seconds.append(time.perf_counter() - begun)
         cpu.append(time.process_time() - used)
-    return {"first_token_s": first, "wall": seconds, "cpu": cpu, "ids": ids}
+    return {"first_token_s": first, "wall": seconds, "cpu": cpu, "ids": ids, "before": before}
 
 
 def transformers_generate(folder: Path, kind: str, threads: int, tokens: int) -> dict[str, Any]:
@@ -114,6 +117,7 @@ def transformers_generate(folder: Path, kind: str, threads: int, tokens: int) ->
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(threads)
+    before = resident_bytes()
     start = time.perf_counter()
     dtype = torch.float32 if kind == "float32" else torch.bfloat16
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
@@ -128,13 +132,14 @@ def transformers_generate(folder: Path, kind: str, threads: int, tokens: int) ->
             found = model(token[None], past_key_values=found.past_key_values, use_cache=True)
             seconds.append(time.perf_counter() - begun)
             cpu.append(time.process_time() - used)
-    return {"first_token_s": first, "wall": seconds, "cpu": cpu, "ids": ids}
+    return {"first_token_s": first, "wall": seconds, "cpu": cpu, "ids": ids, "before": before}
 
 
 def llama_cpp(folder: Path, kind: str, threads: int, tokens: int) -> dict[str, Any]:
     """Decodes with llama.cpp, by the package xllamacpp, whose server reports the time of each phase."""
     import xllamacpp
 
+    before = resident_bytes()
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(folder / f"{kind}.gguf")
     parameters.n_ctx, parameters.n_parallel, parameters.warmup = 512, 1, True
@@ -154,7 +159,7 @@ def llama_cpp(folder: Path, kind: str, threads: int, tokens: int) -> dict[str, A
     each = timings["predicted_ms"] / 1e3 / timings["predicted_n"]
     share = timings["predicted_ms"] / (timings["predicted_ms"] + timings["prompt_ms"])
     cpu = used * share / timings["predicted_n"]
-    return {"first_token_s": timings["prompt_ms"] / 1e3, "wall": [each], "cpu": [cpu], "ids": []}
+    return {"first_token_s": timings["prompt_ms"] / 1e3, "wall": [each], "cpu": [cpu], "ids": [], "before": before}
 
 
 def measured(contender: str, folder: Path, threads: int, tokens: int) -> dict[str, Any]:
@@ -166,7 +171,8 @@ def measured(contender: str, folder: Path, threads: int, tokens: int) -> dict[st
     else:
         found = llama_cpp(folder, contender.split()[1], threads, tokens)
     wall, cpu = statistics.median(found.pop("wall")), statistics.median(found.pop("cpu"))
-    return {**found, "wall_ms": 1e3 * wall, "cpu_ms": 1e3 * cpu, "peak_bytes": peak_bytes()}
+    growth = peak_bytes() - found.pop("before")
+    return {**found, "wall_ms": 1e3 * wall, "cpu_ms": 1e3 * cpu, "peak_bytes": growth}
 
 
 def in_a_process(contender: str, folder: Path, threads: int, tokens: int) -> dict[str, Any] | None:
@@ -214,6 +220,7 @@ def race(name: str, contenders: list[str], threads: list[int], tokens: int, roun
             for number_of_threads in threads:
                 for contender in contenders:
                     found = in_a_process(contender, folder, number_of_threads, tokens)
+                    print(f"{name}, {contender}, {number_of_threads}: {found}", file=sys.stderr, flush=True)
                     if found is not None:
                         results.setdefault(f"{contender}, {number_of_threads}", []).append(found)
     numbers = matrix_numbers(config)
@@ -268,8 +275,8 @@ def report(races: list[dict[str, Any]], loss: dict[str, Any] | None) -> str:
         + f". Load of the machine at the end: {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f}, for 1, 5 and 15 minutes.",
         "",
         "*% of the bound* is the CPU time in which a loop sums as many bytes as the weights have, divided by the CPU "
-        "time of a token. *peak* is the largest resident memory of the process, with Python and libraries, in which "
-        "pages of mapped files count.",
+        "time of a token. *peak* is the growth of the resident memory of the process from before it loads the model; "
+        "pages of mapped files count. llama.cpp's first token leaves out its start.",
     ]
     for found in races:
         rates = {(row["contender"], row["threads"]): row["tokens_per_cpu_s"] for row in found["rows"]}

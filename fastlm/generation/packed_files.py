@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fastlm.files.atomic import replacing
 from fastlm.generation.decoding import KVCache
-from fastlm.generation.packing import MAX_TOKENS, KernelStep, Packed, empty_matrices, fits, in_place
+from fastlm.generation.packing import MAX_TOKENS, KernelStep, Packed, empty_matrices, fits, in_place, packed_starts
 from fastlm.kernels import decode_lm as kernel
 from fastlm.model import files, hf
 from fastlm.model.safetensors_file import read_archive, write_archive
@@ -110,11 +110,13 @@ def _packed_step(model: TransformerLM, folder: Path, kind: str, num_threads: int
         "config": model.config.to_dict(),
         "source": _source(folder),
     }
-    packed = _read(path, kind, wanted)
+    # the kernel checks nothing, so where each matrix begins follows from the model and not from a file
+    starts = packed_starts(model)
+    packed = _read(path, kind, wanted, starts)
     if packed is None:
         made = KernelStep(model, int8=kind == "int8", int4=kind == "int4")
         _write(path, made.packed, wanted)
-        packed = _read(path, kind, wanted) or made.packed
+        packed = _read(path, kind, wanted, starts) or made.packed
     return _step_type(model)(model, num_threads=num_threads, packed=packed)
 
 
@@ -129,22 +131,23 @@ def _source(folder: Path) -> list[list[Any]]:
     return found
 
 
-def _read(path: Path, kind: str, wanted: dict[str, Any]) -> Packed | None:
+def _read(path: Path, kind: str, wanted: dict[str, Any], starts: list[int]) -> Packed | None:
     """The matrices of a file, mapped; None where the file is missing, damaged, or of another model."""
     if not path.exists():
         return None
     try:
         _, tensors, document = read_archive(path, mapped=True)
-        starts = document.pop("starts")
-        if document != wanted:
-            return None
         numbers, scales = tensors["numbers"].numpy(), tensors["scales"].numpy()
     except (ValueError, KeyError):
         return None
-    matrices = empty_matrices(_KINDS[kind], 0, 0, 0)._replace(scales=scales)
+    matrices = empty_matrices(_KINDS[kind], starts[-1], 0, 0)
+    mapped = matrices._replace(scales=scales)
     if kind == "int8":
-        return Packed(_KINDS[kind], matrices._replace(quantized=numbers.view(np.int8)), tuple(starts))
-    return Packed(_KINDS[kind], matrices._replace(nibbles=numbers), tuple(starts))
+        mapped = mapped._replace(quantized=numbers.view(np.int8))
+    else:
+        mapped = mapped._replace(nibbles=numbers)
+    same = all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(mapped, matrices, strict=True))
+    return Packed(_KINDS[kind], mapped, tuple(starts[:-1])) if same and document == wanted else None
 
 
 def _write(path: Path, packed: Packed, wanted: dict[str, Any]) -> None:
@@ -157,7 +160,7 @@ def _write(path: Path, packed: Packed, wanted: dict[str, Any]) -> None:
     if not os.access(path.parent, os.W_OK):
         return
     with replacing(path) as file:
-        write_archive(file, tensors, {**wanted, "starts": list(packed.starts)})
+        write_archive(file, tensors, wanted)
 
 
 def _chunks(length: int) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -104,7 +105,7 @@ class KernelStep:
         self._in_place = not (int8 or int4) and in_place(model) and (narrow or not copy)
         if not copy and not self._in_place:
             raise ValueError("copy is False, but weights are quantized, or their rows are no multiples of 64 numbers")
-        size = sum(len(matrix) * kernel.padded(matrix.shape[1]) for matrix in _matrices(model))
+        size = packed_starts(model)[-1]
         head = config.vocab_size * kernel.padded(config.d_model) if greatest else 0
         self._matrices = empty_matrices(self.kind, 0 if self._in_place else size, head, config.vocab_size)
         self.pack(model)
@@ -147,12 +148,9 @@ class KernelStep:
         if self._in_place:
             matrices, starts = _where_they_are(model)
         else:
-            starts, start = [], 0
-            for matrix in _matrices(model):
-                end = start + len(matrix) * kernel.padded(matrix.shape[1])
+            *starts, _ = bounds = packed_starts(model)
+            for matrix, (start, end) in zip(_matrices(model), pairwise(bounds), strict=True):
                 self._pack_matrix(matrix, start, end)
-                starts.append(start)
-                start = end
         self.packed = Packed(self.kind, matrices, tuple(starts))
         self._use(model, matrices, starts)
 
@@ -344,6 +342,12 @@ def fits(model: TransformerLM) -> bool:
 def in_place(model: TransformerLM) -> bool:
     """Whether the kernel can read the matrices of a model where they are."""
     return all(matrix.is_contiguous() and matrix.shape[1] % kernel.GROUP == 0 for matrix in _matrices(model))
+
+
+def packed_starts(model: TransformerLM) -> list[int]:
+    """Where each packed matrix of a model begins, in numbers, and where the last one ends."""
+    sizes = (len(matrix) * kernel.padded(matrix.shape[1]) for matrix in _matrices(model))
+    return [0, *accumulate(sizes)]
 
 
 def empty_matrices(kind: int, size: int, head: int, vocab_size: int) -> kernel.Matrices:

@@ -10,6 +10,7 @@ from fastlm.generation import KernelStep, KVCache, generate  # noqa: E402
 from fastlm.generation.packed_files import MappedStep, decoding_model  # noqa: E402
 from fastlm.model.files import save_model  # noqa: E402
 from fastlm.model.hf import export_llama  # noqa: E402
+from fastlm.model.safetensors_file import read_archive, write_archive  # noqa: E402
 from tests.model.variants import model_of  # noqa: E402
 
 # rows of multiples of 64, so that float weights are read in place
@@ -56,6 +57,27 @@ def test_bfloat16_files_are_not_copied(tmp_path):
     assert step.packed.matrices.half.size == model.layers[0].attn.q_proj.weight.numel()  # a view that begins there
     exact = generate(model.float(), PROMPT, max_new_tokens=8, temperature=0)
     assert generate(model.bfloat16(), PROMPT, max_new_tokens=8, temperature=0, step=step).ids == exact.ids
+
+
+def test_packed_weights_of_another_size_are_not_used(tmp_path):
+    """The kernel checks no bounds, and a file with a right checksum may come from anybody."""
+    folder = tmp_path / "model"
+    save_model(model_of("plain", **WIDE), folder)
+    decoding_model(folder, kind="int4")
+    path = folder / "fastlm.int4.safetensors"
+    _, tensors, document = read_archive(path)
+    for change in (
+        {"numbers": tensors["numbers"][:-64]},
+        {"scales": tensors["scales"][:-1]},
+        {"scales": tensors["scales"].double()},
+        {"numbers": tensors["numbers"].reshape(2, -1)},
+    ):
+        with open(path, "wb") as file:
+            write_archive(file, {**tensors, **change}, document)
+        before = path.read_bytes()
+        model, step = decoding_model(folder, kind="int4")
+        assert path.read_bytes() != before
+        assert len(generate(model, PROMPT, max_new_tokens=3, temperature=0, step=step).ids) == 3
 
 
 @pytest.mark.parametrize("damage", ["a byte", "cut short", "another version", "new weights", "another configuration"])

@@ -1,5 +1,6 @@
 """GGUF files: the reader of llama.cpp's `gguf` package finds in them what the model and its tokenizer are."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ torch = pytest.importorskip("torch")
 gguf = pytest.importorskip("gguf")
 
 import fastlm  # noqa: E402
+from fastlm.generation import generate  # noqa: E402
 from fastlm.model import ModelConfig, SpecialTokenIds, TransformerLM  # noqa: E402
 from fastlm.model.gguf import export_gguf, quantized_q8_0  # noqa: E402
 from fastlm.model.rope_scaling import RopeScaling  # noqa: E402
@@ -197,3 +199,45 @@ def test_other_refusals(tmp_path, tokenizer):
     with pytest.raises(ValueError, match="the one given has"):
         export_gguf(other, tmp_path / "model.gguf", tokenizer)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.nightly  # needs xllamacpp, the library of llama.cpp
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"attention_bias": "qkv"},
+        {"qk_norm": True, "d_head": 32},
+        {"rope_scaling": replace(LLAMA3, original_context=16)},
+        {"rope_scaling": RopeScaling(kind="linear", factor=4.0, original_context=64)},
+        {"rope_scaling": RopeScaling(kind="yarn", factor=4.0, original_context=64)},
+    ],
+)
+def test_llama_cpp_computes_the_models_logits(tmp_path, tokenizer, changes):
+    xllamacpp = pytest.importorskip("xllamacpp")
+    model = made(replace(CONFIG, vocab_size=280, context_length=256, **changes))
+    export_gguf(model, tmp_path / "model.gguf", tokenizer)
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(tmp_path / "model.gguf")
+    parameters.n_ctx, parameters.n_parallel, parameters.warmup = 256, 1, False
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
+    parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    server = xllamacpp.Server(parameters)
+    request = {"prompt": TEXT, "n_predict": 20, "temperature": 0, "cache_prompt": False, "n_probs": 1}
+    answer = server.handle_completions(request)
+    answer = answer if isinstance(answer, dict) else json.loads(answer)
+    ids = tokenizer.encode(TEXT)
+    assert answer["usage"]["prompt_tokens"] == len(ids)
+    found = generate(model, ids, max_new_tokens=20, temperature=0, stop_tokens=[0]).ids
+    with torch.no_grad():
+        expected = model(torch.tensor([ids + found]))[0].log_softmax(-1)[len(ids) - 1 :]
+    # tokens that end within a character are not listed
+    place = 0
+    for token in answer["choices"][0]["logprobs"]["content"]:
+        if token["id"] == 0:
+            break
+        while found[place] != token["id"]:
+            place += 1
+        assert token["logprob"] == pytest.approx(float(expected[place, token["id"]]), abs=2e-3)
+        place += 1
+    assert place
