@@ -141,11 +141,8 @@ def _read(path: Path, kind: str, wanted: dict[str, Any], starts: list[int]) -> P
     except (ValueError, KeyError):
         return None
     matrices = empty_matrices(_KINDS[kind], starts[-1], 0, 0)
-    mapped = matrices._replace(scales=scales)
-    if kind == "int8":
-        mapped = mapped._replace(quantized=numbers.view(np.int8))
-    else:
-        mapped = mapped._replace(nibbles=numbers)
+    named: dict[str, Any] = {"quantized": numbers.view(np.int8)} if kind == "int8" else {"nibbles": numbers}
+    mapped = matrices._replace(scales=scales, **named)
     same = all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(mapped, matrices, strict=True))
     return Packed(_KINDS[kind], mapped, tuple(starts[:-1])) if same and document == wanted else None
 
