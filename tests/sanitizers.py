@@ -26,6 +26,7 @@ from tests.conftest import DATA
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "sanitizers"
+BUILT = "built"
 NATIVE = (
     *("tests/native", "tests/text", "tests/decoding", "tests/encoding", "tests/bpe_training", "tests/pretokenize"),
     *("tests/vocabulary", "tests/normalizers", "tests/kernels/test_bpe.py", "tests/test_tokenizer.py"),
@@ -177,7 +178,13 @@ def built(name: str, build: dict[str, str] | None = None) -> Path:
     subprocess.run(
         command, cwd=folder, env=os.environ | compilers | (environment or {}), check=True, capture_output=True
     )
+    (folder / BUILT).touch()
     return folder
+
+
+def is_built(name: str) -> bool:
+    """Whether a check needs no build, or has one, perhaps of older sources."""
+    return CHECKS[name].build is None or (FOLDER / name / BUILT).exists()
 
 
 def _synchronize(folder: Path) -> None:
