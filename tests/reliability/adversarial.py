@@ -157,6 +157,7 @@ def adversarial(trial: Trial) -> None:
     _return_large_arrays()
     subjects, before = list(_subjects()), dict[tuple[str, str], float]()
     most_growth = most_memory = 0.0
+    tried = dict.fromkeys(SIZES, 0)
     for size, (text_name, make) in itertools.product(SIZES, TEXTS.items()):
         if not trial.goes_on():
             break
@@ -178,11 +179,13 @@ def adversarial(trial: Trial) -> None:
             # below 50 ms the state of the caches and of the clock decide
             slow = each > MOST_NANOSECONDS or (grown > MOST_GROWTH and seconds > 0.05)
             trial.count(size < JUDGED or not (slow or memory > MOST_MEMORY), what)
+            tried[size] += 1
             if size >= JUDGED:
                 trial.figure(each, f"{each:.0f} ns a byte ({name}, {text_name}, {size:,} characters)")
                 most_growth = max(most_growth, grown if seconds > 0.05 else 0.0)
                 most_memory = max(most_memory, memory)
-    trial.worst += f"; {most_memory:.0f} B a byte; 10 times the text {most_growth:.1f} times the time"
+    trial.worst += f"; {most_memory:.0f} B a byte; 10 times the text {most_growth:.1f} times the time; "
+    trial.worst += ", ".join(f"{number:,} of {size:,} characters" for size, number in tried.items() if number)
 
 
 ROWS = [
