@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("python3.11", "python3.12", "python3.13", "python3.14", "python3.14t")
 COMPILERS = {"gcc": ("gcc", "g++"), "clang": ("clang", "clang++")}
 GENERATED = re.compile(r"fastlm/.*\.(c|cpp|so|pyd|pyc)$")
+SOURCES = re.compile(r"\.(pyx|pxd|h|hpp)$")
 LIMIT = 3000  # seconds for one command
 
 
@@ -69,14 +71,19 @@ def tool(name: str) -> str | None:
     return str(beside) if beside.exists() else shutil.which(name)
 
 
+def tracked() -> list[str]:
+    """The files that git tracks."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [name for name in names.split("\0") if name and (ROOT / name).is_file()]
+
+
 def build_sdist(out: Path) -> Path:
     """The sdist of the tracked files, checked: no generated files, and metadata that PyPI renders."""
     tree = out / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    tracked = [name for name in names.split("\0") if name and (ROOT / name).is_file()]
-    for name in tracked:
+    names = tracked()
+    for name in names:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, tree / name)
     run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--skip-dependency-check", "--outdir", out, tree)
@@ -86,7 +93,7 @@ def build_sdist(out: Path) -> Path:
     generated = sorted(name for name in held if GENERATED.match(name))
     if generated:
         raise FailureError(f"the sdist has generated files: {generated}")
-    missing = sorted(set(tracked) - held - {".gitignore"})
+    missing = sorted(set(names) - held - {".gitignore"})
     if missing:
         raise FailureError(f"the sdist lacks tracked files: {missing}")
     return path
@@ -134,7 +141,14 @@ def repaired(wheel: Path, out: Path) -> Path:
 
 
 def check_wheel(wheel: Path) -> None:
-    """PyPI's checks of a wheel, where the tools are installed."""
+    """All tracked files but sources of C are in a wheel; PyPI's checks, where the tools are installed."""
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    missing = [
+        name for name in tracked() if name.startswith("fastlm/") and not SOURCES.search(name) and name not in held
+    ]
+    if missing:
+        raise FailureError(f"{wheel.name} lacks files of the package: {missing}")
     if twine := tool("twine"):
         run(twine, "check", "--strict", wheel)
     if contents := tool("check-wheel-contents"):

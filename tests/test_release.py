@@ -137,6 +137,21 @@ def test_the_build_requires_numba_only_if_it_compiles(monkeypatch):
     assert numba == "numba>=0.61"
 
 
+def test_code_for_another_machine_has_no_operation_of_x86(kernels):
+    """The numbers of LLVM's values stay consecutive, and no value has two definitions."""
+    code = (
+        "  fence release\n  %0 = tail call i8 @llvm.x86.atomic.sub.cc.i64(ptr nonnull %.1, i64 1, i32 4)\n"
+        "  %1 = trunc i8 %0 to i1\n  %n.x = call i8 @llvm.x86.atomic.sub.cc.i64(ptr %7, i64 1, i32 4)\n"
+        "declare i8 @llvm.x86.atomic.sub.cc.i64(ptr, i64, i32 immarg) #4\n"
+    )
+    assert kernels.portable(code) == (
+        "  fence release\n  %was0.before = atomicrmw sub ptr %.1, i64 1 monotonic, align 8\n"
+        "  %was0.is_last = icmp eq i64 %was0.before, 1\n  %0 = zext i1 %was0.is_last to i8\n"
+        "  %1 = trunc i8 %0 to i1\n  %wasn.x.before = atomicrmw sub ptr %7, i64 1 monotonic, align 8\n"
+        "  %wasn.x.is_last = icmp eq i64 %wasn.x.before, 1\n  %n.x = zext i1 %wasn.x.is_last to i8\n\n"
+    )
+
+
 # the first bytes of an object, and the name of a function in it
 FORMATS = {
     "linux-x86_64": (b"\x7fELF\x02\x01\x01", 62),

@@ -106,7 +106,7 @@ def check_files() -> None:
     sources = [path.name for pattern in SOURCES for path in PACKAGE.rglob(pattern)]
     assert not sources, f"the wheel has sources: {sources}"
     assert (PACKAGE / "py.typed").exists()
-    for name in ("view/page.html", "report/declaration.json", "recipes/builtin"):
+    for name in ("view/page.html", "report/declaration.json", "recipes/builtin/embedded.toml"):
         assert (PACKAGE / name).exists(), name
     suffixes = tuple(importlib.machinery.EXTENSION_SUFFIXES)
     built = [path.name.partition(".")[0] for path in PACKAGE.rglob("*") if path.name.endswith(suffixes)]

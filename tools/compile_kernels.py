@@ -21,6 +21,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import subprocess
 import sys
 import sysconfig
@@ -102,6 +103,25 @@ def isas_of(platform_name: str) -> dict[str, Isa]:
     return PLATFORMS[platform_name].isas if platform_name in PLATFORMS else {"generic": Isa("generic", "generic")}
 
 
+# what LLVM makes on x86-64 of `--*count == 0`, with the condition 4 (zero)
+DECREMENT = re.compile(
+    r"^ *(%[\w.]+) = (?:tail )?call i8 @llvm\.x86\.atomic\.sub\.cc\.i64\(ptr [\w ]*?(%[\w.]+), i64 1, i32 4\)$",
+    re.MULTILINE,
+)
+
+
+def portable(code: str) -> str:
+    """LLVM's code without operations of x86: Numba's reference counts have one. The kernel never takes that path."""
+    found = (
+        r"  \1.before = atomicrmw sub ptr \2, i64 1 monotonic, align 8\n"
+        r"  \1.is_last = icmp eq i64 \1.before, 1\n"
+        r"  \1 = zext i1 \1.is_last to i8"
+    )
+    # a name of digits only is numbered by LLVM, and cannot be a part of another name
+    code = DECREMENT.sub(lambda match: match.expand(found).replace(f"{match[1]}.", f"%was{match[1][1:]}."), code)
+    return re.sub(r"^declare i8 @llvm\.x86\..*$", "", code, flags=re.MULTILINE)
+
+
 def compile_object(platform_name: str, isa: str, path: Path) -> None:
     """Writes the object of one instruction set. NUMBA_CPU_NAME must be set before this process imports numba."""
     import llvmlite.binding as llvm
@@ -115,7 +135,7 @@ def compile_object(platform_name: str, isa: str, path: Path) -> None:
     modules = []
     for name_in_c, (source, signature) in kernel.FUNCTIONS.items():
         compiled = cfunc(signature, nopython=True)(source)
-        module = llvm.parse_assembly(compiled._library.get_llvm_str())
+        module = llvm.parse_assembly(portable(compiled._library.get_llvm_str()))
         for function in module.functions:
             if function.name == compiled.native_name:
                 function.name = f"fastlm_{name_in_c}_{isa}"
