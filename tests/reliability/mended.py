@@ -31,7 +31,7 @@ MENDED = (
     ),
     (
         "26 calls of the layer of tokenizers raised MemoryError for a list that reports a wrong length, and "
-        "`DecodeStream.step` AttributeError for what is no tokenizer.",
+        "`DecodeStream.step` AttributeError for an object that is no tokenizer.",
         "tests/compat/test_lying_lengths.py; row 5",
     ),
     (
