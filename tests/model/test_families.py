@@ -32,14 +32,17 @@ def peer(model_type: str, fields: dict, seed: int = 0):
     """A model of transformers with random weights.
 
     The residual stream is mostly the embedding, as in trained models, so that no norm divides by a number that is small
-    by cancellation, which makes a rounding error of any program large.
+    by cancellation, which makes a rounding error of any program large. The last norm keeps logits to a few units, where
+    1e-5 is some rounding errors.
     """
     config = transformers.AutoConfig.for_model(model_type, **fields)
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if weight.dim() == 1:
+            if name == "model.norm.weight":
+                weight.uniform_(0.05, 0.15)
+            elif weight.dim() == 1:
                 weight.uniform_(0.5, 1.5) if "norm" in name else weight.normal_(0, 0.5)
             elif "embed_tokens" in name:
                 weight.normal_()
