@@ -117,7 +117,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--share", type=float, default=0.7, help="the longest time to a kill, as a share of a whole run")
+    parser.add_argument(
+        "--share", type=float, default=0.7, help="the longest time to a kill, as a share of a whole run"
+    )
     parser.add_argument("--whole", action="store_true", help="the recipe as it is shipped, not a small model")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -141,14 +141,14 @@ def test_code_for_another_machine_has_no_operation_of_x86(kernels):
     """The numbers of LLVM's values stay consecutive, and no value has two definitions."""
     code = (
         "  fence release\n  %0 = tail call i8 @llvm.x86.atomic.sub.cc.i64(ptr nonnull %.1, i64 1, i32 4)\n"
-        "  %1 = trunc i8 %0 to i1\n  %n.x = call i8 @llvm.x86.atomic.sub.cc.i64(ptr %7, i64 1, i32 4)\n"
+        "  %1 = trunc i8 %0 to i1\n  %k.x = call i8 @llvm.x86.atomic.sub.cc.i64(ptr %7, i64 1, i32 4)\n"
         "declare i8 @llvm.x86.atomic.sub.cc.i64(ptr, i64, i32 immarg) #4\n"
     )
     assert kernels.portable(code) == (
         "  fence release\n  %was0.before = atomicrmw sub ptr %.1, i64 1 monotonic, align 8\n"
         "  %was0.is_last = icmp eq i64 %was0.before, 1\n  %0 = zext i1 %was0.is_last to i8\n"
-        "  %1 = trunc i8 %0 to i1\n  %wasn.x.before = atomicrmw sub ptr %7, i64 1 monotonic, align 8\n"
-        "  %wasn.x.is_last = icmp eq i64 %wasn.x.before, 1\n  %n.x = zext i1 %wasn.x.is_last to i8\n\n"
+        "  %1 = trunc i8 %0 to i1\n  %wask.x.before = atomicrmw sub ptr %7, i64 1 monotonic, align 8\n"
+        "  %wask.x.is_last = icmp eq i64 %wask.x.before, 1\n  %k.x = zext i1 %wask.x.is_last to i8\n\n"
     )
 
 
