@@ -1,6 +1,7 @@
 """Fixtures, Hypothesis profiles, and the folder of texts and vocabularies."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -27,6 +28,22 @@ settings.register_profile("deep", max_examples=20_000, **_shared)
 settings.load_profile(os.environ.get("FASTLM_TEST_PROFILE", "ci"))
 
 DATA = Path(os.environ.get("FASTLM_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _signal_handlers_are_kept():
+    """Tests restore the handlers that they or a library set.
+
+    A forked child inherits a handler. multiprocessing.Pool ends its workers by SIGTERM, and waits forever for one whose
+    handler in Python comes too late to interrupt a lock.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    after = {number: signal.getsignal(number) for number in before}
+    for number, handler in before.items():
+        if handler is not None:
+            signal.signal(number, handler)
+    assert after == before
 
 
 @pytest.fixture(scope="session")
