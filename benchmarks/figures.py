@@ -80,7 +80,8 @@ class Race:
             return f"{number(self.figures[name])} {self.unit} ({number(self.ratio(name))}x)"
 
         ours = f"**{number(self.figures[OURS])} {self.unit}**"
-        return [self.what, ours, f"{self.peer} {cell(self.peer)}", f"{self.best} {cell(self.best)}"]
+        peer = f"{self.peer} {cell(self.peer)}" if self.peer in self.figures else f"{self.peer} not measured"
+        return [self.what, ours, peer, f"{self.best} {cell(self.best)}"]
 
 
 def _by_library(row: Row) -> dict[str, float]:
@@ -98,12 +99,16 @@ def _rate(tables: Tables, heading: str) -> dict[str, float]:
     return _by_library(rows[0])
 
 
-def _trainers(tables: Tables, column: str) -> tuple[str, dict[str, float]]:
-    """The size of the largest training on one thread, and a column of it for the trainers with the same merges."""
+def _trainers(tables: Tables, column: str, peer: str) -> tuple[str, dict[str, float]]:
+    """The size of a training on one thread, and a column of it for the trainers with the same merges.
+
+    It is the largest training that the peer took part in, or the largest of all.
+    """
     headings = [heading for heading in tables if re.fullmatch(r"Mixed, [\d.]+ MB to .* tokens, 1 thread", heading)]
     if not headings:
         raise ValueError("RESULTS.md has no training of mixed text on 1 thread")
-    heading = max(headings, key=lambda heading: float(heading.split()[1]))
+    with_peer = [heading for heading in headings if peer in {row["trainer"] for row in tables[heading]}]
+    heading = max(with_peer or headings, key=lambda heading: float(heading.split()[1]))
     rows = [row for row in tables[heading] if row["merges"] == "the same"]
     size = f"{float(heading.split()[1]):.0f} MB to {heading.split()[4]} tokens"
     return size, {row["trainer"]: value for row in rows if (value := figure(row[column])) is not None}
@@ -111,8 +116,8 @@ def _trainers(tables: Tables, column: str) -> tuple[str, dict[str, float]]:
 
 def races(tables: Tables) -> list[Race]:
     """The headline figures, most important first."""
-    size, seconds = _trainers(tables, "CPU s")
-    _, memory = _trainers(tables, "peak MB")
+    size, seconds = _trainers(tables, "CPU s", "tokenizers")
+    _, memory = _trainers(tables, "peak MB", "tokenizers")
     rates = {
         "encode English, text seen before": "Arrays, 3 KB, warm, 1 thread",
         "encode English, new text": "Arrays, 3 KB, cold, 1 thread",
