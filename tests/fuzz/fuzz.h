@@ -38,11 +38,12 @@ enum { ATOMS = sizeof atoms / sizeof *atoms, MOST_BYTES = 400 };
 /* The text of an input, in memory of exactly its size, so that a read outside of it is reported. An even first byte
  * makes atoms of the others, an odd one takes them as they are. */
 static inline uint8_t *text_of(const uint8_t *data, size_t size, int64_t *n) {
-    uint8_t buffer[MOST_BYTES + 8];
+    uint8_t buffer[MOST_BYTES];
     int64_t length = 0;
     if (size && data[0] % 2 == 0) {
-        for (size_t k = 1; k < size && length < MOST_BYTES; k++) {
+        for (size_t k = 1; k < size; k++) {
             const char *atom = atoms[data[k] % ATOMS];
+            if (length + (int64_t)strlen(atom) > MOST_BYTES) break;
             memcpy(buffer + length, atom, strlen(atom));
             length += (int64_t)strlen(atom);
         }
