@@ -185,10 +185,13 @@ cdef class Batch:
 
     cdef int64_t _bytes_of(self, int64_t thread) except -1:
         """Bytes of a thread's range; for the first thread, of all texts, because its array will hold all ids."""
-        cdef int64_t k, size = 0, stop = self.table.shape[0]
+        cdef int64_t k, size = 0, first, last, stop = self.table.shape[0]
+        PyThread_acquire_lock(self.lock, WAIT_LOCK)  # other threads may take chunks of the range already
+        first, last = self.ranges[thread, 0], self.ranges[thread, 1]
+        PyThread_release_lock(self.lock)
         if thread:
-            stop = self.first_text[self.ranges[thread, 1]]
-        for k in range(self.first_text[self.ranges[thread, 0]], stop):
+            stop = self.first_text[last]
+        for k in range(self.first_text[first], stop):
             size += self.table[k, 1]
         return size
 
