@@ -79,7 +79,8 @@ CHECKS = {
         ("libtsan.so",),
         {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66:die_after_fork=0:report_signal_unsafe=0"},
         THREADED,
-        (*LIMITS_MEMORY, *STARTS_PYTHON, *IN_SECONDS, "fork"),
+        # the threads of tokenizers, whose synchronization this sanitizer does not see
+        (*LIMITS_MEMORY, *STARTS_PYTHON, *IN_SECONDS, "fork", "hugging_face"),
     ),
     "bounds": Check({"FASTLM_DEBUG": "1"}, (), {}, NATIVE, IN_SECONDS),
     # the kernel of the merges takes tables of unknown sizes, so that only a compiled sanitizer could check them
