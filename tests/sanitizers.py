@@ -150,6 +150,7 @@ def _outcome(folder: Path, check: Check, command: tuple[str, ...]) -> Outcome:
             errors="replace",
             timeout=1800,
             check=False,
+            start_new_session=True,  # some tests end their group of processes
         )
     except subprocess.TimeoutExpired:
         return Outcome(command[-1], 0, "no end after 1800 s", time.monotonic() - start)
