@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 Kind = TypeVar("Kind")
+Item = TypeVar("Item")
 
 # the ratio of difflib from which on a known name is suggested for an unknown one
 LEAST_SIMILAR = 0.7
@@ -16,6 +17,11 @@ def instance_of(value: object, kind: type[Kind], name: str) -> Kind:
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
     return value
+
+
+def items_of(value: Iterable[Item]) -> list[Item]:
+    """The items of an iterable. `list` would allocate for the length that the iterable reports."""
+    return [item for item in value]  # noqa: C416 - see above
 
 
 def positive_number(value: object, name: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from fastlm._arguments import items_of
 from fastlm._types import Int64Array, UInt32Array
 from fastlm.forks import no_fork
 from fastlm.threads import map_in_order, together
@@ -34,7 +35,7 @@ def as_list(items: Sequence[Item]) -> list[Item]:
         return items.copy()
     if not is_iterable(items):
         raise TypeError(f"expected a sequence of texts or of ids, got {type(items).__name__}")
-    return [item for item in items]  # noqa: C416 - list(items) would believe the length that a subclass reports
+    return items_of(items)
 
 
 def is_iterable(items: object) -> bool:

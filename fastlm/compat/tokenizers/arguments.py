@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from fastlm._arguments import items_of
 from fastlm._types import Int64Array
 from fastlm.decoding._decoder import as_ids
 
@@ -77,11 +78,6 @@ def sequence(value: Any) -> Sequence[Any]:
     if not is_sequence(value):
         raise TypeError(f"{type(value).__name__!r} object is not an instance of 'Sequence'")
     return items_of(value)
-
-
-def items_of(value: Iterable[Any]) -> list[Any]:
-    """The items of an iterable. `list` would allocate for the length that the iterable reports."""
-    return [item for item in value]  # noqa: C416 - see above
 
 
 def ids(value: Any) -> Int64Array:

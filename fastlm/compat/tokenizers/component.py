@@ -8,7 +8,8 @@ import json
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, TypeVar
 
-from fastlm.compat.tokenizers.arguments import is_instance, items_of, one_of_kinds, string, unsigned
+from fastlm._arguments import items_of
+from fastlm.compat.tokenizers.arguments import is_instance, one_of_kinds, string, unsigned
 from fastlm.compat.tokenizers.refused_members import REFUSED_MEMBERS
 from fastlm.formats.tokenizer_json.components import UnsupportedComponentError
 from fastlm.pretokenize.patterns import find_pattern

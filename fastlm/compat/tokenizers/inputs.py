@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastlm.compat.tokenizers.arguments import is_sequence, items_of
+from fastlm._arguments import items_of
+from fastlm.compat.tokenizers.arguments import is_sequence
 
 _TEXTS = "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]"
 _WORDS = "PreTokenizedInputSequence must be Union[List[str], Tuple[str]]"

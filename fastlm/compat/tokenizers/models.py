@@ -7,10 +7,10 @@ import json
 import os
 from typing import Any, NoReturn
 
+from fastlm._arguments import items_of
 from fastlm.compat.tokenizers.arguments import (
     boolean,
     is_instance,
-    items_of,
     known_options,
     one_of_kinds,
     sequence,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fastlm.compat.tokenizers.arguments import is_sequence, items_of, one_of_kinds, sequence, string, unsigned
+from fastlm._arguments import items_of
+from fastlm.compat.tokenizers.arguments import is_sequence, one_of_kinds, sequence, string, unsigned
 from fastlm.formats.tokenizer_json.post_processors import TemplatePiece, TemplateToken
 
 
