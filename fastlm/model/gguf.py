@@ -23,6 +23,7 @@ from fastlm.formats import tokenizer_json
 from fastlm.model.config import ModelConfig
 from fastlm.model.files import checked_fingerprint
 from fastlm.model.frequencies import frequencies, plain_frequencies
+from fastlm.model.parameters import renamed
 from fastlm.model.rope_scaling import RopeScaling
 from fastlm.model.state import to_layout, unwrapped
 from fastlm.model.transformer import TransformerLM, check_model
@@ -105,7 +106,7 @@ def export_gguf(
     # llama.cpp turns neighbouring features of a Llama, and halves of a Qwen
     layout: Literal["interleaved", "half"] = "interleaved" if architecture == "llama" else "half"
     weights = saved_weights(to_layout(unwrapped(model.state_dict()), config, config.rope_layout, layout), config)
-    tensors = {_foreign(name): weight for name, weight in weights.items()}
+    tensors = {renamed(name, _NAMES): weight for name, weight in weights.items()}
     if config.rope_scaling is not None and config.rope_scaling.kind == "llama3":
         tensors["rope_freqs.weight"] = _llama3_factors(config, config.rope_scaling)
     fields = _model_fields(config, architecture, kind) | _tokenizer_fields(tokenizer, model, chat_template)
@@ -139,14 +140,6 @@ def _architecture(config: ModelConfig) -> str:
         f"GGUF: llama.cpp has no architecture with attention_bias={config.attention_bias!r} and "
         f"qk_norm={config.qk_norm}"
     )
-
-
-def _foreign(name: str) -> str:
-    """llama.cpp's name of a weight."""
-    for ours, theirs in _NAMES.items():
-        if name.startswith(ours) or ours.startswith("."):
-            name = name.replace(ours, theirs)
-    return name
 
 
 def _model_fields(config: ModelConfig, architecture: str, kind: str) -> dict[str, tuple[int, Any]]:

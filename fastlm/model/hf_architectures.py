@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from fastlm.model.config import AttentionBias, ModelConfig
+from fastlm.model.parameters import renamed
 from fastlm.model.rope_scaling import ScalingKind
 
 # parts of the names of weights, ours and transformers'; the rest of a name is the same
@@ -84,9 +85,7 @@ class Architecture:
 
     def foreign_name(self, name: str) -> str:
         """transformers' name of a weight."""
-        for ours, theirs in (_PARTS | (PRE_NORM if self.norm == "pre" else OUTPUT_NORM)).items():
-            if name.startswith(ours) or ours.startswith("."):
-                name = name.replace(ours, theirs)
+        name = renamed(name, _PARTS | (PRE_NORM if self.norm == "pre" else OUTPUT_NORM))
         for single, joined in JOINED.items() if self.joined else ():
             name = name.replace(single, joined)
         return name

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from fastlm.model.config import ModelConfig
 
 ATTENTION_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "output_proj")
+
+
+def renamed(name: str, parts: Mapping[str, str]) -> str:
+    """The name of a weight in another program.
+
+    Args:
+        name: The name in the state dict.
+        parts: Part of a name -> the other program's. A part that does not begin with a dot is replaced at the beginning
+            of a name only.
+    """
+    for ours, theirs in parts.items():
+        if name.startswith(ours) or ours.startswith("."):
+            name = name.replace(ours, theirs)
+    return name
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
