@@ -18,6 +18,8 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.tracked import copy_files, tracked_files
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 # what the tests of tokenizers import; the newest, because fastlm does not depend on them
@@ -66,12 +68,8 @@ def main() -> int:
         def run(*command: str | Path, cwd: Path = ROOT) -> None:
             subprocess.run([python, *command], check=True, cwd=cwd, env={**os.environ, "PYTHONPATH": ""})
 
-        names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         tree = folder / "tree"
-        for name in filter(None, names.split("\0")):
-            if (ROOT / name).is_file():
-                (tree / name).parent.mkdir(parents=True, exist_ok=True)
-                (tree / name).write_bytes((ROOT / name).read_bytes())
+        copy_files(tracked_files(), tree)
         run("-m", "pip", "install", "-q", *dict.fromkeys(wanted), *TOOLS)
         run("-m", "pip", "install", "-q", "--no-build-isolation", "--no-deps", "-e", tree)
         run("-m", "pip", "list", "--format=freeze")

@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from tests.tracked import copy_files, tracked_files
+
 Result = TypeVar("Result")
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("python3.11", "python3.12", "python3.13", "python3.14", "python3.14t")
@@ -71,21 +73,13 @@ def tool(name: str) -> str | None:
     return str(beside) if beside.exists() else shutil.which(name)
 
 
-def tracked() -> list[str]:
-    """The files that git tracks."""
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [name for name in names.split("\0") if name and (ROOT / name).is_file()]
-
-
 def build_sdist(out: Path) -> Path:
     """The sdist of the tracked files, checked: no generated files, and metadata that PyPI renders."""
     tree = out / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
-    names = tracked()
-    for name in names:
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, tree / name)
+    names = tracked_files()
+    copy_files(names, tree)
     run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--skip-dependency-check", "--outdir", out, tree)
     (path,) = out.glob("fastlm-*.tar.gz")
     with tarfile.open(path) as archive:
@@ -145,7 +139,7 @@ def check_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     missing = [
-        name for name in tracked() if name.startswith("fastlm/") and not SOURCES.search(name) and name not in held
+        name for name in tracked_files() if name.startswith("fastlm/") and not SOURCES.search(name) and name not in held
     ]
     if missing:
         raise FailureError(f"{wheel.name} lacks files of the package: {missing}")

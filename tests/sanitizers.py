@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.conftest import DATA
+from tests.tracked import tracked_files
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "sanitizers"
@@ -188,7 +189,7 @@ def is_built(name: str) -> bool:
 
 def _synchronize(folder: Path) -> None:
     """Makes the files of a folder those that git knows here, and leaves what was built there."""
-    names = {name for name in _tracked() if (ROOT / name).is_file()}
+    names = set(tracked_files(new=True))
     listing = folder / "files"
     for name in set(listing.read_text().splitlines() if listing.exists() else ()) - names:
         (folder / name).unlink(missing_ok=True)
@@ -198,12 +199,6 @@ def _synchronize(folder: Path) -> None:
             copied.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(given, copied)
     listing.write_text("\n".join(sorted(names)))
-
-
-def _tracked() -> list[str]:
-    """The names of the files that git knows or does not ignore."""
-    command = ["git", "ls-files", "-co", "--exclude-standard"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def main() -> int:

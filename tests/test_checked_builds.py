@@ -1,8 +1,10 @@
 """The commands that test builds with checks: which files they take, and what they make of a report of coverage."""
 
+import subprocess
+
 import pytest
 
-from tests import coverage, sanitizers
+from tests import coverage, sanitizers, tracked
 
 
 @pytest.mark.parametrize("name", sanitizers.CHECKS)
@@ -13,15 +15,16 @@ def test_the_test_files_of_a_check_exist(name):
 
 
 def test_a_copy_follows_the_tree(tmp_path, monkeypatch):
-    listed = "a.py\nfolder/b.py\n"
     tree, folder = tmp_path / "tree", tmp_path / "copy"
     (tree / "folder").mkdir(parents=True)
     folder.mkdir()
     (tree / "a.py").write_text("1")
     (tree / "folder" / "b.py").write_text("2")
     (folder / "made.so").write_text("kept")
+    subprocess.run(["git", "init", "-q", tree], check=True)
+    subprocess.run(["git", "add", "a.py"], cwd=tree, check=True)  # b.py is new, and not ignored
     monkeypatch.setattr(sanitizers, "ROOT", tree)
-    monkeypatch.setattr(sanitizers, "_tracked", lambda: listed.splitlines())
+    monkeypatch.setattr(tracked, "ROOT", tree)
     sanitizers._synchronize(folder)
     assert (folder / "folder" / "b.py").read_text() == "2"
     (tree / "a.py").unlink()

@@ -14,6 +14,7 @@ import numpy as np
 
 from tests.fuzz import harness
 from tests.mutants.mutant import Mutant
+from tests.tracked import copy_files, tracked_files
 
 ROOT = Path(__file__).resolve().parents[2]
 # seconds after which a test counts as one that noticed: a mutant may loop forever
@@ -91,15 +92,8 @@ class ScratchCopy:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         shutil.rmtree(folder, ignore_errors=True)
-        listed = subprocess.run(
-            ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
-        )
-        names = listed.stdout.decode().splitlines()
-        names += [str(path.relative_to(ROOT)) for path in (ROOT / "fastlm").rglob("*.so")]
-        for name in names:
-            if (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name)
+        built = [str(path.relative_to(ROOT)) for path in (ROOT / "fastlm").rglob("*.so")]
+        copy_files([*tracked_files(new=True), *built], folder)
 
     def noticed_by(self, mutant: Mutant, first: str = "") -> str:
         """The first test that fails with a mutant, or nothing. Raises ValueError for a mutant of older source.
