@@ -14,7 +14,6 @@ import ctypes
 import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from pathlib import Path
 from tests.reliability import operations
 from tests.reliability.children import outcome_of
 from tests.reliability.operations import Operation
-from tests.reliability.survival import fault_under
+from tests.reliability.survival import Rehearsed, fault_under, rehearsed
 
 SOURCE = Path(__file__).with_name("failing.c")
 MEMORY, FILES = 1, 2
@@ -56,7 +55,7 @@ def tried(kind: str, only: str, budget: float, most: int = 500) -> Iterator[tupl
             raise RuntimeError(f"{' '.join(command)}: exit status {process.returncode}")
 
 
-def _fault(kind: int, operation: Operation, folder: Path, made: object, expected: object, k: int, length: int) -> str:
+def _fault(kind: int, rehearsal: Rehearsed, k: int, length: int) -> str:
     """What is wrong when the k-th call fails: nothing, or "none" if there are fewer calls."""
     native, calls = ctypes.CDLL(None), 0
 
@@ -67,35 +66,25 @@ def _fault(kind: int, operation: Operation, folder: Path, made: object, expected
         nonlocal calls
         calls = native.failing_disarm()
 
-    fault = fault_under(operation, folder, made, expected, begin, end, kind == FILES)
+    fault = fault_under(rehearsal, begin, end, kind == FILES)
     return fault or ("" if calls >= k else "none")
 
 
 def _run(kind: int, operation: Operation, arguments: argparse.Namespace) -> Iterator[tuple[int, str]]:
     end = time.monotonic() + arguments.budget
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        made = operation.prepare(folder)
-        expected = operation.call(folder, made)
-        operation.call(folder, made)
-        kept = folder.with_name(folder.name + "-kept")
-        shutil.copytree(folder, kept)
-        try:
-            for length in LENGTHS[: 1 if kind == MEMORY else 2]:
-                for k in range(1, arguments.most + 1):
-                    if time.monotonic() > end:
-                        return
-                    shutil.rmtree(folder)
-                    shutil.copytree(kept, folder)
-                    fault = outcome_of(
-                        lambda k=k, length=length: _fault(kind, operation, folder, made, expected, k, length),
-                        arguments.seconds,
-                    )
-                    if fault == "none":
-                        break
-                    yield k, fault
-        finally:
-            shutil.rmtree(kept)
+    with tempfile.TemporaryDirectory() as place, rehearsed(operation, Path(place)) as rehearsal:
+        for length in LENGTHS[: 1 if kind == MEMORY else 2]:
+            for k in range(1, arguments.most + 1):
+                if time.monotonic() > end:
+                    return
+                rehearsal.restore()
+                fault = outcome_of(
+                    lambda k=k, length=length: _fault(kind, rehearsal, k, length),
+                    arguments.seconds,
+                )
+                if fault == "none":
+                    break
+                yield k, fault
 
 
 def main() -> int:

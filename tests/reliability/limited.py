@@ -24,7 +24,7 @@ from pathlib import Path
 from tests.reliability import operations
 from tests.reliability.children import outcome_of
 from tests.reliability.operations import Operation
-from tests.reliability.survival import fault_under
+from tests.reliability.survival import Rehearsed, fault_under, rehearsed
 
 KINDS = ("memory", "file_size", "disk")
 DISK_BYTES = 16 << 20
@@ -66,21 +66,21 @@ def _limit(kind: int, size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(kind, (size, resource.RLIM_INFINITY))
 
 
-def _needed(kind: str, operation: Operation, folder: Path, made: object) -> int:
+def _needed(kind: str, rehearsal: Rehearsed) -> int:
     """The bytes of address space, of the largest file or of all files that the operation takes."""
     if kind == "memory":
 
         def grown() -> str:
             before = _status("VmSize")
-            operation.call(folder, made)
+            rehearsal.operation.call(rehearsal.folder, rehearsal.made)
             return str(_status("VmPeak") - before)
 
         return int(outcome_of(grown))
-    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    sizes = [path.stat().st_size for path in rehearsal.folder.rglob("*") if path.is_file()]
     return max(sizes) if kind == "file_size" else 2 * sum(-(-size // PAGE) * PAGE for size in sizes)
 
 
-def _fault(kind: str, operation: Operation, folder: Path, made: object, expected: object, size: int) -> str:
+def _fault(kind: str, rehearsal: Rehearsed, size: int) -> str:
     """What is wrong when `size` bytes are left."""
     if kind == "memory":
         begin = _limit(resource.RLIMIT_AS, _status("VmSize") + size)
@@ -88,39 +88,28 @@ def _fault(kind: str, operation: Operation, folder: Path, made: object, expected
     elif kind == "file_size":
         begin, end = _limit(resource.RLIMIT_FSIZE, size), _limit(resource.RLIMIT_FSIZE, resource.RLIM_INFINITY)
     else:
-        filler = folder.parent / FILLER
+        filler = rehearsal.folder.parent / FILLER
 
         def begin() -> None:
-            free = os.statvfs(folder)
+            free = os.statvfs(rehearsal.folder)
             with filler.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_frsize - size))
 
         end = filler.unlink
-    return fault_under(operation, folder, made, expected, begin, end, kind != "memory")
+    return fault_under(rehearsal, begin, end, kind != "memory")
 
 
 def _run(kind: str, operation: Operation, place: Path, arguments: argparse.Namespace) -> Iterator[tuple[int, str]]:
     until = time.monotonic() + arguments.budget
-    folder, kept = place / "folder", place / "kept"
-    folder.mkdir()
-    made = operation.prepare(folder)
-    expected = operation.call(folder, made)
-    operation.call(folder, made)
-    shutil.copytree(folder, kept)
-    needed = _needed(kind, operation, folder, made)
-    for step in range(arguments.steps):
-        if step and time.monotonic() > until:
-            break
-        (place / FILLER).unlink(missing_ok=True)  # of a process that was killed
-        shutil.rmtree(folder)
-        shutil.copytree(kept, folder)
-        size = needed * step // arguments.steps
-        yield (
-            step,
-            outcome_of(lambda size=size: _fault(kind, operation, folder, made, expected, size), arguments.seconds),
-        )
-    shutil.rmtree(folder)
-    shutil.rmtree(kept)
+    with rehearsed(operation, place) as rehearsal:
+        needed = _needed(kind, rehearsal)
+        for step in range(arguments.steps):
+            if step and time.monotonic() > until:
+                break
+            (place / FILLER).unlink(missing_ok=True)  # of a process that was killed
+            rehearsal.restore()
+            size = needed * step // arguments.steps
+            yield step, outcome_of(lambda size=size: _fault(kind, rehearsal, size), arguments.seconds)
 
 
 def main() -> int:

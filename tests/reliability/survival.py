@@ -3,17 +3,57 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.reliability.operations import Operation
 
 
+@dataclass(frozen=True)
+class Rehearsed:
+    """An operation that ran twice in a folder, so that memory and caches are what they stay.
+
+    Attributes:
+        operation: The operation.
+        folder: The folder in which it runs.
+        made: What it prepared.
+        expected: Its result.
+        kept: A copy of the folder as the operation left it.
+    """
+
+    operation: Operation
+    folder: Path
+    made: object
+    expected: object
+    kept: Path
+
+    def restore(self) -> None:
+        """Makes the folder what it was."""
+        shutil.rmtree(self.folder)
+        shutil.copytree(self.kept, self.folder)
+
+
+@contextmanager
+def rehearsed(operation: Operation, place: Path) -> Iterator[Rehearsed]:
+    """Runs an operation in a new folder inside `place`, which is removed at the end."""
+    folder, kept = place / "folder", place / "kept"
+    folder.mkdir()
+    made = operation.prepare(folder)
+    expected = operation.call(folder, made)
+    operation.call(folder, made)
+    shutil.copytree(folder, kept)
+    try:
+        yield Rehearsed(operation, folder, made, expected, kept)
+    finally:
+        shutil.rmtree(folder)
+        shutil.rmtree(kept)
+
+
 def fault_under(
-    operation: Operation,
-    folder: Path,
-    made: object,
-    expected: object,
+    rehearsal: Rehearsed,
     begin: Callable[[], None],
     end: Callable[[], None],
     writes_files: bool,
@@ -21,10 +61,7 @@ def fault_under(
     """Calls an operation under a failure, and again without it.
 
     Args:
-        operation: The operation, which ran in the folder before.
-        folder: Its folder.
-        made: What it prepared.
-        expected: Its result.
+        rehearsal: The operation, and what it needs.
         begin: Makes the system fail.
         end: Ends the failure.
         writes_files: Whether an OSError must name its file.
@@ -32,6 +69,7 @@ def fault_under(
     Returns:
         What is wrong, or nothing.
     """
+    operation, folder, made = rehearsal.operation, rehearsal.folder, rehearsal.made
     before, raised, found = _files(folder), None, None
     begin()
     try:
@@ -41,7 +79,7 @@ def fault_under(
     finally:
         end()
     if raised is None:
-        if found != expected:
+        if found != rehearsal.expected:
             return "another result without an error"
     elif not isinstance(raised, (OSError, MemoryError)) and "new thread" not in str(raised):
         return f"{type(raised).__name__}: {raised}"
@@ -53,7 +91,7 @@ def fault_under(
     if operation.keeps_files and (damaged := [name for name, sha256 in before.items() if after.get(name) != sha256]):
         return f"changed {damaged[:3]}"
     raised = None
-    return "" if operation.call(folder, made) == expected else "another result after the error"
+    return "" if operation.call(folder, made) == rehearsal.expected else "another result after the error"
 
 
 def _files(folder: Path) -> dict[str, str]:
