@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+from fastlm._extras import install_command
 from fastlm.files.reading import read_json
 from fastlm.tokenizer import Tokenizer
 
@@ -150,7 +151,7 @@ def _sandbox() -> tuple[Any, Any]:
         import jinja2
         from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError as error:
-        raise ImportError(f"chat templates need the extra fastlm[chat]: {error}") from error
+        raise ImportError(f"chat templates need jinja2: {install_command('chat')} ({error})") from error
     if tuple(int(part) for part in jinja2.__version__.split(".")[:3] if part.isdigit()) < (3, 1, 6):
         raise ImportError(f"chat templates need jinja2 3.1.6 or later, got {jinja2.__version__}")
 

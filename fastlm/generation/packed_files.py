@@ -82,17 +82,17 @@ def decoding_model(
     if kind not in ("float32", "bfloat16", *_KINDS):
         raise ValueError(f"kind is {kind!r}; expected float32, bfloat16, int8 or int4")
     if kind in _KINDS:
-        model = _load(folder, tokenizer, None, mapped=True)
+        model = _load(folder, tokenizer, None)
         return model, _packed_step(model, folder, kind, num_threads)
     dtype = torch.float32 if kind == "float32" else torch.bfloat16
-    model = _load(folder, tokenizer, dtype, mapped=True)
+    model = _load(folder, tokenizer, dtype)
     # after a conversion the weights are in memory, and a copy would be a second one
     return model, _step_type(model)(model, num_threads=num_threads, copy=not in_place(model))
 
 
-def _load(folder: Path, tokenizer: Tokenizer | None, dtype: torch.dtype | None, mapped: bool) -> TransformerLM:
+def _load(folder: Path, tokenizer: Tokenizer | None, dtype: torch.dtype | None) -> TransformerLM:
     read = files.load_model if (folder / files.CONFIG).exists() else hf.import_llama
-    model = read(folder, tokenizer, dtype=dtype, mapped=mapped)
+    model = read(folder, tokenizer, dtype=dtype, mapped=True)
     return model if fits(model) else model.float()
 
 
@@ -162,6 +162,4 @@ def _write(path: Path, packed: Packed, wanted: dict[str, Any]) -> None:
 
 def _chunks(length: int) -> list[tuple[int, int]]:
     """The tokens of a prompt in parts of at most MAX_TOKENS, the last one alone."""
-    bounds = [*range(0, length - 1, MAX_TOKENS), length - 1, length]
-    bounds = sorted(set(bounds))
-    return list(pairwise(bounds))
+    return list(pairwise([*range(0, length - 1, MAX_TOKENS), length - 1, length]))
