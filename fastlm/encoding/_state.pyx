@@ -18,7 +18,8 @@ from fastlm.text._utf8 cimport utf8_of
 from fastlm.text._utf8 import utf8_bytes
 
 cdef extern from "encoding/id_list.h":
-    list fastlm_id_list(list ints, const uint32_t *ids, int64_t n)
+    list fastlm_empty_id_list(int64_t n)
+    int fastlm_append_ids(list ids_list, list ints, const uint32_t *ids, int64_t n) except -1
 
 numpy.import_array()
 
@@ -344,14 +345,12 @@ cdef class EncodeState:
 
     cdef list id_list(self, int64_t start, int64_t stop):
         """Ids `start` to `stop` as a list."""
-        cdef list ids
+        cdef list ids = fastlm_empty_id_list(stop - start)
         cdef int64_t first
-        if stop - start <= LISTED_IDS:
-            return fastlm_id_list(self.tables.ints, &self.ids[0] + start, stop - start)
-        ids = []
         for first from start <= first < stop by LISTED_IDS:
-            PyErr_CheckSignals()
-            ids += fastlm_id_list(self.tables.ints, &self.ids[0] + first, min(LISTED_IDS, stop - first))
+            if first > start:
+                PyErr_CheckSignals()
+            fastlm_append_ids(ids, self.tables.ints, &self.ids[0] + first, min(LISTED_IDS, stop - first))
         return ids
 
     cdef object copy_ids(self, int64_t start, int64_t stop):

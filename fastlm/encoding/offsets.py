@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from fastlm._types import Int64Array, UInt8Array, UInt32Array
+from fastlm.encoding._token_spans import token_spans
 from fastlm.encoding.text_pipeline import OnSpecial, Span, TextPipeline, decoded_text
 from fastlm.vocabulary.vocabulary import NO_ID, Vocabulary
 
@@ -73,25 +74,8 @@ def _encode_as_given(
     """Encodes a text that its tokens spell, so that the lengths of the tokens give the spans."""
     ids = encode(text, boundaries)
     spans = np.empty((len(ids), 2), np.int64)
-    utf8 = np.frombuffer(text, np.uint8)
-    in_characters = unit == "character" and not text.isascii()
-    byte = character = 0
-    for first in range(0, len(ids), _CHUNK_IDS):
-        # an index of another dtype ends the process where NumPy cannot allocate its buffer; `take` raises
-        lengths = vocabulary.token_lengths.take(ids[first : first + _CHUNK_IDS])
-        ends = np.cumsum(lengths)
-        starts, size = ends - lengths, int(ends[-1])
-        part = spans[first : first + _CHUNK_IDS]
-        if in_characters:
-            # for each byte the number of characters that begin up to it
-            begun = np.cumsum((utf8[byte : byte + size] & 0xC0) != 0x80)
-            np.add(begun.take(starts), character - 1, out=part[:, 0])
-            np.add(begun.take(ends - 1), character, out=part[:, 1])
-            character += int(begun[-1])
-        else:
-            np.add(starts, byte, out=part[:, 0])
-            np.add(ends, byte, out=part[:, 1])
-        byte += size
+    in_bytes, in_characters = (spans, None) if unit == "byte" else (None, spans)
+    token_spans(text, ids, vocabulary.token_lengths, None, in_bytes, in_characters)
     return ids, spans
 
 
@@ -104,7 +88,7 @@ def _encode_each(
 ) -> tuple[UInt32Array, Int64Array]:
     """Encodes one span after the other, for patterns that change the text."""
     ids: list[UInt32Array] = [np.empty(0, np.uint32)]
-    token_spans: list[Int64Array] = [np.empty((0, 2), np.int64)]
+    spans_found: list[Int64Array] = [np.empty((0, 2), np.int64)]
     for span in spans:
         if span.token_id is not None:
             ids.append(np.array([span.token_id], np.uint32))
@@ -119,8 +103,8 @@ def _encode_each(
             lengths = vocabulary.token_lengths.take(ids[-1])
             ends = np.cumsum(lengths)
             found = np.stack([pretokens.first[ends - lengths], pretokens.last[ends - 1] + 1], axis=1)
-        token_spans.append(found if byte_starts is None else byte_starts[found])
-    return np.concatenate(ids), np.concatenate(token_spans)
+        spans_found.append(found if byte_starts is None else byte_starts[found])
+    return np.concatenate(ids), np.concatenate(spans_found)
 
 
 def _encode_joined(
@@ -133,7 +117,8 @@ def _encode_joined(
 
     A call for each span would take microseconds, and a text may have an added token every few bytes.
     """
-    parts: list[str] = []
+    parts: list[bytes] = []
+    part_characters: list[int] = []
     firsts: list[int] = []  # the character of the given text at which a part begins, where it was not normalized
     normalized: dict[int, Int64Array] = {}  # part -> origins
     added: list[tuple[int, int, int, int]] = []  # parts before the token, its id, start and end
@@ -147,13 +132,12 @@ def _encode_joined(
         else:
             firsts.append(0)
             normalized[len(parts)] = np.asarray(origins, np.int64)
-        parts.append(span.text)
-    joined = "".join(parts)
-    encoded = joined.encode()
-    text = np.frombuffer(encoded, np.uint8)
-    counts = np.array([*map(len, parts)], np.int64)
-    first_characters = np.cumsum(counts) - counts
-    first_bytes = first_characters if joined.isascii() else _byte_starts(text)[first_characters]
+        part = span.text
+        part_characters.append(len(part))
+        parts.append(part.encode())
+    encoded = b"".join(parts)
+    counts, sizes = np.array(part_characters, np.int64), np.array([*map(len, parts)], np.int64)
+    first_characters, first_bytes = np.cumsum(counts) - counts, np.cumsum(sizes) - sizes
     rows = first_bytes[1:]
     ids = encode(encoded, np.stack([rows, rows, np.full(len(rows), -1)], axis=1) if len(rows) else None)
 
@@ -162,49 +146,36 @@ def _encode_joined(
     origins_of_all = _origins_of_all(normalized, moved, first_characters, counts)
     is_given = np.array([part not in normalized for part in range(len(parts))], bool)
     # the tokens spell only the bytes that have an id
-    drops = vocabulary.rules.unknown_bytes == "drop"
-    kept = np.flatnonzero(vocabulary.byte_ids[text] != NO_ID) if drops else None
-    token_spans = np.empty((len(ids), 2), np.int64)
-    starts = np.empty(len(ids) if added else 0, np.int64)
-    byte = counted = character = 0
+    is_spelled = None
+    if vocabulary.rules.unknown_bytes == "drop":
+        is_spelled = (vocabulary.byte_ids != NO_ID).astype(np.uint8)
+    spans_found = np.empty((len(ids), 2), np.int64)
+    in_bytes = np.empty((len(ids), 2), np.int64) if added or byte_starts is not None else None
+    token_spans(encoded, ids, vocabulary.token_lengths, is_spelled, in_bytes, spans_found)
     for first_id in range(0, len(ids), _CHUNK_IDS):
         chunk = slice(first_id, first_id + _CHUNK_IDS)
+        found = spans_found[chunk]
         # an index of another dtype ends the process where NumPy cannot allocate its buffer; `take` raises
-        lengths = vocabulary.token_lengths.take(ids[chunk])
-        places = np.empty((len(lengths), 2), np.int64)  # the first and the last byte of each token
-        np.add(np.cumsum(lengths), byte - 1, out=places[:, 1])
-        np.subtract(places[:, 1] + 1, lengths, out=places[:, 0])
-        byte = int(places[-1, 1]) + 1
-        places = places if kept is None else kept.take(places)
-        characters = places
-        if not joined.isascii():
-            low, high = int(places[0, 0]), int(places[-1, 1]) + 1
-            character += int(np.count_nonzero((text[counted:low] & 0xC0) != 0x80))
-            counted = low
-            begun = np.cumsum((text[low:high] & 0xC0) != 0x80)
-            characters = begun.take(places - low) + (character - 1)
         if origins_of_all is None:
-            found = characters + moved.take(np.searchsorted(first_characters, characters, "right") - 1)
+            found += moved.take(np.searchsorted(first_characters, found[:, 0], "right") - 1)[:, None]
         else:
-            found = origins_of_all.take(characters)
-        found[:, 1] += 1
-        if byte_starts is not None and shift is not None:
-            part_of = np.searchsorted(first_bytes, places[:, 0], "right") - 1
-            moved_bytes = shift.take(part_of)
-            exact = np.stack([places[:, 0] + moved_bytes, places[:, 1] + 1 + moved_bytes], axis=1)
-            found = np.where(is_given.take(part_of)[:, None], exact, byte_starts.take(found))
-        token_spans[chunk] = found
-        if added:
-            starts[chunk] = places[:, 0]
-    if added:
+            found[:, 0] = origins_of_all.take(found[:, 0])
+            found[:, 1] = origins_of_all.take(found[:, 1] - 1) + 1
+        if byte_starts is not None and shift is not None and in_bytes is not None:
+            in_text = in_bytes[chunk]
+            part_of = np.searchsorted(first_bytes, in_text[:, 0], "right") - 1
+            exact = in_text + shift.take(part_of)[:, None]
+            found[:] = np.where(is_given.take(part_of)[:, None], exact, byte_starts.take(found))
+    if in_bytes is not None and added:
         before, token_ids, first, end = np.array(added, np.int64).T
-        numbers = np.searchsorted(starts, np.append(first_bytes, len(text))[before])
+        numbers = np.searchsorted(in_bytes[:, 0], np.append(first_bytes, len(encoded))[before])
+        del in_bytes  # as large as the result
         added_spans = np.stack([first, end], axis=1)
         ids = np.insert(ids, numbers, token_ids)
-        token_spans = np.insert(
-            token_spans, numbers, added_spans if byte_starts is None else byte_starts[added_spans], axis=0
+        spans_found = np.insert(
+            spans_found, numbers, added_spans if byte_starts is None else byte_starts[added_spans], axis=0
         )
-    return ids, token_spans
+    return ids, spans_found
 
 
 def _origins_of_all(

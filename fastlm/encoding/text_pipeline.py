@@ -290,7 +290,8 @@ class TextPipeline:
         if not with_origins:
             return self._normalized_str(given), ()
         normalized, origins = self._functions.normalize_with_origins(self.normalizers, given.encode())
-        return normalized.decode(), origins + start
+        origins += start
+        return normalized.decode(), origins
 
     def spans(self, text: str, recognised: frozenset[int], with_origins: bool = False) -> Iterator[Span]:
         """Yields the spans of a text without lone surrogates, in order, and their origins on request.

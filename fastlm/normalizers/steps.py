@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastlm._types import Int64Array
 from fastlm.forks import no_fork
-from fastlm.text._normalize import normalized, normalized_with_origins
+from fastlm.text._normalize import is_normalized, normalized, normalized_with_origins
 from fastlm.text._utf8 import utf8_bytes
 from fastlm.text.byte_level import CHAR_OF_BYTE
 from fastlm.text.whitespace import WHITESPACE
@@ -90,11 +90,11 @@ def simplified(steps: Iterable[Normalizer]) -> tuple[Normalizer, ...]:
 
 def normalize_with_origins(steps: Sequence[Normalizer], text: bytes) -> tuple[bytes, Origins]:
     """A text after all steps, and for each of its characters the index of a character of the given text."""
-    origins = np.arange(len(text.decode()), dtype=np.int64)
+    origins: Origins | None = None
     for step in steps:
         text, places = step.apply_with_origins(text)
-        origins = origins[places]
-    return text, origins
+        origins = places if origins is None else origins[places]
+    return text, np.arange(len(text.decode()), dtype=np.int64) if origins is None else origins
 
 
 class _Step:
@@ -142,7 +142,7 @@ class UnicodeForm(_Step):
         # a str knows whether it is ASCII, which only lowercase changes
         if isinstance(text, str) and str.isascii(text) and self.type_name != "Lowercase":
             return True
-        return normalized(text, _FORMS[self.type_name]) is text
+        return is_normalized(text, _FORMS[self.type_name])
 
     def apply(self, text: bytes) -> bytes:
         return cast(bytes, normalized(text, _FORMS[self.type_name]))

@@ -96,6 +96,17 @@ cdef class _Normalization:
                 self._widen_out(aligned)
 
 
+def is_normalized(text, str form):
+    """Whether a text is in a normalization form, in lowercase, or without marks. Reads up to the first change.
+
+    Args:
+        text: str, well-formed UTF-8 bytes, or Utf8.
+        form: One of FORMS.
+    """
+    cdef _Normalization normalization = _Normalization(text, form)
+    return normalization.first_change() == normalization.state.n
+
+
 def normalized(text, str form):
     """A text in a normalization form, in lowercase, or without marks.
 
@@ -126,4 +137,4 @@ def normalized_with_origins(text, str form):
     cdef _Normalization normalization = _Normalization(text, form)
     normalization.write(True)
     return (np.asarray(normalization.out)[:normalization.state.written].tobytes(),
-            np.asarray(normalization.origins)[:normalization.state.origins_written].copy())
+            np.asarray(normalization.origins)[:normalization.state.origins_written])

@@ -3,12 +3,14 @@
 import dataclasses
 from unittest import mock
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fastlm
 from fastlm.encoding import offsets
+from fastlm.encoding._token_spans import token_spans
 from fastlm.encoding.text_pipeline import TextPipeline
 from fastlm.vocabulary.vocabulary import AddedToken, Rules, vocabulary_from_tokens
 from tests import texts
@@ -40,9 +42,11 @@ def test_bytes_of_tokens_are_those_of_the_text(trained, text):
     st.sampled_from([1, 2, 5]),
 )
 def test_spans_by_lengths_are_those_of_the_general_way(trained, text, unit, on_special, chunk):
-    with mock.patch.object(offsets, "_CHUNK_IDS", chunk):
-        ids, spans = trained.encode_with_offsets(text, unit=unit, on_special=on_special)
-    with mock.patch.object(TextPipeline, "encodes_as_given", return_value=False):
+    ids, spans = trained.encode_with_offsets(text, unit=unit, on_special=on_special)
+    with (
+        mock.patch.object(TextPipeline, "encodes_as_given", return_value=False),
+        mock.patch.object(offsets, "_CHUNK_IDS", chunk),
+    ):
         expected_ids, expected = trained.encode_with_offsets(text, unit=unit, on_special=on_special)
     assert ids.tolist() == expected_ids.tolist()
     assert spans.tolist() == expected.tolist()
@@ -74,6 +78,47 @@ def test_normalized_text_has_the_offsets_of_the_text_as_given():
     assert tokenizer.encode_with_offsets("xe\u0301y")[1].tolist() == [[0, 1], [1, 2], [3, 4]]
     assert tokenizer.encode_with_offsets("xe\u0301y", unit="byte")[1].tolist() == [[0, 1], [1, 2], [4, 5]]
     assert tokenizer.encode_with_offsets("xéy", unit="byte")[1].tolist() == [[0, 1], [1, 3], [3, 4]]
+
+
+@given(st.text("aé日😀 ", max_size=12), st.lists(st.integers(1, 5)), st.sets(st.sampled_from([*"a é".encode()])))
+def test_spans_of_tokens_are_those_of_the_bytes_that_they_spell(text, lengths, dropped):
+    encoded = text.encode()
+    character_of = [k for k, char in enumerate(text) for _ in char.encode()]
+    spelled = [at for at, byte in enumerate(encoded) if byte not in dropped]
+    lengths = [*lengths, *[1] * len(spelled)]
+    expected_bytes, expected_characters, done = [], [], 0
+    while done < len(spelled):
+        size = min(lengths[len(expected_bytes)], len(spelled) - done)
+        first, last = spelled[done], spelled[done + size - 1]
+        expected_bytes.append([first, last + 1])
+        expected_characters.append([character_of[first], character_of[last] + 1])
+        done += size
+        lengths[len(expected_bytes) - 1] = size
+    n = len(expected_bytes)
+    is_spelled = np.array([byte not in dropped for byte in range(256)], np.uint8) if dropped else None
+    in_bytes, in_characters = np.zeros((n, 2), np.int64), np.zeros((n, 2), np.int64)
+    given_lengths = np.array([0, *lengths[:n]], np.int64)
+    token_spans(encoded, np.arange(1, n + 1, dtype=np.uint32), given_lengths, is_spelled, in_bytes, in_characters)
+    assert in_bytes.tolist() == expected_bytes
+    assert in_characters.tolist() == expected_characters
+
+
+@pytest.mark.parametrize("ids", [[2, 2], [2, 1], [2, 0], [2, 9], [2, 3]])
+def test_tokens_that_are_not_in_the_text_are_refused(ids):
+    spans = np.zeros((2, 2), np.int64)
+    with pytest.raises(ValueError, match="token 1 of 2 is not in the text of 3 bytes"):
+        token_spans(b"abc", np.array(ids, np.uint32), np.array([0, 3, 2, -1], np.int64), None, spans, None)
+    token_spans(b"abc", np.array(ids[:1], np.uint32), np.array([0, 3, 2, -1], np.int64), None, None, spans[:1])
+    assert spans.tolist() == [[0, 2], [0, 0]]
+
+
+@pytest.mark.parametrize(("known", "rows", "columns"), [(255, 1, 2), (256, 2, 2), (256, 0, 2), (256, 1, 3)])
+def test_arrays_that_do_not_fit_together_are_refused(known, rows, columns):
+    ids, lengths, is_spelled = np.zeros(1, np.uint32), np.ones(1, np.int64), np.ones(known, np.uint8)
+    spans, fitting = np.zeros((rows, columns), np.int64), np.zeros((1, 2), np.int64)
+    for arrays in ((spans, fitting), (fitting, spans)):
+        with pytest.raises(ValueError, match="do not fit together"):
+            token_spans(b"a", ids, lengths, is_spelled, *arrays)
 
 
 def test_nothing_and_nonsense(trained):

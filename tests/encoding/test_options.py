@@ -106,6 +106,15 @@ def test_the_first_ids_of_a_long_text(trained):
         trained.encode_upto("a", -1)
 
 
+def test_a_list_of_more_ids_than_are_listed_at_once(trained):
+    text = b"0 1\n" * 1_500_000
+    ids = trained.encode(text)
+    assert len(ids) > 1 << 22
+    assert ids == trained.encode_to_numpy(text).tolist()
+    ids.append(-1)
+    assert ids[-2:] == [trained.encode("\n")[0], -1]
+
+
 def test_ids_around_a_text(trained, framed):
     begin, end = framed.special_tokens[USER], framed.special_tokens[END]
     for text in ("", "a b", f"{END}a"):

@@ -127,6 +127,12 @@ def _cpu(encode: Callable[[str], object], text: str) -> float:
     return time.process_time() - start
 
 
+def _medians(encode: Callable[[str], object], *given: str) -> Iterator[float]:
+    """The median of seven times for each text, measured by turns, so that other work slows all of them down alike."""
+    rounds = [[_cpu(encode, text) for text in given] for _ in range(7)]
+    return map(statistics.median, zip(*rounds, strict=True))
+
+
 def _peak(encode: Callable[[str], object], text: str) -> int:
     """The bytes by which resident memory grows during a call; 0 where the system does not tell."""
     clear = Path("/proc/self/clear_refs")
@@ -152,7 +158,7 @@ def _return_large_arrays() -> None:
 def adversarial(trial: Trial) -> None:
     """Sizes from 10^4 characters up, as many as the time allows: each size for all texts and ways to encode.
 
-    Where 10 times the text takes too many times the time, the medians of more rounds decide.
+    Where 10 times the text takes too many times the time, both texts are measured again, by turns.
     """
     _return_large_arrays()
     subjects, before = list(_subjects()), dict[tuple[str, str], float]()
@@ -170,9 +176,10 @@ def adversarial(trial: Trial) -> None:
                 continue  # tokenizers refuses them
             smaller = before.get((text_name, name), float("inf"))
             found = [_cpu(encode, text) for _ in range(1 if size == SIZES[-1] else 3)]
-            if statistics.median(found) > MOST_GROWTH * smaller:
-                found += [_cpu(encode, text) for _ in range(4)]
-            seconds = before[text_name, name] = statistics.median(found)
+            seconds = statistics.median(found)
+            if seconds > MOST_GROWTH * smaller:
+                seconds, smaller = _medians(encode, text, make(size // 10))
+            before[text_name, name] = seconds
             each, grown = 1e9 * seconds / length, seconds / smaller
             memory = _peak(encode, text) / length if size >= 1_000_000 else 0.0
             what = f"{name}, {text_name}, {length:,} bytes: {each:.0f} ns and {memory:.0f} B a byte, {grown:.1f} times"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastlm.text import _normalize
-from fastlm.text._normalize import FORMS, normalized, normalized_with_origins
+from fastlm.text._normalize import FORMS, is_normalized, normalized, normalized_with_origins
 from tests.reference import normalization as reference
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +62,7 @@ def judged(form: str, text: str) -> tuple[str, list[int]]:
 def test_text_and_origins_are_those_of_tokenizers(form, text):
     expected, origins = judged(form, text)
     assert decoded(normalized(text, form)) == decoded(normalized(text.encode(), form)) == expected
+    assert is_normalized(text, form) == is_normalized(text.encode(), form) == (expected == text)
     found, places = normalized_with_origins(text, form)
     assert (found.decode(), places.tolist()) == (expected, origins)
 
