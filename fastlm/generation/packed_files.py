@@ -14,9 +14,20 @@ from torch import Tensor
 
 from fastlm.files.atomic import replacing
 from fastlm.generation.decoding import KVCache
-from fastlm.generation.packing import MAX_TOKENS, KernelStep, Packed, empty_matrices, fits, in_place, packed_starts
+from fastlm.generation.file_rows import FileRows
+from fastlm.generation.packing import (
+    MATRIX_DTYPES,
+    MAX_TOKENS,
+    VECTOR_DTYPES,
+    KernelStep,
+    Packed,
+    empty_matrices,
+    fits,
+    in_place,
+    packed_starts,
+)
 from fastlm.kernels import decode_lm as kernel
-from fastlm.model import files, hf
+from fastlm.model import files, hf, hf_weights
 from fastlm.model.safetensors_file import read_archive, write_archive
 from fastlm.model.transformer import TransformerLM
 from fastlm.tokenizer import Tokenizer
@@ -27,7 +38,16 @@ _VERSION = 1
 
 
 class MappedStep(KernelStep):
-    """A KernelStep that also processes prompts, so that no other copy of the weights is read."""
+    """A KernelStep that also processes prompts, so that no other copy of the weights is read.
+
+    Attributes:
+        file_rows: The embedding's rows in a file, to be read there in place of the model's matrix.
+    """
+
+    file_rows: FileRows | None = None
+
+    def _embedded(self, token_ids: Tensor) -> Tensor:
+        return super()._embedded(token_ids) if self.file_rows is None else self.file_rows(token_ids)
 
     @torch.no_grad()
     def prefill(self, prompts: Sequence[Sequence[int]], cache: KVCache) -> Tensor:
@@ -93,7 +113,9 @@ def decoding_model(
 def _load(folder: Path, tokenizer: Tokenizer | None, dtype: torch.dtype | None) -> TransformerLM:
     read = files.load_model if (folder / files.CONFIG).exists() else hf.import_llama
     model = read(folder, tokenizer, dtype=dtype, mapped=True)
-    return model if fits(model) else model.float()
+    # torch processes prompts in the dtype of the model, the kernel in float32
+    dtypes = VECTOR_DTYPES if dtype is None and _step_type(model) is MappedStep else MATRIX_DTYPES
+    return model if fits(model, dtypes) else model.float()
 
 
 def _step_type(model: TransformerLM) -> type[KernelStep]:
@@ -117,7 +139,18 @@ def _packed_step(model: TransformerLM, folder: Path, kind: str, num_threads: int
         made = KernelStep(model, int8=kind == "int8", int4=kind == "int4")
         _write(path, made.packed, wanted)
         packed = _read(path, kind, wanted, starts) or made.packed
-    return _step_type(model)(model, num_threads=num_threads, packed=packed)
+    step = _step_type(model)(model, num_threads=num_threads, packed=packed)
+    if isinstance(step, MappedStep):
+        # the embedding is the only matrix of the model that the step reads
+        step.file_rows = FileRows.of(*_embedding_of(folder), model.token_embeddings.weight)
+    return step
+
+
+def _embedding_of(folder: Path) -> tuple[Path, str]:
+    """The file and the name of the embedding in a folder whose model is loaded."""
+    if (folder / files.CONFIG).exists():
+        return folder / files.WEIGHTS, "token_embeddings.weight"
+    return hf_weights.file_of(folder, hf_weights.EMBEDDING), hf_weights.EMBEDDING
 
 
 def _source(folder: Path) -> list[list[Any]]:

@@ -31,6 +31,9 @@ from fastlm.model.transformer import TransformerLM
 NORMS = {"none": kernel.NONE, "pre": kernel.PRE, "post": kernel.POST, "output": kernel.OUTPUT}
 LAYOUTS = {"half": kernel.HALF, "interleaved": kernel.INTERLEAVED}
 MAX_TOKENS = 8  # of one call; more are computed in several
+# dtypes of matrices that the kernel reads, and of models whose matrices are packed in fewer bits
+MATRIX_DTYPES = (torch.float32, torch.bfloat16)
+VECTOR_DTYPES = (*MATRIX_DTYPES, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Packed:
 
 class KernelStep:
     """A step by the compiled kernel, for a float32 or bfloat16 model in main memory and one caller at a time.
+
+    Weights of 8 and 4 bits may also be those of a float16 model.
 
     Weights of float32 are copied into large memory pages, which are read 1.5 times as fast. Weights of bfloat16 are
     read where they are, if their rows are multiples of 64 numbers, and multiplied in float32. After further training
@@ -91,6 +96,7 @@ class KernelStep:
             )
         self.config = config = model.config
         self.greatest = greatest
+        self._dtypes = MATRIX_DTYPES if packed is None and not (int8 or int4) else VECTOR_DTYPES
         self._check(model)
         narrow = model.lm_head.weight.dtype == torch.bfloat16
         if greatest and narrow:
@@ -123,10 +129,10 @@ class KernelStep:
 
     def _check(self, model: TransformerLM) -> None:
         """Raises ValueError unless the kernel, which checks nothing, can rely on the model's configuration."""
-        if not fits(model) or model.config != self.config:
+        if not fits(model, self._dtypes) or model.config != self.config:
             weight = model.lm_head.weight
             raise ValueError(
-                f"the kernel takes a model of torch.float32 or torch.bfloat16 on cpu and of one shape; "
+                f"the kernel takes a model of {' or '.join(map(str, self._dtypes))} on cpu and of one shape; "
                 f"got {weight.dtype} on {weight.device} and {model.config}"
             )
         expected = parameter_shapes(self.config)
@@ -260,7 +266,7 @@ class KernelStep:
     ) -> Tensor:
         """The logits of tokens at positions of sequences, (N, V), or (0, V) where only keys and values are needed."""
         arrays = kernel.Cache(cache.keys.numpy(), cache.values.numpy())
-        inputs = F.embedding(token_ids, self._embedding).float()
+        inputs = self._embedded(token_ids).float()
         logits = torch.empty(len(token_ids) if needed else 0, self.config.vocab_size, dtype=torch.float32)
         for first in range(0, len(token_ids), MAX_TOKENS):
             some = slice(first, first + MAX_TOKENS)
@@ -268,6 +274,10 @@ class KernelStep:
             scratch = self._scratch_for(len(inputs[some]))
             self._run(arrays, scratch, inputs[some].numpy(), *places, logits[some].numpy())
         return logits
+
+    def _embedded(self, token_ids: Tensor) -> Tensor:
+        """The rows of the embedding, (N, D)."""
+        return F.embedding(token_ids, self._embedding)
 
     def _scratch_for(self, tokens: int) -> kernel.Scratch:
         """Memory for intermediate results of at least `tokens` tokens."""
@@ -333,10 +343,10 @@ def kernel_step(model: TransformerLM, greatest: bool) -> Iterator[KernelStep]:
 _idle_steps: WeakKeyDictionary[TransformerLM, KernelStep] = WeakKeyDictionary()
 
 
-def fits(model: TransformerLM) -> bool:
-    """Whether the kernel can compute a model: parameters of float32, or all of bfloat16, in main memory."""
+def fits(model: TransformerLM, dtypes: Sequence[torch.dtype] = MATRIX_DTYPES) -> bool:
+    """Whether the kernel can compute a model: all parameters of one of the dtypes, in main memory."""
     kinds = {(parameter.dtype, parameter.device.type) for parameter in model.parameters()}
-    return kinds in ({(torch.float32, "cpu")}, {(torch.bfloat16, "cpu")})
+    return len(kinds) == 1 and kinds <= {(dtype, "cpu") for dtype in dtypes}
 
 
 def in_place(model: TransformerLM) -> bool:

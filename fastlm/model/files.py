@@ -112,7 +112,7 @@ def _load_model(
     path = Path(directory) / WEIGHTS
     shapes = parameter_shapes(description.config)
     sources = dict.fromkeys(shapes, path)
-    weights, metadata = read_weights(sources, shapes, any_dtype=dtype is not None, mapped=mapped)
+    weights, metadata = read_weights(sources, shapes, any_dtype=dtype is not None, mapped=mapped, dtype=dtype)
     if CHECKSUM not in metadata:
         raise ValueError(f"{path}: has no checksum, so fastlm did not write it for {CONFIG}")
     if not mapped:

@@ -23,6 +23,10 @@ def step_tables(
 
     The row of position p is for a sequence of p + 1 tokens, on which the angles of dynamic scaling depend.
     """
+    if device is not None and torch.device(device).type == "meta":
+        # the operations below would import torch's compiler, which takes a second and 75 MB
+        shape = (positions, d_k // 2)
+        return torch.empty(shape, dtype=exact, device=device), torch.empty(shape, dtype=exact, device=device)
     places = torch.arange(positions, dtype=exact, device=device)[:, None]
     angles = places * frequencies(theta, d_k, scaling, exact, device)
     if scaling is not None and scaling.depends_on_length and positions > scaling.original_context:
@@ -44,7 +48,7 @@ def sequence_tables(
 
 
 def _tables(angles: Tensor, scaling: RopeScaling | None) -> tuple[Tensor, Tensor]:
-    cos, sin = angles.cos(), angles.sin()
+    cos, sin = angles.cos(), angles.sin_()
     if scaling is None or scaling.kind != "yarn":
         return cos, sin
     factor = scaling.attention_factor

@@ -152,14 +152,15 @@ def import_llama(
     if CHECKSUM in metadata and not mapped:
         check_checksum(directory / WEIGHTS, metadata, weights, Description(config, fingerprint))
     check_tables(path, "max_position_embeddings", config, weights)
-    return model_of(Description(config, checked, special), own_weights(weights, config, architecture), device, dtype)
+    own = own_weights(weights, config, architecture, mapped=mapped)
+    return model_of(Description(config, checked, special), own, device, dtype)
 
 
 def _read(
     directory: Path, config: ModelConfig, architecture: Architecture, dtype: torch.dtype | None, mapped: bool
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The weights of a folder, and the files' metadata. A tied output layer in a file must equal the embedding."""
-    weights, metadata = read_folder(directory, config, architecture, any_dtype=dtype is not None, mapped=mapped)
+    weights, metadata = read_folder(directory, config, architecture, dtype=dtype, mapped=mapped)
     if config.tie_embeddings and (head := weights.pop(LM_HEAD, None)) is not None:
         kept = dtype or head.dtype
         if not torch.equal(head.to(kept), weights[EMBEDDING].to(kept)):

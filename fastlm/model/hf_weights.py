@@ -31,8 +31,13 @@ def foreign_weights(weights: Mapping[str, Tensor], architecture: Architecture) -
     return {name: parts[0] if len(parts) == 1 else torch.cat(parts) for name, parts in joined.items()}
 
 
-def own_weights(weights: dict[str, Tensor], config: ModelConfig, architecture: Architecture) -> dict[str, Tensor]:
-    """Renames and splits weights of transformers, which are removed from their dictionary one by one."""
+def own_weights(
+    weights: dict[str, Tensor], config: ModelConfig, architecture: Architecture, *, mapped: bool = False
+) -> dict[str, Tensor]:
+    """Renames and splits weights of transformers, which are removed from their dictionary one by one.
+
+    Parts of mapped weights stay where they are.
+    """
     shapes = parameter_shapes(config)
     found: dict[str, Tensor] = {}
     for name, parts in _parts(shapes, architecture).items():
@@ -41,12 +46,18 @@ def own_weights(weights: dict[str, Tensor], config: ModelConfig, architecture: A
             found[parts[0]] = weight
             continue
         rows = [shapes[part][0] for part in parts]
-        found |= {part: rows_of.clone() for part, rows_of in zip(parts, torch.split(weight, rows), strict=True)}
+        for part, rows_of in zip(parts, torch.split(weight, rows), strict=True):
+            found[part] = rows_of if mapped else rows_of.clone()
     return found
 
 
 def read_folder(
-    directory: Path, config: ModelConfig, architecture: Architecture, *, any_dtype: bool, mapped: bool = False
+    directory: Path,
+    config: ModelConfig,
+    architecture: Architecture,
+    *,
+    dtype: torch.dtype | None,
+    mapped: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Reads the weights of a folder with transformers' names.
 
@@ -54,8 +65,8 @@ def read_folder(
         directory: The folder, with model.safetensors or with several files and their index.
         config: The configuration.
         architecture: The architecture.
-        any_dtype: Whether weights may have several dtypes.
-        mapped: Whether weights are the pages of mapped files.
+        dtype: The dtype of the model. Without it all weights must have the same.
+        mapped: Whether matrices are the pages of mapped files, except those of another dtype.
 
     Returns:
         The weights, also an output layer that is tied, where a file has one; and the files' metadata.
@@ -67,7 +78,23 @@ def read_folder(
     shapes = foreign_shapes(config, architecture)
     tied = {LM_HEAD: shapes[EMBEDDING]} if config.tie_embeddings else {}
     files = _files(directory, shapes, tied)
-    return read_weights(files, shapes, optional=tied, any_dtype=any_dtype, mapped=mapped, is_ignored=_is_table)
+    return read_weights(
+        files,
+        shapes,
+        optional=tied,
+        any_dtype=dtype is not None,
+        mapped=mapped,
+        dtype=dtype,
+        is_ignored=_is_table,
+    )
+
+
+def file_of(directory: Path, name: str) -> Path:
+    """The file of a weight in a folder that `read_folder` has read."""
+    if (directory / WEIGHTS).exists():
+        return directory / WEIGHTS
+    file: str = read_json(directory / INDEX)["weight_map"][name]
+    return directory / file
 
 
 def foreign_shapes(config: ModelConfig, architecture: Architecture) -> dict[str, Shape]:

@@ -26,7 +26,7 @@ from torch import Tensor
 FileOrPath = str | os.PathLike[str] | BinaryIO
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors package
-READ_BYTES = 1 << 22
+READ_BYTES = 1 << 18
 NO_DIGEST = "0" * 64
 DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 DTYPES = {
@@ -39,6 +39,7 @@ DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+_DTYPES_BY_NAME = {name: dtype for dtype, name in DTYPES.items()}
 
 
 def write_safetensors(
@@ -87,6 +88,44 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
     return content
 
 
+def read_header(path: str | os.PathLike[str]) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Where the tensors of a safetensors file begin, in bytes, and the header's entry of each by name.
+
+    Args:
+        path: A file that the package has opened before, so that its header is known to be valid.
+    """
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return 8 + length, header
+
+
+def mapped_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file as the pages of the mapped file, of which none is read.
+
+    The package reads the beginning of each tensor, and with it 64 kB of the file.
+
+    Args:
+        path: A file that the package has opened before, so that its header is known to be valid.
+
+    Returns:
+        The tensors by name, without those of dtypes that `write_safetensors` lacks. They keep the file mapped. A tensor
+        that is not aligned to its dtype is a copy.
+    """
+    begin, entries = read_header(path)
+    pages = torch.from_file(os.fspath(path), shared=False, size=os.path.getsize(path), dtype=torch.uint8)
+    found = {}
+    for name, entry in entries.items():
+        dtype = _DTYPES_BY_NAME.get(entry["dtype"])
+        if dtype is None:
+            continue
+        start, end = (begin + offset for offset in entry["data_offsets"])
+        content = pages[start:end] if start % dtype.itemsize == 0 else pages[start:end].clone()
+        found[name] = content.view(dtype).view(entry["shape"])
+    return found
+
+
 def write_archive(file: BinaryIO, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
     """Writes an archive.
 
@@ -119,10 +158,11 @@ def read_archive(source: FileOrPath, *, mapped: bool = False) -> tuple[str, dict
                 _check_digest(file, os.fstat(file.fileno()).st_size)
             with safe_open(source, "pt") as opened:
                 metadata = opened.metadata()
-                tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-                if not mapped:
+                if mapped:
+                    tensors = mapped_tensors(source)
+                else:
                     # copies, because mapped pages would change with the file
-                    tensors = {key: tensor.clone() for key, tensor in tensors.items()}
+                    tensors = {key: opened.get_tensor(key).clone() for key in opened.keys()}  # noqa: SIM118
         else:
             content = source.read()
             _check_digest(io.BytesIO(content), len(content))

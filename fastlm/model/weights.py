@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -22,7 +25,7 @@ from fastlm.model.attention import MultiHeadSelfAttention
 from fastlm.model.config import NO_IDS, ModelConfig, SpecialTokenIds
 from fastlm.model.layers import Device, check_device
 from fastlm.model.parameters import parameter_shapes
-from fastlm.model.safetensors_file import tensor_bytes, write_safetensors
+from fastlm.model.safetensors_file import mapped_tensors, tensor_bytes, write_safetensors
 from fastlm.model.transformer import TransformerLM, rope_of
 
 Shape = tuple[int, ...]
@@ -34,6 +37,8 @@ DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 MAX_LAYERS = 1 << 17
 # the tables of positions of a small model may take this many bytes: 131,072 positions of heads 64 wide
 MAX_TABLE_BYTES = 1 << 25
+# bytes to which weights in memory are aligned: a cache line
+_ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ def read_weights(
     optional: Mapping[str, Shape] | None = None,
     any_dtype: bool = False,
     mapped: bool = False,
+    dtype: torch.dtype | None = None,
     is_ignored: Callable[[str], bool] = lambda name: False,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Reads weights from safetensors files, after the names, shapes and dtypes of all are known to be as expected.
@@ -99,11 +105,13 @@ def read_weights(
         shapes: Shapes of the required weights.
         optional: Shapes of weights that are read where a file has them.
         any_dtype: Whether weights may have several dtypes.
-        mapped: Whether weights are the pages of mapped files, which must not change while they are in use.
+        mapped: Whether matrices are the pages of mapped files, which must not change while they are in use.
+        dtype: With `mapped`, the dtype of the weights that are returned. Weights of another dtype are converted one by
+            one, into large memory pages, so that never two copies are in memory.
         is_ignored: Whether a tensor of another name is ignored instead of refused.
 
     Returns:
-        The weights with the dtypes of the files, and the files' metadata.
+        The weights, without `mapped` in the dtypes of the files, and the files' metadata.
 
     Raises:
         OSError: A file cannot be read.
@@ -111,24 +119,47 @@ def read_weights(
             what was expected.
     """
     metadata: dict[str, str] = {}
-    weights: dict[str, Tensor] = {}
     known = {**(optional or {}), **shapes}
+    paths: dict[str, Path] = {}
     with contextlib.ExitStack() as stack:
         opened = {path: stack.enter_context(_opened(path)) for path in dict.fromkeys(files.values())}
-        sources: dict[str, Any] = {}
         dtypes: dict[str, torch.dtype] = {}
         for path, file in opened.items():
             names = {name for name in files if files[name] == path} | ((optional or {}).keys() & set(file.keys()))
             dtypes |= _checked_dtypes(path, file, {name: known[name] for name in names}, is_ignored)
-            sources |= dict.fromkeys(names, file)
+            paths |= dict.fromkeys(sorted(names), path)
             metadata |= file.metadata() or {}
         if not any_dtype:
             _check_common_dtype(dtypes, ", ".join(map(str, opened)))
-        for name, file in sources.items():
-            weight = file.get_tensor(name)
-            # a copy, because mapped pages would change with the file
-            weights[name] = weight if mapped else weight.clone()
-    return weights, metadata
+        if not mapped:
+            # copies, because mapped pages would change with the file
+            return {name: opened[path].get_tensor(name).clone() for name, path in paths.items()}, metadata
+    pages = {path: mapped_tensors(path) for path in opened}
+    kept = {name: dtype or dtypes[name] for name in paths}
+    weights = {name: pages[path][name] for name, path in paths.items() if kept[name] == dtypes[name]}
+    # vectors are copied too, because each would keep 64 kB of the file in memory
+    copied = {name: kept[name] for name in paths if name not in weights or weights[name].dim() == 1}
+    return weights | _in_large_pages(paths, copied, known), metadata
+
+
+def _in_large_pages(
+    paths: Mapping[str, Path], dtypes: Mapping[str, torch.dtype], shapes: Mapping[str, Shape]
+) -> dict[str, Tensor]:
+    """Reads and converts weights, with at most one of them in the files' dtype in memory."""
+    sizes = {name: math.prod(shapes[name]) * dtype.itemsize for name, dtype in dtypes.items()}
+    # in one array, because NumPy asks for large pages for large arrays only; torch does not ask for them
+    spaces = [-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes.values()]
+    memory = torch.from_numpy(np.empty(sum(spaces) + _ALIGNMENT, np.uint8))
+    first = -memory.data_ptr() % _ALIGNMENT
+    starts = dict(zip(sizes, accumulate(spaces, initial=first), strict=False))
+    weights = {}
+    # the largest first, while little memory is used for the others
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        place = memory[starts[name] : starts[name] + sizes[name]].view(dtypes[name]).view(shapes[name])
+        # a mapping of its own, whose pages are given back at once
+        with _opened(paths[name]) as file:
+            weights[name] = place.copy_(file.get_tensor(name))
+    return weights
 
 
 def check_checksum(

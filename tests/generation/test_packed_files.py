@@ -119,3 +119,29 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
 def test_a_kind_that_does_not_exist(tmp_path):
     with pytest.raises(ValueError, match="kind is 'int2'; expected float32, bfloat16, int8 or int4"):
         decoding_model(tmp_path, kind="int2")
+
+
+@pytest.mark.parametrize("save", [save_model, export_llama], ids=["own", "transformers"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_the_embedding_is_read_from_its_file(tmp_path, save, dtype):
+    save(model_of("tied", dtype), tmp_path / "model")
+    model, step = decoding_model(tmp_path / "model", kind="int8")
+    ids = torch.tensor([5, 0, 96, 5])
+    assert torch.equal(step.file_rows(ids), model.token_embeddings(ids))
+    cache, other = (KVCache.empty(model, 4, 4, torch.float32) for _ in range(2))
+    assert torch.equal(step(ids, cache), KernelStep(model, int8=True)(ids, other))
+    with open(step.file_rows._path, "r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(OSError, match="safetensors: is shorter than when the model was loaded"):
+        step(ids, cache)
+
+
+def test_the_embedding_in_one_of_several_files(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    export_llama(model_of("tied"), tmp_path / "one")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "one")
+    theirs.save_pretrained(tmp_path / "several", max_shard_size="30KB")
+    assert (tmp_path / "several" / "model.safetensors.index.json").exists()
+    model, step = decoding_model(tmp_path / "several", kind="int4")
+    ids = torch.arange(97)
+    assert torch.equal(step.file_rows(ids), model.token_embeddings(ids))
