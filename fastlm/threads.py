@@ -10,6 +10,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
@@ -27,19 +29,38 @@ Task: TypeAlias = "tuple[Future[Any], Callable[[Any], Any], Any]"
 
 # the largest number of idle threads that are kept
 MOST_IDLE = 64
-# seconds after which a thread counts as one that cannot be started
+# seconds after which a thread counts as one that cannot be started, and seconds between two looks whether it has ended
 START_SECONDS = 30.0
+LOOK_SECONDS = 0.01
 
 _idle: list[Helper] = []
 _helpers: set[Helper] = set()
 
 
 class _Started(Event):
-    """The event that Thread.start waits for. A new thread whose first allocation fails never sets it."""
+    """The event that Thread.start waits for.
+
+    A new thread whose first allocation fails never sets it. The thread then ends, and drops the function that it was to
+    call.
+
+    Attributes:
+        function: A weak reference to this function.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.function: Callable[[], object] = object
 
     def wait(self, timeout: float | None = None) -> bool:
-        if not super().wait(START_SECONDS if timeout is None else timeout):
-            raise RuntimeError("a new thread did not begin to run")
+        stop = time.monotonic() + START_SECONDS
+        while not super().wait(LOOK_SECONDS):
+            has_ended = self.function() is None
+            if self.is_set():
+                break
+            if has_ended:
+                raise RuntimeError("a new thread ended before it began to run")
+            if time.monotonic() > stop:
+                raise RuntimeError(f"a new thread did not begin to run in {START_SECONDS:g} seconds")
         return True
 
 
@@ -48,8 +69,15 @@ class Helper(Thread):
 
     def __init__(self) -> None:
         super().__init__(name="fastlm", daemon=True)
-        vars(self)["_started"] = _Started()
+        self._started = _Started()
         self.tasks: SimpleQueue[Task | None] = SimpleQueue()
+
+    @property
+    def _bootstrap(self) -> Callable[[], object]:
+        """The function that Thread.start gives to the new thread, which alone refers to it."""
+        function: Callable[[], object] = super()._bootstrap  # type: ignore[misc]
+        self._started.function = weakref.ref(function)
+        return function
 
     def run(self) -> None:
         while (task := self.tasks.get()) is not None:
@@ -206,32 +234,40 @@ def map_behind(function: Callable[[Item], Result], items: Iterable[Item], thread
         yield from map(function, items)
         return
     with no_fork:
-        from concurrent.futures import ThreadPoolExecutor
+        from concurrent.futures import Future
 
     ended = False
-
-    def in_turn(item: Item) -> Result:
-        nonlocal ended
-        if ended:
-            raise RuntimeError("skipped after a call that failed")  # the caller gets the error of that call first
-        try:
-            return function(item)
-        except BaseException:
-            ended = True
-            raise
-
+    call: Call | None = None
+    tasks: SimpleQueue[tuple[Future[Result], Item] | None] = SimpleQueue()
     waiting: deque[Future[Result]] = deque()
-    thread = ThreadPoolExecutor(1)
+
+    def in_turn(tasks: SimpleQueue[tuple[Future[Result], Item] | None]) -> None:
+        nonlocal ended
+        while (task := tasks.get()) is not None:
+            future, item = task
+            try:
+                if ended:
+                    raise RuntimeError("skipped after a call that failed")  # the caller gets that call's error first
+                future.set_result(function(item))
+            except BaseException as error:  # noqa: BLE001 - the caller raises it
+                ended = True
+                future.set_exception(error)
+            del task, future, item  # an idle thread must not keep objects alive
+
     try:
         for item in items:
-            waiting.append(thread.submit(in_turn, item))
+            call = call or Call(in_turn, tasks)
+            waiting.append(Future())
+            tasks.put((waiting[-1], item))
             while len(waiting) > ahead or (waiting and waiting[0].done()):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
         ended = True
-        thread.shutdown(cancel_futures=True)
+        tasks.put(None)
+        if call is not None and not call.cancel():
+            call.future.exception()
 
 
 def _end() -> None:

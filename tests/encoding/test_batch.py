@@ -155,6 +155,8 @@ def test_an_ordered_map_that_is_left_has_no_calls_under_way():
     assert under_way == []
 
 
+# how the standard library starts a thread
+START = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
 PROGRAM = """
 import atexit, os, sys
 import fastlm
@@ -284,14 +286,39 @@ def test_an_error_of_a_later_text_does_not_replace_that_of_an_earlier_one(monkey
 
 def test_a_thread_that_does_not_begin_is_done_without(monkeypatch):
     """As when the first allocation of the new thread fails: Thread.start would wait forever."""
-    monkeypatch.setattr(threads, "START_SECONDS", 0.01)
     monkeypatch.setattr(threads, "_idle", [])
-    monkeypatch.setattr(threading, "_start_new_thread", lambda function, arguments: 0)
+    monkeypatch.setattr(threading, START, lambda *arguments, **options: None)
     done = []
     threads.together(done.append, 3)
     assert done == [0]
-    with pytest.raises(RuntimeError, match="a new thread did not begin to run"):
+    for mapped in (threads.map_in_order(str, range(5), 2), threads.map_behind(str, range(5), 2, 1)):
+        with pytest.raises(RuntimeError, match="a new thread ended before it began to run"):
+            list(mapped)
+
+
+def test_a_thread_that_begins_late_is_done_without(monkeypatch):
+    kept = []
+    monkeypatch.setattr(threads, "START_SECONDS", 0.05)
+    monkeypatch.setattr(threads, "_idle", [])
+    monkeypatch.setattr(threading, START, lambda *arguments, **options: kept.append(arguments))
+    done = []
+    threads.together(done.append, 3)
+    assert done == [0]
+    with pytest.raises(RuntimeError, match=r"a new thread did not begin to run in 0\.05 seconds"):
         list(threads.map_in_order(str, range(5), 2))
+
+
+def test_a_thread_that_cannot_be_created_is_done_without(monkeypatch):
+    def failing(*arguments, **options):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "_idle", [])
+    monkeypatch.setattr(threading, START, failing)
+    done = []
+    threads.together(done.append, 3)
+    assert done == [0]
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        list(threads.map_behind(str, range(5), 2, 1))
 
 
 def test_an_error_of_the_thread_itself_arrives(monkeypatch):

@@ -6,6 +6,11 @@ MENDED = (
         "tests/encoding/test_batch.py: test_a_thread_that_does_not_begin_is_done_without; row 14",
     ),
     (
+        "A thread that had no memory to begin cost its caller 30 seconds; now some milliseconds.",
+        "tests/encoding/test_batch.py: test_a_thread_that_does_not_begin_is_done_without; row 14, operation "
+        "`train with 2 threads`",
+    ),
+    (
         "NumPy ended the process where `encode_with_offsets` indexed by ids and the index could not be allocated.",
         "row 14, operation `offsets`",
     ),
