@@ -36,6 +36,7 @@ def export_model(
     """
     from fastlm.files.atomic import write_files
     from fastlm.formats import llama2c
+    from fastlm.generation.chat_template import TEMPLATE
     from fastlm.model.files import load_model
     from fastlm.model.hf import export_llama
     from fastlm.model.llama2c import export_llama2c
@@ -45,11 +46,15 @@ def export_model(
         model_folder(folder)
         folder_to_write(target)
         known = _tokenizer_in(folder) if tokenizer is None else _load(tokenizer)
+        template = _template_files(folder)
         loaded = load_model(folder, known)
     if format == "llama":
         export_llama(loaded, str(target), known)
+        # tokenizer_config.json is that of the tokenizer
+        if template:
+            write_files(target, {TEMPLATE: template[TEMPLATE]})
     elif format == "gguf":
-        _export_gguf(loaded, target, known)
+        _export_gguf(loaded, target, known, template)
     else:
         if known is None and (target / llama2c.FILE).exists():
             raise ValueError(
@@ -78,14 +83,15 @@ def import_model(
     Args:
         source: A directory of transformers that holds a Llama or a relative (docs/open_models.md), or a model file
             (.bin) of llama2.c.
-        out: Directory, or its address such as s3://bucket/name, for model.json, model.safetensors and, if there is
-            one, the tokenizer.
+        out: Directory, or its address such as s3://bucket/name, for model.json, model.safetensors and, if there are
+            any, the tokenizer and the chat template.
         tokenizer: Directory or file of the tokenizer; by default tokenizer.json in SOURCE, if fastlm can read it.
         dtype: Dtype of the weights; by default that of the file, or, where weights have several dtypes, the one that
             config.json names.
     """
     import torch
 
+    from fastlm.files.atomic import write_files
     from fastlm.model.files import save_model
     from fastlm.model.hf import import_llama
     from fastlm.model.llama2c import import_llama2c
@@ -99,6 +105,7 @@ def import_model(
         folder_to_write(target)
         known = None if tokenizer is None else _load(tokenizer)
         kept = None if dtype is None else getattr(torch, dtype)
+        template = _template_files(local) if local.is_dir() else {}
         if local.is_dir():
             known = known or _tokenizer_in(local)
             model = import_llama(local, known, dtype=kept)
@@ -110,10 +117,15 @@ def import_model(
     save_model(model, str(target), known)
     if known is not None:
         known.save(str(target))
+    if template:
+        write_files(target, template)
     say(f"{_parameters(model)} parameters in {target}{'' if known else ', without a tokenizer'}")
 
 
-def _export_gguf(model: TransformerLM, target: Location, tokenizer: Tokenizer | None) -> None:
+def _export_gguf(
+    model: TransformerLM, target: Location, tokenizer: Tokenizer | None, template: dict[str, bytes]
+) -> None:
+    from fastlm.generation.chat_template import TEMPLATE
     from fastlm.model.gguf import GGUFType, export_gguf
 
     if tokenizer is None:
@@ -122,7 +134,19 @@ def _export_gguf(model: TransformerLM, target: Location, tokenizer: Tokenizer | 
     if isinstance(target, Path):
         target.mkdir(parents=True, exist_ok=True)
     kind = kinds.get(str(model.lm_head.weight.dtype), "float32")
-    export_gguf(model, str(target / "model.gguf"), tokenizer, kind=kind)
+    source = template[TEMPLATE].decode() if template else None
+    export_gguf(model, str(target / "model.gguf"), tokenizer, kind=kind, chat_template=source)
+
+
+def _template_files(folder: Path) -> dict[str, bytes]:
+    """The files of a folder's chat template; none, with a note, where they are not as they should be."""
+    from fastlm.generation.chat_template import template_files
+
+    try:
+        return template_files(folder)
+    except ValueError as error:
+        note(f"the chat template is left out: {error}")
+        return {}
 
 
 def _load(path: str | Path) -> Tokenizer:

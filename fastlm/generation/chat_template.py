@@ -68,22 +68,10 @@ class ChatTemplate:
             OSError: A file cannot be read.
             ValueError: The folder has no template, or one that is not valid.
         """
-        config = read_json(folder / CONFIG) if (folder / CONFIG).exists() else {}
-        if not isinstance(config, dict):
-            raise ValueError(f"{folder / CONFIG}: expected an object")
-        tokens = {name: token for name in _TOKENS if (token := _token(config.get(name))) is not None}
-        path = folder / TEMPLATE
-        if path.exists():
-            if path.stat().st_size > MAX_TEMPLATE_BYTES:
-                raise ValueError(f"{path}: has {path.stat().st_size} bytes; expected at most {MAX_TEMPLATE_BYTES}")
-            return cls(path.read_text(encoding="utf-8"), tokens, str(path))
-        source = config.get("chat_template")
-        if isinstance(source, list):
-            # several templates by name, as older folders have them
-            source = next((one.get("template") for one in source if _is_default(one)), None)
-        if not isinstance(source, str):
+        source, tokens, path = _read(folder)
+        if source is None:
             raise ValueError(f"{folder}: has no chat template, neither {TEMPLATE} nor in {CONFIG}")
-        return cls(source, tokens, str(folder / CONFIG))
+        return cls(source, tokens, str(path))
 
     def parts(self, messages: Sequence[Message]) -> list[tuple[str, bool]]:
         """Renders a conversation, ready for the assistant's next message.
@@ -143,6 +131,43 @@ class ChatTemplate:
         except self._errors as error:
             raise ValueError(f"{self._name}: the chat template refuses the messages: {error}") from None
         return rendered
+
+
+def template_files(folder: Path) -> dict[str, bytes]:
+    """Name -> content of the files that give another folder this one's chat template; empty without a template.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: A file is not as it should be.
+    """
+    source, tokens, _ = _read(folder)
+    if source is None:
+        return {}
+    files = {TEMPLATE: source.encode()}
+    if tokens:
+        files[CONFIG] = f"{json.dumps(tokens, indent=2, ensure_ascii=False)}\n".encode()
+    return files
+
+
+def _read(folder: Path) -> tuple[str | None, dict[str, str], Path]:
+    """The source of a folder's template, the special tokens that it may name, and the file that holds it."""
+    config = read_json(folder / CONFIG) if (folder / CONFIG).exists() else {}
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / CONFIG}: expected an object")
+    tokens = {name: token for name in _TOKENS if (token := _token(config.get(name))) is not None}
+    path = folder / TEMPLATE
+    if path.exists():
+        if path.stat().st_size > MAX_TEMPLATE_BYTES:
+            raise ValueError(f"{path}: has {path.stat().st_size} bytes; expected at most {MAX_TEMPLATE_BYTES}")
+        try:
+            return path.read_text(encoding="utf-8"), tokens, path
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: is not UTF-8: {error}") from None
+    source = config.get("chat_template")
+    if isinstance(source, list):
+        # several templates by name, as older folders have them
+        source = next((one.get("template") for one in source if _is_default(one)), None)
+    return source if isinstance(source, str) else None, tokens, folder / CONFIG
 
 
 def _sandbox() -> tuple[Any, Any]:

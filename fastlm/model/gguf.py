@@ -25,6 +25,7 @@ from fastlm.model.files import checked_fingerprint
 from fastlm.model.frequencies import frequencies, plain_frequencies
 from fastlm.model.parameters import renamed
 from fastlm.model.rope_scaling import RopeScaling
+from fastlm.model.special_ids import exported_ids
 from fastlm.model.state import to_layout, unwrapped
 from fastlm.model.transformer import TransformerLM, check_model
 from fastlm.model.weights import saved_weights
@@ -210,17 +211,17 @@ def _tokenizer_fields(
         "tokenizer.ggml.token_type": (_ARRAY, (_INT32, types)),
         "tokenizer.ggml.merges": (_ARRAY, (_STRING, merges)),
     }
-    special, rules = model.special_token_ids, tokenizer.vocabulary.rules
-    usual = tokenizer.special_tokens.get("<|endoftext|>")
+    special, begin = exported_ids(model.special_token_ids, tokenizer), tokenizer.vocabulary.rules.begin
     ids = {
-        "bos": special.bos if special.bos is not None else (rules.begin[0] if rules.begin else None),
-        "eos": special.eos[0] if special.eos else usual,
+        # what add_bos_token adds is the tokenizer's, whatever the model names
+        "bos": begin[0] if begin else special.bos,
+        "eos": special.eos[0] if special.eos else None,
         "padding": special.pad,
     }
     for name, token_id in ids.items():
         if token_id is not None:
             fields[f"tokenizer.ggml.{name}_token_id"] = (_UINT32, token_id)
-    fields["tokenizer.ggml.add_bos_token"] = (_BOOL, bool(rules.begin))
+    fields["tokenizer.ggml.add_bos_token"] = (_BOOL, bool(begin))
     if chat_template is not None:
         fields["tokenizer.chat_template"] = (_STRING, chat_template)
     return fields

@@ -25,6 +25,7 @@ from fastlm.model.hf_architectures import Architecture
 from fastlm.model.hf_config import architecture_of, normalized, read_config, written_config
 from fastlm.model.hf_weights import EMBEDDING, LM_HEAD, WEIGHTS, foreign_weights, own_weights, read_folder
 from fastlm.model.layers import Device
+from fastlm.model.special_ids import exported_ids
 from fastlm.model.state import to_layout, unwrapped
 from fastlm.model.transformer import TransformerLM, check_model
 from fastlm.model.weights import (
@@ -46,7 +47,6 @@ GENERATION = "generation_config.json"
 # transformers keeps a field that it does not know
 FINGERPRINT = "fastlm_tokenizer_fingerprint"
 
-_END_OF_TEXT = "<|endoftext|>"
 _SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float64, torch.float32, torch.float16)}
 _DTYPES |= {"bfloat16": torch.bfloat16, "float": torch.float32, "double": torch.float64, "half": torch.float16}
@@ -88,7 +88,7 @@ def export_llama(
         to_layout(unwrapped(model.state_dict()), model.config, model.config.rope_layout, "half"), config
     )
     weights = foreign_weights(weights, target)
-    special = _exported_ids(model.special_token_ids, tokenizer)
+    special = exported_ids(model.special_token_ids, tokenizer)
     eos = special.eos[0] if len(special.eos) == 1 else list(special.eos) or None
     ids = {"bos_token_id": special.bos, "eos_token_id": eos, "pad_token_id": special.pad}
     dtype = str(next(iter(weights.values())).dtype).removeprefix("torch.")
@@ -187,20 +187,6 @@ def _config_json(
     """The content of config.json without special token ids."""
     content = written_config(config, architecture, dtype)
     return content if fingerprint is None else {**content, FINGERPRINT: fingerprint}
-
-
-def _exported_ids(known: SpecialTokenIds, tokenizer: Tokenizer | None) -> SpecialTokenIds:
-    """The model's special token ids. A model that knows none begins and ends a text as the tokenizer's template does,
-    else with its <|endoftext|>, at which fastlm's generation stops too.
-    """
-    if tokenizer is None:
-        return known
-    rules = tokenizer.vocabulary.rules
-    usual = tokenizer.special_tokens.get(_END_OF_TEXT)
-    begin = rules.begin[0] if rules.begin else usual
-    end = rules.end[-1] if rules.end else usual
-    # a model that knows how a text ends begins it with no id unless it has one, so that an import changes nothing
-    return SpecialTokenIds(known.bos if known else begin, known.eos or (() if end is None else (end,)), known.pad)
 
 
 def _special_ids(

@@ -1,5 +1,6 @@
 """`fastlm export` and `fastlm import`: from one folder to another, and nothing lost on the way."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -126,3 +127,53 @@ def test_a_wrong_device_is_named(folder, trained, capsys, device):
     assert message.startswith(f"fastlm: --device is {device!r}: ")
     with pytest.raises(ValueError, match=f"^device is {device!r}: "):
         load_model(folder / "model", device=device)
+
+
+TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ eos_token }}{% endfor %}é"
+TOKENS = {"bos_token": "<|endoftext|>", "eos_token": {"content": "<|user|>", "special": True}}
+
+
+@pytest.mark.parametrize("form", ["file", "field", "list"])
+def test_the_chat_template_comes_along(folder, capsys, form):
+    pytest.importorskip("jinja2")
+    from fastlm.generation.chat_template import ChatTemplate
+
+    assert run(capsys, "export", folder / "model", "--out", folder / "llama")[0] == 0
+    path = folder / "llama" / "tokenizer_config.json"
+    fields = json.loads(path.read_text()) | TOKENS
+    if form == "file":
+        (folder / "llama" / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    elif form == "field":
+        fields["chat_template"] = TEMPLATE
+    else:
+        fields["chat_template"] = [{"name": "tools", "template": "no"}, {"name": "default", "template": TEMPLATE}]
+    path.write_text(json.dumps(fields))
+    messages = [{"role": "user", "content": "hello"}]
+    expected = ChatTemplate.of_folder(folder / "llama").parts(messages)
+    assert "".join(text for text, _ in expected) == "<|endoftext|>[user]hello<|user|>é"
+    assert run(capsys, "import", folder / "llama", "--out", folder / "back")[0] == 0
+    assert ChatTemplate.of_folder(folder / "back").parts(messages) == expected
+    # the exported folder has it too
+    assert run(capsys, "export", folder / "back", "--out", folder / "again")[0] == 0
+    assert (folder / "again" / "chat_template.jinja").read_text(encoding="utf-8") == TEMPLATE
+    assert run(capsys, "export", folder / "back", "--format", "gguf", "--out", folder / "gguf")[0] == 0
+    assert TEMPLATE.encode() in (folder / "gguf" / "model.gguf").read_bytes()
+
+
+def test_a_folder_that_was_imported_can_chat(folder, capsys, monkeypatch):
+    pytest.importorskip("jinja2")
+    assert run(capsys, "export", folder / "model", "--out", folder / "llama")[0] == 0
+    (folder / "llama" / "chat_template.jinja").write_text("{{ messages[-1].content }}")
+    assert run(capsys, "import", folder / "llama", "--out", folder / "back")[0] == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("the\n"))
+    assert run(capsys, "chat", folder / "back", "--max-new-tokens", "2", "--temperature", "0")[0] == 0
+
+
+def test_a_chat_template_that_cannot_be_read_is_left_out(folder, capsys):
+    assert run(capsys, "export", folder / "model", "--out", folder / "llama")[0] == 0
+    (folder / "llama" / "chat_template.jinja").write_bytes(b"\xff")
+    status, message = run(capsys, "import", folder / "llama", "--out", folder / "back")
+    assert status == 0
+    assert "the chat template is left out: " in message
+    assert "chat_template.jinja: is not UTF-8" in message
+    assert not (folder / "back" / "chat_template.jinja").exists()

@@ -14,6 +14,7 @@ from fastlm.generation import generate  # noqa: E402
 from fastlm.model import ModelConfig, SpecialTokenIds, TransformerLM  # noqa: E402
 from fastlm.model.gguf import export_gguf, quantized_q8_0  # noqa: E402
 from fastlm.model.rope_scaling import RopeScaling  # noqa: E402
+from fastlm.vocabulary.vocabulary import Rules  # noqa: E402
 from tests.model.models import made, some_ids  # noqa: E402
 
 CONFIG = ModelConfig(vocab_size=300, context_length=16, d_model=32, num_layers=2, num_heads=4, num_kv_heads=2, d_ff=64)
@@ -99,6 +100,27 @@ def test_the_logits_of_a_file_are_the_models(tmp_path, tokenizer, changes, archi
     assert not tensors
     with torch.no_grad():
         torch.testing.assert_close(again(some_ids(CONFIG)), model(some_ids(CONFIG)), rtol=0, atol=1e-5)
+
+
+def test_a_model_that_knows_no_ids_gets_those_of_the_tokenizer(tmp_path, tokenizer):
+    """llama.cpp takes token 11 where a file names none."""
+    end = tokenizer.special_tokens["<|endoftext|>"]
+    framed = fastlm.Tokenizer.from_vocabulary(
+        replace(tokenizer.vocabulary, rules=Rules(begin=(end + 1,), end=(end + 1,)))
+    )
+    known = SpecialTokenIds(eos=(7,))
+    for given, ids, expected in (
+        (tokenizer, SpecialTokenIds(), (end, end, False)),
+        (framed, SpecialTokenIds(), (end + 1, end + 1, True)),
+        (framed, known, (end + 1, 7, True)),
+        (tokenizer, known, (None, 7, False)),
+    ):
+        model = made(CONFIG)
+        model.special_token_ids = ids
+        export_gguf(model, tmp_path / "model.gguf", given)
+        fields = fields_of(gguf.GGUFReader(tmp_path / "model.gguf"))
+        names = ("bos_token_id", "eos_token_id", "add_bos_token")
+        assert tuple(fields.get(f"tokenizer.ggml.{name}") for name in names) == expected
 
 
 def test_the_tokenizer_of_a_file_is_the_models(tmp_path, tokenizer):
