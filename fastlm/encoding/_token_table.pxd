@@ -7,6 +7,7 @@ cdef extern from "encoding/token_table.h" nogil:
     ctypedef struct fastlm_token_table:
         const uint8_t *token_bytes
         const int64_t *offsets
+        int64_t n_bytes
         uint32_t *slots
         uint64_t mask
         uint64_t seed[2]
@@ -14,9 +15,8 @@ cdef extern from "encoding/token_table.h" nogil:
         int64_t longest
     uint64_t fastlm_token_hash(const fastlm_token_table *table, const uint8_t *p, int64_t length, int64_t readable)
     uint32_t fastlm_find_token(const fastlm_token_table *table, uint64_t hash, const uint8_t *p, int64_t length)
-    void fastlm_add_tokens(fastlm_token_table *table, const int64_t *ids, int64_t count, int64_t n_bytes)
-    void fastlm_cache_tokens(fastlm_cache *cache, const fastlm_token_table *table, const int64_t *ids, int64_t count,
-                             int64_t n_bytes)
+    void fastlm_add_tokens(fastlm_token_table *table, const int64_t *ids, int64_t count)
+    void fastlm_cache_tokens(fastlm_cache *cache, const fastlm_token_table *table, const int64_t *ids, int64_t count)
 
 
 cdef class TokenTable:

@@ -26,20 +26,20 @@ cdef class TokenTable:
     """
 
     def __cinit__(self, const uint8_t[::1] token_bytes, const int64_t[::1] offsets, const int64_t[::1] ids):
-        cdef int64_t n_bytes = token_bytes.shape[0]
         cdef int64_t bits = max(1, (2 * ids.shape[0]).bit_length())
         cdef const uint8_t[::1] secret = os.urandom(sizeof(self.table.seed))
         self.token_bytes, self.offsets, self.ids = token_bytes, offsets, ids
         self.slots = np.zeros(1 << bits, np.uint32)
-        self.table.token_bytes = &token_bytes[0] if n_bytes else NULL
-        self.table.offsets, self.table.slots = &offsets[0], &self.slots[0]
+        self.table.token_bytes = &token_bytes[0] if token_bytes.shape[0] else NULL
+        self.table.offsets, self.table.n_bytes = &offsets[0], token_bytes.shape[0]
+        self.table.slots = &self.slots[0]
         self.table.mask, self.table.longest = (1 << bits) - 1, 0
         self.table.ids = (1 << int(offsets.shape[0]).bit_length()) - 1
         for k in range(2):
             self.table.seed[k] = int.from_bytes(secret[8 * k : 8 * k + 8], "little")
         if ids.shape[0]:
             with nogil:
-                fastlm_add_tokens(&self.table, &ids[0], ids.shape[0], n_bytes)
+                fastlm_add_tokens(&self.table, &ids[0], ids.shape[0])
 
     def find(self, const uint8_t[::1] token) -> int:
         """The id of the token that has these bytes, or -1."""
@@ -64,5 +64,5 @@ cdef class TokenTable:
         cdef int64_t count = min(self.ids.shape[0], cache.entries() // ENTRIES_PER_TOKEN)
         cache.clear()
         if count:
-            fastlm_cache_tokens(&cache.table, &self.table, &self.ids[0], count, self.token_bytes.shape[0])
+            fastlm_cache_tokens(&cache.table, &self.table, &self.ids[0], count)
         return 0

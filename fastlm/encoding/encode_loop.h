@@ -123,8 +123,8 @@ static inline void fastlm_ids_of_waiting(const fastlm_vocabulary *vocabulary, fa
     uint32_t tokens[FASTLM_BATCH], ids[FASTLM_BATCH][FASTLM_BATCH_WIDTH];
     uint8_t texts[FASTLM_BATCH][FASTLM_BATCH_WIDTH], merged[FASTLM_BATCH];
     int64_t lengths[FASTLM_BATCH], n_ids[FASTLM_BATCH], count = 0;
-    fastlm_find_tokens_of(vocabulary->tokens, waiting->token_hashes, waiting->texts[0], FASTLM_BATCH_WIDTH,
-                          waiting->lengths, waiting->count, tokens);
+    fastlm_find_tokens_of(vocabulary->tokens, waiting->keys, waiting->token_hashes, waiting->lengths, waiting->count,
+                          tokens);
     for (int64_t k = 0; k < waiting->count; k++) {
         waiting->ids[k][0] = tokens[k];
         waiting->n_ids[k] = 1;
@@ -173,7 +173,7 @@ static inline void fastlm_wait(const fastlm_vocabulary *vocabulary, fastlm_cache
         waiting->first_id = s->written;
     }
     uint64_t slot = key.hash % FASTLM_BATCH_SLOTS;
-    while (waiting->slots[slot] && memcmp(waiting->keys[waiting->slots[slot] - 1].words, key.words, sizeof key.words))
+    while (waiting->slots[slot] && !fastlm_is_key(waiting->keys[waiting->slots[slot] - 1].words, key.words))
         slot = (slot + 1) % FASTLM_BATCH_SLOTS;
     if (!waiting->slots[slot]) {
         const int64_t k = waiting->count++;

@@ -1,6 +1,7 @@
 /* The pretoken cache: a hash table from a pretoken to its token ids.
  *
- * An entry has 32 bytes. Two entries share a cache line, so a lookup usually touches one line. The key of a pretoken
+ * An entry has 32 bytes. Two entries share a cache line, so a lookup usually touches one line: the hash says where it
+ * begins, and its entry k has the index of the first one xor k. The key of a pretoken
  * of up to 16 bytes is its bytes, inverted and padded with zeros. Text never contains the byte 0xFF, so padding
  * cannot be mistaken for text, and an empty entry never matches. The key of a longer pretoken is its 64-bit hash and
  * its length; its bytes are in an arena. An entry holds up to three ids; more ids are in a second arena. A search
@@ -43,7 +44,7 @@ typedef struct {
 } fastlm_cache_entry;
 
 typedef struct {
-    fastlm_cache_entry *entries;
+    fastlm_cache_entry *entries; /* aligned to a cache line */
     uint64_t mask; /* number of entries, a power of two, minus 1 */
     int64_t used, full_at;
     uint8_t *bytes;
@@ -98,16 +99,15 @@ static inline int fastlm_is_cacheable(const uint8_t *p, int64_t length) {
     return length <= FASTLM_MAX_CACHED_BYTES && p[length - 1] < FASTLM_FIRST_NON_UTF8;
 }
 
-/* The first entry of a search. It begins a cache line: the hash is masked to a byte offset, without a shift. */
+/* The first entry of a search. The hash is masked to a byte offset, without a shift. */
 static inline fastlm_cache_entry *fastlm_first_entry(const fastlm_cache *cache, uint64_t hash) {
-    const uint64_t line = 2 * sizeof(fastlm_cache_entry), size = (cache->mask + 1) * sizeof(fastlm_cache_entry);
-    return (fastlm_cache_entry *)((char *)cache->entries + (hash & (size - line)));
+    return (fastlm_cache_entry *)((char *)cache->entries + (hash & cache->mask * sizeof(fastlm_cache_entry)));
 }
 
-/* The entry that a search looks at after `probe` others. */
+/* The entry that a search looks at after `probe` others. The second one is in the cache line of the first one. */
 static inline fastlm_cache_entry *fastlm_entry_at(const fastlm_cache *cache, uint64_t hash, int probe) {
     uint64_t first = (uint64_t)(fastlm_first_entry(cache, hash) - cache->entries);
-    return cache->entries + ((first + (uint64_t)probe) & cache->mask);
+    return cache->entries + ((first ^ (uint64_t)probe) & cache->mask);
 }
 
 static inline int fastlm_is_empty(const fastlm_cache_entry *entry) { return !(entry->key[0] | entry->key[1]); }
@@ -120,8 +120,10 @@ static inline fastlm_cache_entry *fastlm_empty_entry(const fastlm_cache *cache, 
     return NULL;
 }
 
+static inline int fastlm_is_key(const uint64_t a[2], const uint64_t b[2]) { return !((a[0] ^ b[0]) | (a[1] ^ b[1])); }
+
 static inline int fastlm_has_key(const fastlm_cache_entry *entry, const uint64_t key[2]) {
-    return !((entry->key[0] ^ key[0]) | (entry->key[1] ^ key[1]));
+    return fastlm_is_key(entry->key, key);
 }
 
 /* Whether an entry is the one of the `length` bytes at p, which have this key. */
@@ -164,9 +166,10 @@ static inline void fastlm_promote(fastlm_cache_entry *first, fastlm_cache_entry 
 
 /* Whether the second entry of a search has this key. If so, it becomes the first one. */
 static FASTLM_NOINLINE int fastlm_is_second(fastlm_cache_entry *first, const uint64_t key[2]) {
-    if (!fastlm_has_key(first + 1, key))
+    fastlm_cache_entry *second = (fastlm_cache_entry *)((uintptr_t)first ^ sizeof *first);
+    if (!fastlm_has_key(second, key))
         return 0;
-    fastlm_promote(first, first + 1);
+    fastlm_promote(first, second);
     return 1;
 }
 

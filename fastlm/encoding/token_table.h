@@ -14,6 +14,7 @@
 typedef struct {
     const uint8_t *token_bytes; /* token id is token_bytes[offsets[id]:offsets[id + 1]] */
     const int64_t *offsets;
+    int64_t n_bytes; /* of all tokens */
     uint32_t *slots;
     uint64_t mask; /* number of slots, a power of two, minus 1 */
     uint64_t seed[2];
@@ -76,10 +77,22 @@ static inline uint32_t fastlm_find_token(const fastlm_token_table *table, uint64
     return length > table->longest ? FASTLM_NO_ID : fastlm_search_token(table, hash, p, length, &slot);
 }
 
-/* Sets ids[k] to the id of the token texts[k][:lengths[k]], or to FASTLM_NO_ID, for each of `count`, at most
- * FASTLM_BATCH. Each step loads for all of them what the next step reads. */
-static inline void fastlm_find_tokens_of(const fastlm_token_table *table, const uint64_t *hashes, const uint8_t *texts,
-                                         int64_t width, const int64_t *lengths, int64_t count, uint32_t *ids) {
+/* Whether a token has these words in the pretoken cache, and `length` bytes, 1 to 16. */
+static inline int fastlm_is_short_token(const fastlm_token_table *table, uint32_t id, const uint64_t inverted[2],
+                                        int64_t length) {
+    const int64_t start = table->offsets[id];
+    uint64_t own[2];
+    if (table->offsets[id + 1] - start != length)
+        return 0;
+    fastlm_invert(table->token_bytes + start, length, table->n_bytes - start, own);
+    return fastlm_is_key(own, inverted);
+}
+
+/* Sets ids[k] to the id of the token of lengths[k] bytes, 1 to 16, that has the words keys[k] in the pretoken cache, or
+ * to FASTLM_NO_ID. Each step loads for all `count` of them what the next step reads. */
+static inline void fastlm_find_tokens_of(const fastlm_token_table *table, const fastlm_cache_key *keys,
+                                         const uint64_t *hashes, const int64_t *lengths, int64_t count,
+                                         uint32_t *ids) {
     for (int64_t k = 0; k < count; k++) {
         uint64_t slot = hashes[k] & table->mask;
         ids[k] = fastlm_next_candidate(table, hashes[k], &slot);
@@ -89,21 +102,24 @@ static inline void fastlm_find_tokens_of(const fastlm_token_table *table, const 
     for (int64_t k = 0; k < count; k++)
         if (ids[k] != FASTLM_NO_ID)
             fastlm_prefetch_read(table->token_bytes + table->offsets[ids[k]]);
-    for (int64_t k = 0; k < count; k++)
-        if (ids[k] != FASTLM_NO_ID)
-            ids[k] = fastlm_find_token(table, hashes[k], texts + width * k, lengths[k]);
+    for (int64_t k = 0; k < count; k++) {
+        if (ids[k] == FASTLM_NO_ID || fastlm_is_short_token(table, ids[k], keys[k].words, lengths[k]))
+            continue;
+        const uint64_t text[2] = {~keys[k].words[0], ~keys[k].words[1]};
+        ids[k] = fastlm_find_token(table, hashes[k], (const uint8_t *)text, lengths[k]);
+    }
 }
 
 /* Adds the tokens ids[:count], which are not empty. The first of several tokens with the same bytes counts. The slots
  * of the next tokens are prefetched. */
-static inline void fastlm_add_tokens(fastlm_token_table *table, const int64_t *ids, int64_t count, int64_t n_bytes) {
+static inline void fastlm_add_tokens(fastlm_token_table *table, const int64_t *ids, int64_t count) {
     enum { AHEAD = 32 };
     uint64_t hashes[AHEAD], slot;
     for (int64_t first = 0; first < count; first += AHEAD) {
         const int64_t some = count - first < AHEAD ? count - first : AHEAD;
         for (int64_t k = 0; k < some; k++) {
             const int64_t start = table->offsets[ids[first + k]], length = table->offsets[ids[first + k] + 1] - start;
-            hashes[k] = fastlm_token_hash(table, table->token_bytes + start, length, n_bytes - start);
+            hashes[k] = fastlm_token_hash(table, table->token_bytes + start, length, table->n_bytes - start);
             fastlm_prefetch_write(fastlm_first_slot(table, hashes[k]));
             if (length > table->longest)
                 table->longest = length;
@@ -119,7 +135,7 @@ static inline void fastlm_add_tokens(fastlm_token_table *table, const int64_t *i
 /* Adds the tokens ids[:count] of the table to a pretoken cache, except long ones. The first of several tokens with the
  * same bytes counts. The entries of the next tokens are prefetched. */
 static inline void fastlm_cache_tokens(fastlm_cache *cache, const fastlm_token_table *table, const int64_t *ids,
-                                       int64_t count, int64_t n_bytes) {
+                                       int64_t count) {
     enum { AHEAD = 32 };
     fastlm_cache_key keys[AHEAD];
     uint32_t chosen[AHEAD];
@@ -129,7 +145,7 @@ static inline void fastlm_cache_tokens(fastlm_cache *cache, const fastlm_token_t
             const int64_t start = table->offsets[ids[at]], length = table->offsets[ids[at] + 1] - start;
             if (length > FASTLM_ENTRY_BYTES || !fastlm_is_cacheable(table->token_bytes + start, length))
                 continue;
-            keys[some] = fastlm_inline_key(table->token_bytes + start, length, n_bytes - start);
+            keys[some] = fastlm_inline_key(table->token_bytes + start, length, table->n_bytes - start);
             fastlm_prefetch_write(fastlm_first_entry(cache, keys[some].hash));
             chosen[some++] = (uint32_t)ids[at];
         }

@@ -43,9 +43,11 @@ typedef int64_t (*fastlm_scan_fn)(const uint8_t *text, int64_t n, int64_t start,
 enum {
     /* Bytes that a scanner handles in one step: the bits of its masks. */
     FASTLM_STEP_BYTES = 64,
+    /* A scanner may overwrite this number of entries of `ends` after the last end. */
+    FASTLM_SPARE_ENDS = 24,
     /* A scanner returns if `ends` cannot hold this number of further ends: a step writes one for each of its bytes, one
      * that an earlier step held back, and the end of the text. The rest is spare. */
-    FASTLM_STEP_ENDS = 72,
+    FASTLM_STEP_ENDS = 90,
     /* The least capacity: it holds the ends of a step, and of a pretoken that the previous step left pending. */
     FASTLM_LEAST_ENDS = 128,
 };

@@ -38,5 +38,18 @@ static inline int fastlm_x86_level(void) {
     }
     return level;
 }
+
+/* Whether a processor of level 4 also permutes and compresses bytes (VBMI and VBMI2): since Ice Lake and Zen 4. */
+static inline int fastlm_has_byte_permutes(void) {
+    static int known = -1;
+    int has = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (has < 0) {
+        uint32_t a, b, c = 0, d;
+        const uint32_t vbmi = 1u << 1, vbmi2 = 1u << 6;
+        has = fastlm_x86_level() >= 4 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && fastlm_has(c, vbmi | vbmi2);
+        __atomic_store_n(&known, has, __ATOMIC_RELAXED);
+    }
+    return has;
+}
 #endif
 #endif

@@ -15,7 +15,7 @@ cdef extern from "pretokenize/scan/scan.h" nogil:
     fastlm_scan_fn fastlm_scanner(int family, int isa)
     int64_t fastlm_safe_start(int family, const uint8_t *text, int64_t limit)
 
-cdef tuple ISA_NAMES = ("portable", "avx2")
+cdef tuple ISA_NAMES = ("portable", "avx2", "avx512")
 # in the order of the enum in scan.h
 SCANNERS = (
     "gpt2", "gpt2-digits", "starcoder",

@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             check_entry(&cache, entry, seen);
             REQUIRE(fastlm_hash_of(entry) == key.hash);
             fastlm_cache_entry *first = fastlm_first_entry(&cache, key.hash);
-            if (next.length <= FASTLM_ENTRY_BYTES && entry == first + 1) {
+            if (next.length <= FASTLM_ENTRY_BYTES && entry == fastlm_entry_at(&cache, key.hash, 1)) {
                 REQUIRE(fastlm_is_second(first, key.words));
                 check_entry(&cache, first, seen);
             }

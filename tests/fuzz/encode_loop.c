@@ -12,12 +12,13 @@ static uint32_t token_slots[8];
 
 static fastlm_token_table tokens_of(uint64_t seed) {
     const int64_t ids[] = {SHORT_TOKEN, LONG_TOKEN, SHORT_TOKEN, LONG_TOKEN};
-    fastlm_token_table table = {.token_bytes = token_bytes, .offsets = token_offsets, .slots = token_slots, .mask = 7,
-                                .seed = {seed * UINT64_C(0x9E3779B97F4A7C15), ~seed}, .ids = (1 << 11) - 1};
+    fastlm_token_table table = {.token_bytes = token_bytes, .offsets = token_offsets, .n_bytes = sizeof token_bytes,
+                                .slots = token_slots, .mask = 7, .seed = {seed * UINT64_C(0x9E3779B97F4A7C15), ~seed},
+                                .ids = seed % 2 ? (1u << 31) - 1 : (1 << 11) - 1}; /* few hash bits: other tokens are compared */
     token_offsets[LONG_TOKEN] = 2;
     token_offsets[N_TOKENS] = 2 + LONG_TOKEN_BYTES;
     memset(token_slots, 0, sizeof token_slots);
-    fastlm_add_tokens(&table, ids, 4, sizeof token_bytes);
+    fastlm_add_tokens(&table, ids, 4);
     return table;
 }
 
@@ -117,7 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (data[0] % 8 == 7) vocabulary.lacks_bytes = 1, byte_ids['/'] = FASTLM_NO_ID;
     fastlm_scan_fn scan = fastlm_scanner(data[1] % FAMILIES, fastlm_best_isa());
     fastlm_cache cache = cache_of((uint64_t)4 << data[2] % 4, data[3] % 64, data[4] % 64);
-    if (data[2] % 2) fastlm_cache_tokens(&cache, &tokens, (const int64_t[]){SHORT_TOKEN, LONG_TOKEN, SHORT_TOKEN}, 3, sizeof token_bytes);
+    if (data[2] % 2) fastlm_cache_tokens(&cache, &tokens, (const int64_t[]){SHORT_TOKEN, LONG_TOKEN, SHORT_TOKEN}, 3);
     int64_t n, ids_size = 1 + data[5], scratch_words = FASTLM_SCRATCH_WORDS + data[6] % 32;
     int64_t n_ends = data[6] % 2 ? FASTLM_LEAST_ENDS : FASTLM_MOST_GAPS + data[6] % 4;
     uint8_t *text = text_of(data + 7, size - 7, &n);

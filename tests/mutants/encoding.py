@@ -31,7 +31,7 @@ MUTANTS: list[Mutant] = [
         ),
         ("if (FASTLM_UNLIKELY(readable < FASTLM_ENTRY_BYTES)) {", "if (FASTLM_UNLIKELY(readable < 8)) {"),
         ("if (entry->key[1] >> 56 == 1)", "if (entry->key[1] >> 56 == 2)"),
-        ("    fastlm_promote(first, first + 1);\n", ""),
+        ("    fastlm_promote(first, second);\n", ""),
         ("n_ids > FASTLM_ENTRY_IDS ? n_ids : 0;", "n_ids > FASTLM_ENTRY_IDS + 1 ? n_ids : 0;"),
         ("cache->bytes_used += length;", "cache->bytes_used += length - 1;"),
         (" && p[length - 1] < FASTLM_FIRST_NON_UTF8;", ";"),
@@ -42,6 +42,7 @@ MUTANTS: list[Mutant] = [
         ("            if (length > table->longest)", "            if (!table->longest)"),
         ("table->offsets[id + 1] - start == length && ", ""),
         (" && !memcmp(table->token_bytes + start, p, (size_t)length);", ";"),
+        ("    return fastlm_is_key(own, inverted);", "    return 1;"),
         (
             "            if (length > FASTLM_ENTRY_BYTES || !fastlm_is_cacheable(table->token_bytes + start, length))",
             "            if (0)",

@@ -11,6 +11,8 @@ PACKAGE = Path(__file__).parents[2] / "fastlm"
 HEADERS = sorted(str(path.relative_to(PACKAGE)) for path in [*PACKAGE.rglob("*.h"), *PACKAGE.rglob("*.hpp")])
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 # what a header defines for others is not used in it
+AVX2 = ["-mavx2", "-mbmi", "-mbmi2", "-mpopcnt"]
+AVX512 = [*AVX2, *(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl", "vbmi", "vbmi2"))]
 FLAGS = ["-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-unused-const-variable"]
 
 
@@ -30,9 +32,9 @@ def test_compiles_alone(header):
 
 @pytest.mark.skipif(not COMPILERS, reason="no C compiler is installed")
 @pytest.mark.parametrize("header", [header for header in HEADERS if "/scan/" in header])
-def test_compiles_alone_for_avx2(header):
-    """The parts that scan.h includes once for each instruction set, as the AVX2 one."""
+@pytest.mark.parametrize("flags", [AVX2, AVX512], ids=["avx2", "avx512"])
+def test_compiles_alone_for_an_instruction_set(header, flags):
+    """The parts that scan.h includes once for each instruction set."""
     for compiler in COMPILERS:
-        flags = ["-mavx2", "-mbmi", "-mbmi2", "-mpopcnt"]
         if not diagnostics(compiler, "native/common.h", *flags):
             assert not diagnostics(compiler, header, *flags)

@@ -105,6 +105,13 @@ static const uint8_t fastlm_class_of_flags[3][256] = {
 #define FASTLM_ROWS64(x) FASTLM_ROWS16(x), FASTLM_ROWS16(x + 16), FASTLM_ROWS16(x + 32), FASTLM_ROWS16(x + 48)
 static const uint32_t fastlm_bits_of_byte[256][2] = {
     FASTLM_ROWS64(0), FASTLM_ROWS64(64), FASTLM_ROWS64(128), FASTLM_ROWS64(192)};
+
+/* 0 to 63 */
+#define FASTLM_COUNT8(x) x, x + 1, x + 2, x + 3, x + 4, x + 5, x + 6, x + 7
+static const uint8_t fastlm_positions[64] = {
+    FASTLM_COUNT8(0), FASTLM_COUNT8(8), FASTLM_COUNT8(16), FASTLM_COUNT8(24),
+    FASTLM_COUNT8(32), FASTLM_COUNT8(40), FASTLM_COUNT8(48), FASTLM_COUNT8(56)};
+#undef FASTLM_COUNT8
 #undef FASTLM_ROWS64
 #undef FASTLM_ROWS16
 #undef FASTLM_ROWS4

@@ -1,8 +1,8 @@
 /* Class masks of 64 bytes of text. Bit i of a mask describes byte i. All bytes of a character have its class.
  *
  * scan.h includes this file once for each instruction set, between target pragmas. FASTLM_ISA is the suffix of the
- * instruction set, and FASTLM_USE_AVX2 selects the intrinsics. Vector comparisons classify ASCII; multibyte.h
- * classifies other characters. */
+ * instruction set, and FASTLM_USE_AVX2 and FASTLM_USE_AVX512 select the intrinsics. Vector comparisons or a table
+ * classify ASCII; multibyte.h classifies other characters. */
 #ifndef FASTLM_ISA
 #include "isa_alone.h"
 #endif
@@ -13,7 +13,29 @@ static inline __attribute__((always_inline)) void FASTLM_NAME(fastlm_ascii_masks
     /* field by field: GCC clears a struct of this size with a slow loop, and keeps it in memory */
     m->letter = m->number = m->whitespace = m->newline = m->blank = m->apostrophe = m->above = 0;
     m->upper = m->lower = m->mark = m->slash = m->apart = m->odd = m->continuation = 0;
-#if defined(FASTLM_USE_AVX2)
+#if defined(FASTLM_USE_AVX512)
+    /* one permutation looks up the classes of 64 bytes in a table of 128 */
+    const __m512i bytes = _mm512_loadu_si512(p);
+    m->above = _mm512_movepi8_mask(bytes);
+#define FASTLM_CLASSES_IN(table)                                                                                       \
+    _mm512_maskz_permutex2var_epi8(~m->above, _mm512_loadu_si512(table), bytes, _mm512_loadu_si512((table) + 64))
+#define FASTLM_WITH(classes, bit) _mm512_test_epi8_mask(classes, _mm512_set1_epi8(bit))
+    const __m512i classes = FASTLM_CLASSES_IN(fastlm_ascii_class);
+    m->letter = FASTLM_WITH(classes, 1);
+    m->number = FASTLM_WITH(classes, 2);
+    m->whitespace = FASTLM_WITH(classes, 4);
+    m->blank = FASTLM_WITH(classes, 8);
+    m->apostrophe = FASTLM_WITH(classes, 16);
+    m->newline = FASTLM_WITH(classes, 32);
+    if (family >= FASTLM_CASED) {
+        const __m512i details = FASTLM_CLASSES_IN(fastlm_ascii_detail);
+        m->upper = FASTLM_WITH(details, 1);
+        m->slash = FASTLM_WITH(details, 2);
+        if (family == FASTLM_CJK) m->odd = FASTLM_WITH(details, 4);
+    }
+#undef FASTLM_WITH
+#undef FASTLM_CLASSES_IN
+#elif defined(FASTLM_USE_AVX2)
     __m256i v0 = _mm256_loadu_si256((const __m256i *)p), v1 = _mm256_loadu_si256((const __m256i *)(p + 32));
 #define FASTLM_MASK_OF(of)                                                                                                \
     ((uint64_t)(uint32_t)_mm256_movemask_epi8(of(v0)) | (uint64_t)(uint32_t)_mm256_movemask_epi8(of(v1)) << 32)
@@ -115,9 +137,27 @@ static inline uint64_t FASTLM_NAME(fastlm_last_start)(const uint8_t *text, int64
     return (uint64_t)1 << (fastlm_lead(text, base + 63) - base);
 }
 
-/* Appends base + i to ends[written:] for each bit i of `starts`. Overwrites up to 8 entries after the last one. */
+/* Appends base + i to ends[written:] for each bit i of `starts`. Overwrites up to FASTLM_SPARE_ENDS entries after the
+ * last one. */
 static inline int64_t FASTLM_NAME(fastlm_write_ends)(uint64_t starts, int64_t base, int64_t *ends, int64_t written) {
-#if defined(FASTLM_USE_AVX2) /* without branches, which would often be mispredicted */
+#if defined(FASTLM_USE_AVX512) /* few blocks have more than 24 starts, so the branch is predicted well */
+    const __m512i positions = _mm512_maskz_compress_epi8(starts, _mm512_loadu_si512(fastlm_positions));
+    const __m512i offset = _mm512_set1_epi64(base);
+    const int64_t count = __builtin_popcountll(starts);
+#define FASTLM_WRITE_8(k, of_16)                                                                                       \
+    _mm512_storeu_si512(ends + written + (k), _mm512_add_epi64(_mm512_cvtepu8_epi64(of_16), offset))
+#define FASTLM_WRITE_16(k, of_16) FASTLM_WRITE_8(k, of_16), FASTLM_WRITE_8((k) + 8, _mm_srli_si128(of_16, 8))
+    FASTLM_WRITE_16(0, _mm512_castsi512_si128(positions));
+    FASTLM_WRITE_8(16, _mm512_extracti32x4_epi32(positions, 1));
+    if (FASTLM_UNLIKELY(count > 24)) {
+        FASTLM_WRITE_8(24, _mm_srli_si128(_mm512_extracti32x4_epi32(positions, 1), 8));
+        FASTLM_WRITE_16(32, _mm512_extracti32x4_epi32(positions, 2));
+        FASTLM_WRITE_16(48, _mm512_extracti32x4_epi32(positions, 3));
+    }
+#undef FASTLM_WRITE_16
+#undef FASTLM_WRITE_8
+    written += count;
+#elif defined(FASTLM_USE_AVX2) /* without branches, which would often be mispredicted */
     __m256i offset = _mm256_set1_epi64x(base);
     for (int byte = 0; byte < 8; byte++, starts >>= 8) {
         const uint32_t *bits = fastlm_bits_of_byte[starts & 0xFF];

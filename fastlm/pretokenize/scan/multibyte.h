@@ -18,6 +18,8 @@
 #define FASTLM_TOP_BITS(x) FASTLM_JOINED(x##0, x##1)
 #define FASTLM_BIT_FROM_TOP(x, k) FASTLM_JOINED(_mm256_slli_epi16(x##0, k), _mm256_slli_epi16(x##1, k))
 
+#ifndef FASTLM_MULTIBYTE_VECTORS /* AVX-512 uses the functions for AVX2 too */
+#define FASTLM_MULTIBYTE_VECTORS
 /* Adds the flags of the characters of two and three bytes that start in `rest`. */
 static inline __attribute__((always_inline)) void fastlm_flags_by_page(const uint8_t *p, uint64_t rest, __m256i *low,
                                                                        __m256i *high) {
@@ -102,6 +104,7 @@ static __attribute__((noinline, cold)) int64_t fastlm_first_bad(const uint8_t *t
 
 /* Up to this number of characters above U+007F, a block decodes them one by one. */
 enum { FASTLM_FEW = 4 };
+#endif
 
 /* Adds the classes of the characters above U+007F to the masks of the block text[base:base + 64]. `p` has the block and
  * 3 more bytes, padded with tabs after text[:n]. Returns -1, or the offset of the first bytes that are not well-formed

@@ -1,4 +1,5 @@
-/* Pretoken scanners. Each has a portable build and, on x86-64, an AVX2 build that is selected at run time.
+/* Pretoken scanners. Each has a portable build and, on x86-64, builds for AVX2 and AVX-512. One is
+ * selected at run time.
  *
  * To add a family of patterns: write its header as bit operations on the masks of class_masks.h, and add it to parts.h.
  * Add a number and a case to fastlm_scanner, and add its name at the same position to _scan.SCANNERS. Define in
@@ -25,6 +26,21 @@
 #define FASTLM_ISA _avx2
 #define FASTLM_USE_AVX2 1
 #include "parts.h"
+#undef FASTLM_ISA
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(                                                                                          \
+    __attribute__((target("avx2,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2"))),         \
+    apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx2,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")
+#endif
+#define FASTLM_ISA _avx512
+#define FASTLM_USE_AVX512 1
+#include "parts.h"
+#undef FASTLM_USE_AVX512
 #undef FASTLM_USE_AVX2
 #undef FASTLM_ISA
 #ifdef __clang__
@@ -34,10 +50,11 @@
 #endif
 #endif
 
-enum { FASTLM_PORTABLE, FASTLM_AVX2 };
+enum { FASTLM_PORTABLE, FASTLM_AVX2, FASTLM_AVX512 };
 
 static inline int fastlm_best_isa(void) {
 #ifdef FASTLM_X86
+    if (fastlm_has_byte_permutes()) return FASTLM_AVX512;
     return fastlm_x86_level() >= 3 ? FASTLM_AVX2 : FASTLM_PORTABLE;
 #else
     return FASTLM_PORTABLE;
@@ -55,7 +72,8 @@ enum {
 /* Returns the scanner of a family for an instruction set, which the processor must support. */
 static inline fastlm_scan_fn fastlm_scanner(int family, int isa) {
 #ifdef FASTLM_X86
-#define FASTLM_CHOOSE(name) isa == FASTLM_AVX2 ? name##_avx2 : name##_portable
+#define FASTLM_CHOOSE(name)                                                                                            \
+    isa == FASTLM_AVX512 ? name##_avx512 : isa == FASTLM_AVX2 ? name##_avx2 : name##_portable
 #else
     (void)isa;
 #define FASTLM_CHOOSE(name) name##_portable
