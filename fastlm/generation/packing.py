@@ -48,7 +48,7 @@ class Packed:
 class KernelStep:
     """A step by the compiled kernel, for a float32 or bfloat16 model in main memory and one caller at a time.
 
-    Weights of 8 and 4 bits may also be those of a float16 model.
+    A float16 model may have weights of 8 and 4 bits too.
 
     Weights of float32 are copied into large memory pages, which are read 1.5 times as fast. Weights of bfloat16 are
     read where they are, if their rows are multiples of 64 numbers, and multiplied in float32. After further training

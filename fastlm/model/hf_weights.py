@@ -66,7 +66,7 @@ def read_folder(
         config: The configuration.
         architecture: The architecture.
         dtype: The dtype of the model. Without it all weights must have the same.
-        mapped: Whether matrices are the pages of mapped files, except those of another dtype.
+        mapped: Whether matrices of this dtype are the pages of mapped files.
 
     Returns:
         The weights, also an output layer that is tied, where a file has one; and the files' metadata.
