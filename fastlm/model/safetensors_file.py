@@ -110,8 +110,8 @@ def mapped_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         path: A file that the package has opened before, so that its header is known to be valid.
 
     Returns:
-        The tensors by name, except tensors of a dtype that `write_safetensors` lacks. They keep the file mapped. A tensor
-        that is not aligned to its dtype is a copy.
+        The tensors by name, except tensors of a dtype that `write_safetensors` lacks. They keep the file mapped. A
+        tensor that is not aligned to its dtype is a copy.
     """
     begin, entries = read_header(path)
     pages = torch.from_file(os.fspath(path), shared=False, size=os.path.getsize(path), dtype=torch.uint8)
