@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
 
@@ -71,6 +72,9 @@ DIRECTIVES = {
 
 KERNELS = "fastlm.kernels._compiled"
 KERNEL_SOURCE = "fastlm/kernels/bpe.py"
+# what the C code of all modules has in common, such as memoryviews: Cython writes it, and it is compiled once instead
+# of once a module
+UTILITY = "fastlm._cython_utility"
 
 
 class BuildExt(build_ext):
@@ -86,13 +90,22 @@ class BuildExt(build_ext):
         compiling, linking = flags(self.compiler.compiler_type)
         missing = [ext for ext in self.extensions if self.force or not KEPT[ext.name].exists()]
         self.force = True  # modification times say nothing: a C file may be of a build with other directives
-        generated = cythonize(missing, force=True, quiet=not self.verbose, compiler_directives=DIRECTIVES)
-        sources = {ext.name: ext.sources for ext in generated}
-        for ext in missing:
-            ext.sources = sources[ext.name]
-            ext.extra_compile_args, ext.extra_link_args = compiling, linking
-        self.missing = set(sources)
-        super().build_extensions()
+        self.missing = {ext.name for ext in missing}
+        with ThreadPoolExecutor(1) as pool:
+            if KERNELS in self.missing:
+                self.kernels = pool.submit(objects, Path("build/kernels"))
+            generated = cythonize(
+                missing,
+                force=True,
+                quiet=not self.verbose,
+                compiler_directives=DIRECTIVES,
+                shared_utility_qualified_name=UTILITY,
+            )
+            sources = {ext.name: ext.sources for ext in generated}
+            for ext in missing:
+                ext.sources = sources[ext.name]
+                ext.extra_compile_args, ext.extra_link_args = compiling, linking
+            super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
         built = Path(self.get_ext_fullpath(ext.name))
@@ -100,7 +113,7 @@ class BuildExt(build_ext):
             extension_cache.replace(KEPT[ext.name], built)
             return
         if ext.name == KERNELS:
-            ext.extra_objects = [str(path) for path in objects(Path("build/kernels"))]
+            ext.extra_objects = [str(path) for path in self.kernels.result()]
             source = hashlib.sha256(Path(KERNEL_SOURCE).read_bytes()).hexdigest()
             # without quotes, which compilers on Windows take differently; dispatch.h adds them
             ext.define_macros = [*ext.define_macros, ("FASTLM_KERNEL_SOURCE", f"sha256_{source}")]
@@ -108,26 +121,21 @@ class BuildExt(build_ext):
         extension_cache.keep(built, KEPT[ext.name])
 
 
-CPP_MODULES = ["bpe_training._run_files"]
-MODULES = sorted(
-    path.replace(os.sep, "/").removeprefix("fastlm/").removesuffix(".pyx").replace("/", ".")
-    for path in glob("fastlm/**/*.pyx", recursive=True)
-)
-
-
-def source_of(name: str) -> str:
-    return f"fastlm/{name.replace('.', '/')}.pyx"
-
-
+CPP_MODULES = ["fastlm.bpe_training._run_files"]
+# the modules that take the compiler longest start first, and the one that waits for Numba last
+FIRST = ["fastlm.pretokenize._scan", UTILITY, "fastlm.encoding._state"]
+SOURCES = {path[:-4].replace(os.sep, "."): path for path in glob("fastlm/**/*.pyx", recursive=True)}
+SOURCES[UTILITY] = f"{UTILITY.replace('.', '/')}.c"
+MODULES = [*FIRST, *sorted(SOURCES.keys() - {*FIRST, KERNELS}), KERNELS]
 COMMON_INPUTS = extension_cache.common_inputs()
-KEPT = {f"fastlm.{name}": extension_cache.module_path(source_of(name), COMMON_INPUTS) for name in MODULES}
+KEPT = {name: extension_cache.module_path(SOURCES[name], COMMON_INPUTS) for name in MODULES}
 EXTENSIONS = [
     Extension(
-        f"fastlm.{name}",
-        [source_of(name)],
+        name,
+        [SOURCES[name]],
         include_dirs=["fastlm", numpy.get_include()],
         define_macros=macros,
-        language="c++" if name in CPP_MODULES else "c",
+        language="c++" if name in CPP_MODULES else None,
     )
     for name in MODULES
 ]

@@ -50,8 +50,9 @@ def _version(package: str) -> str | None:
 
 
 def module_path(source: str, common: bytes) -> Path:
-    """Where the module that is compiled from a .pyx file is kept."""
-    digest = hashlib.sha256(common + source.encode() + b"\0" + (ROOT / source).read_bytes()).hexdigest()[:24]
+    """Where the module that is compiled from a source is kept. A source that Cython makes has no content of its own."""
+    content = (ROOT / source).read_bytes() if source.endswith(".pyx") else b""
+    digest = hashlib.sha256(common + source.encode() + b"\0" + content).hexdigest()[:24]
     return FOLDER / f"{Path(source).stem}-{digest}{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 

@@ -181,6 +181,7 @@ class ScratchCopy:
         is_cpp = "distutils: language" in module.read_text() or module.stem == "_run_files"
         code = module.with_suffix(".cpp" if is_cpp else ".c")
         cython = [sys.executable, "-m", "cython", "-3", *(["--cplus"] if is_cpp else []), "-o", str(code)]
+        cython += ["--shared", "fastlm._cython_utility"]
         cython += [part for name, value in DIRECTIVES.items() for part in ("-X", f"{name}={value}")]
         compiler = [*(["ccache"] if shutil.which("ccache") else []), "g++" if is_cpp else "gcc", *FLAGS]
         folders = [self.folder / "fastlm", sysconfig.get_paths()["include"], np.get_include()]

@@ -52,6 +52,17 @@ def test_other_files_are_not_inputs(cache, tmp_path):
     assert path_of(cache) == before
 
 
+def test_a_source_that_cython_makes_depends_on_the_common_inputs(cache, tmp_path):
+    def path():
+        return cache.module_path("fastlm/_c.c", cache.common_inputs())
+
+    before = path()
+    (tmp_path / "fastlm" / "_c.c").write_text("made by the build before")
+    assert path() == before
+    (tmp_path / "fastlm" / "b.h").write_text("changed")
+    assert path() != before
+
+
 def test_the_last_modules_are_kept(cache, tmp_path):
     built = tmp_path / "built.so"
     kept = []
