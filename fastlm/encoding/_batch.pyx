@@ -149,7 +149,7 @@ cdef class Batch:
         cdef EncodeState state = self.encoder.take(thread)
         self.states[thread] = state
         if self.lists_of_ids is None:
-            state.reserve(self._bytes_of(thread) // 2)
+            state.reserve_for(self._bytes_of(thread))
         while True:
             try:
                 if self.has_scanner:
@@ -268,7 +268,7 @@ cdef class Batch:
         Raises:
             ValueError, TypeError: The error of the first text that has one.
         """
-        cdef int64_t chunk, k, total = 0, chunks_kept = 0
+        cdef int64_t chunk, k, n_bytes = 0, total = 0, chunks_kept = 0
         self._check_encoded()
         cdef EncodeState first = self.states[0]
         for chunk in range(self.done.shape[0]):
@@ -278,6 +278,11 @@ cdef class Batch:
             for k in range(self.first_text[chunk], self.first_text[chunk + 1]):
                 self.offsets[k + 1] += total - self.done[chunk, START]
             total += self.done[chunk, STOP] - self.done[chunk, START]
+        for k in range(self.table.shape[0]):
+            n_bytes += self.table[k, 1]
+        for state in list(self.states):
+            if state is not None:
+                (<EncodeState>state).note_ids_of(n_bytes, total)
         self.stolen = first.copy_ids(self.ids_kept, first.written())
         first.forget_after(self.ids_kept)
         self.ids_array = first.take_ids(total)

@@ -36,8 +36,8 @@ cdef enum:
     SHORT_TEXT = 1024
     # bytes of a text that tells how many ids a byte becomes
     LONG_TEXT = 1 << 16
-    # ids in the array of an idle state, at most
-    IDLE_IDS = 1 << 19
+    # ids in the array of an idle state, at most: a new one costs a page fault for each 1,024 ids
+    IDLE_IDS = 1 << 21
     # ids of one call of the loop, and bytes of text after which signals are let in: Ctrl-C acts within some tenths of
     # a second, and taking the GIL this often costs nothing
     UNCHECKED_IDS = 1 << 18
