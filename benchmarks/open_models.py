@@ -1,17 +1,17 @@
 """Tokens a second of open models on a processor, against transformers and llama.cpp.
 
 `python -m benchmarks.open_models --report` writes benchmarks/OPEN_MODELS.md. The models have the shapes of published
-ones and random weights, because the time of a token does not depend on them. Each contender runs in its own process,
-whose peak memory is part of the result; they take turns.
+ones and random weights, because the time of a token does not depend on them. Each contender (`benchmarks.decoders`)
+runs in its own process; they take turns. `--keep DIR` keeps the models for the next time.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,12 +23,13 @@ from typing import Any
 import torch
 
 from benchmarks import decode_lm
+from benchmarks.decoders import BYTES, LLAMA_CPP_CONTEXT, OURS, THEIRS, TINY
 from benchmarks.tables import number, table
 from fastlm.machine import processor_name
 from fastlm.model import ModelConfig, TransformerLM
+from fastlm.model.memory import cache_bytes
 from fastlm.model.parameters import num_parameters, parameter_shapes
 from fastlm.model.rope_scaling import RopeScaling
-from fastlm.process_memory import peak_bytes, resident_bytes
 
 REPORT = Path(__file__).with_name("OPEN_MODELS.md")
 SHAPES = {
@@ -59,18 +60,19 @@ SHAPES = {
         tie_embeddings=True,
     ),
 }
-OURS = ("float32", "bfloat16", "int8", "int4")
-THEIRS = ("transformers float32", "transformers bfloat16", "llama.cpp q8_0", "llama.cpp f32")
-PROMPT = 16
-# bytes of a weight as each contender reads it
-BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1 + 4 / 64, "int4": 0.5 + 4 / 32}
+TINY_SHAPE = ModelConfig(
+    vocab_size=512, context_length=512, d_model=64, num_layers=1, num_heads=2, d_ff=64, tie_embeddings=True
+)
+PEER = "transformers float32"
+MOST_READ = 1 << 30  # bytes whose reading is timed; the time of more is in proportion
+SECONDS = 900  # after which a contender is given up
 
 
 def synthetic(config: ModelConfig, dtype: torch.dtype) -> TransformerLM:
     """A model with random weights of about the size of a trained one's."""
-    generator = torch.Generator().manual_seed(0)
     from fastlm.model.weights import Description, model_of
 
+    generator = torch.Generator().manual_seed(0)
     weights = {
         name: torch.ones(shape, dtype=dtype)
         if len(shape) == 1
@@ -86,101 +88,38 @@ def matrix_numbers(config: ModelConfig) -> int:
     return num_parameters(config) - embedding
 
 
-def ours(folder: Path, kind: str, threads: int, tokens: int) -> dict[str, Any]:
-    """Decodes greedily from the folder; the first call of a kind has packed its weights already."""
-    from fastlm.generation import KVCache
-    from fastlm.generation.packed_files import MappedStep, decoding_model
-    from fastlm.kernels.decode_lm import compiled
+def prepare(config: ModelConfig, folder: Path, contenders: list[str]) -> None:
+    """Writes a model of a shape in bfloat16, and what the contenders need of it, unless it is there."""
+    from fastlm import Tokenizer
+    from fastlm.generation.packed_files import decoding_model
+    from fastlm.model.gguf import GGUFType, export_gguf
+    from fastlm.model.hf import CONFIG, export_llama, import_llama
 
-    compiled()
-    before = resident_bytes()
-    start = time.perf_counter()
-    model, step = decoding_model(folder, kind=kind, num_threads=threads)  # type: ignore[arg-type]
-    cache = KVCache.empty(model, 1, PROMPT + tokens, torch.float32)
-    prompt = list(range(100, 100 + PROMPT))
-    assert isinstance(step, MappedStep)  # positions of neither shape depend on the length
-    logits = step.prefill([prompt], cache)
-    first = time.perf_counter() - start
-    ids, seconds, cpu = [], [], []
-    for _ in range(tokens):
-        token = logits.argmax(-1)
-        ids.append(int(token))
-        begun, used = time.perf_counter(), time.process_time()
-        logits = step(token, cache)
-        seconds.append(time.perf_counter() - begun)
-        cpu.append(time.process_time() - used)
-    return {"first_token_s": first, "wall": seconds, "cpu": cpu, "ids": ids, "before": before}
+    if not (folder / CONFIG).exists():
+        export_llama(synthetic(config, torch.bfloat16), folder)
+    kinds: dict[str, GGUFType] = {"q8_0": "q8_0", "f32": "float32"}
+    for contender in contenders:
+        program, _, kind = contender.rpartition(" ")
+        if program == "llama.cpp" and not (folder / f"{kind}.gguf").exists():
+            tokenizer = Tokenizer({byte: bytes([byte]) for byte in range(256)}, [], ["<|endoftext|>"])
+            model = import_llama(folder, mapped=True)
+            export_gguf(model, folder / f"{kind}.gguf", tokenizer, kind=kinds[kind])
+        elif contender in ("int8", "int4"):
+            decoding_model(folder, kind=contender)  # type: ignore[arg-type]
+    if config is not TINY_SHAPE:
+        prepare(TINY_SHAPE, folder / TINY, contenders)
 
 
-def transformers_generate(folder: Path, kind: str, threads: int, tokens: int) -> dict[str, Any]:
-    """Decodes greedily with transformers' cache, token by token."""
-    from transformers import AutoModelForCausalLM
-
-    torch.set_num_threads(threads)
-    before = resident_bytes()
-    start = time.perf_counter()
-    dtype = torch.float32 if kind == "float32" else torch.bfloat16
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
-    ids, seconds, cpu = [], [], []
-    with torch.inference_mode():
-        found = model(torch.arange(100, 100 + PROMPT)[None], use_cache=True, logits_to_keep=1)
-        first = time.perf_counter() - start
-        for _ in range(tokens):
-            token = found.logits[:, -1].argmax(-1)
-            ids.append(int(token))
-            begun, used = time.perf_counter(), time.process_time()
-            found = model(token[None], past_key_values=found.past_key_values, use_cache=True)
-            seconds.append(time.perf_counter() - begun)
-            cpu.append(time.process_time() - used)
-    return {"first_token_s": first, "wall": seconds, "cpu": cpu, "ids": ids, "before": before}
-
-
-def llama_cpp(folder: Path, kind: str, threads: int, tokens: int) -> dict[str, Any]:
-    """Decodes with llama.cpp, by the package xllamacpp, whose server reports the time of each phase."""
-    import xllamacpp
-
-    before = resident_bytes()
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(folder / f"{kind}.gguf")
-    parameters.n_ctx, parameters.n_parallel, parameters.warmup = 512, 1, True
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
-    server = xllamacpp.Server(parameters)
-    request = {
-        "prompt": list(range(100, 100 + PROMPT)),
-        "n_predict": tokens,
-        "temperature": 0,
-        "ignore_eos": True,
-        "cache_prompt": False,
-    }
-    used = time.process_time()
-    answer = server.handle_completions(request)
-    used = time.process_time() - used
-    timings = (answer if isinstance(answer, dict) else json.loads(answer))["timings"]
-    each = timings["predicted_ms"] / 1e3 / timings["predicted_n"]
-    share = timings["predicted_ms"] / (timings["predicted_ms"] + timings["prompt_ms"])
-    cpu = used * share / timings["predicted_n"]
-    return {"first_token_s": timings["prompt_ms"] / 1e3, "wall": [each], "cpu": [cpu], "ids": [], "before": before}
-
-
-def measured(contender: str, folder: Path, threads: int, tokens: int) -> dict[str, Any]:
-    """One contender in this process."""
-    if contender in OURS:
-        found = ours(folder, contender, threads, tokens)
-    elif contender.startswith("transformers"):
-        found = transformers_generate(folder, contender.split()[1], threads, tokens)
-    else:
-        found = llama_cpp(folder, contender.split()[1], threads, tokens)
-    wall, cpu = statistics.median(found.pop("wall")), statistics.median(found.pop("cpu"))
-    growth = peak_bytes() - found.pop("before")
-    return {**found, "wall_ms": 1e3 * wall, "cpu_ms": 1e3 * cpu, "peak_bytes": growth}
-
-
-def in_a_process(contender: str, folder: Path, threads: int, tokens: int) -> dict[str, Any] | None:
-    """One contender in its own process; None where its package is missing."""
-    command = [sys.executable, "-m", "benchmarks.open_models", "--run", contender, "--folder", str(folder)]
-    command += ["--threads", str(threads), "--tokens", str(tokens)]
+def in_a_process(contender: str, folder: Path, threads: int, prompt: int, tokens: int) -> dict[str, Any] | None:
+    """One contender in its own process; None, with a message, where it cannot run."""
+    command = [sys.executable, "-m", "benchmarks.decoders", contender, str(folder), "--threads", str(threads)]
+    command += ["--prompt", str(prompt), "--tokens", str(tokens)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        print(f"{contender}: no result after {SECONDS} s", file=sys.stderr)
+        return None
     if done.returncode:
         print(f"{contender}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return None
@@ -188,63 +127,68 @@ def in_a_process(contender: str, folder: Path, threads: int, tokens: int) -> dic
     return found
 
 
-def prepare(name: str, folder: Path, contenders: list[str]) -> None:
-    """Writes a model of a shape in bfloat16, and what the contenders need of it."""
-    from fastlm import Tokenizer
-    from fastlm.generation.packed_files import decoding_model
-    from fastlm.model.gguf import export_gguf
-    from fastlm.model.hf import export_llama
-
-    model = synthetic(SHAPES[name], torch.bfloat16)
-    export_llama(model, folder)
-    tokenizer = Tokenizer({byte: bytes([byte]) for byte in range(256)}, [], ["<|endoftext|>"])
-    for contender in contenders:
-        if contender == "llama.cpp q8_0":
-            export_gguf(model, folder / "q8_0.gguf", tokenizer, kind="q8_0")
-        elif contender == "llama.cpp f32":
-            export_gguf(model, folder / "f32.gguf", tokenizer)
-    del model
-    for kind in ("int8", "int4"):
-        if kind in contenders:
-            decoding_model(folder, kind=kind)  # type: ignore[arg-type]
-
-
-def race(name: str, contenders: list[str], threads: list[int], tokens: int, rounds: int) -> dict[str, Any]:
-    """All contenders in turns."""
-    config = SHAPES[name]
+def race(
+    name: str, folder: Path, contenders: list[str], options: argparse.Namespace, until: float
+) -> dict[str, list[dict[str, Any]]]:
+    """The runs of each contender and number of threads, in turns. No round but the first begins after `until`."""
     results: dict[str, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory() as directory:
-        folder = Path(directory)
-        prepare(name, folder, contenders)
-        for _ in range(rounds):
-            for number_of_threads in threads:
-                for contender in contenders:
-                    found = in_a_process(contender, folder, number_of_threads, tokens)
-                    print(f"{name}, {contender}, {number_of_threads}: {found}", file=sys.stderr, flush=True)
-                    if found is not None:
-                        results.setdefault(f"{contender}, {number_of_threads}", []).append(found)
+    for number_of_round in range(options.rounds):
+        if number_of_round and time.monotonic() > until:
+            break
+        for threads in options.threads:
+            for contender in contenders:
+                found = in_a_process(contender, folder, threads, options.prompt, options.tokens)
+                print(f"{name}, {contender}, {threads}: {found}", file=sys.stderr, flush=True)
+                if found is not None:
+                    results.setdefault(f"{contender}, {threads}", []).append(found)
+    return results
+
+
+def figures(name: str, results: dict[str, list[dict[str, Any]]], options: argparse.Namespace) -> dict[str, Any]:
+    """The best figures of each contender and number of threads."""
+    config = SHAPES[name]
     numbers = matrix_numbers(config)
-    read = {kind: decode_lm.read_seconds(int(min(numbers * size, 1 << 30))) for kind, size in BYTES.items()}
+    sizes = {contender: int(numbers * BYTES[contender]) for contender in (*OURS, *THEIRS)}
+    read = {
+        size: decode_lm.read_seconds(min(size, MOST_READ)) * size / min(size, MOST_READ) for size in {*sizes.values()}
+    }
     rows = []
     for key, runs in results.items():
-        contender, _, count = key.partition(", ")
-        best = min(runs, key=lambda run: run["wall_ms"])
-        size = numbers * BYTES.get(contender, 0)
-        bound = 1e3 * read[contender] * size / min(size, 1 << 30) if size else None
+        contender, _, threads = key.partition(", ")
+        wall, cpu = (min(run["token"][k] for run in runs) for k in (0, 1))
+        prompt_wall, prompt_cpu = (min(run["prompt"][k] for run in runs) for k in (0, 1))
         rows.append(
             {
                 "contender": contender,
-                "threads": int(count),
-                "tokens_per_s": 1e3 / best["wall_ms"],
-                "tokens_per_cpu_s": 1e3 / best["cpu_ms"],
-                "bound": None if bound is None or count != "1" else bound / best["cpu_ms"],
+                "threads": int(threads),
+                "tokens_per_s": 1 / wall,
+                "tokens_per_cpu_s": 1 / cpu,
+                "bound": read[sizes[contender]] / cpu,
+                "prompt_per_s": options.prompt / prompt_wall,
+                "prompt_per_cpu_s": options.prompt / prompt_cpu,
+                "load_s": min(run["load"][0] for run in runs),
                 "peak_bytes": min(run["peak_bytes"] for run in runs),
-                "weight_bytes": size or None,
-                "first_token_s": min(run["first_token_s"] for run in runs),
-                "ids": best["ids"],
+                "process_bytes": min(run["process_bytes"] for run in runs),
+                "weight_bytes": sizes[contender],
+                "cache_bytes": _cache_bytes(config, contender, options.prompt + options.tokens),
+                "ids": runs[0]["ids"],
+                "rounds": len(runs),
             }
         )
-    return {"model": name, "parameters": num_parameters(config), "rows": rows, "rounds": rounds, "tokens": tokens}
+    return {"model": name, "parameters": num_parameters(config), "rows": rows, "gb_per_s": _rate(read)}
+
+
+def _cache_bytes(config: ModelConfig, contender: str, tokens: int) -> int:
+    """Bytes of keys and values: in float32 for each token, but llama.cpp's are float16 for its whole context."""
+    if contender.startswith("llama.cpp"):
+        return cache_bytes(config, 1, LLAMA_CPP_CONTEXT, number=2)
+    return cache_bytes(config, 1, tokens, number=2 if contender == "transformers bfloat16" else 4)
+
+
+def _rate(read: dict[int, float]) -> float:
+    """Gigabytes a second of the largest size that was read."""
+    size = max(read)
+    return size / read[size] / 1e9
 
 
 def losses(steps: int) -> dict[str, Any]:
@@ -259,48 +203,33 @@ def losses(steps: int) -> dict[str, Any]:
     return {"corpus": corpus, "steps": steps, "tokens": windows.numel(), **found}
 
 
-def report(races: list[dict[str, Any]], loss: dict[str, Any] | None) -> str:
+def report(races: list[dict[str, Any]], loss: dict[str, Any] | None, options: argparse.Namespace) -> str:
     """The figures as Markdown."""
     versions = {name: _version(name) for name in ("torch", "transformers", "numba", "xllamacpp")}
     load = os.getloadavg()
     lines = [
         "# Open models",
         "",
-        "`python -m benchmarks.open_models --report` writes this page: greedy decoding of models with the shapes of "
-        "published ones and random weights, one sequence. Files have bfloat16 weights. Each contender runs in its own "
-        "process; of several rounds the fastest counts, of a round the median token.",
+        "`python -m benchmarks.open_models --report` writes this page: models with the shapes of published ones and "
+        f"random weights, one sequence, a prompt of {options.prompt} tokens and {options.tokens} tokens by greedy "
+        "decoding. Files have bfloat16 weights. Each contender runs in its own process, after a tiny model of the same "
+        "kind; of several rounds the best figure counts, of a round the median token.",
         "",
         f"{processor_name()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
         + ", ".join(f"{name} {found}" for name, found in versions.items())
         + f". Load of the machine at the end: {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f}, for 1, 5 and 15 minutes.",
         "",
-        "*% of the bound* is the CPU time in which a loop sums as many bytes as the weights have, divided by the CPU "
-        "time of a token. *peak* is the growth of the resident memory of the process from before it loads the model; "
-        "pages of mapped files count. llama.cpp's first token leaves out its start.",
+        "- *x transformers* compares tokens per CPU second with transformers in float32 and as many threads.",
+        "- *% of the bound* is the CPU time in which a loop of one thread sums as many bytes as the weights have, "
+        "divided by the CPU time of a token.",
+        "- *prompt tokens/s* is the rate at which the prompt is processed.",
+        "- *peak MB* is the peak of the resident memory less that before the model is loaded. *% of both* is its share "
+        "of the weights, in the contender's form, and the cache of keys and values. *process MB* is the peak of the "
+        "whole process.",
+        "- *load s* is the time from the files to a model. Pages of mapped files are read later, with the prompt.",
     ]
     for found in races:
-        rates = {(row["contender"], row["threads"]): row["tokens_per_cpu_s"] for row in found["rows"]}
-        columns = (
-            "weights, threads, tokens/s, tokens/CPU s, x transformers float32, % of the bound, peak MB, weights MB"
-        )
-        rows = [[*columns.split(", "), "first token s"]]
-        for row in found["rows"]:
-            reference = rates.get(("transformers float32", row["threads"]))
-            rows.append(
-                [
-                    row["contender"],
-                    str(row["threads"]),
-                    number(row["tokens_per_s"]),
-                    number(row["tokens_per_cpu_s"]),
-                    "" if reference is None else f"{row['tokens_per_cpu_s'] / reference:.2f}",
-                    "" if row["bound"] is None else f"{100 * row['bound']:.0f}",
-                    f"{row['peak_bytes'] / 1e6:,.0f}",
-                    "" if row["weight_bytes"] is None else f"{row['weight_bytes'] / 1e6:,.0f}",
-                    f"{row['first_token_s']:.2f}",
-                ]
-            )
-        title = f"## {found['model']}: {found['parameters']:,} parameters"
-        lines += ["", title, "", f"{found['tokens']} tokens, {found['rounds']} rounds.", "", table(rows)]
+        lines += ["", *_section(found)]
     if loss is not None:
         changes = ", ".join(
             f"{kind} {loss[kind]:.4f} ({100 * (loss[kind] / loss['float32'] - 1):+.2f} %)" for kind in ("int8", "int4")
@@ -315,6 +244,50 @@ def report(races: list[dict[str, Any]], loss: dict[str, Any] | None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _section(found: dict[str, Any]) -> list[str]:
+    """The table of one model."""
+    peers = {row["threads"]: row for row in found["rows"] if row["contender"] == PEER}
+    columns = (
+        "weights, threads, tokens/s, tokens/CPU s, x transformers, % of the bound, prompt tokens/s, "
+        "prompt tokens/CPU s, peak MB, weights MB, cache MB, % of both, process MB, load s"
+    )
+    rows = [columns.split(", ")]
+    for row in found["rows"]:
+        peer = peers.get(row["threads"])
+        rows.append(
+            [
+                row["contender"],
+                str(row["threads"]),
+                number(row["tokens_per_s"]),
+                number(row["tokens_per_cpu_s"]),
+                "" if peer is None else f"{row['tokens_per_cpu_s'] / peer['tokens_per_cpu_s']:.2f}",
+                f"{100 * row['bound']:.0f}",
+                number(row["prompt_per_s"]),
+                number(row["prompt_per_cpu_s"]),
+                f"{row['peak_bytes'] / 1e6:,.0f}",
+                f"{row['weight_bytes'] / 1e6:,.0f}",
+                f"{row['cache_bytes'] / 1e6:,.0f}",
+                f"{100 * row['peak_bytes'] / (row['weight_bytes'] + row['cache_bytes']):.0f}",
+                f"{row['process_bytes'] / 1e6:,.0f}",
+                f"{row['load_s']:.2f}",
+            ]
+        )
+    same = [
+        row["contender"]
+        for row in found["rows"]
+        if row["threads"] == 1 and row["contender"] != PEER and 1 in peers and row["ids"] == peers[1]["ids"]
+    ]
+    rounds = max((row["rounds"] for row in found["rows"]), default=0)
+    return [
+        f"## {found['model']}: {found['parameters']:,} parameters",
+        "",
+        f"Rounds: {rounds}. Memory is read at {found['gb_per_s']:.1f} GB/s. "
+        + (f"The same tokens as transformers in float32: {', '.join(same)}." if same else ""),
+        "",
+        table(rows),
+    ]
+
+
 def _version(name: str) -> str:
     try:
         return version(name)
@@ -326,20 +299,29 @@ def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(SHAPES), choices=list(SHAPES))
-    parser.add_argument("--contenders", nargs="+", default=[*OURS, *THEIRS[:3]], choices=[*OURS, *THEIRS])
+    parser.add_argument("--contenders", nargs="+", default=[*OURS, *THEIRS[:2]], choices=[*OURS, *THEIRS])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--prompt", type=int, default=256, help="tokens of the prompt")
+    parser.add_argument("--tokens", type=int, default=32, help="tokens to decode")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=12, help="no round but the first begins after these")
     parser.add_argument("--steps", type=int, default=0, help="training steps for the perplexity; 0 for none")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the models in this folder, and use those in it")
+    parser.add_argument("--prepare", action="store_true", help="make the models of --keep and nothing else")
     parser.add_argument("--report", action="store_true", help=f"write {REPORT.name}")
-    parser.add_argument("--run", choices=[*OURS, *THEIRS], help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.run is not None:
-        print(json.dumps(measured(options.run, options.folder, options.threads[0], options.tokens)))
+    until = time.monotonic() + 60 * options.minutes
+    races = []
+    with contextlib.ExitStack() as stack:
+        root = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for name in options.models:
+            prepare(SHAPES[name], root / name, options.contenders)
+            if not options.prepare:
+                results = race(name, root / name, options.contenders, options, until)
+                races.append(figures(name, results, options))
+    if options.prepare:
         return
-    races = [race(name, options.contenders, options.threads, options.tokens, options.rounds) for name in options.models]
-    text = report(races, losses(options.steps) if options.steps else None)
+    text = report(races, losses(options.steps) if options.steps else None, options)
     print(text)
     if options.report:
         REPORT.write_text(text)

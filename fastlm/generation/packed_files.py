@@ -106,8 +106,10 @@ def decoding_model(
         return model, _packed_step(model, folder, kind, num_threads)
     dtype = torch.float32 if kind == "float32" else torch.bfloat16
     model = _load(folder, tokenizer, dtype)
+    # torch processes prompts faster than the kernel where its products read the same weights
+    step_type = KernelStep if kind == "float32" else _step_type(model)
     # after a conversion the weights are in memory, and a copy would be a second one
-    return model, _step_type(model)(model, num_threads=num_threads, copy=not in_place(model))
+    return model, step_type(model, num_threads=num_threads, copy=not in_place(model))
 
 
 def _load(folder: Path, tokenizer: Tokenizer | None, dtype: torch.dtype | None) -> TransformerLM:

@@ -26,7 +26,7 @@ def test_the_tokens_are_those_of_a_step_in_memory(tmp_path, kind, save):
     save(model, tmp_path / "model")
     for _ in range(2):  # packs, then maps what was packed
         loaded, step = decoding_model(tmp_path / "model", kind=kind)
-        assert isinstance(step, MappedStep)
+        assert isinstance(step, MappedStep) == (kind != "float32")  # torch processes prompts in float32
         found = generate(loaded, PROMPT, max_new_tokens=12, temperature=0, step=step)
     memory = KernelStep(model, **KINDS[kind])
     cache = KVCache.empty(model, 1, 48)
