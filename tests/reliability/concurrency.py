@@ -83,7 +83,18 @@ def threads(trial: Trial) -> None:
 
 def _run_parallel() -> tuple[int, str]:
     """Runs each test of the extension modules in several threads at once. Returns how many passed, and a report."""
-    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--parallel-threads={PARALLEL_THREADS}"]
+    # the threads of a test share the files of these fixtures, so a test that changes them runs in one thread
+    shared_files = "thread_unsafe_fixtures=saved\nfolder"
+    options = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        f"--parallel-threads={PARALLEL_THREADS}",
+        "-o",
+        shared_files,
+    ]
     command = [sys.executable, "-m", "pytest", *options, *PARALLEL_TESTS]
     done = subprocess.run(
         command,
