@@ -258,70 +258,74 @@ static FASTLM_NOINLINE fastlm_status fastlm_encode_rare(const fastlm_vocabulary 
     return FASTLM_DONE;
 }
 
-/* Makes the keys of the pretokens ends[:count], the first of which begins at `start`, and prefetches their entries.
- * `careful` is for a text that may end within 16 bytes, or may not be UTF-8. */
-static inline void fastlm_look_ahead(const fastlm_cache *cache, fastlm_lookahead *next, const uint8_t *text, int64_t n,
-                                     const int64_t *ends, int64_t count, int64_t start, const int careful) {
-    const fastlm_cache local = *cache; /* the compiler would reload the fields after each store */
-    for (int64_t k = 0; k < count; k++) {
-        int64_t end = ends[k], length = end - start;
-        if (FASTLM_UNLIKELY(length > FASTLM_ENTRY_BYTES)
-            || (careful && FASTLM_UNLIKELY(text[end - 1] >= FASTLM_FIRST_NON_UTF8))) {
-            /* the hash, of which fastlm_encode_rare makes the key; no entry has this one */
-            next->keys[k][0] = 0;
-            next->keys[k][1] = 1;
-            next->entries[k] = local.entries;
-            if (length > FASTLM_ENTRY_BYTES && length <= FASTLM_MAX_CACHED_BYTES) {
-                next->keys[k][0] = fastlm_hash_long(text + start, length, fastlm_cache_seed);
-                fastlm_prefetch_read(fastlm_first_entry(&local, next->keys[k][0]));
-            }
-        } else {
-            fastlm_invert(text + start, length, careful ? n - start : FASTLM_ENTRY_BYTES, next->keys[k]);
-            uint64_t hash = fastlm_hash_short(next->keys[k][0], next->keys[k][1], fastlm_cache_seed);
-            next->entries[k] = fastlm_first_entry(&local, hash);
-            fastlm_prefetch_read(next->entries[k]);
+/* Makes the key of the pretoken text[start:end] and prefetches its entry. `careful` is for a text that may end within 16
+ * bytes, or may not be UTF-8. */
+static inline void fastlm_look_ahead(const fastlm_cache *cache, fastlm_lookahead *next, int64_t slot,
+                                     const uint8_t *text, int64_t n, int64_t start, int64_t end, const int careful) {
+    const int64_t length = end - start;
+    uint64_t *key = next->keys[slot];
+    if (FASTLM_UNLIKELY(length > FASTLM_ENTRY_BYTES)
+        || (careful && FASTLM_UNLIKELY(text[end - 1] >= FASTLM_FIRST_NON_UTF8))) {
+        /* the hash, of which fastlm_encode_rare makes the key; no entry has this one */
+        key[0] = 0;
+        key[1] = 1;
+        next->entries[slot] = cache->entries;
+        if (length > FASTLM_ENTRY_BYTES && length <= FASTLM_MAX_CACHED_BYTES) {
+            key[0] = fastlm_hash_long(text + start, length, fastlm_cache_seed);
+            fastlm_prefetch_read(fastlm_first_entry(cache, key[0]));
         }
-        start = end;
+        return;
     }
+    fastlm_invert(text + start, length, careful ? n - start : FASTLM_ENTRY_BYTES, key);
+    next->entries[slot] = fastlm_first_entry(cache, fastlm_hash_short(key[0], key[1], fastlm_cache_seed));
+    fastlm_prefetch_read(next->entries[slot]);
 }
 
 static FASTLM_NOINLINE void fastlm_look_ahead_carefully(const fastlm_cache *cache, fastlm_lookahead *next,
-                                                        const uint8_t *text, int64_t n, const int64_t *ends,
-                                                        int64_t count, int64_t start) {
-    fastlm_look_ahead(cache, next, text, n, ends, count, start, 1);
+                                                        int64_t slot, const uint8_t *text, int64_t n, int64_t start,
+                                                        int64_t end) {
+    fastlm_look_ahead(cache, next, slot, text, n, start, end, 1);
 }
 
 /* Encodes the pretokens ends[:count], the first of which begins at s->position. Encoding spends its time here.
  *
  * The entries of a large text's words do not fit into the processor's caches, and the processor itself looks only
- * some ten pretokens ahead. So the entries of the next FASTLM_LOOKAHEAD pretokens are prefetched. */
+ * some ten pretokens ahead. So the entry of a pretoken is prefetched FASTLM_LOOKAHEAD pretokens before it is looked up.
+ * The prefetches take turns with the look-ups, because a processor waits if there are too many at once. */
 static FASTLM_NOINLINE fastlm_status fastlm_encode_block(const fastlm_vocabulary *vocabulary, fastlm_cache *cache,
                                                          fastlm_encode_state *s, const int64_t *ends, int64_t count) {
+    const fastlm_cache local = *cache; /* the compiler would reload the fields after each store */
+    const uint8_t *const text = s->text;
+    const int64_t n = s->n, first = s->position;
+    const int64_t careful_after = s->scan ? n - FASTLM_ENTRY_BYTES : -1;
     uint32_t *ids = s->ids + s->written;
-    int64_t start = s->position;
+    int64_t start = first; /* of the pretoken to look ahead for */
     fastlm_lookahead next;
-    for (int64_t i = 0; i < count; i += FASTLM_LOOKAHEAD) {
-        int64_t some = count - i < FASTLM_LOOKAHEAD ? count - i : FASTLM_LOOKAHEAD, from = i ? ends[i - 1] : start;
-        if (FASTLM_UNLIKELY(s->n - ends[i + some - 1] < FASTLM_ENTRY_BYTES || !s->scan))
-            fastlm_look_ahead_carefully(cache, &next, s->text, s->n, ends + i, some, from);
-        else
-            fastlm_look_ahead(cache, &next, s->text, s->n, ends + i, some, from, 0);
-        for (int64_t k = 0; k < some; k++) {
-            fastlm_cache_entry *entry = next.entries[k];
-            if (FASTLM_UNLIKELY(!fastlm_has_key(entry, next.keys[k])) && !fastlm_is_second(entry, next.keys[k])) {
-                s->position = i + k ? ends[i + k - 1] : start;
+    for (int64_t i = -FASTLM_LOOKAHEAD; i < count; i++) {
+        const int64_t ahead = i + FASTLM_LOOKAHEAD, slot = ahead % FASTLM_LOOKAHEAD;
+        if (i >= 0) {
+            fastlm_cache_entry *entry = next.entries[slot];
+            if (FASTLM_UNLIKELY(!fastlm_has_key(entry, next.keys[slot])) && !fastlm_is_second(entry, next.keys[slot])) {
+                s->position = i ? ends[i - 1] : first;
                 s->written = ids - s->ids;
-                fastlm_status status = fastlm_encode_rare(vocabulary, cache, s, ends[i + k] - s->position,
-                                                          next.keys[k]);
+                fastlm_status status = fastlm_encode_rare(vocabulary, cache, s, ends[i] - s->position,
+                                                          next.keys[slot]);
                 if (FASTLM_UNLIKELY(status != FASTLM_DONE)) {
                     if (s->waiting->n_gaps)
                         fastlm_settle_waiting(vocabulary, cache, s);
                     return status;
                 }
                 ids = s->ids + s->written;
-                continue;
+            } else {
+                ids += fastlm_copy_ids(&local, entry, ids);
             }
-            ids += fastlm_copy_ids(cache, entry, ids);
+        }
+        if (ahead < count) {
+            if (FASTLM_UNLIKELY(ends[ahead] > careful_after))
+                fastlm_look_ahead_carefully(&local, &next, slot, text, n, start, ends[ahead]);
+            else
+                fastlm_look_ahead(&local, &next, slot, text, n, start, ends[ahead], 0);
+            start = ends[ahead];
         }
     }
     s->position = ends[count - 1];
