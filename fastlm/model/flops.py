@@ -67,10 +67,16 @@ def flops_by_part(config: ModelConfig, length: int | None = None, convention: Co
     for product in matrix_products(config, length):
         flops = product.flops
         if convention == "causal" and product.part == "attention scores":
-            # query t = 1 .. T sees t keys: T (T + 1) / 2 of T x T scores
-            flops = flops // (2 * length) * (length + 1)
+            visible = sum(_visible(length, config.window_of(layer)) for layer in range(config.num_layers))
+            flops = flops // (config.num_layers * length * length) * visible
         parts[product.part] = parts.get(product.part, 0) + flops
     return parts
+
+
+def _visible(length: int, window: int | None) -> int:
+    """The number of scores that a layer needs: query t = 1 .. T sees t keys, or the last ones in a sliding window."""
+    seen = length if window is None else min(length, window)
+    return seen * (seen + 1) // 2 + (length - seen) * seen
 
 
 def forward_flops(config: ModelConfig, length: int | None = None, convention: Convention = "full") -> int:

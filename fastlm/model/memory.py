@@ -114,11 +114,14 @@ def activation_bytes(
     length = config.context_length if length is None else length
     tokens = batch * length
     narrow = BYTES[compute]
-    layer = tokens * _layer_bytes_per_token(config, length, narrow, kernel) + _layer_bytes(config, narrow, length)
-    if kernel == "explicit":
-        layer += length * length  # the causal mask
+    of_layers = [
+        tokens * _layer_bytes_per_token(config, layer, length, narrow, kernel)
+        + _layer_bytes(config, layer, length, narrow)
+        + _mask_bytes(config, layer, length, narrow, kernel)
+        for layer in range(config.num_layers)
+    ]
     inputs = config.num_layers * tokens * 4 * config.d_model
-    layers = inputs + layer if checkpointing else config.num_layers * layer
+    layers = inputs + max(of_layers) if checkpointing else sum(of_layers)
     # ids; the last norm; the gradient by its result
     ends = tokens * (8 + _norm_bytes(config, config.d_model) + 4 * config.d_model)
     return layers + ends
@@ -129,19 +132,30 @@ def _norm_bytes(config: ModelConfig, width: int) -> int:
     return 0 if config.norm == "none" else 4 * (2 * width + 1)
 
 
-def _layer_bytes_per_token(config: ModelConfig, length: int, narrow: int, kernel: Kernel) -> int:
+def _mask_bytes(config: ModelConfig, layer: int, length: int, narrow: int, kernel: Kernel) -> int:
+    """Bytes of a layer's mask: booleans, or for a sliding window in torch's kernel what it adds to scores."""
+    if kernel == "explicit":
+        return length * length
+    window = config.window_of(layer)
+    return 0 if window is None or length <= window else narrow * length * length
+
+
+def _layer_bytes_per_token(config: ModelConfig, layer: int, length: int, narrow: int, kernel: Kernel) -> int:
     """Activation bytes of one layer that are proportional to the number of tokens."""
     heads, groups, head = config.num_heads, config.kv_heads, config.head_width
     norms = 2 * _norm_bytes(config, config.d_model)
     if config.qk_norm:
-        norms += 4 * (heads + groups) * (head + 1)
+        normalized = 2 if config.qk_norm_width == "projection" else heads + groups
+        norms += 4 * ((heads + groups) * head + normalized)
         norms += 4 * (heads + groups) * head if narrow < 4 else 0  # their inputs, converted to float32
     if kernel == "sdpa":
         # rotated q and k, the product that contains v, the result; log-sum-exp in float32
         attention = narrow * head * (heads + groups + (heads + 2 * groups) + heads) + 4 * heads
-        if config.rope_theta is None and not config.qk_norm:
-            # q and k are views of the product, and the next product needs no copy of the result
-            attention -= narrow * head * (heads + groups + heads)
+        if config.rope_theta_of(layer) is None and not (config.qk_norm and config.qk_norm_width == "head"):
+            # the next product needs no copy of the result, whose heads are next to each other as those of q
+            attention -= narrow * head * heads
+            if not config.qk_norm:
+                attention -= narrow * head * (heads + groups)  # q and k are views of the product
     else:
         # q, and k and v repeated for all heads; scores before and after softmax, and for the product; softmax's maximum
         # and sum
@@ -153,14 +167,16 @@ def _layer_bytes_per_token(config: ModelConfig, length: int, narrow: int, kernel
     return norms + attention + narrow * (inputs + hidden)
 
 
-def _layer_bytes(config: ModelConfig, narrow: int, length: int) -> int:
+def _layer_bytes(config: ModelConfig, layer: int, length: int, narrow: int) -> int:
     """Bytes of one layer that do not depend on the batch: concatenated and converted matrices, cosines and sines."""
     heads, groups, head, width = config.num_heads, config.kv_heads, config.head_width, config.d_model
     joined = (heads + 2 * groups) * head * width + (2 * config.d_ff * width if config.ffn == "swiglu" else 0)
-    if narrow == 4:
-        return narrow * joined
-    converted = heads * head * width + (1 if config.ffn == "swiglu" else 2) * config.d_ff * width
-    tables = 0 if config.rope_theta is None else 4 * length * head // 2
+    scaling = config.rope_scaling
+    made_for_length = scaling is not None and scaling.depends_on_length and length > scaling.original_context
+    # the model holds the tables, unless they are converted, or depend on the length
+    has_tables = config.rope_theta_of(layer) is not None and (narrow < 4 or made_for_length)
+    tables = 4 * length * head // 2 if has_tables else 0
+    converted = heads * head * width + (1 if config.ffn == "swiglu" else 2) * config.d_ff * width if narrow < 4 else 0
     return narrow * (joined + converted + tables)
 
 

@@ -31,7 +31,8 @@ def test_the_page(monkeypatch):
         "llama.cpp q8_0, 1": [run_of(0.010, [])],
         "int8, 2": [run_of(0.005, [3, 5])],
     }
-    found = open_models.figures("SmolLM2-135M", results, options)
+    read = open_models.bounds(open_models.SHAPES["SmolLM2-135M"])
+    found = open_models.figures("SmolLM2-135M", results, read, options)
     page = open_models.report([found], None, options)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
     columns, table = rows[0], {(row[0], row[1]): row for row in rows[2:]}

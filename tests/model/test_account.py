@@ -24,6 +24,8 @@ torch = pytest.importorskip("torch")
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from fastlm.model import TransformerLM, linear_cross_entropy  # noqa: E402
+from fastlm.model.attention import window_mask  # noqa: E402
+from fastlm.model.bfloat16 import LEFT_TO_TORCH  # noqa: E402
 from fastlm.model.files import save_model  # noqa: E402
 
 
@@ -47,6 +49,7 @@ def shapes(draw: st.DrawFn) -> ModelConfig:
         qk_norm=draw(st.booleans()),
         qk_norm_width=draw(st.sampled_from(["head", "projection"])),
         attention_bias=draw(st.sampled_from(["none", "qkv", "all"])),
+        sliding_window=draw(st.sampled_from([None, 1, 3, 30])),
     )
 
 
@@ -80,8 +83,12 @@ def test_flops_of_any_shape_are_those_that_torch_counts(config: ModelConfig, bat
 def test_causal_flops_count_keys_up_to_the_query(config: ModelConfig) -> None:
     length, head = config.context_length, config.head_width
     full, causal = flops_by_part(config), flops_by_part(config, convention="causal")
-    pairs = sum(range(1, length + 1))
-    assert causal.pop("attention scores") == 4 * config.num_layers * config.num_heads * head * pairs
+    pairs = 0
+    for layer in range(config.num_layers):
+        seen = torch.ones(length, length, dtype=torch.bool).tril()
+        window = config.window_of(layer)
+        pairs += int((seen if window is None else seen & window_mask(length, window, seen.device)).sum())
+    assert causal.pop("attention scores") == 4 * config.num_heads * head * pairs
     assert full.pop("attention scores") == 4 * config.num_layers * config.num_heads * head * length**2
     assert causal == full
 
@@ -140,6 +147,55 @@ def test_activations_are_what_autograd_keeps(norm: str, ffn: str, kernel: str, c
         kept = kept_bytes(config, batch, kernel, compute)
         weight_gradient = 4 * config.vocab_size * config.d_model  # counted with the loss
         assert activation_bytes(config, batch, kernel=kernel, compute=compute) == kept - weight_gradient
+
+
+LATER_VARIANTS = {
+    "norm after the sublayer": {"norm": "output"},
+    "biases of queries, keys and values": {"attention_bias": "qkv"},
+    "biases": {"attention_bias": "all"},
+    "queries and keys normalized together": {"qk_norm": True, "qk_norm_width": "projection"},
+    "normalized together, without positions": {"qk_norm": True, "qk_norm_width": "projection", "rope_theta": None},
+    "a window": {"sliding_window": 4},
+    "a window of the whole sequence": {"sliding_window": 10},
+    "a window in one layer": {"sliding_window": 4, "sliding_layers": (1,)},
+    "a layer without positions": {"layers_without_rope": (0,)},
+    "scaled positions": {"rope_scaling": {"kind": "yarn", "factor": 4.0, "original_context": 5}},
+    "positions by length": {"rope_scaling": {"kind": "dynamic", "factor": 4.0, "original_context": 5}},
+    "positions by length, of a short sequence": {
+        "rope_scaling": {"kind": "dynamic", "factor": 4.0, "original_context": 10}
+    },
+    "most": {
+        "norm": "output",
+        "attention_bias": "all",
+        "qk_norm": True,
+        "qk_norm_width": "projection",
+        "sliding_window": 6,
+        "sliding_layers": (0,),
+        "layers_without_rope": (1,),
+        "rope_scaling": {"kind": "dynamic", "factor": 2.0, "original_context": 8},
+        "tie_embeddings": True,
+    },
+}
+
+
+@pytest.mark.parametrize("name", LATER_VARIANTS)
+def test_activations_of_the_variants_of_open_models(name: str) -> None:
+    config = ModelConfig(
+        vocab_size=30,
+        context_length=10,
+        d_model=24,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        d_head=8,
+        d_ff=20,
+        **LATER_VARIANTS[name],
+    )
+    for kernel, compute in itertools.product(["sdpa", "explicit"], ["float32", "bfloat16"]):
+        if (kernel, compute) == ("sdpa", "bfloat16") and config.sliding_window and not LEFT_TO_TORCH:
+            continue  # fastlm's own product keeps the mask as booleans
+        kept = kept_bytes(config, 2, kernel, compute) - 4 * config.vocab_size * config.d_model
+        assert activation_bytes(config, 2, kernel=kernel, compute=compute) == kept, (kernel, compute)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

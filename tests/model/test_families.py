@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from hypothesis import Phase, given, settings  # noqa: E402
+from hypothesis import Phase, assume, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from fastlm.generation import generate, torch_step  # noqa: E402
@@ -58,6 +58,11 @@ def loaded(folder: Path, **options):
     return model.eval()
 
 
+# Logits of transformers in float32 and in float64 may differ by this much, a tenth of the bound. They differ by 3e-8 in
+# most models. In a few, a norm divides by a number near its epsilon, and any rounding becomes 100 times as large.
+OWN_ROUNDING = 1e-6
+
+
 def check(fields: dict, model_type: str, folder: Path, seed: int = 0) -> None:
     """Imports what transformers saved, compares logits and tokens, saves it again, and lets transformers load that."""
     theirs = peer(model_type, fields, seed)
@@ -68,6 +73,7 @@ def check(fields: dict, model_type: str, folder: Path, seed: int = 0) -> None:
     ids = torch.randint(fields["vocab_size"], (2, length), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         expected = loaded(folder / "theirs")(ids).logits
+        assume((theirs.double()(ids).logits - expected).abs().max() <= OWN_ROUNDING)
         torch.testing.assert_close(ours(ids), expected, rtol=0, atol=1e-5)
         _check_tokens(ours, folder / "theirs", ids[0, : max(1, length // 3)].tolist(), length)
         for name, model_type_again in (("default", None), ("same", model_type)):
