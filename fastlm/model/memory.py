@@ -152,7 +152,7 @@ def _layer_bytes_per_token(config: ModelConfig, layer: int, length: int, narrow:
         # rotated q and k, the product that contains v, the result; log-sum-exp in float32
         attention = narrow * head * (heads + groups + (heads + 2 * groups) + heads) + 4 * heads
         if config.rope_theta_of(layer) is None and not (config.qk_norm and config.qk_norm_width == "head"):
-            # the next product needs no copy of the result, whose heads are next to each other as those of q
+            # the next product needs no copy of the result, which has the memory order of q
             attention -= narrow * head * heads
             if not config.qk_norm:
                 attention -= narrow * head * (heads + groups)  # q and k are views of the product
