@@ -19,7 +19,7 @@ REASONS = {name: harness.missing(name) for name in harness.COMPILERS}
 def test_a_target_reports_nothing(target, compiler, tmp_path):
     if REASONS[compiler]:
         pytest.skip(REASONS[compiler])
-    program = harness.build(target, compiler, tmp_path)
+    program = harness.build(target, compiler, tmp_path, "-O0")
     inputs, report = harness.replay(target, program)
     assert report == ""
     assert inputs >= 50

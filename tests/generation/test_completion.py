@@ -23,7 +23,7 @@ from tests.model.variants import model_of  # noqa: E402
 
 
 @pytest.mark.parametrize("variant", ["plain", "grouped", "one head of keys", "tied", "wide heads"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.nightly)])
 def test_greedy_ids_are_those_of_transformers(variant, dtype):
     model = model_of(variant, dtype=dtype, context_length=80)
     llama = llama_of(model)

@@ -16,6 +16,7 @@ from fastlm.encoding import _merge_table, _state
 from fastlm.encoding._merge_table import MergeTable
 from fastlm.kernels import _compiled
 from fastlm.kernels import bpe as kernel
+from fastlm.kernels import merge
 from tests import texts
 from tests.reference import bpe
 
@@ -52,6 +53,17 @@ def functions() -> dict[str, tuple[Any, Any]]:
     addresses = {isa: _compiled.kernel_addresses(isa) for isa in _compiled.supported_isas()}
     addresses["jit"] = {name: kernel.compiled(name).address for name in kernel.FUNCTIONS}
     return {isa: (MERGE(each["merge"]), MERGE_BATCH(each["merge_batch"])) for isa, each in addresses.items()}
+
+
+def test_the_environment_variable_compiles_in_the_process(monkeypatch):
+    monkeypatch.setenv("FASTLM_JIT", "1")
+    found = merge.merge_kernel.__wrapped__()
+    addresses = [{name: getattr(kind, name) for name in kernel.FUNCTIONS} for kind in (found, merge.merge_kernel())]
+    assert found.isa == "jit"
+    assert addresses[0] == {name: kernel.compiled(name).address for name in kernel.FUNCTIONS}
+    assert addresses[1] == _compiled.kernel_addresses()
+    table = table_of(fastlm.train_bpe(["ab ab"], 257, []).vocabulary)
+    assert merged_by(MERGE(found.merge), b"ab" * 100, table, kernel.SCRATCH_WORDS) == [256] * 100
 
 
 def merged(pretoken: bytes, table: MergeTable, words: int = kernel.SCRATCH_WORDS) -> list[int]:

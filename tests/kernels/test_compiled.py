@@ -39,7 +39,9 @@ def test_encoding_compiles_nothing_and_imports_no_compiler():
     assert run() == f"{_compiled.supported_isas()[-1]} []\n"
 
 
+@pytest.mark.nightly
 def test_the_environment_variable_compiles_in_the_process():
+    """tests/kernels/test_bpe.py asserts it for the kernel that it compiles."""
     pytest.importorskip("numba")
     assert run(FASTLM_JIT="1") == "jit ['llvmlite', 'numba']\n"
 
