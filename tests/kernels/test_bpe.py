@@ -14,9 +14,8 @@ from numba import njit
 import fastlm
 from fastlm.encoding import _merge_table, _state
 from fastlm.encoding._merge_table import MergeTable
-from fastlm.kernels import _compiled
+from fastlm.kernels import _compiled, merge
 from fastlm.kernels import bpe as kernel
-from fastlm.kernels import merge
 from tests import texts
 from tests.reference import bpe
 
