@@ -49,7 +49,7 @@ cdef class Batch:
     cdef readonly int64_t num_threads
     cdef Encoder encoder
     cdef PyThread_type_lock lock
-    cdef list texts, states, lists_of_ids
+    cdef list texts, states, is_running, lists_of_ids
     cdef object boundaries, offsets_array, ids_array, error
     cdef bint has_scanner, is_gathered, is_closed
     cdef TokenFinder finder
@@ -88,6 +88,7 @@ cdef class Batch:
         self.first_failed = len(first)
         self.first_text = np.array([*first, len(self.texts)], np.int64)
         self.states = [None] * self.num_threads
+        self.is_running = [False] * self.num_threads
         self.offsets_array = np.zeros(len(self.texts) + 1, np.int64)
         self.offsets = self.offsets_array
         self.ids = self.stolen = np.empty(0, np.uint32)
@@ -99,11 +100,15 @@ cdef class Batch:
         return self
 
     def __exit__(self, *error):
+        # an interrupt can come before the caller knows of a thread that it started: its call ends soon, and keeps its
+        # state until then
         self.is_closed = True
+        if True in self.is_running:
+            self._stop()
         cdef list states = self.states
         self.states = [None] * self.num_threads
-        for state in states:
-            if state is not None:
+        for thread, state in enumerate(states):
+            if state is not None and not self.is_running[thread]:
                 self.encoder.give_back(state)
 
     def __dealloc__(self):
@@ -141,13 +146,20 @@ cdef class Batch:
         Args:
             thread: The number of the thread; once for each number.
         """
-        cdef int64_t chunk = -1
         if not 0 <= thread < self.num_threads:
             raise ValueError(f"thread must be at least 0 and below {self.num_threads}, got {thread}")
         if self.states[thread] is not None or self.is_gathered or self.is_closed:
             raise RuntimeError(f"encode({thread}) must be called once, and before the results")
         cdef EncodeState state = self.encoder.take(thread)
+        self.is_running[thread] = True
         self.states[thread] = state
+        try:
+            self._encode_all(state, thread)
+        finally:
+            self.is_running[thread] = False
+
+    cdef int _encode_all(self, EncodeState state, int64_t thread) except -1:
+        cdef int64_t chunk = -1
         if self.lists_of_ids is None:
             state.reserve_for(self._bytes_of(thread))
         while True:
@@ -157,7 +169,7 @@ cdef class Batch:
                         self._encode_chunks(state, thread, &chunk)
                 else:
                     self._encode_chunks(state, thread, &chunk)
-                return
+                return 0
             except Exception as error:
                 # earlier chunks are still encoded, so the error that is raised is that of the first text that has one
                 self._note_error(chunk, error)

@@ -1,10 +1,12 @@
 """Texts that threads encode together, and the threads that stay between calls."""
 
+import contextlib
 import os
 import random
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -53,6 +55,25 @@ def test_who_is_not_called_is_not_waited_for(trained, small_chunks):
         encoded.copy()
         ids, _ = encoded.arrays()
     assert ids.tolist() == [token_id for text in batch for token_id in trained.encode_ordinary(text)]
+
+
+def test_a_thread_that_is_left_behind_keeps_its_state(trained):
+    """As after an interrupt between the start of a thread and the moment at which its caller knows of it."""
+    text = "".join(texts.DOCUMENTS)
+    expected, long = trained.encode(text), text * (6_000_000 // len(text))
+    for _ in range(5):
+        batch = _batch.Batch(trained._encoder, [long, long], None, 2, as_lists=True)
+
+        def encode(batch=batch):
+            with contextlib.suppress(InterruptedError, RuntimeError):  # RuntimeError: the batch ended before the call
+                batch.encode(1)
+
+        thread = threading.Thread(target=encode)
+        with batch:
+            thread.start()
+            time.sleep(0.003)
+        assert [trained.encode(text) for _ in range(3)] == [expected] * 3
+        thread.join()
 
 
 def test_the_error_is_that_of_the_first_text(trained, small_chunks):
