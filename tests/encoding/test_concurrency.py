@@ -49,7 +49,7 @@ def test_threads_with_different_options_get_the_right_answers(trained, threads):
     assert len(work) >= 800
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.nightly)])
 @pytest.mark.filterwarnings("ignore:This process")
 def test_workers_of_a_data_loader_encode(trained, method):
     data = pytest.importorskip("torch.utils.data", reason="a DataLoader is torch's")

@@ -80,7 +80,15 @@ def test_a_full_cache_loses_its_last_token_and_nothing_else():
     assert not torch.equal(cache.keys[:, 0, :, 5], keys[:, 0, :, 5])
 
 
-@pytest.mark.parametrize("variant", ["plain", "grouped", "interleaved", "post"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "grouped",
+        "post",
+        pytest.param("plain", marks=pytest.mark.nightly),
+        pytest.param("interleaved", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_step_is_one_graph_for_all_lengths(variant):
     from torch._dynamo.testing import CompileCounterWithBackend
 
