@@ -4,7 +4,7 @@ FASTLM_DEBUG=1           Cython's bounds and initialization checks, an end of th
                          optimization
 FASTLM_SANITIZE=address  the checks, with AddressSanitizer and UndefinedBehaviorSanitizer (also for the value 1)
 FASTLM_SANITIZE=thread   the checks, with ThreadSanitizer
-FASTLM_LINE_TRACE=1      tells coverage which lines run
+FASTLM_COVERAGE=1        counts the lines that run, for gcov
 FASTLM_KERNELS=FOLDER    links merge kernels that tools/compile_kernels.py made elsewhere, without Numba
 The directives stand here and not in the .pyx files, because a directive in a file's header cannot be switched off.
 """
@@ -28,12 +28,10 @@ from compile_kernels import objects
 
 SANITIZERS = {"1": "address,undefined", "address": "address,undefined", "thread": "thread"}
 SANITIZE = SANITIZERS.get(os.environ.get("FASTLM_SANITIZE", ""))
-LINE_TRACE = os.environ.get("FASTLM_LINE_TRACE") == "1"
+COVERAGE = os.environ.get("FASTLM_COVERAGE") == "1"
 DEBUG = bool(SANITIZE) or os.environ.get("FASTLM_DEBUG") == "1"
 
 macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
-if LINE_TRACE:
-    macros += [("CYTHON_TRACE_NOGIL", "1")]
 
 
 def flags(compiler_type: str) -> tuple[list[str], list[str]]:
@@ -48,8 +46,8 @@ def flags(compiler_type: str) -> tuple[list[str], list[str]]:
         sanitizers = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"]
         sanitizers += ["-fno-sanitize-recover=undefined"] if "undefined" in SANITIZE else []
         return ["-O1", "-g", *sanitizers], sanitizers
-    if LINE_TRACE:
-        return ["-O1", "-g0"], ["-Wl,-s"]
+    if COVERAGE:
+        return ["-O1", "-g0", "--coverage"], ["--coverage"]
     if DEBUG:
         return ["-O0", "-g", "-ftrapv"], []
     if sys.platform == "darwin":
@@ -65,7 +63,6 @@ DIRECTIVES = {
     "initializedcheck": DEBUG,
     "cdivision": not DEBUG,
     "autotestdict": False,
-    "linetrace": LINE_TRACE,
     # tables that threads share never change, and a pool of states has a critical section: docs/platforms.md
     "freethreading_compatible": True,
 }

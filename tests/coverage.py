@@ -2,9 +2,9 @@
 
     python -m tests.coverage --unreached
 
-The extension modules are built with Cython's line tracing, in a copy of the tree in build/sanitizers/coverage. coverage
-counts lines of Python and Cython, and branches of Python. Prints the totals, and the statements `raise` that no test
-reaches; with --unreached all lines. Exits with 1 below 95 % of lines or 90 % of branches.
+coverage counts lines and branches of Python. The extension modules are built with gcc's counters, in a copy of the tree
+in build/sanitizers/coverage, and cython_coverage.py finds the lines of Cython. Prints the totals, and the statements
+`raise` that no test reaches; with --unreached all lines. Exits with 1 below 95 % of lines or 90 % of branches.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests import cython_coverage
 from tests.conftest import DATA
 from tests.sanitizers import FOLDER, built
 
@@ -37,13 +38,13 @@ TESTS = (
     ),
     *("tests/corpus/test_read.py", "tests/corpus/test_shards.py", "tests/kernels/test_bpe.py"),
 )
-# a traced line takes as long as some hundred others, so texts of many megabytes would take hours
-WITHOUT = ("interrupt", "peak_memory", "memory_stays_flat", "fork", "holds_little", "limit_that_does_not")
+# tests of memory and of seconds, which the counters change
+WITHOUT = ("interrupt", "peak_memory", "memory_stays_flat", "holds_little", "limit_that_does_not")
 LEAST_LINES = 0.95
 LEAST_BRANCHES = 0.9
+PASSED = re.compile(r"\d+ passed")
 SETTINGS = """[run]
 branch = true
-plugins = Cython.Coverage
 source = {sources}
 [report]
 exclude_also =
@@ -83,11 +84,11 @@ class Totals(NamedTuple):
 
 
 def measured(tests: tuple[str, ...] = TESTS, profile: str = "ci") -> Totals:
-    """Builds with line tracing, and runs tests. Raises RuntimeError where coverage fails."""
-    folder = built("coverage", {"FASTLM_LINE_TRACE": "1"})
+    """Builds with counters, and runs tests. Raises RuntimeError where coverage or gcov fails."""
+    folder = built("coverage", {"FASTLM_COVERAGE": "1"})
+    cython_coverage.forget(folder)
     settings = folder / "coverage.ini"
-    sources = "".join(f"\n    fastlm/{name}" for name in PACKAGES)
-    settings.write_text(SETTINGS.format(sources=sources + "\n    fastlm/_merge"))
+    settings.write_text(SETTINGS.format(sources="".join(f"\n    fastlm/{name}" for name in PACKAGES)))
     report = FOLDER / "coverage.json"
     command = [sys.executable, "-m", "coverage"]
     environment = os.environ | {
@@ -95,7 +96,7 @@ def measured(tests: tuple[str, ...] = TESTS, profile: str = "ci") -> Totals:
         "FASTLM_TEST_PROFILE": profile,
         "COVERAGE_FILE": str(FOLDER / "coverage.data"),
     }
-    pytest = ["-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", *tests]
+    pytest = ["-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
     pytest += ["-k", " and ".join(f"not {part}" for part in WITHOUT)]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -103,12 +104,20 @@ def measured(tests: tuple[str, ...] = TESTS, profile: str = "ci") -> Totals:
             [*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
 
-    done = run("run", f"--rcfile={settings}", *pytest)
-    last = (done.stdout.strip().splitlines() or [done.stderr[-300:]])[-1]
+    run("erase", f"--rcfile={settings}")
+    ends = []
+    for test in tests:  # one process each: what ends one of them leaves the counts of the others
+        done = run("run", "--append", f"--rcfile={settings}", *pytest, test)
+        ends.append((done.stdout.strip().splitlines() or [done.stderr[-300:]])[-1])
+    last = "; ".join(f"{test}: {end}" for test, end in zip(tests, ends, strict=True) if not PASSED.match(end))
     made = run("json", f"--rcfile={settings}", "-o", str(report))
     if made.returncode:
         raise RuntimeError(f"coverage: {(made.stdout + made.stderr)[-500:]}; tests: {last}")
-    return totals(json.loads(report.read_text()), folder, last)
+    content = json.loads(report.read_text())
+    modules = ("fastlm/_merge.pyx", *(f"fastlm/{name}/" for name in PACKAGES))
+    native = cython_coverage.files(folder)
+    content["files"] |= {name: file for name, file in native.items() if name.startswith(modules)}
+    return totals(content, folder, last)
 
 
 def totals(content: dict[str, Any], folder: Path, tests: str = "") -> Totals:
@@ -146,7 +155,7 @@ def main() -> int:
     found = measured(tuple(arguments.tests) or TESTS, arguments.profile)
     for line in found.unreached_lines if arguments.unreached else found.unreached_raises:
         print(f"not reached: {line}")
-    print(f"{found}; {found.tests}")
+    print(f"{found}; {found.tests or 'all tests passed'}")
     return 0 if found.is_enough else 1
 
 

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests import coverage, sanitizers, tracked
+from tests import coverage, cython_coverage, sanitizers, tracked
 
 
 @pytest.mark.parametrize("name", sanitizers.CHECKS)
@@ -53,3 +53,33 @@ def test_a_report_of_coverage_is_added_up(tmp_path):
     assert (found.raises, found.raises_reached) == (3, 2)
     assert not found.is_enough
     assert str(found) == "83.3 % of 6 lines, 50.0 % of 2 branches, 66.7 % of 3 raise statements"
+
+
+GENERATED = """
+  /* "fastlm/a.pyx":3
+ * # <<<<<<<<<<<<<<
+ */
+  __pyx_v_x = 1;
+  if (unlikely(!__pyx_v_x)) __PYX_ERR(0, 3, __pyx_L1_error)
+
+  /* "fastlm/a.pyx":5
+ */
+  __Pyx_Raise(__pyx_v_x, 0, 0, 0);
+
+  /* "fastlm/other.pxd":4
+ */
+  __pyx_v_x = 2;
+
+  /* "fastlm/a.pyx":7
+ */
+
+  /* function exit code */
+  __pyx_L1_error:;
+"""
+
+
+def test_a_statement_of_cython_ran_if_the_first_line_of_its_c_ran():
+    ran = {5: 2, 6: 0, 10: 0, 14: 9, 20: 1}
+    assert cython_coverage.statements(GENERATED, ran, "fastlm/a.pyx") == {3: True, 5: False}
+    # the C of a statement may occur several times
+    assert cython_coverage.statements(GENERATED * 2, ran | {31: 1}, "fastlm/a.pyx") == {3: True, 5: True}

@@ -19,7 +19,7 @@ FOLDER = Path("build/modules")
 MOST_KEPT = 4  # with and without checks, and those before the last change
 ENVIRONMENT = (
     *("CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED", "ARCHFLAGS", "MACOSX_DEPLOYMENT_TARGET"),
-    *("FASTLM_DEBUG", "FASTLM_SANITIZE", "FASTLM_LINE_TRACE"),
+    *("FASTLM_DEBUG", "FASTLM_SANITIZE", "FASTLM_COVERAGE"),
 )
 PACKAGES = ("Cython", "numpy", "numba", "llvmlite")
 

@@ -7,7 +7,7 @@ MUTANTS: list[Mutant] = [
         "fastlm/encoding/encode_loop.h",
         ("s->ends[count - 1] - s->position + FASTLM_SPARE_IDS;", "s->ends[count - 1] - s->position;"),
         ("careful ? n - start : FASTLM_ENTRY_BYTES", "FASTLM_ENTRY_BYTES"),
-        ("< FASTLM_ENTRY_BYTES || !s->scan))", "< FASTLM_ENTRY_BYTES))"),
+        ("= s->scan ? n - FASTLM_ENTRY_BYTES : -1;", "= n - FASTLM_ENTRY_BYTES;"),
         ("                s->written = ids - s->ids;\n", ""),
         ("= s->taken + s->written;", "= s->written;"),
         ("s->position = row[1];", "s->position = row[0];"),
@@ -103,7 +103,7 @@ MUTANTS: list[Mutant] = [
     *of(
         "fastlm/text/_utf8.pyx",
         ("if not 0 <= start <= end <= n:", "if not 0 <= start <= end:"),
-        ("PyBytes_GET_SIZE(encoded)", "len(encoded)"),
+        ("AS_STRING(encoded), PyBytes_GET_SIZE(encoded)", "AS_STRING(encoded), len(encoded)"),
     ),
     *of(
         "fastlm/text/normalize.h",

@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant, of
 MUTANTS: list[Mutant] = [
     *of(
         "fastlm/files/atomic.py",
-        ("            _sync(file)\n            staged.append", "            staged.append"),
+        ("            _sync(file)\n            _allow_rename(file)", "            _allow_rename(file)"),
         ("        yield file\n        _sync(file)\n", "        yield file\n"),
         (
             "        os.replace(file.name, path)\n        sync_directory(path.parent)\n",
@@ -52,7 +52,7 @@ MUTANTS: list[Mutant] = [
         ("ends[-1] > shard.tokens)", "ends[-1] > 2 * shard.tokens)"),
         ("    if is_megatron and int(ends[-1]) != shard.tokens:", "    if False:"),
         ("    if len(ends) != shard.documents:", "    if False:"),
-        (" and path.name not in expected:", " and False:"),
+        ("_SHARD_FILE.fullmatch(name) and name not in expected:", "False:"),
     ),
     *of(
         "fastlm/formats/native.py",
