@@ -113,12 +113,14 @@ def count_on_cluster(blocks: Blocks, pattern: Pattern, num_workers: int | None, 
             return tree.finish()
         except ray.exceptions.RayError as error:
             raise original_error(ray, error) from None
-        finally:
-            tree.cancel()
 
 
 class _Tree:
-    """Tasks that count, and tasks that merge their tables. The number of tasks at a time is limited."""
+    """Tasks that count, and tasks that merge their tables. The number of tasks at a time is limited.
+
+    After an error they are left to end: Ray 2.60 can abort the driver's process if a task is cancelled that just begins
+    ("Tried to complete task that was not pending").
+    """
 
     def __init__(self, ray: Any, workers: int, counted: Counted) -> None:
         self._ray, self._most, self._counted = ray, 2 * workers, counted
@@ -146,11 +148,6 @@ class _Tree:
         while len(tables) > 1:
             tables = [self._merge_task.remote(*tables[k : k + FAN_IN]) for k in range(0, len(tables), FAN_IN)]
         return cast(Table, self._ray.get(tables[0])) if tables else table_of([])
-
-    def cancel(self) -> None:
-        """Cancels the tasks that are not finished."""
-        for ended in self._pending:
-            self._ray.cancel(ended)
 
     def _settle(self) -> None:
         """Waits for the end of a task and adds its table to the tree."""
