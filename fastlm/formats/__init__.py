@@ -204,7 +204,7 @@ def _reader(
     reader: Callable[[Path], Vocabulary]
     if start.startswith(native.MAGIC_STEM):
         reader = native.read
-    elif start.lstrip().startswith(b"{"):
+    elif start.lstrip().startswith(b"{") or path.suffix == ".json":
         if tekken.is_tekken(path):
             reader = tekken.read
         else:

@@ -44,6 +44,8 @@ def read(path: str | os.PathLike[str]) -> Vocabulary:
 
 
 def _parse(content: Any) -> Vocabulary:
+    if not isinstance(content, dict):
+        raise ValueError(f"expected an object with a 'config' object in it, found {type(content).__name__}")
     config = content["config"]
     listed = content.get("special_tokens")
     most = max(UNLISTED_SPECIAL_TOKENS, len(listed or ()))

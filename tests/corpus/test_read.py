@@ -351,6 +351,38 @@ def test_a_damaged_file_is_read_to_the_same_byte_whatever_the_blocks(tmp_path, m
     assert text.startswith(found.pop())
 
 
+def test_a_directory_among_documents_is_refused(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text("text")
+    with pytest.raises(ValueError, match=r"/a: among documents give files, not directories"):
+        fastlm.train_bpe(["a document", tmp_path], 260, [])
+
+
+def test_a_directory_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
+    """os.walk would leave it out without a word."""
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "a.txt").write_text("text")
+    listed = os.scandir
+
+    def scandir(path):
+        if os.fspath(path).endswith("inner"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="inner"):
+        fastlm.train_bpe(tmp_path, 260, [])
+
+
+def test_an_address_that_fsspec_refuses_is_named(monkeypatch):
+    def url_to_fs(address, **options):
+        raise ValueError("Protocol not known")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", url_to_fs)
+    with pytest.raises(ValueError, match=r"^memory://store/a\.txt: Protocol not known"):
+        fastlm.train_bpe("memory://store/a.txt", 260, [])
+
+
 def test_options_are_checked():
     for wrong in ("a", b"a", 3, {"a"}):
         with pytest.raises(TypeError, match="inputs must be a list"):

@@ -42,6 +42,19 @@ def test_an_error_names_the_file(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("write", [lambda path: write_files(path.parent, {path.name: b""}), lambda path: take(path)])
+def test_a_folder_is_not_replaced(write, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"Is a directory: '.*/folder'"):
+        write(tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def take(path):
+    with replacing(path) as file:
+        file.write(b"content")
+
+
 WRITER = """
 import sys, time
 from pathlib import Path

@@ -175,6 +175,28 @@ def test_a_download_asks_huggingface_hub(cached_tokenizer, monkeypatch, tmp_path
     assert not any(fnmatch("model.safetensors", pattern) for pattern in asked["allow_patterns"])
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError("no such model\nhere is how to log in"), r"^org/name: no such model$"),
+        (OSError(28, "No space left on device", "/cache"), r"^\[Errno 28\] No space left on device: '/cache'$"),
+    ],
+)
+def test_a_download_that_fails_says_why(cached_tokenizer, monkeypatch, tmp_path, error, expected):
+    def snapshot_download(repo_id, **options):
+        raise error
+
+    monkeypatch.setattr(pytest.importorskip("huggingface_hub"), "snapshot_download", snapshot_download)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match=expected):
+        fastlm.load("org/name", download=True)
+
+
+def test_no_path_is_refused():
+    with pytest.raises(ValueError, match="path must not be empty"):
+        fastlm.load("")
+
+
 OFFLINE = """
 import fastlm
 print(fastlm.load("org/name", revision="small", download=True).vocab_size)

@@ -138,6 +138,18 @@ def test_files_of_a_store(store, tmp_path):
         pass
     with pytest.raises(FileNotFoundError, match="memory://store/folder/none"):
         (folder / "none").read_bytes()
+    with pytest.raises(FileNotFoundError, match="memory://store/folder/none"):
+        (folder / "none").unlink()
+    (folder / "none").unlink(missing_ok=True)
+
+
+def test_a_scheme_whose_library_is_missing(monkeypatch):
+    def url_to_fs(address, **options):
+        raise ImportError("Install gcsfs to access Google Storage")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", url_to_fs)
+    with pytest.raises(ValueError, match=r"^gs://bucket/name: needs a library: pip install "):
+        location("gs://bucket/name")
 
 
 def test_an_error_of_a_library_names_the_address(store, monkeypatch):

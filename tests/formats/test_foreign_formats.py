@@ -84,6 +84,10 @@ def test_vocabularies_that_minbpe_cannot_describe(trained, tmp_path):
         ("minbpe v1\n\n1\na 98\n", "special token 'a' has id 98, which is b'b'"),
         ("minbpe v1\n(\n0\n", "not a regular expression"),
         ("minbpe v1\n\n99999999999999\n", "line 4"),
+        (
+            "minbpe v1\n\n0\n97 97\n" + "".join(f"{token} {token}\n" for token in range(256, 290)),
+            "line [0-9]+: the merges make tokens of more than [0-9]+ bytes together",
+        ),
     ],
 )
 def test_malformed_minbpe_files(tmp_path, content, message):

@@ -1,6 +1,7 @@
 """tokenizer.json: fastlm.load and the compatibility layer read what tokenizers reads, or refuse it by name."""
 
 import copy
+import dataclasses
 import json
 import logging
 
@@ -49,6 +50,11 @@ def base_content():
 
 def sequence(*steps):
     return {"type": "Sequence", "pretokenizers": list(steps)}
+
+
+def nested(name, depth):
+    """A component in sequences in sequences."""
+    return {"type": "Sequence", name: [nested(name, depth - 1)]} if depth else {"type": "NFC"}
 
 
 def load(content):
@@ -256,6 +262,29 @@ def test_every_changed_entry_is_read_as_by_tokenizers(kind):
         (lambda c: c["model"]["vocab"].update({"zz": 2**31}), "id 2147483648, far above the number of tokens"),
         (lambda c: c["model"]["merges"].insert(0, ["a", "b", "c"]), "merge 0 is \\['a', 'b', 'c'\\], expected two"),
         (lambda c: c["model"]["merges"].append("a b c"), "merge 1 is 'a b c', expected two tokens"),
+        (lambda c: c["model"].update(merges=["a b", ["a", "b"]]), "merge 1 is .*, expected a string as the first"),
+        (lambda c: c["model"].update(merges=["a b c"]), "merge 0 is 'a b c', expected two tokens with one space"),
+        (
+            lambda c: (c["model"]["vocab"].pop("!"), c["model"].update(ignore_merges=True)),
+            "ignore_merges = True where bytes lack a token is not supported",
+        ),
+        (
+            lambda c: c.update(
+                pre_tokenizer={
+                    **{"type": "Metaspace", "replacement": "▁", "split": True},
+                    **{"prepend_scheme": "never", "add_prefix_space": True},
+                }
+            ),
+            "add_prefix_space does not match declared prepend_scheme",
+        ),
+        (
+            lambda c: (
+                c.update(normalizer={"type": "Strip", "strip_left": True, "strip_right": True}),
+                c["added_tokens"].append({**c["added_tokens"][0], "content": "  ", "id": 258, "normalized": True}),
+            ),
+            "added token '  ', which the normalizer makes empty, is not supported",
+        ),
+        (lambda c: c.update(normalizer=nested("normalizers", 100)), "normalizer: components nested more than"),
         (lambda c: c["model"]["merges"].append(["a", "\u4e2d"]), "merge 1: token `中` out of vocabulary"),
         (lambda c: c["model"]["merges"].append(["!", "\u0100"]), "merge 1: token `!Ā` out of vocabulary"),
     ],
@@ -267,6 +296,24 @@ def test_what_is_refused_is_named(change, message, tmp_path):
     path.write_text(json.dumps(content), "utf-8")
     with pytest.raises(ValueError, match=rf"tokenizer\.json: .*({message})"):
         fastlm.load(path)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"model"'])
+def test_a_file_without_an_object_is_refused(content, tmp_path):
+    path = tmp_path / tokenizer_json.FILE
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"tokenizer\.json: expected an object with a 'model' object in it, found"):
+        fastlm.load(path)
+    path.write_text('["config"]')
+    with pytest.raises(ValueError, match=r"tokenizer\.json: expected an object with a 'config' object in it, found"):
+        fastlm.load(path)
+
+
+def test_a_space_before_a_text_that_steps_split_is_refused():
+    made = load(json.dumps(base_content() | {"pre_tokenizer": sequence({"type": "Whitespace"}, PLAIN)})).vocabulary
+    spaced = dataclasses.replace(made, rules=dataclasses.replace(made.rules, add_prefix_space=True))
+    with pytest.raises(ValueError, match="cannot add a space before a text that steps split"):
+        tokenizer_json.content_of(spaced)
 
 
 # what the library reads and fastlm.load refuses, so that no file means two things: see docs/formats.md

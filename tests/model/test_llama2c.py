@@ -224,6 +224,13 @@ def test_a_malformed_tokenizer_file_is_refused(tmp_path, trained):
         (content[:4] + struct.pack("<f", math.nan) + content[8:], "score of id 0 is nan"),
         (content[:8] + struct.pack("<i", -5) + content[12:], "entry of id 0 at byte 4"),
         (struct.pack("<Ifi", 2, 0.0, 2) + "\x80".encode(), "byte 0x00 is no token; expected a vocabulary of bytes"),
+        (
+            struct.pack("<I", 2)
+            + b"".join(struct.pack("<fiB", 0.0, 1, byte) for byte in range(256))
+            + struct.pack("<fi", -1e10, 2)
+            + b"\xff\xfe",
+            "tokenizer.bin: .*can't decode byte 0xff",
+        ),
     ]:
         path.write_bytes(changed)
         with pytest.raises(ValueError, match=message):

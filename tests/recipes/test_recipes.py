@@ -127,6 +127,12 @@ def test_a_recipe_that_does_not_exist(tmp_path):
         load_recipe("tiny")
     with pytest.raises(FileNotFoundError):
         load_recipe(str(tmp_path / "none.toml"))
+    (tmp_path / "bad.toml").write_text("a = '" + "x" * (1 << 20) + "'")
+    with pytest.raises(ValueError, match=r"bad.toml: not TOML: more than 1048576 bytes"):
+        load_recipe(str(tmp_path / "bad.toml"))
+    (tmp_path / "bad.toml").write_text(".".join(["a"] * 40) + " = 1")
+    with pytest.raises(ValueError, match=r"bad.toml: not TOML: a key of more than 32 parts"):
+        load_recipe(str(tmp_path / "bad.toml"))
     (tmp_path / "bad.toml").write_text("[corpus")
     with pytest.raises(ValueError, match=r"bad.toml: not TOML"):
         load_recipe(str(tmp_path / "bad.toml"))
