@@ -40,6 +40,7 @@ CHOSEN = "kernel, float32, as generate chooses it"
 # learns something within a minute
 LEARNER = ModelConfig(vocab_size=2000, context_length=128, d_model=192, num_layers=4, num_heads=6, d_ff=512)
 BATCH = 16
+READ_AT_ONCE = 1 << 23  # numbers
 
 
 @njit(fastmath={"reassoc"})
@@ -59,11 +60,14 @@ def total(numbers: Any) -> Any:
 def read_seconds(size: int) -> float:
     """The least CPU seconds that reading this number of bytes took."""
     numbers = np.ones(size // 4, np.float32)
-    total(numbers)
+    # in parts, because four places far apart, at a power of 2, halve the rate of some processors
+    parts = [numbers[start : start + READ_AT_ONCE] for start in range(0, len(numbers), READ_AT_ONCE)]
+    total(parts[-1])
 
     def passed() -> float:
         start = time.process_time()
-        total(numbers)
+        for part in parts:
+            total(part)
         return time.process_time() - start
 
     return min(passed() for _ in range(30))
