@@ -84,9 +84,10 @@ for former, name in sitecustomize.RENAMED_MODULES.items():
 for module, names in sitecustomize.MOVED_NAMES.items():
     for former, (home, name) in names.items():
         assert getattr(importlib.import_module(module), former) is getattr(importlib.import_module(home), name)
-for module, names in sitecustomize.RENAMED_NAMES.items():
-    for former, name in names.items():
-        assert getattr(importlib.import_module(module), former) is getattr(importlib.import_module(module), name)
+loop = importlib.import_module(sitecustomize.TRAINING_LOOP)
+assert loop.Run.train is loop.TrainingRun.train
+loop.Run._update = lambda run, step: step
+assert loop.Run._update(type("", (), {"former_batches": []})(), 5) == 5
 """
 
 

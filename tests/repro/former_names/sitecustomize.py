@@ -12,7 +12,7 @@ import importlib.machinery
 import importlib.util
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 RENAMED_MODULES = {"fastlm.formats.atomic": "fastlm.files.atomic"}
 
@@ -28,8 +28,8 @@ MOVED_NAMES = {
     "fastlm.planning": {name: ("fastlm.planning.estimate", name) for name in ("Cluster", "GROWTHS", "Rates", "plan")},
 }
 
-# module -> {former name in it: name}
-RENAMED_NAMES = {"fastlm.training.loop": {"Run": "TrainingRun"}}
+# a module whose class Run is TrainingRun now, with another parameter of a method
+TRAINING_LOOP = "fastlm.training.loop"
 
 
 class FormerNames:
@@ -39,7 +39,7 @@ class FormerNames:
         self, name: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Returns a spec for a former module, or for a module to which former names are added."""
-        if name not in RENAMED_MODULES and name not in MOVED_NAMES and name not in RENAMED_NAMES:
+        if name not in RENAMED_MODULES and name not in MOVED_NAMES and name != TRAINING_LOOP:
             return None
         spec = _spec_of_others(self, name, path, target)
         if spec is None:
@@ -82,9 +82,26 @@ class _WithFormerNames:
     def exec_module(self, module: types.ModuleType) -> None:
         self._loader.exec_module(module)
         _add_moved_names(module)
-        for former, name in RENAMED_NAMES.get(module.__name__, {}).items():
-            if not hasattr(module, former):
-                setattr(module, former, getattr(module, name))
+        if module.__name__ == TRAINING_LOOP and not hasattr(module, "Run"):
+            vars(module)["Run"] = _FormerRun(module.TrainingRun)
+
+
+class _FormerRun:
+    """The class TrainingRun with a method `_update` without batches, for scripts that replace the method."""
+
+    def __init__(self, present: type):
+        object.__setattr__(self, "_present", present)
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(self._present, name)
+        return (lambda run, step: found(run, step, run.former_batches)) if name == "_update" else found
+
+    def __setattr__(self, name: str, value: Callable[[object, int], object]) -> None:
+        def update(run: object, step: int, batches: object) -> object:
+            vars(run)["former_batches"] = batches
+            return value(run, step)
+
+        setattr(self._present, name, update if name == "_update" else value)
 
 
 def _add_moved_names(module: types.ModuleType) -> None:
