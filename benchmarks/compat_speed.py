@@ -3,7 +3,8 @@
     python -m benchmarks.compat_speed
 
 With GPT-2's vocabulary where FASTLM_DATA has it, else one trained on the spot; results are compared before anything is
-timed. Times are processor time on one thread, and both libraries take turns.
+timed. Times are processor time on one thread, and the libraries take turns. Where FASTLM_NEXT_TOKENIZERS names a folder
+with another version of tokenizers, that takes part too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import tokenizers as real_tokenizers
 import fastlm
 from benchmarks import END_OF_TEXT
 from benchmarks.corpus import documents, names
+from benchmarks.peers import NEXT_TOKENIZERS, next_tokenizers, version_of
 from benchmarks.vocabulary import SharedVocabulary, shared_vocabulary
 from fastlm.compat import tiktoken as our_tiktoken
 from fastlm.compat import tokenizers as our_tokenizers
@@ -34,16 +36,23 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "migrate" / "speed.md"
 TEXT_CHARACTERS = 1_000_000
 ROUNDS = 5
 
-# processor seconds of a process from its start to its first ids, of which loading and compiling are the most
+# processor seconds of a process from its start to its first ids, most of which loading takes
 FIRST_TEXT = """
 import sys, time
+sys.path[:0] = sys.argv[2:]
 import {module} as library
 k = library.Tokenizer.from_file(sys.argv[1])
 k.encode("the first text").ids
 print(time.process_time())
 """
 
-Row = tuple[str, float, float]
+# what an Encoding has, but `overflowing`, which is empty without truncation
+ATTRIBUTES = (
+    "ids", "type_ids", "tokens", "offsets", "attention_mask", "special_tokens_mask", "word_ids", "sequence_ids",
+)  # fmt: skip
+
+# what is measured, and the time of each library, fastlm's last; None where it lacks an attribute
+Row = tuple[str, Sequence[float | None]]
 Call = Callable[[Any], object]
 
 
@@ -59,15 +68,16 @@ def passed(call: Call, items: Sequence[object]) -> float:
     return (time.process_time() - start) / len(items) * 1e6
 
 
-def compared(name: str, calls: Sequence[Call], items: Sequence[object]) -> Row:
-    """A row of medians over passes in which the two take turns. Raises AssertionError where they differ."""
-    real, ours = calls
-    assert all(real(item) == ours(item) for item in items), name
-    rounds = [(passed(real, items), passed(ours, items)) for _ in range(ROUNDS)]
-    return (name, *(statistics.median(side) for side in zip(*rounds, strict=True)))
+def compared(name: str, calls: Sequence[Call], items: Sequence[object]) -> tuple[str, list[float]]:
+    """A row of medians over passes in which the libraries take turns. Raises AssertionError where they differ."""
+    for item in items:
+        expected = calls[0](item)
+        assert all(call(item) == expected for call in calls[1:]), name
+    rounds = [[passed(call, items) for call in calls] for _ in range(ROUNDS)]
+    return name, [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
-def unseen(name: str, makes: Sequence[Callable[[], Call]], items: Sequence[object]) -> Row:
+def unseen(name: str, makes: Sequence[Callable[[], Call]], items: Sequence[object]) -> tuple[str, list[float]]:
     """The same with new objects in each pass, which have met none of the items."""
     rounds = []
     for _ in range(ROUNDS):
@@ -75,7 +85,7 @@ def unseen(name: str, makes: Sequence[Callable[[], Call]], items: Sequence[objec
         for call in calls:
             call("a first text, so that all is loaded")
         rounds.append([passed(call, items) for call in calls])
-    return (name, *(statistics.median(side) for side in zip(*rounds, strict=True)))
+    return name, [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
 def tiktoken_rows(vocabulary: SharedVocabulary, text: str) -> list[Row]:
@@ -88,7 +98,7 @@ def tiktoken_rows(vocabulary: SharedVocabulary, text: str) -> list[Row]:
 
     makes = [lambda module=module: encoding(module).encode for module in modules]
     both = [encoding(module) for module in modules]
-    rows = []
+    rows: list[Row] = []
     for size in (100, 10_000):
         texts = pieces(text, size)[:3000]
         rows.append(unseen(f"`encode`, {size:,} characters, not seen before", makes, texts))
@@ -106,36 +116,44 @@ def tiktoken_rows(vocabulary: SharedVocabulary, text: str) -> list[Row]:
 
 def tokenizers_rows(vocabulary: SharedVocabulary, text: str) -> list[Row]:
     path = str(vocabulary.tokenizer_json)
-    both = [module.Tokenizer.from_file(path) for module in (real_tokenizers, our_tokenizers)]
+    modules = [real_tokenizers, *([next_tokenizers()] if NEXT_TOKENIZERS in os.environ else []), our_tokenizers]
+    tokenizers = [module.Tokenizer.from_file(path) for module in modules]
 
-    def ids(tokenizer: Any) -> Call:
-        return lambda batch: [found.ids for found in tokenizer.encode_batch(batch)]
+    def reading(tokenizer: Any, attributes: Sequence[str]) -> Call:
+        return lambda batch: [
+            [getattr(found, attribute) for attribute in attributes] for found in tokenizer.encode_batch(batch)
+        ]
 
-    def everything(tokenizer: Any) -> Call:
-        return lambda batch: [(found.ids, found.offsets, found.tokens) for found in tokenizer.encode_batch(batch)]
-
-    rows = []
+    rows: list[Row] = []
     for size in (80, 2000):
         batches = [pieces(text, size)]
-        for name, read in (("`ids`", ids), ("`ids`, `offsets` and `tokens`", everything)):
-            calls = [read(tokenizer) for tokenizer in both]
-            _, real, our = compared(name, calls, batches)
-            count = len(batches[0])
-            rows.append((f"`encode_batch`, {size:,} characters a text, reading {name}", real / count, our / count))
+        for name, attributes in (
+            ("`ids`", ATTRIBUTES[:1]),
+            ("`ids`, `type_ids` and `attention_mask`", ("ids", "type_ids", "attention_mask")),
+            ("`ids`, `offsets` and `tokens`", ("ids", "offsets", "tokens")),
+            ("all attributes", ATTRIBUTES),
+        ):
+            # version 1.0 has three of the attributes
+            having = [all(hasattr(module.Encoding, attribute) for attribute in attributes) for module in modules]
+            calls = [reading(tokenizer, attributes) for tokenizer, has in zip(tokenizers, having, strict=True) if has]
+            times = iter(compared(name, calls, batches)[1])
+            each = [next(times) / len(batches[0]) if has else None for has in having]
+            rows.append((f"`encode_batch`, {size:,} characters a text, reading {name}", each))
     return rows
 
 
 def first_text_row(vocabulary: SharedVocabulary) -> Row:
-    """Processor seconds, not microseconds."""
+    """Processor time of new processes, from their start."""
 
-    def seconds(module: str) -> float:
-        command = [sys.executable, "-c", FIRST_TEXT.format(module=module), str(vocabulary.tokenizer_json)]
-        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    def microseconds(module: str, *folders: str) -> float:
+        command = [sys.executable, "-c", FIRST_TEXT.format(module=module), str(vocabulary.tokenizer_json), *folders]
+        return 1e6 * float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    modules = ("tokenizers", "fastlm.compat.tokenizers")
-    rounds = [[seconds(module) for module in modules] for _ in range(3)]
-    real, ours = (statistics.median(side) for side in zip(*rounds, strict=True))
-    return "a new process, `Tokenizer.from_file` and the first text", real * 1e6, ours * 1e6
+    folder = os.environ.get(NEXT_TOKENIZERS)
+    modules = [("tokenizers",), *([("tokenizers", folder)] if folder else []), ("fastlm.compat.tokenizers",)]
+    rounds = [[microseconds(*module) for module in modules] for _ in range(3)]
+    medians = [statistics.median(times) for times in zip(*rounds, strict=True)]
+    return "a new process, `Tokenizer.from_file` and the first text", medians
 
 
 def shown(microseconds: float) -> str:
@@ -143,15 +161,26 @@ def shown(microseconds: float) -> str:
     return f"{value:.3g} {unit}" if microseconds < 1e6 else f"{microseconds / 1e6:.3g} s"
 
 
-def table(library: str, rows: Sequence[Row]) -> str:
-    lines = [f"| call | {library} | fastlm | times as fast |", "|---|---|---|---|"]
-    lines += [f"| {name} | {shown(real)} | {shown(ours)} | {real / ours:.2g} |" for name, real, ours in rows]
+def table(libraries: Sequence[str], rows: Sequence[Row]) -> str:
+    """The times of all libraries, and how many times as fast as each of the others fastlm is."""
+    factors = [f"x {library}" for library in libraries]
+    lines = ["| " + " | ".join(["call", *libraries, "fastlm", *factors]) + " |"]
+    lines.append("|---" + "|---:" * (2 * len(libraries) + 1) + "|")
+    for name, times in rows:
+        ours = times[-1]
+        ratios = ["" if ours is None or time is None else f"{time / ours:.2g}" for time in times[:-1]]
+        lines.append(
+            "| " + " | ".join([name, *("" if time is None else shown(time) for time in times), *ratios]) + " |"
+        )
     return "\n".join(lines)
 
 
 def page(vocabulary: SharedVocabulary, text: str) -> str:
     libraries = (fastlm, real_tiktoken, real_tokenizers)
     versions = ", ".join(f"{library.__name__} {library.__version__}" for library in libraries)
+    attributes = ", ".join(f"`{name}`" for name in ATTRIBUTES)
+    found = filter(None, [real_tokenizers.__version__, version_of("tokenizers_next")])
+    names_of_tokenizers = [f"tokenizers {version}" for version in found]
     return f"""# Speed of the compatibility layers
 
 Written by `python -m benchmarks.compat_speed`; nothing here is typed by hand.
@@ -159,17 +188,17 @@ Written by `python -m benchmarks.compat_speed`; nothing here is typed by hand.
 {versions}, Python {platform.python_version()}, {os.cpu_count()} processors ({platform.machine()}); vocabulary
 {vocabulary.name}, {len(text):,} characters of English.
 
-The figures are medians of {ROUNDS} passes, in CPU time for a text or a list of ids, on one thread. Both libraries take
-turns in each pass, and their results are compared first. "Not seen before" is measured with a new object, "again" with
-an object that has encoded the same texts.
+The figures are medians of {ROUNDS} passes, in CPU time for a text or a list of ids, on one thread. The libraries
+take turns in each pass, and their results are compared first. "Not seen before" is measured with a new object, "again"
+with an object that has encoded the same texts. "All attributes" are {attributes}.
 
 ## tiktoken
 
-{table("tiktoken", tiktoken_rows(vocabulary, text))}
+{table(["tiktoken"], tiktoken_rows(vocabulary, text))}
 
 ## tokenizers
 
-{table("tokenizers", [*tokenizers_rows(vocabulary, text), first_text_row(vocabulary)])}
+{table(names_of_tokenizers, [*tokenizers_rows(vocabulary, text), first_text_row(vocabulary)])}
 """
 
 

@@ -138,11 +138,11 @@ def tokenizers(vocabulary: SharedVocabulary, source: str = "tokenizer.json") -> 
 
 def tokenizers_next(vocabulary: SharedVocabulary, source: str = "tokenizer.json") -> Encoder:
     """A version of tokenizers that is not the installed one, such as a release candidate; see NEXT_TOKENIZERS."""
-    return _of_tokenizers(_next_tokenizers(), str(_file(vocabulary, source, "tokenizer.json")))
+    return _of_tokenizers(next_tokenizers(), str(_file(vocabulary, source, "tokenizer.json")))
 
 
 @functools.cache
-def _next_tokenizers() -> Any:
+def next_tokenizers() -> Any:
     """The package in the folder NEXT_TOKENIZERS; `import tokenizers` still gives the installed one."""
     hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "tokenizers"}
     sys.path.insert(0, os.environ[NEXT_TOKENIZERS])

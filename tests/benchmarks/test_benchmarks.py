@@ -34,7 +34,7 @@ def test_a_newer_tokenizers_is_found_in_its_folder(tmp_path, monkeypatch):
     assert peers.version_of.__wrapped__("tokenizers_next") is None
     monkeypatch.setenv(peers.NEXT_TOKENIZERS, str(tmp_path))
     assert peers.version_of.__wrapped__("tokenizers_next") == "99.0"
-    assert peers._next_tokenizers.__wrapped__().__version__ == "99.0"
+    assert peers.next_tokenizers.__wrapped__().__version__ == "99.0"
     import tokenizers
 
     assert tokenizers is installed
