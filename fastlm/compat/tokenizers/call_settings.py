@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from fastlm._types import UInt32Array
+from fastlm.compat.tokenizers.batch_columns import EncodedBatch
 from fastlm.compat.tokenizers.encoding import Encoding, joined
 from fastlm.compat.tokenizers.inputs import Words
 from fastlm.compat.tokenizers.lengths import Padding, Truncation
 from fastlm.compat.tokenizers.pipeline import Pipeline
 from fastlm.compat.tokenizers.processors import PostProcessor, default_process
 from fastlm.compat.tokenizers.single_text import SingleTextTemplate
-from fastlm.compat.tokenizers.spans import ConstantColumns, TokenSpan
+from fastlm.compat.tokenizers.spans import NO_COLUMNS, TokenSpan
 from fastlm.compat.tokenizers.text_columns import TextColumns
-
-NO_COLUMNS = ConstantColumns("")
 
 
 class CallSettings(NamedTuple):
@@ -41,30 +42,30 @@ class CallSettings(NamedTuple):
             self.padding.pad(encodings)
         return encodings
 
+    def encode_texts(self, texts: list[str], add_special_tokens: bool, keep_columns: bool) -> list[Encoding]:
+        """`encode_batch` of single texts."""
+        template = SingleTextTemplate(self.processor, add_special_tokens)
+        if self.truncation or not template.fits:
+            return self.encode_batch([[[text]] for text in texts], False, add_special_tokens, keep_columns)
+        ids, offsets = self.pipeline.encode_flat(texts, self.recognised)
+        batch = EncodedBatch(self.pipeline, texts, ids, offsets, self.recognised, template, keep_columns)
+        encodings = batch.encodings()
+        for k in np.flatnonzero(offsets[1:] == offsets[:-1]).tolist():
+            encodings[k] = post_processed([Encoding()], self.processor, None, add_special_tokens)
+        if self.padding:
+            for encoding in encodings:
+                self.padding.pad([encoding])
+            self.padding.pad(encodings)
+        return encodings
+
     def _encode(
         self, inputs: list[list[Words]], are_words: bool, add_special_tokens: bool, keep_columns: bool
     ) -> list[Encoding]:
         pipeline, processor, recognised = self.pipeline, self.processor, self.recognised
-        truncation, padding = self.truncation, self.padding
         texts = [text for given in inputs for words in given for text in words]
         ids = iter(pipeline.encode(texts, recognised))
-        template = (
-            SingleTextTemplate(processor, add_special_tokens)
-            if len(inputs) > 1 and not (are_words or truncation)
-            else None
-        )
         encodings = []
         for given in inputs:
-            if template and template.fits and len(given) == 1:
-                own = next(ids)
-                if len(own):
-                    columns = TextColumns(pipeline, given[0][0], own, recognised) if keep_columns else NO_COLUMNS
-                    encodings.append(template.filled(own, columns))
-                else:
-                    encodings.append(post_processed([Encoding()], processor, None, add_special_tokens))
-                if padding:
-                    padding.pad(encodings[-1:])
-                continue
             made = []
             for k, words in enumerate(given):
                 # without columns tokenizers numbers no texts either
@@ -75,9 +76,9 @@ class CallSettings(NamedTuple):
                 own = next(ids)
                 columns = TextColumns(pipeline, words[0], own, recognised) if keep_columns else NO_COLUMNS
                 made.append(Encoding.of((TokenSpan(own, columns, 0, type_id),)) if len(own) else Encoding())
-            encodings.append(post_processed(made, processor, truncation, add_special_tokens))
-            if padding:
-                padding.pad(encodings[-1:])
+            encodings.append(post_processed(made, processor, self.truncation, add_special_tokens))
+            if self.padding:
+                self.padding.pad(encodings[-1:])
         return encodings
 
 

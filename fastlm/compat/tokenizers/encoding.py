@@ -10,7 +10,7 @@ import itertools
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,6 +25,7 @@ Ranges = Mapping[int, range]
 """Number of a text -> its tokens. Replaced, never changed, as are the overflowing encodings."""
 
 _NO_RANGES: Ranges = {}
+_FIELDS = ("_length", "_overflowing", "_places", "_ranges", "_spans")
 
 
 class Places:
@@ -48,29 +49,74 @@ class Places:
         return np.array(words, np.int64)
 
 
-class Encoding:
-    """The result of encoding a text. Each list is made when it is read; changing one does not change the encoding."""
+class Fields(NamedTuple):
+    """What an encoding consists of, but for what truncation cut off."""
 
-    __slots__ = ("_length", "_overflowing", "_places", "_ranges", "_spans")
+    spans: tuple[TokenSpan, ...]
+    ranges: Ranges
+
+
+class Batch(Protocol):
+    """Encodings that have no fields of their own yet. k is the number of an encoding."""
+
+    def fields(self, k: int) -> Fields: ...
+    def ids(self, k: int) -> list[int]: ...
+    def marks(self, k: int, name: str) -> list[Any]: ...
+    def tokens(self, k: int) -> list[str]: ...
+    def offsets(self, k: int) -> list[Offsets]: ...
+    def word_ids(self, k: int) -> list[int | None]: ...
+
+
+class Encoding:
+    """The result of encoding a text. Each list is made when it is read; changing one does not change the encoding.
+
+    An encoding of a batch reads its lists from the batch. It makes its fields when a method needs them.
+    """
+
+    __slots__ = ("_batch", "_number", *_FIELDS)
+
+    _batch: Batch | None
+    _number: int
+    _length: int
+    _spans: tuple[TokenSpan, ...]
+    _ranges: Ranges
+    _overflowing: tuple[Encoding, ...]
+    _places: Places | None
 
     def __init__(self) -> None:
-        self._spans: tuple[TokenSpan, ...] = ()
+        self._batch = None
+        self._spans = ()
         self._ranges = _NO_RANGES
-        self._overflowing: tuple[Encoding, ...] = ()
+        self._overflowing = ()
         self._length = 0
-        self._places: Places | None = None
+        self._places = None
 
     @classmethod
     def of(
         cls, spans: tuple[TokenSpan, ...], ranges: Ranges | None = None, overflowing: tuple[Encoding, ...] = ()
     ) -> Encoding:
         encoding = cls.__new__(cls)
+        encoding._batch = None
         encoding._spans = spans
         encoding._ranges = ranges or _NO_RANGES
         encoding._overflowing = overflowing
         encoding._places = None
         encoding._length = len(spans[0].ids) if len(spans) == 1 else sum([len(span.ids) for span in spans])
         return encoding
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for a field that is not set: makes the fields of an encoding of a batch."""
+        batch = self._batch if name in _FIELDS else None
+        if batch is not None:
+            self._take(Encoding.of(*batch.fields(self._number)))
+        return object.__getattribute__(self, name)
+
+    def _take(self, other: Encoding) -> None:
+        """Takes the fields of another encoding."""
+        for name in _FIELDS:
+            setattr(self, name, getattr(other, name))
+        # last, because another thread may read the encoding
+        self._batch = None
 
     def copy(self) -> Encoding:
         """A copy. Changes to it do not change this encoding."""
@@ -82,6 +128,9 @@ class Encoding:
     @property
     def ids(self) -> list[int]:
         """The id of each token."""
+        batch = self._batch
+        if batch is not None:
+            return batch.ids(self._number)
         spans = self._spans
         if len(spans) == 1:
             return spans[0].ids.tolist()  # type: ignore[no-any-return]
@@ -90,21 +139,33 @@ class Encoding:
     @property
     def type_ids(self) -> list[int]:
         """For each token, the type id that the template gives its text."""
+        batch = self._batch
+        if batch is not None:
+            return batch.marks(self._number, "type_ids")
         return [value for span in self._spans for value in [span.type_id] * len(span.ids)]
 
     @property
     def tokens(self) -> list[str]:
         """Each token as a string."""
+        batch = self._batch
+        if batch is not None:
+            return batch.tokens(self._number)
         return [token for span in self._spans for token in span.tokens()]
 
     @property
     def offsets(self) -> list[Offsets]:
         """Start and end of each token in its text, in characters."""
+        batch = self._batch
+        if batch is not None:
+            return batch.offsets(self._number)
         return [offsets for span in self._spans for offsets in span.offsets()]
 
     @property
     def word_ids(self) -> list[int | None]:
         """For each token, the number of its pretoken, or with is_pretokenized of its word; None for others."""
+        batch = self._batch
+        if batch is not None:
+            return batch.word_ids(self._number)
         return [word for span in self._spans for word in span.words()]
 
     @property
@@ -117,11 +178,17 @@ class Encoding:
     @property
     def special_tokens_mask(self) -> list[int]:
         """1 for each token that a post-processor or padding added, else 0."""
+        batch = self._batch
+        if batch is not None:
+            return batch.marks(self._number, "special_tokens_mask")
         return [value for span in self._spans for value in [span.special] * len(span.ids)]
 
     @property
     def attention_mask(self) -> list[int]:
         """0 for padding, else 1."""
+        batch = self._batch
+        if batch is not None:
+            return batch.marks(self._number, "attention_mask")
         return [value for span in self._spans for value in [span.attention] * len(span.ids)]
 
     @property
@@ -137,6 +204,9 @@ class Encoding:
     @property
     def sequence_ids(self) -> list[int | None]:
         """For each token, the number of its text; None for tokens around and between texts."""
+        batch = self._batch
+        if batch is not None:
+            return batch.marks(self._number, "sequence_ids")
         numbers: list[int | None] = [None] * len(self)
         for sequence_id in range(self.n_sequences):
             tokens = self._range(sequence_id)
@@ -238,9 +308,9 @@ class Encoding:
         spans = tuple([span for span in (before, *inner, after) if len(span.ids)])
         return Encoding.of(spans, ranges, tuple(overflowing))
 
-    def spans_and_ranges(self) -> tuple[tuple[TokenSpan, ...], Ranges]:
+    def fields(self) -> Fields:
         """The token spans, and number of a text -> its tokens."""
-        return self._spans, self._ranges
+        return Fields(self._spans, self._ranges)
 
     def pad(self, length: int, **options: Any) -> None:
         """Pads to a length; options: direction, pad_id, pad_type_id, pad_token."""
@@ -353,9 +423,7 @@ class Encoding:
         }
 
     def __setstate__(self, state: bytes) -> None:
-        other = _from_content(json.loads(state))
-        for name in self.__slots__:
-            setattr(self, name, getattr(other, name))
+        self._take(_from_content(json.loads(state)))
 
     def __reduce__(self) -> Any:
         return Encoding, (), self.__getstate__()
@@ -363,6 +431,16 @@ class Encoding:
     def __repr__(self) -> str:
         names = "ids, type_ids, tokens, offsets, attention_mask, special_tokens_mask, overflowing"
         return f"Encoding(num_tokens={len(self)}, attributes=[{names}])"
+
+
+def encodings_of(batch: Batch, count: int) -> list[Encoding]:
+    """The encodings of a batch."""
+    encodings, new = [], Encoding.__new__
+    for k in range(count):
+        encoding = new(Encoding)
+        encoding._batch, encoding._number = batch, k
+        encodings.append(encoding)
+    return encodings
 
 
 def joined(encodings: list[Encoding], growing_offsets: bool = False) -> Encoding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,12 @@ def text_or_pair(given: Any) -> list[Words]:
     if pair is not None and all(map(_is_text, pair)):
         return [[text] for text in pair]
     raise TypeError(_TEXTS)
+
+
+def single_texts(given: Sequence[Any]) -> list[str] | None:
+    """The items if each is a str that is one text, else None."""
+    texts = list(given)
+    return texts if set(map(type, texts)) == {str} and all(map(_is_text, texts)) else None
 
 
 def words_or_pair(given: Any) -> list[Words]:

@@ -90,13 +90,13 @@ class Pipeline:
 
     def encode(self, texts: Sequence[str], recognised: frozenset[int]) -> list[UInt32Array]:
         """The ids of each text."""
+        flat, offsets = self.encode_flat(texts, recognised)
+        return [flat[start:stop] for start, stop in itertools.pairwise(offsets.tolist())]
+
+    def encode_flat(self, texts: Sequence[str], recognised: frozenset[int]) -> tuple[UInt32Array, Int64Array]:
+        """The ids of all texts in one array, and where each text's begin, as `fastlm.encoding.batches.encode_flat`."""
         size = sum(map(len, texts))
         threads = _threads() if size >= _CHARACTERS_WORTH_THREADS and len(texts) > 1 else 1
-        flat, offsets = self._encode(texts, recognised, threads)
-        bounds = offsets.tolist()
-        return [flat[start:stop] for start, stop in itertools.pairwise(bounds)]
-
-    def _encode(self, texts: Sequence[str], recognised: frozenset[int], threads: int) -> tuple[UInt32Array, Int64Array]:
         preparation = self.preparation
         takes_all = recognised == self.recognised
         if preparation.is_plain and (takes_all or not recognised):

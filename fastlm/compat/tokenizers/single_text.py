@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastlm._types import UInt32Array
-from fastlm.compat.tokenizers.encoding import Encoding
+from fastlm.compat.tokenizers.encoding import Encoding, Fields
 from fastlm.compat.tokenizers.processors import PostProcessor, default_process
-from fastlm.compat.tokenizers.spans import Columns, ConstantColumns, TokenSpan
+from fastlm.compat.tokenizers.spans import NO_COLUMNS, Columns, TokenSpan
 
 
 class SingleTextTemplate:
@@ -17,10 +19,10 @@ class SingleTextTemplate:
     """
 
     def __init__(self, processor: PostProcessor | None, add_special_tokens: bool) -> None:
-        example = TokenSpan(np.zeros(1, np.uint32), ConstantColumns(""))
+        example = TokenSpan(np.zeros(1, np.uint32), NO_COLUMNS)
         given = [Encoding.of((example,))]
         made = default_process(given) if processor is None else processor.processed(given, add_special_tokens)
-        spans, self._ranges = made.spans_and_ranges()
+        spans, self._ranges = made.fields()
         places = [k for k, span in enumerate(spans) if span.columns is example.columns]
         self.fits = len(places) == 1
         """Whether the result has the text exactly once."""
@@ -28,9 +30,21 @@ class SingleTextTemplate:
             (at,) = places
             self._before, self._own, self._after = spans[:at], spans[at], spans[at + 1 :]
             self._at = sum(len(span.ids) for span in self._before)
+            self.steps = self._own.steps
+            """What changes the offsets of the text's tokens."""
+        self._made = made
+        self._parts: dict[str, tuple[list[Any], Any, list[Any]]] = {}
 
-    def filled(self, ids: UInt32Array, columns: Columns) -> Encoding:
-        """The encoding of a text with these ids."""
+    def parts(self, attribute: str) -> tuple[list[Any], Any, list[Any]]:
+        """The values of an attribute before the text, of the text's only token, and after it."""
+        found = self._parts.get(attribute)
+        if found is None:
+            values = getattr(self._made, attribute)
+            found = self._parts[attribute] = values[: self._at], values[self._at], values[self._at + 1 :]
+        return found
+
+    def filled(self, ids: UInt32Array, columns: Columns) -> Fields:
+        """The fields of the encoding of a text with these ids."""
         own = self._own
         span = TokenSpan(ids, columns, 0, own.type_id, own.special, own.attention, own.steps)
         more, at = len(ids) - 1, self._at
@@ -38,4 +52,4 @@ class SingleTextTemplate:
             sequence_id: range(tokens.start + more * (tokens.start > at), tokens.stop + more * (tokens.stop > at))
             for sequence_id, tokens in self._ranges.items()
         }
-        return Encoding.of((*self._before, span, *self._after), ranges)
+        return Fields((*self._before, span, *self._after), ranges)

@@ -59,6 +59,9 @@ class ConstantColumns(NamedTuple):
         return [None] * (stop - start)
 
 
+NO_COLUMNS = ConstantColumns("")
+
+
 class Trim(NamedTuple):
     """Leaves whitespace at the ends of tokens out of their offsets, except a space that was added to the text."""
 

@@ -125,7 +125,7 @@ class TextColumns:
                 starts[first:stop] = low + piece.origins.start
                 ends[first:stop] = last + (piece.origins.start + 1)
                 continue
-            character = np.cumsum((np.frombuffer(encoded, np.uint8) & 0xC0) != 0x80) - 1
+            character = characters_of(encoded) - 1
             origins = np.asarray(piece.origins, np.int64)
             starts[first:stop] = origins[character[low]]
             ends[first:stop] = origins[character[last]] + 1
@@ -137,7 +137,7 @@ class TextColumns:
         starts = ends - lengths
         if self._text.isascii():
             return starts, ends
-        character = ((np.frombuffer(self._text.encode(), np.uint8) & 0xC0) != 0x80).cumsum()
+        character = characters_of(self._text.encode())
         return character[starts] - 1, character[ends - 1]
 
     def _places(self, encoded: bytes, ids: UInt32Array) -> tuple[Int64Array, Int64Array]:
@@ -186,6 +186,12 @@ class TextColumns:
             words[first:stop] = word + np.searchsorted(pretoken_ends, own, side="left")
             word += len(pretoken_ends)
         return words
+
+
+def characters_of(encoded: bytes) -> Int64Array:
+    """The number of characters that have begun up to each byte of UTF-8."""
+    begun: Int64Array = np.cumsum((np.frombuffer(encoded, np.uint8) & 0xC0) != 0x80, dtype=np.int64)
+    return begun
 
 
 # the UTF-8 length of the character that spells a byte

@@ -34,7 +34,7 @@ from fastlm.compat.tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from fastlm.compat.tokenizers.decoders import Decoder, decoder_of
 from fastlm.compat.tokenizers.encoding import Encoding
 from fastlm.compat.tokenizers.event_loop import in_thread
-from fastlm.compat.tokenizers.inputs import one_of_words, one_text, text_or_pair, words_or_pair
+from fastlm.compat.tokenizers.inputs import one_of_words, one_text, single_texts, text_or_pair, words_or_pair
 from fastlm.compat.tokenizers.lengths import Padding, Truncation
 from fastlm.compat.tokenizers.models import BPE, Model, model_of
 from fastlm.compat.tokenizers.normalizers import Normalizer, normalizer_of
@@ -404,8 +404,12 @@ class Tokenizer:
         add_special_tokens: bool,
         keep_columns: bool,
     ) -> Callable[[], list[Encoding]]:
-        one = words_or_pair if boolean(words) else text_or_pair
-        inputs = [one(item) for item in sequence(input)]
+        are_words, given = boolean(words), sequence(input)
+        texts = None if are_words else single_texts(given)
+        if texts is not None:
+            return partial(self._settings_of_call().encode_texts, texts, boolean(add_special_tokens), keep_columns)
+        one = words_or_pair if are_words else text_or_pair
+        inputs = [one(item) for item in given]
         return partial(self._settings_of_call().encode_batch, inputs, words, boolean(add_special_tokens), keep_columns)
 
     def _settings_of_call(self) -> CallSettings:
