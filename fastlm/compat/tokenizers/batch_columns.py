@@ -14,6 +14,7 @@ from fastlm.compat.tokenizers.pipeline import Pipeline
 from fastlm.compat.tokenizers.single_text import SingleTextTemplate
 from fastlm.compat.tokenizers.spans import NO_COLUMNS, Offsets
 from fastlm.compat.tokenizers.text_columns import TextColumns, characters_of
+from fastlm.pretokenize._scan import pretoken_ends_in_pieces
 
 # The texts whose first ids are in the same range of 2^16 ids are a block. The arrays of a block are computed at once.
 _BLOCK_BITS = 16
@@ -76,7 +77,8 @@ class EncodedBatch:
     def marks(self, k: int, name: str) -> list[Any]:
         """An attribute of encoding k that is the same for all tokens of the text."""
         before, own, after = self._template.parts(name)
-        return [*before, *[own] * (self._bounds[k + 1] - self._bounds[k]), *after]
+        values = [own] * (self._bounds[k + 1] - self._bounds[k])
+        return [*before, *values, *after] if before or after else values
 
     def tokens(self, k: int) -> list[str]:
         """The strings of the tokens of encoding k."""
@@ -165,12 +167,10 @@ class EncodedBatch:
         """The index of the block's first id, and the number of the pretoken of each token in its text."""
         first, stop = self._texts_of_block(number)
         _, ends, bases = self._bytes_of_block(first, stop)
-        find_ends = self._pipeline.vocabulary.pattern.find_ends
-        found = [find_ends(text.encode()) for text in self._texts[first:stop]]
-        pretokens = np.array([len(own) for own in found], np.int64)
-        ends_of_pretokens = np.concatenate(found) + np.repeat(bases[:-1], pretokens)
+        ends_of_pretokens = self._ends_of_pretokens(self._texts[first:stop], bases)
+        earlier = np.searchsorted(ends_of_pretokens, bases[:-1], side="right")
         sizes = np.diff(self._bounds[first : stop + 1])
-        words = np.searchsorted(ends_of_pretokens, ends) - np.repeat(pretokens.cumsum() - pretokens, sizes)
+        words = np.searchsorted(ends_of_pretokens, ends) - np.repeat(earlier, sizes)
         if self._recognised:
             # an added token is a pretoken of its own, and text before and after it is split alone
             first_id = self._bounds[first]
@@ -179,6 +179,16 @@ class EncodedBatch:
                 start, end = self._bounds[k] - first_id, self._bounds[k + 1] - first_id
                 words[start:end] = np.array(self._columns(k).words(0, end - start), np.int64)
         return self._bounds[first], words
+
+    def _ends_of_pretokens(self, texts: Sequence[str], bases: Int64Array) -> Int64Array:
+        """The ends of the pretokens of joined texts. `bases`: where each text begins and the last ends, in bytes."""
+        pattern = self._pipeline.vocabulary.pattern
+        if pattern.scanner:
+            # without the empty texts
+            return pretoken_ends_in_pieces("".join(texts).encode(), np.unique(bases)[1:], pattern.scanner)
+        return np.concatenate(
+            [pattern.find_ends(text.encode()) + base for text, base in zip(texts, bases, strict=False)]
+        )
 
 
 class BatchColumns(NamedTuple):
