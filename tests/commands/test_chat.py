@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,15 @@ def test_an_interrupt_stops_a_reply_and_not_the_chat(folder):
     command = [sys.executable, "-m", "fastlm", "chat", str(folder), "--max-new-tokens", "4000", "--min-p", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        command, stdin=end, stdout=end, stderr=end, cwd=ROOT, env=environment, start_new_session=True
+        command,
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+        # a shell lets its background jobs ignore it, and so their children
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     try:
         for _ in range(2):

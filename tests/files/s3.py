@@ -104,6 +104,7 @@ class _Server(ThreadingHTTPServer):
 def s3_server() -> Iterator[Faults]:
     """Runs the server, with an empty bucket, and sets the variables by which clients find it."""
     import boto3
+    import s3fs
     from moto.server import ThreadedMotoServer
 
     backend = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -120,6 +121,8 @@ def s3_server() -> Iterator[Faults]:
     }
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
+    # the clients that fsspec keeps know the address of an earlier server
+    s3fs.S3FileSystem.clear_instance_cache()
     try:
         boto3.client("s3").create_bucket(Bucket=BUCKET)
         yield proxy.faults

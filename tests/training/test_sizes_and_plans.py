@@ -132,9 +132,13 @@ def test_a_dry_run_of_a_stopped_run_plans_the_rest(tmp_path):
 
 
 @pytest.mark.nightly
-def test_a_long_run_of_gpt2s_size_is_planned_on_tiny_data(ids):
-    settings = values(ids, model="gpt2", steps=300_000, batch_size=512, micro_batch_size=1, precision="float32")
-    found = dry_run.dry_run(TrainingConfig.from_dict(settings))
+def test_a_long_run_of_gpt2s_size_is_planned_on_tiny_data(ids, tmp_path):
+    # each split has more than a context of 1,024 ids
+    data = tmp_path / "ids"
+    tokenizer = fastlm.load(ids / "tokenizer")
+    encode_corpus(tokenizer, TEXTS * 10, data, end_of_text="<|endoftext|>", validation_fraction=0.3)
+    changes = {"data": str(data), "steps": 300_000, "batch_size": 512, "micro_batch_size": 1, "precision": "float32"}
+    found = dry_run.dry_run(TrainingConfig.from_dict(values(ids, model="gpt2", **changes)))
     assert found.plan.tokens == 300_000 * 512 * 1024
     assert found.plan.parameters == 190_460_160
     assert any("of memory per process" in line for line in found.lines())
