@@ -200,7 +200,8 @@ Written by `python -m benchmarks.compat_speed`; nothing here is typed by hand.
 
 The figures are medians of {ROUNDS} passes, in CPU time for a text or a list of ids, on one thread. The libraries
 take turns in each pass, and their results are compared first. "Not seen before" is measured with a new object, "again"
-with an object that has encoded the same texts. "All attributes" are {attributes}.
+with an object that has encoded the same texts. "All attributes" are
+{attributes}.
 The lists of an encoding are read and dropped: to keep them costs Python's garbage collector the same for any library.
 
 ## tiktoken

@@ -59,7 +59,7 @@ class EncodedBatch:
     ) -> None:
         self._pipeline, self._texts, self._ids, self._recognised = pipeline, texts, ids, recognised
         self._bounds: list[int] = offsets.tolist()
-        self._template, self._keep_columns = template, keep_columns
+        self._template, self._parts, self._keep_columns = template, template.parts, keep_columns
         self._blocks: dict[int, _Block] = {}
         self._words: dict[int, tuple[int, Int64Array]] = {}
         self._single: dict[int, TextColumns] = {}
@@ -70,13 +70,13 @@ class EncodedBatch:
 
     def ids(self, k: int) -> list[int]:
         """The ids of encoding k."""
-        before, _, after = self._template.parts("ids")
+        before, _, after = self._parts["ids"]
         own: list[int] = self._ids[self._bounds[k] : self._bounds[k + 1]].tolist()
         return [*before, *own, *after] if before or after else own
 
     def marks(self, k: int, name: str) -> list[Any]:
         """An attribute of encoding k that is the same for all tokens of the text."""
-        before, own, after = self._template.parts(name)
+        before, own, after = self._parts[name]
         values = [own] * (self._bounds[k + 1] - self._bounds[k])
         return [*before, *values, *after] if before or after else values
 
@@ -97,7 +97,7 @@ class EncodedBatch:
     def _framed(self, k: int, name: str, column: Any) -> list[Any]:
         if not self._keep_columns:
             return self.marks(k, name)
-        before, _, after = self._template.parts(name)
+        before, _, after = self._parts[name]
         own: list[Any] = column(BatchColumns(self, k), 0, self._bounds[k + 1] - self._bounds[k])
         return [*before, *own, *after] if before or after else own
 

@@ -76,7 +76,9 @@ def text_or_pair(given: Any) -> list[Words]:
 def single_texts(given: Sequence[Any]) -> list[str] | None:
     """The items if each is a str that is one text, else None."""
     texts = list(given)
-    return texts if set(map(type, texts)) == {str} and all(map(_is_text, texts)) else None
+    if set(map(type, texts)) != {str}:
+        return None
+    return texts if all(map(str.isascii, texts)) or all(map(_is_text, texts)) else None
 
 
 def words_or_pair(given: Any) -> list[Words]:

@@ -12,6 +12,19 @@ from fastlm.compat.tokenizers.processors import PostProcessor, default_process
 from fastlm.compat.tokenizers.spans import NO_COLUMNS, Columns, TokenSpan
 
 
+class _Parts(dict[str, tuple[list[Any], Any, list[Any]]]):
+    """Attribute of an encoding -> its values before a token, of the token, and after it."""
+
+    def __init__(self, encoding: Encoding, at: int) -> None:
+        super().__init__()
+        self._encoding, self._at = encoding, at
+
+    def __missing__(self, attribute: str) -> tuple[list[Any], Any, list[Any]]:
+        values = getattr(self._encoding, attribute)
+        found = self[attribute] = values[: self._at], values[self._at], values[self._at + 1 :]
+        return found
+
+
 class SingleTextTemplate:
     """The result of a post-processor for one text of any length but 0.
 
@@ -32,16 +45,8 @@ class SingleTextTemplate:
             self._at = sum(len(span.ids) for span in self._before)
             self.steps = self._own.steps
             """What changes the offsets of the text's tokens."""
-        self._made = made
-        self._parts: dict[str, tuple[list[Any], Any, list[Any]]] = {}
-
-    def parts(self, attribute: str) -> tuple[list[Any], Any, list[Any]]:
-        """The values of an attribute before the text, of the text's only token, and after it."""
-        found = self._parts.get(attribute)
-        if found is None:
-            values = getattr(self._made, attribute)
-            found = self._parts[attribute] = values[: self._at], values[self._at], values[self._at + 1 :]
-        return found
+            self.parts = _Parts(made, self._at)
+            """Attribute -> its values before the text, of the text's only token, and after it."""
 
     def filled(self, ids: UInt32Array, columns: Columns) -> Fields:
         """The fields of the encoding of a text with these ids."""
