@@ -45,7 +45,15 @@ MUTANTS: list[Mutant] = [
         ("fastlm_is_letter(here) && !fastlm_is_space(before);", "fastlm_is_letter(here);"),
         ("if (after_han) return fastlm_is_letter(before) && !is_han;", "if (after_han) return !is_han;"),
         ("return fastlm_is_space(here) && !fastlm_is_newline(here);", "return fastlm_is_space(here);"),
-        ("    if (!(before.flags & known) || !(here.flags & known)) return FASTLM_NO_CUT;\n", ""),
+    ),
+    Mutant(
+        f"{SCAN}/safe_start.h",
+        "    if (!(before.flags & known) || !(here.flags & known)) return FASTLM_NO_CUT;\n",
+        "",
+        "no pretoken has a character without a class and a space after it, or a word or newline before it",
+    ),
+    *of(
+        f"{SCAN}/safe_start.h",
         ("    while (at > 0 && fastlm_is_continuation(text[at])) at--;\n", ""),
         ("default: return at;", "default: return lead;"),
     ),
