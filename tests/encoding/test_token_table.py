@@ -45,6 +45,15 @@ def test_a_full_table_finds_all_tokens():
         assert table.find(str(number).encode()) == -1
 
 
+def test_tokens_are_told_apart_where_few_bits_of_the_hash_do_not():
+    """Ids of 22 bits leave 10 bits of the hash in a slot, so that about thirty searches meet another token there."""
+    unused, number = 1 << 21, 65_535
+    tokens = [b"%05d" % k for k in range(number)]
+    table = table_of([b""] * unused + tokens, list(range(unused, unused + number)))
+    assert [table.find(token) for token in tokens] == list(range(unused, unused + number))
+    assert {table.find(b"-%04d" % k) for k in range(10_000)} == {-1}
+
+
 def test_the_table_may_hold_some_tokens_only(trained):
     vocabulary = trained.vocabulary
     chosen = np.arange(260, 280)

@@ -41,6 +41,7 @@ TESTS = {
     "fastlm/pretokenize/scan/safe_start.h": ["tests/pretokenize/test_scan.py", "-k", "safe_start"],
     "fastlm/pretokenize/scan/": ["tests/pretokenize/test_scan.py"],
     "fastlm/encoding/": [
+        "tests/encoding/test_token_table.py",
         "tests/encoding/test_options.py",
         "tests/encoding/test_native_border.py",
         "tests/encoding/test_batch.py",
