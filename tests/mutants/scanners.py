@@ -115,7 +115,15 @@ MUTANTS: list[Mutant] = [
         f"{SCAN}/deepseek.h",
         ("last_taken = ((ascii_words & ~past) | took) >> 63;", "last_taken = 0;"),
         ("m.number | cjk, &spaces,", "m.number, &spaces,"),
-        ("punct_starts = starts & punct & ~m.above;", "punct_starts = starts & punct;"),
+    ),
+    Mutant(
+        f"{SCAN}/deepseek.h",
+        "punct_starts = starts & punct & ~m.above;",
+        "punct_starts = starts & punct;",
+        "a non-ASCII character starts at its first byte, which no ASCII letter follows",
+    ),
+    *of(
+        f"{SCAN}/deepseek.h",
         ("while (c.length > 0 && !c.flags && !(second.flags & FASTLM_WORD));", "while (c.length > 0 && !c.flags);"),
     ),
     *of(
