@@ -4,8 +4,9 @@
 
 Each mutant is applied in a copy of the repository. The modules concerned are built there, and the tests of the changed
 file run until one fails; the test that noticed a mutant before runs first (noticed_by.json, which --record writes).
-Prints each mutant and what noticed it. Exits with 1 if less than 95 % of the mutants that
-are not equivalent were noticed, or if a mutant does not fit the source any more.
+A test that notices a mutant must pass without it. Prints each mutant and what noticed it. Exits with 1 if less than
+95 % of the mutants that are not equivalent were noticed, or if a mutant does not fit the source or the reason why it is
+equivalent.
 """
 
 import argparse
@@ -38,18 +39,18 @@ def main() -> int:
         chosen = sorted(random.Random(arguments.seed).sample(chosen, min(arguments.sample, len(chosen))))
     scratch_copy = ScratchCopy(arguments.folder)
     noticed_by: dict[str, str] = json.loads(NOTICED_BY.read_text("utf-8"))
-    noticed = survived = stale = equivalent = 0
+    noticed = survived = untried = equivalent = contradicted = 0
     for number, mutant in chosen:
         start = time.perf_counter()
         change = f"{mutant.old.strip()!r:.60} -> {mutant.new.strip()!r:.40}"
         try:
             by = scratch_copy.noticed_by(mutant, noticed_by.get(mutant.key, ""))
-        except ValueError as error:
-            stale += 1
-            print(f"{number} STALE {error}", flush=True)
+        except (ValueError, RuntimeError) as error:
+            untried += 1
+            print(f"{number} UNTRIED {error}", flush=True)
             continue
         if mutant.equivalent:
-            equivalent += 1
+            equivalent, contradicted = equivalent + 1, contradicted + bool(by)
             result = f"NOTICED THOUGH EQUIVALENT by {by}" if by else f"equivalent: {mutant.equivalent}"
         else:
             noticed, survived = noticed + bool(by), survived + (not by)
@@ -60,8 +61,8 @@ def main() -> int:
         print(f"{number} {mutant.file}: {change}\n    {result} ({time.perf_counter() - start:.0f} s)", flush=True)
     tried = noticed + survived
     share = 100 * noticed / tried if tried else 100.0
-    print(f"{tried} mutants, {noticed} noticed ({share:.1f} %), {equivalent} equivalent ones besides, {stale} stale")
-    return 1 if share < 95 or stale else 0
+    print(f"{tried} mutants, {noticed} noticed ({share:.1f} %), {equivalent} equivalent besides, {untried} untried")
+    return 1 if share < 95 or untried or contradicted else 0
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from tests.tracked import copy_files, tracked_files
 ROOT = Path(__file__).resolve().parents[2]
 # seconds after which a test counts as one that noticed: a mutant may loop forever
 SECONDS = 300
+# how pytest ends where a recorded test is not in the files any more
+NO_TEST = "exit status 4"
 INCLUDED = re.compile(r'#include "([^"]+)"|cdef extern from "([^"]+)"')
 DIRECTIVES = {
     "boundscheck": False,
@@ -92,6 +94,7 @@ class ScratchCopy:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.passing: set[str] = set()  # without a mutant
         shutil.rmtree(folder, ignore_errors=True)
         built = [str(path.relative_to(ROOT)) for path in (ROOT / "fastlm").rglob("*.so")]
         copy_files([*tracked_files(new=True), *built], folder)
@@ -99,8 +102,18 @@ class ScratchCopy:
     def noticed_by(self, mutant: Mutant, first: str = "") -> str:
         """The first test that fails with a mutant, or nothing. Raises ValueError for a mutant of older source.
 
-        `first` is what noticed the mutant before: a test, which is run before all others, or fuzz targets.
+        `first` is what noticed the mutant before: a test, which is run before all others, or fuzz targets. Raises
+        RuntimeError if the test fails without the mutant too.
         """
+        found = self._failing_with(mutant, first)
+        test = found.partition("[")[0]
+        if test.startswith("tests/") and test not in self.passing:
+            if self._failing([test], _uses_jit(mutant)):
+                raise RuntimeError(f"{test} fails without the mutant too")
+            self.passing.add(test)
+        return found
+
+    def _failing_with(self, mutant: Mutant, first: str) -> str:
         path = self.folder / mutant.file
         original = path.read_text()
         if original.count(mutant.old) != 1:
@@ -116,11 +129,10 @@ class ScratchCopy:
                 built[library] = library.read_bytes()
                 if error := self._build(module, library):
                     return f"compiler: {error}"
-            uses_jit = mutant.file.startswith("fastlm/kernels/")
-            if is_test and (found := self._failing([first], uses_jit)):
+            if is_test and (found := self._failing([first], _uses_jit(mutant))) and found != NO_TEST:
                 return found
             tests = next(tests for place, tests in TESTS.items() if mutant.file.startswith(place))
-            return self._failing(tests, uses_jit)
+            return self._failing(tests, _uses_jit(mutant))
         finally:
             path.write_text(original)
             for library, content in built.items():
@@ -149,7 +161,7 @@ class ScratchCopy:
             return f"no end after {SECONDS} s"
         if done.returncode == 0:
             return ""
-        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+        failed = re.search(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
         return failed[1] if failed else f"exit status {done.returncode}"
 
     def _modules_of(self, path: Path) -> list[Path]:
@@ -193,3 +205,8 @@ class ScratchCopy:
             if done.returncode:
                 return (done.stderr.strip().splitlines() or ["no message"])[-1]
         return ""
+
+
+def _uses_jit(mutant: Mutant) -> bool:
+    """Whether the tests of a mutant compile the kernels, which are not built again."""
+    return mutant.file.startswith("fastlm/kernels/")
