@@ -12,6 +12,7 @@ from fastlm.merging._merge_list import MergeList
 from tests.reference import bpe
 
 SYMBOL_OF_BYTE = np.argsort(bpe.BYTE_ORDER).astype(np.int32)
+HEADER = 3  # cells of a word before its symbols: their number, and two of its count
 
 
 def arrays(words: Counter[bytes]):
@@ -170,6 +171,20 @@ def test_known_merges_of_many_words_and_of_one_long_word():
         expected = bpe.learn(corpus, 30, "hf")
         learner = learner_of(corpus, 30, "hf", known=known_merges(expected[:20]))
         assert spelled(*learner.learn()) == expected
+
+
+def test_a_part_of_the_words_leaves_no_places_to_merge_for_the_next_part():
+    """The second part has no pair to merge. Where the first has one, it has the end of a word and a header."""
+    header = [0] * (HEADER - 1)
+    known = MergeList(np.array([7, 1], np.int32), np.array([8, 2], np.int32))
+    first = np.array([2, *header, 7, 8, 2, *header, 1, 2], np.int32)
+    assert known.apply(first, 0, len(first)) == 2 * HEADER + 2
+    assert first[: 2 * HEADER + 2].tolist() == [1, *header, 256, 1, *header, 257]
+    # cell HEADER + 2 is the 2 after the nines, and its symbols would be 1 and the size of the second word
+    second = np.array([HEADER + 3, *header, 9, 9, 2, *[9] * (HEADER - 1), 1, 2, *header, 5, 6], np.int32)
+    expected = second.tolist()
+    assert known.apply(second, 0, len(second)) == len(second)
+    assert second.tolist() == expected
 
 
 def test_known_merges_are_checked():
