@@ -9,21 +9,36 @@ from tests.fuzz import arrow_arrays, harness, loaders
 REASONS = {name: harness.missing(name) for name in harness.COMPILERS}
 
 
+SCANNING = ("cuts", "scanners", "encode_loop")
+
+
+def assert_nothing_is_reported(target, program):
+    inputs, report = harness.replay(target, program)
+    assert report == ""
+    assert inputs >= 50
+    assert harness.run(program, 1500) == ""
+
+
 @pytest.mark.parametrize(
     ("target", "compiler"),
     [
-        *((target, "gcc") for target in harness.TARGETS),
+        *((target, "gcc") for target in harness.TARGETS if target not in SCANNING),
         *(pytest.param(target, "clang", marks=pytest.mark.nightly) for target in ("cuts", "cache")),
     ],
 )
 def test_a_target_reports_nothing(target, compiler, tmp_path):
     if REASONS[compiler]:
         pytest.skip(REASONS[compiler])
-    program = harness.build(target, compiler, tmp_path, "-O0")
-    inputs, report = harness.replay(target, program)
-    assert report == ""
-    assert inputs >= 50
-    assert harness.run(program, 1500) == ""
+    assert_nothing_is_reported(target, harness.build(target, compiler, tmp_path, "-O0"))
+
+
+@pytest.mark.skipif(bool(REASONS["gcc"]), reason="gcc or its sanitizers are not installed")
+def test_targets_that_scan_report_nothing(tmp_path):
+    built = harness.build("scans", "gcc", tmp_path, "-O0")
+    for target in SCANNING:
+        program = tmp_path / f"{target}-gcc"
+        program.symlink_to(built)
+        assert_nothing_is_reported(target, program)
 
 
 @pytest.mark.skipif(bool(REASONS["gcc"]), reason="gcc or its sanitizers are not installed")

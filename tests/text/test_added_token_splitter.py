@@ -150,18 +150,18 @@ def test_whitespace_is_what_the_regular_expressions_of_tokenizers_take_for_it():
     ],
 )
 def test_takes_linear_time(unit, tokens):
-    """Thirty-two times the text takes far less than its square, 1,024 times, by the best of five in CPU time."""
+    """Thirty-two times the text takes far less than its square, 1,024 times, by the best of some in CPU time."""
 
-    def seconds(count: int) -> float:
+    def seconds(count: int, tries: int) -> float:
         text, found = unit * count, []
-        for _ in range(5):
+        for _ in range(tries):
             start = time.process_time()
             splits(text, *tokens)
             found.append(time.process_time() - start)
         return min(found)
 
-    seconds(100)
-    assert seconds(64_000) < 300 * max(seconds(2_000), 0.001)
+    seconds(100, 1)
+    assert seconds(64_000, 2) < 300 * max(seconds(2_000, 5), 0.001)
 
 
 @pytest.mark.parametrize(

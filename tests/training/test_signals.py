@@ -23,7 +23,6 @@ from tests.model.models import same_weights  # noqa: E402
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = 400
 
 
 def hear_signals():
@@ -57,11 +56,11 @@ def stopped(config, number, delay, log):
     return process.returncode, errors.decode().splitlines()
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.nightly)])
-def test_no_step_is_lost(tmp_path, kills):
+@pytest.mark.parametrize(("kills", "steps"), [(1, 200), pytest.param(20, 400, marks=pytest.mark.nightly)])
+def test_no_step_is_lost(tmp_path, kills, steps):
     random_moments = random.Random(kills)
     # no regular checkpoint is due before the end, so a signal that saved nothing would lose every step
-    common = {"steps": STEPS, "warmup_steps": 0, "checkpoint_every": STEPS, "log_every": 1}
+    common = {"steps": steps, "warmup_steps": 0, "checkpoint_every": steps, "log_every": 1}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for out in (whole, killed):
         settings = tiny.config(tmp_path / "runs", **common)
