@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from fastlm.pretokenize.oniguruma import Expression, OnigurumaSplitter, case_folding, properties
 from fastlm.pretokenize.patterns import WHOLE_TEXT, Pattern, find_pattern
+from tests.reference.splitting import BEHAVIORS, Span, pieces
+
+pytest.importorskip("tokenizers", reason="tokenizers judges the expressions")
+
 from tests.pretokenize import expressions
 from tests.pretokenize.expressions import outcome
-from tests.reference.splitting import BEHAVIORS, Span, pieces
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "generate_oniguruma_data.py"
 
