@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from fnmatch import fnmatch
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,8 @@ def test_the_same_folder_as_huggingface_hub(cache, repo_id):
 )
 def test_names_that_huggingface_hub_accepts(repo_id):
     library = pytest.importorskip("huggingface_hub.utils")
+    if not repo_id.isascii() and version("huggingface_hub").startswith("0."):
+        pytest.skip("huggingface_hub before 1.0 accepts letters of all scripts")
     try:
         library.validate_repo_id(repo_id)
         expected = True
