@@ -68,13 +68,18 @@ def passed(call: Call, items: Sequence[object]) -> float:
     return (time.process_time() - start) / len(items) * 1e6
 
 
+def in_turns(calls: Sequence[Call], items: Sequence[object]) -> list[float]:
+    """The median of each library over passes in which they take turns."""
+    rounds = [[passed(call, items) for call in calls] for _ in range(ROUNDS)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
+
+
 def compared(name: str, calls: Sequence[Call], items: Sequence[object]) -> tuple[str, list[float]]:
-    """A row of medians over passes in which the libraries take turns. Raises AssertionError where they differ."""
+    """A row of times. Raises AssertionError where the results differ."""
     for item in items:
         expected = calls[0](item)
         assert all(call(item) == expected for call in calls[1:]), name
-    rounds = [[passed(call, items) for call in calls] for _ in range(ROUNDS)]
-    return name, [statistics.median(times) for times in zip(*rounds, strict=True)]
+    return name, in_turns(calls, items)
 
 
 def unseen(name: str, makes: Sequence[Callable[[], Call]], items: Sequence[object]) -> tuple[str, list[float]]:
@@ -146,7 +151,7 @@ def tokenizers_rows(vocabulary: SharedVocabulary, text: str) -> list[Row]:
             assert all(result == results[0] for result in results), name
             del results
             calls = [reading(tokenizer, attributes, keep=False) for tokenizer in having_all]
-            times = iter(compared(name, calls, batches)[1])
+            times = iter(in_turns(calls, batches))
             each = [next(times) / len(batches[0]) if has else None for has in having]
             rows.append((f"`encode_batch`, {size:,} characters a text, reading {name}", each))
     return rows
