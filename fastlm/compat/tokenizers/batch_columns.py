@@ -166,6 +166,7 @@ class EncodedBatch:
     def _words_of_block(self, number: int) -> tuple[int, Int64Array]:
         """The index of the block's first id, and the number of the pretoken of each token in its text."""
         first, stop = self._texts_of_block(number)
+        first_id = self._bounds[first]
         _, ends, bases = self._bytes_of_block(first, stop)
         ends_of_pretokens = self._ends_of_pretokens(self._texts[first:stop], bases)
         earlier = np.searchsorted(ends_of_pretokens, bases[:-1], side="right")
@@ -173,12 +174,11 @@ class EncodedBatch:
         words = np.searchsorted(ends_of_pretokens, ends) - np.repeat(earlier, sizes)
         if self._recognised:
             # an added token is a pretoken of its own, and text before and after it is split alone
-            first_id = self._bounds[first]
             places = np.flatnonzero(np.isin(self._ids[first_id : self._bounds[stop]], list(self._recognised)))
             for k in sorted({bisect_right(self._bounds, first_id + at) - 1 for at in places.tolist()}):
                 start, end = self._bounds[k] - first_id, self._bounds[k + 1] - first_id
                 words[start:end] = np.array(self._columns(k).words(0, end - start), np.int64)
-        return self._bounds[first], words
+        return first_id, words
 
     def _ends_of_pretokens(self, texts: Sequence[str], bases: Int64Array) -> Int64Array:
         """The ends of the pretokens of joined texts. `bases`: where each text begins and the last ends, in bytes."""
