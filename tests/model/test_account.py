@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -124,6 +125,17 @@ def kept_bytes(config: ModelConfig, batch: int, kernel: str, compute: str) -> in
     return sum(size for address, size in storages.items() if address not in own)
 
 
+SMALL: dict[str, Any] = {
+    "vocab_size": 30,
+    "context_length": 10,
+    "d_model": 24,
+    "num_layers": 2,
+    "num_heads": 4,
+    "d_head": 8,
+    "d_ff": 20,
+}
+
+
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
 @pytest.mark.parametrize("ffn", ["swiglu", "silu"])
 @pytest.mark.parametrize("kernel", ["sdpa", "explicit"])
@@ -131,18 +143,7 @@ def kept_bytes(config: ModelConfig, batch: int, kernel: str, compute: str) -> in
 def test_activations_are_what_autograd_keeps(norm: str, ffn: str, kernel: str, compute: str) -> None:
     for qk_norm, rope_theta, num_kv_heads, batch in itertools.product([False, True], [1e4, None], [4, 2], [2, 3]):
         config = ModelConfig(
-            vocab_size=30,
-            context_length=10,
-            d_model=24,
-            num_layers=2,
-            num_heads=4,
-            num_kv_heads=num_kv_heads,
-            d_head=8,
-            d_ff=20,
-            norm=norm,
-            ffn=ffn,
-            qk_norm=qk_norm,
-            rope_theta=rope_theta,
+            **SMALL, num_kv_heads=num_kv_heads, norm=norm, ffn=ffn, qk_norm=qk_norm, rope_theta=rope_theta
         )
         kept = kept_bytes(config, batch, kernel, compute)
         weight_gradient = 4 * config.vocab_size * config.d_model  # counted with the loss
@@ -180,17 +181,7 @@ LATER_VARIANTS = {
 
 @pytest.mark.parametrize("name", LATER_VARIANTS)
 def test_activations_of_the_variants_of_open_models(name: str) -> None:
-    config = ModelConfig(
-        vocab_size=30,
-        context_length=10,
-        d_model=24,
-        num_layers=2,
-        num_heads=4,
-        num_kv_heads=2,
-        d_head=8,
-        d_ff=20,
-        **LATER_VARIANTS[name],
-    )
+    config = ModelConfig(**SMALL, num_kv_heads=2, **LATER_VARIANTS[name])
     for kernel, compute in itertools.product(["sdpa", "explicit"], ["float32", "bfloat16"]):
         if (kernel, compute) == ("sdpa", "bfloat16") and config.sliding_window and not LEFT_TO_TORCH:
             continue  # fastlm's own product keeps the mask as booleans
